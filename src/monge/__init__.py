@@ -1,0 +1,1 @@
+"""Optimal transport for deep learning, in PyTorch: everything is a Coupling."""

@@ -1,0 +1,1 @@
+"""The few hot loops that everything else is composed of; one folder each."""
