@@ -1,0 +1,115 @@
+"""Frozen values made of tensors: the base of geometries, couplings, problems, solvers and solutions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from typing_extensions import Self, dataclass_transform
+
+__all__ = ["Value", "value"]
+
+_T = TypeVar("_T", bound=type)
+
+
+class Value:
+    """A frozen dataclass whose tensors can be visited, moved and detached together.
+
+    Equality is identity and hashing follows it: comparing tensors elementwise would be a surprise.
+    """
+
+    @classmethod
+    def _make(cls, **contents: Any) -> Self:
+        """Build without validation, for contents that are known to be good."""
+        made = object.__new__(cls)
+        for name, content in contents.items():
+            object.__setattr__(made, name, content)
+        return made
+
+    def _contents(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The same value with ``function`` applied to every tensor it holds, nested values included."""
+        return self._make(**{name: _map_content(held, function) for name, held in self._contents().items()})
+
+    def _tensors(self) -> Iterator[Tensor]:
+        """Every tensor it holds, in order of declaration."""
+        leaves = pytree.tree_leaves(list(self._contents().values()))
+        return (leaf for leaf in leaves if isinstance(leaf, Tensor))
+
+    def detach(self) -> Self:
+        """The same value, cut from the graph of autograd."""
+        return self._map(Tensor.detach)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """The same value elsewhere: arguments as in ``torch.Tensor.to``; integer tensors keep their dtype."""
+
+        def move(tensor: Tensor) -> Tensor:
+            moved = tensor.to(*args, **kwargs)
+            return moved if tensor.is_floating_point() else moved.to(tensor.dtype)
+
+        return self._map(move)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating dtype of the numbers it holds."""
+        return next(t.dtype for t in self._tensors() if t.is_floating_point())
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors live."""
+        return next(t.device for t in self._tensors())
+
+    def __repr__(self) -> str:
+        """Names and shapes, never numbers: a value may hold a million of them."""
+        shown = (f"{name}={_show(held)}" for name, held in self._contents().items())
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _map_content(held: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(held, Tensor):
+        return function(held)
+    if isinstance(held, Value):
+        return held._map(function)
+    if isinstance(held, tuple):
+        return tuple(_map_content(item, function) for item in held)
+    return held
+
+
+def _show(held: Any) -> str:
+    if isinstance(held, Tensor):
+        if held.ndim == 0 and held.device.type == "cpu":
+            return f"{held.item():.4g}"
+        return f"{str(held.dtype).removeprefix('torch.')}{list(held.shape)}"
+    if isinstance(held, tuple):
+        return "(" + ", ".join(_show(item) for item in held) + ")"
+    return repr(held)
+
+
+@dataclass_transform(frozen_default=True, eq_default=False)
+def value(cls: _T) -> _T:
+    """Make a subclass of `Value` a frozen dataclass and a pytree whose leaves are its tensors."""
+    made = dataclass(frozen=True, eq=False, repr=False)(cls)
+    names = tuple(field.name for field in fields(made))
+
+    def is_child(held: Any) -> bool:
+        return isinstance(held, (Tensor, Value)) or (
+            isinstance(held, tuple) and any(isinstance(item, (Tensor, Value)) for item in held)
+        )
+
+    def flatten(held: Any) -> tuple[list[Any], tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]]:
+        children = tuple(name for name in names if is_child(getattr(held, name)))
+        static = tuple((name, getattr(held, name)) for name in names if name not in children)
+        return [getattr(held, name) for name in children], (children, static)
+
+    def unflatten(leaves: Any, context: Any) -> Any:
+        children, static = context
+        return made._make(**dict(zip(children, leaves, strict=True)), **dict(static))
+
+    pytree.register_pytree_node(made, flatten, unflatten, serialized_type_name=f"{made.__module__}.{made.__name__}")
+    return made
