@@ -1,0 +1,109 @@
+"""Input checks, each one sentence: the argument, the rule, the values, the remedy.
+
+They run once, where a value enters the library, and never inside a loop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import DeviceError, DtypeError, InputError, ShapeError
+
+__all__ = [
+    "check_choice",
+    "check_finite",
+    "check_floating",
+    "check_number",
+    "check_points",
+    "check_same",
+    "check_weights",
+]
+
+
+def check_choice(name: str, chosen: Any, options: Iterable[Any]) -> None:
+    """``chosen`` must be one of ``options``."""
+    options = tuple(options)
+    if chosen not in options:
+        known = ", ".join(repr(option) for option in options)
+        raise InputError(f"{name}={chosen!r} is unknown: choose one of {known}.")
+
+
+def check_number(
+    name: str, number: Any, *, low: float = -math.inf, high: float = math.inf, strict: bool = False
+) -> None:
+    """``number`` must be a real number in ``[low, high]`` (``strict`` leaves ``low`` itself out); NaN never is."""
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise InputError(f"{name} must be a number, but is {type(number).__name__} {number!r}: pass a float.")
+    above = number > low if strict else number >= low
+    if not (above and number <= high):
+        opening = "(" if strict or low == -math.inf else "["
+        closing = ")" if high == math.inf else "]"
+        raise InputError(f"{name} must lie in {opening}{low:g}, {high:g}{closing}, but is {number!r}.")
+
+
+def check_floating(name: str, tensor: Any) -> None:
+    """``tensor`` must be a real floating-point tensor."""
+    if not isinstance(tensor, Tensor):
+        raise DtypeError(
+            f"{name} must be a torch.Tensor, but is {type(tensor).__name__}: use torch.as_tensor({name})."
+        )
+    if not tensor.is_floating_point():
+        raise DtypeError(f"{name} must be floating-point, but is {tensor.dtype}: use {name}.float() or .double().")
+
+
+def check_same(**tensors: Tensor | None) -> None:
+    """All tensors must share one dtype and one device; None is skipped."""
+    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    if len({tensor.device for tensor in given.values()}) > 1:
+        told = ", ".join(f"{name} on {tensor.device}" for name, tensor in given.items())
+        raise DeviceError(f"All tensors must live on one device, but found {told}: move them with .to(device).")
+    if len({tensor.dtype for tensor in given.values()}) > 1:
+        told = ", ".join(f"{name} {tensor.dtype}" for name, tensor in given.items())
+        raise DtypeError(f"All tensors must share one dtype, but found {told}: convert them with .to(dtype).")
+
+
+def check_finite(name: str, tensor: Tensor, *, infinity: bool = False) -> None:
+    """``tensor`` must hold no NaN, and no infinity unless ``infinity`` allows +inf."""
+    bad = torch.isnan(tensor) | (tensor == -math.inf) if infinity else ~torch.isfinite(tensor)
+    if bool(bad.any()):
+        rule = "may hold +inf but neither NaN nor -inf" if infinity else "must hold neither NaN nor inf"
+        where = tuple(int(k) for k in bad.nonzero()[0])
+        raise InputError(
+            f"{name} {rule}, but {int(bad.sum())} of {tensor.numel()} entries do, the first at {where}: "
+            f"clean the data first, for example with torch.nan_to_num."
+        )
+
+
+def check_points(name: str, points: Any) -> None:
+    """``points`` must be a finite floating tensor of shape (*b, n, d), n >= 1, d >= 1."""
+    check_floating(name, points)
+    if points.ndim < 2:
+        raise ShapeError(
+            f"{name} must have shape (*batch, n, d), but has {tuple(points.shape)}: "
+            f"for points on a line use {name}[:, None]."
+        )
+    if points.shape[-2] == 0 or points.shape[-1] == 0:
+        raise ShapeError(f"{name} must hold at least one point of one dimension, but has shape {tuple(points.shape)}.")
+    check_finite(name, points)
+
+
+def check_weights(name: str, weights: Any, n: int) -> None:
+    """``weights`` must be finite, non-negative, of positive mass, with shape (*b, n)."""
+    check_floating(name, weights)
+    if weights.ndim < 1 or weights.shape[-1] != n:
+        raise ShapeError(
+            f"{name} must have shape (*batch, {n}), one weight per point, but has {tuple(weights.shape)}."
+        )
+    check_finite(name, weights)
+    low = float(weights.min()) if weights.numel() else 0.0
+    if low < 0:
+        raise InputError(
+            f"{name} must be non-negative, but its smallest weight is {low:g}: clamp or drop those points."
+        )
+    if weights.numel() and bool((weights.sum(-1) == 0).any()):
+        raise InputError(f"{name} must have positive mass, but all its weights are zero: give at least one point mass.")
