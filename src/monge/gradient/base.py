@@ -1,0 +1,36 @@
+"""How solutions are differentiated, as an object."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from monge._value import Value
+
+if TYPE_CHECKING:
+    from monge.problem import Linear
+
+__all__ = ["Gradient"]
+
+
+class Gradient(Value):
+    """How the answers of an entropic solver depend on its inputs.
+
+    A solver iterates outside the graph of autograd (unless ``_recorded``), and then asks its gradient to put
+    the converged potentials into that graph, once. Everything downstream is plain autograd.
+    """
+
+    @property
+    def _recorded(self) -> bool:
+        """Whether the iterations themselves are recorded."""
+        return False
+
+    @abstractmethod
+    def _attach(self, problem: Linear, f: Tensor, g: Tensor) -> tuple[Linear, Tensor, Tensor]:
+        """The problem and potentials from which the plan is built."""
+
+    @abstractmethod
+    def _value(self, problem: Linear, f: Tensor, g: Tensor) -> Tensor:
+        """The value at potentials given by `_attach`."""

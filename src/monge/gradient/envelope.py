@@ -1,0 +1,38 @@
+"""Gradients of the value alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from monge._value import value
+
+from .base import Gradient
+
+if TYPE_CHECKING:
+    from monge.problem import Linear
+
+__all__ = ["Envelope"]
+
+
+@value
+class Envelope(Gradient):
+    """Differentiate the value with the potentials held constant; no linear system is solved.
+
+    By the envelope theorem dV/dC = P, dV/da = f and dV/db = g at the solution, with an error of first order
+    in the marginal error. The plan and the potentials carry no gradient: holding potentials constant there
+    would be wrong by tens of per cent. Second derivatives of the value would be wrong likewise; use
+    `Implicit` for them.
+
+    Example:
+        >>> from monge.gradient import Envelope
+        >>> Envelope()
+        Envelope()
+    """
+
+    def _attach(self, problem: Linear, f: Tensor, g: Tensor) -> tuple[Linear, Tensor, Tensor]:
+        return problem.detach(), f.detach(), g.detach()
+
+    def _value(self, problem: Linear, f: Tensor, g: Tensor) -> Tensor:
+        return problem.dual(f, g)

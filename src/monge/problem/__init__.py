@@ -1,0 +1,11 @@
+"""What is to be solved: a cost, and what is asked of each marginal."""
+
+from .at_most import AtMost
+from .epsilon import Relative, relative
+from .fixed import Fixed
+from .free import Free
+from .linear import Linear
+from .marginal import Marginal
+from .relaxed import Relaxed
+
+__all__ = ["AtMost", "Fixed", "Free", "Linear", "Marginal", "Relative", "Relaxed", "relative"]

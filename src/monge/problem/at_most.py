@@ -1,0 +1,54 @@
+"""The marginal of partial transport."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge._value import value
+
+from .marginal import Constraint, pairing
+
+__all__ = ["AtMost"]
+
+
+@value
+class AtMost(Constraint):
+    """The marginal may take part of the weights: 0 <= mu <= a.
+
+    Its dual term is <a, min(f, 0)>: a point that keeps some of its mass has potential zero.
+
+    Args:
+        weights: The masses a of the points; zeros mark absent points.
+
+    Raises:
+        InputError: If the weights are negative, not finite, or all zero.
+
+    Example:
+        >>> import torch
+        >>> from monge.problem import AtMost
+        >>> AtMost(torch.tensor([0.25, 0.75]))
+        AtMost(weights=float32[2])
+
+    Source: Iterative Bregman projections for regularized transportation problems, arXiv:1412.5154.
+    """
+
+    weights: Float[Tensor, "*b n"]
+
+    def _update(self, q: Tensor, epsilon: Tensor) -> Tensor:
+        return q.clamp(max=0.0)
+
+    def _conjugate(self, f: Tensor) -> Tensor:
+        return pairing(self.weights, f.clamp(max=0.0))
+
+    def _violation(self, mu: Tensor) -> Tensor:
+        return (mu - self.weights).clamp(min=0.0).sum(-1)
+
+    def _mass_at(self, f: Tensor) -> Tensor:
+        return torch.where(f <= 0, self.weights, 0.0)
+
+    def _curvature(self, f: Tensor) -> Tensor:
+        return torch.where(f < 0, 0.0, math.inf).to(f.dtype)

@@ -1,0 +1,50 @@
+"""The marginal of balanced transport."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge._value import value
+
+from .marginal import Constraint, pairing
+
+__all__ = ["Fixed"]
+
+
+@value
+class Fixed(Constraint):
+    """The marginal is given: mu = a.
+
+    Its dual term is <a, f>.
+
+    Args:
+        weights: The masses a of the points; zeros mark absent points.
+
+    Raises:
+        InputError: If the weights are negative, not finite, or all zero.
+
+    Example:
+        >>> import torch
+        >>> from monge.problem import Fixed
+        >>> Fixed(torch.tensor([0.25, 0.75]))
+        Fixed(weights=float32[2])
+    """
+
+    weights: Float[Tensor, "*b n"]
+
+    def _update(self, q: Tensor, epsilon: Tensor) -> Tensor:
+        return q
+
+    def _conjugate(self, f: Tensor) -> Tensor:
+        return pairing(self.weights, f)
+
+    def _violation(self, mu: Tensor) -> Tensor:
+        return (mu - self.weights).abs().sum(-1)
+
+    def _mass_at(self, f: Tensor) -> Tensor:
+        return self.weights.expand_as(f)
+
+    def _curvature(self, f: Tensor) -> Tensor:
+        return torch.zeros_like(f)

@@ -1,0 +1,292 @@
+"""Transport with a linear cost."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge._checks import check_same
+from monge._value import Value, value
+from monge.errors import InfeasibleError, InputError, ShapeError
+
+from .at_most import AtMost
+from .epsilon import resolve
+from .fixed import Fixed
+from .marginal import Marginal, column, log_weights, pairing, rounding
+
+if TYPE_CHECKING:
+    from monge.coupling import Coupling
+    from monge.geometry import Geometry
+
+__all__ = ["Linear"]
+
+
+@value
+class Linear(Value):
+    """Move mass at the least cost, with or without entropy, with or without marginals that must be met.
+
+    min_P <C, P> + epsilon KL(P | a⊗b) + S(P 1) + T(P^T 1), and sum P = mass if a mass is given, where
+    KL(P | Q) = sum P log(P / Q) - P + Q. One marginal object per side gives S and T, so that balanced,
+    unbalanced, semi-relaxed and partial transport are combinations of `Fixed`, `Relaxed`, `AtMost` and
+    `Free`.
+
+    Args:
+        geometry: The cost.
+        source: What is asked of the row marginal; a tensor means `Fixed`, None uniform weights of mass one.
+        target: What is asked of the column marginal, likewise. If both sides are fixed, a difference of their
+            masses within rounding is removed by scaling the target.
+        epsilon: Strength of the entropy, in units of the cost: a number, a tensor with one number per
+            problem, or `relative`. Zero is exact transport.
+        mass: Total mass to move, at most the mass of either side; both sides must be `AtMost` or `Fixed`.
+
+    Raises:
+        InfeasibleError: If fixed masses differ, or more mass is asked for than a side has.
+        ShapeError, DtypeError, DeviceError: If weights and cost do not fit together.
+        InputError: If epsilon or mass is out of range.
+
+    Example:
+        >>> import torch
+        >>> from monge.geometry import CostMatrix
+        >>> from monge.problem import Linear
+        >>> Linear(CostMatrix(torch.eye(2)), epsilon=0.1).shape
+        (2, 2)
+    """
+
+    geometry: Geometry
+    source: Marginal = None  # type: ignore[assignment]
+    target: Marginal = None  # type: ignore[assignment]
+    epsilon: Float[Tensor, "*b"] = 0.0  # type: ignore[assignment]
+    mass: Float[Tensor, "*b"] | None = None
+
+    def __post_init__(self) -> None:
+        geometry = self.geometry
+        like = torch.empty((), dtype=geometry.dtype, device=geometry.device)
+        source = _as_marginal(self.source, geometry.shape[0], like)
+        target = _as_marginal(self.target, geometry.shape[1], like)
+        for side, marginal, n in (
+            ("source", source, geometry.shape[0]),
+            ("target", target, geometry.shape[1]),
+        ):
+            if marginal.weights.shape[-1] != n:
+                raise ShapeError(
+                    f"{side} must have one weight for each of the {n} points of its side of the cost, "
+                    f"but has {marginal.weights.shape[-1]}: source belongs to the rows, target to the columns."
+                )
+        check_same(cost=like, source=source.weights, target=target.weights)
+        if isinstance(source, Fixed) and isinstance(target, Fixed):
+            target = Fixed._make(weights=_equalised(source, target))
+        epsilon = resolve(self.epsilon, geometry, source.weights, target.weights)
+        mass = None if self.mass is None else _checked_mass(self.mass, source, target)
+        for name, content in {"source": source, "target": target, "epsilon": epsilon, "mass": mass}.items():
+            object.__setattr__(self, name, content)
+        try:
+            self.batch_shape  # noqa: B018 - evaluated for its error
+        except RuntimeError as error:
+            raise ShapeError(
+                f"batch dimensions must broadcast, but are {tuple(geometry.batch_shape)} for the cost, "
+                f"{tuple(source.weights.shape[:-1])} for source, {tuple(target.weights.shape[:-1])} for target, "
+                f"{tuple(epsilon.shape)} for epsilon."
+            ) from error
+
+    @property
+    def a(self) -> Float[Tensor, "*b n"]:
+        """The reference weights of the rows."""
+        return self.source.weights
+
+    @property
+    def b(self) -> Float[Tensor, "*b m"]:
+        """The reference weights of the columns."""
+        return self.target.weights
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the plan."""
+        n, m = self.geometry.shape
+        return n, m
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The leading dimensions, those of cost, weights, epsilon and mass broadcast together."""
+        mass = () if self.mass is None else self.mass.shape
+        return torch.broadcast_shapes(
+            self.geometry.batch_shape, self.a.shape[:-1], self.b.shape[:-1], self.epsilon.shape, mass
+        )
+
+    @property
+    def entropic(self) -> bool:
+        """Whether epsilon is positive."""
+        return bool((self.epsilon > 0).all())
+
+    @property
+    def balanced(self) -> bool:
+        """Whether both marginals are fixed, so that potentials are known up to a constant."""
+        return isinstance(self.source, Fixed) and isinstance(self.target, Fixed)
+
+    @property
+    def T(self) -> Linear:  # noqa: N802 - the mathematics says T
+        """The same problem with rows and columns exchanged."""
+        return Linear._make(
+            geometry=self.geometry.T,
+            source=self.target,
+            target=self.source,
+            epsilon=self.epsilon,
+            mass=self.mass,
+        )
+
+    def primal(self, P: Coupling) -> Float[Tensor, "*b"]:
+        """The objective at a plan, +inf if the plan breaks a constraint by more than rounding.
+
+        Args:
+            P: A plan of the shape of the problem.
+
+        Returns:
+            <C, P> + epsilon KL(P | a⊗b) + S(P 1) + T(P^T 1), per problem.
+        """
+        row, col = P.marginals()
+        value = self._cost(P) + self.source._penalty(row) + self.target._penalty(col)
+        if self.mass is None:
+            return value
+        met = (row.sum(-1) - self.mass).abs() <= rounding(row.dtype) * self.mass
+        return torch.where(met, value, math.inf)
+
+    def dual(self, f: Float[Tensor, "*b n"], g: Float[Tensor, "*b m"]) -> Float[Tensor, "*b"]:
+        """A lower bound of the objective of every plan, from any pair of potentials.
+
+        -S*(-f) - T*(-g) - epsilon sum_ij a_i b_j (exp((f_i + g_j - C_ij) / epsilon) - 1). At epsilon = 0 the
+        potentials must satisfy f_i + g_j <= C_ij, and f is lowered until they do. With a mass only f_i + g_j
+        matters: the multiplier s = max f + max g is split off, and s mass is added.
+
+        Args:
+            f: Potential of the rows.
+            g: Potential of the columns.
+
+        Returns:
+            The bound, per problem; it is tight at the solution.
+        """
+        if self.entropic:
+            q = self._row_transform(g)
+            total = pairing(self.a, torch.exp((f - q) / column(self.epsilon)))
+            entropy = self.epsilon * (total - self.source.total * self.target.total)
+        else:
+            f = torch.minimum(f, self.geometry._ctransform(torch.where(self.b > 0, g, -math.inf))[0])
+            entropy = 0.0
+        return self._conjugates(f, g) - entropy
+
+    def gap(
+        self, P: Coupling, f: Float[Tensor, "*b n"] | None = None, g: Float[Tensor, "*b m"] | None = None
+    ) -> Float[Tensor, "*b"]:
+        """How far a plan can be from optimal: its objective less the dual bound; zero at the solution.
+
+        Where a constraint is met only to a tolerance, its violation is priced at the largest potential, which
+        keeps the gap finite and non-negative.
+
+        Args:
+            P: A plan of the shape of the problem.
+            f: Potential of the rows; None takes those that P carries.
+            g: Potential of the columns, likewise.
+
+        Returns:
+            The gap, per problem.
+
+        Raises:
+            InputError: If no potentials are given and P carries none.
+        """
+        f, g = getattr(P, "f", f) if f is None else f, getattr(P, "g", g) if g is None else g
+        if f is None or g is None:
+            raise InputError(
+                f"gap needs potentials f and g, but a {type(P).__name__} carries none: "
+                "pass those of a DualSolution."
+            )
+        row, col = P.marginals()
+        return self._priced(self._cost(P), row, col, f, g) - self.dual(f, g)
+
+    def _cost(self, P: Coupling) -> Tensor:
+        cost = P.transport_cost(self.geometry)
+        return cost + self.epsilon * P.kl(self.a, self.b) if self.entropic else cost
+
+    def _priced(self, cost: Tensor, row: Tensor, col: Tensor, f: Tensor, g: Tensor) -> Tensor:
+        """The primal objective with violated constraints priced by the potentials."""
+        alpha, beta = self._split(f, g)
+        value = (
+            cost + self.source._priced(row, f - column(alpha)) + self.target._priced(col, g - column(beta))
+        )
+        if self.mass is not None:
+            value = value + (alpha + beta).abs() * (row.sum(-1) - self.mass).abs()
+        return value
+
+    def _conjugates(self, f: Tensor, g: Tensor) -> Tensor:
+        """The terms of the dual that belong to the marginals and the mass."""
+        alpha, beta = self._split(f, g)
+        value = self.source._conjugate(f - column(alpha)) + self.target._conjugate(g - column(beta))
+        return value if self.mass is None else value + (alpha + beta) * self.mass
+
+    def _split(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        """The two parts of the multiplier of the mass, folded into the potentials; zero without a mass."""
+        if self.mass is None:
+            zero = f.new_zeros(())
+            return zero, zero
+        return _largest(self.a, f), _largest(self.b, g)
+
+    def _row_transform(self, g: Tensor) -> Tensor:
+        """q_i = -epsilon log sum_j b_j exp((g_j - C_ij) / epsilon)."""
+        return self.geometry._softmin(g, log_weights(self.b), self.epsilon)
+
+    def _col_transform(self, f: Tensor) -> Tensor:
+        """The same over the rows."""
+        return self.geometry.T._softmin(f, log_weights(self.a), self.epsilon)
+
+
+def _largest(a: Tensor, f: Tensor) -> Tensor:
+    """The largest potential of a point that is present."""
+    return torch.where(a > 0, f, -math.inf).amax(-1)
+
+
+def _as_marginal(given: Marginal | Tensor | None, n: int, like: Tensor) -> Marginal:
+    if isinstance(given, Marginal):
+        return given
+    if given is None:
+        return Fixed._make(weights=torch.full((n,), 1.0 / n, dtype=like.dtype, device=like.device))
+    return Fixed(given)
+
+
+def _equalised(source: Fixed, target: Fixed) -> Tensor:
+    """The target weights, scaled by a constant so that rounding does not make the problem infeasible."""
+    a, b = source.total.detach(), target.total.detach()
+    worst = float(((a - b).abs() / torch.maximum(a, b)).max())
+    if worst > rounding(a.dtype):
+        first = ((a - b).abs() / torch.maximum(a, b)).argmax()
+        a, b = a.broadcast_to(torch.broadcast_shapes(a.shape, b.shape)), b.expand_as(a + b)
+        raise InfeasibleError(
+            "source and target must have the same mass when both are fixed, but have "
+            f"{float(a.reshape(-1)[first]):.9g} and {float(b.reshape(-1)[first]):.9g}: normalise the weights, "
+            "or use Relaxed, AtMost or mass=."
+        )
+    return target.weights * column(a / b)
+
+
+def _checked_mass(mass: float | Tensor, source: Marginal, target: Marginal) -> Tensor:
+    weights = source.weights
+    mass = torch.as_tensor(mass, dtype=weights.dtype, device=weights.device)
+    slack = rounding(weights.dtype)
+    for side, marginal in (("source", source), ("target", target)):
+        if not isinstance(marginal, (Fixed, AtMost)):
+            raise InputError(
+                f"mass= needs a source and a target that are AtMost or Fixed, but {side} is "
+                f"{type(marginal).__name__}: its price already decides the mass."
+            )
+        total = marginal.total.detach()
+        if not bool(((mass > 0) & (mass <= total * (1 + slack))).all()):
+            raise InfeasibleError(
+                f"mass must be positive and at most the mass of {side}, {float(total.min()):.9g}, but is "
+                f"{mass.tolist()}: ask for less, or add weight to {side}."
+            )
+        if isinstance(marginal, Fixed) and not bool(((mass - total).abs() <= slack * total).all()):
+            raise InfeasibleError(
+                f"{side} is Fixed with mass {float(total.min()):.9g}, so mass={mass.tolist()} contradicts it: "
+                f"use AtMost for {side}."
+            )
+    return mass

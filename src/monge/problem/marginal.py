@@ -1,0 +1,99 @@
+"""What is asked of one marginal of a plan: the base class of `Fixed`, `Relaxed`, `AtMost` and `Free`."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge._checks import check_weights
+from monge._value import Value
+
+__all__ = ["Constraint", "Marginal", "column", "log_weights", "pairing", "rounding"]
+
+
+class Marginal(Value):
+    """One side of a problem: a convex price S(mu) of the marginal mu, beside the reference weights a.
+
+    The dual sees S through its conjugate, -S*(-f), and everything a solver needs follows from that: the exact
+    maximiser over one block, the marginal a potential implies, and the slope of that marginal. A point of
+    zero weight is absent: it carries no mass whatever the price.
+    """
+
+    weights: Float[Tensor, "*b n"]
+
+    def __post_init__(self) -> None:
+        n = self.weights.shape[-1] if isinstance(self.weights, Tensor) and self.weights.ndim else 0
+        check_weights("weights", self.weights, n)
+
+    @property
+    def total(self) -> Float[Tensor, "*b"]:
+        """The sum of the weights."""
+        return self.weights.sum(-1)
+
+    @abstractmethod
+    def _update(self, q: Float[Tensor, "*b n"], epsilon: Float[Tensor, "*#b"]) -> Float[Tensor, "*b n"]:
+        """The maximiser f of -S*(-f) - epsilon <a, exp((f - q) / epsilon)>; q is the transform of g."""
+
+    @abstractmethod
+    def _conjugate(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
+        """The term of the dual, -S*(-f), summed over points; -inf outside its domain."""
+
+    @abstractmethod
+    def _penalty(self, mu: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
+        """The term of the primal, S(mu), summed over points; +inf where a constraint is broken."""
+
+    def _priced(self, mu: Float[Tensor, "*b n"], f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
+        """The penalty, where breaking a constraint costs the largest potential |f| per unit of mass.
+
+        That exact penalty has the same solution, and keeps the duality gap finite and non-negative for a plan
+        whose marginals are met only to a tolerance.
+        """
+        return self._penalty(mu)
+
+    @abstractmethod
+    def _mass_at(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
+        """The marginal mu(f) that a potential implies, d(-S*(-f))/df; at a kink the largest."""
+
+    @abstractmethod
+    def _curvature(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
+        """The slope -dmu/df, zero if the marginal is fixed; inf where f sits on a kink, which pins it."""
+
+
+class Constraint(Marginal):
+    """A marginal that is constrained, at no price."""
+
+    @abstractmethod
+    def _violation(self, mu: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
+        """The mass by which the constraint is broken."""
+
+    def _penalty(self, mu: Tensor) -> Tensor:
+        return torch.where(self._violation(mu) <= rounding(mu.dtype) * self.total, 0.0, math.inf)
+
+    def _priced(self, mu: Tensor, f: Tensor) -> Tensor:
+        largest = torch.where(self.weights > 0, f, 0.0).abs().amax(-1)
+        return largest * self._violation(mu)
+
+
+def log_weights(weights: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
+    """The logarithm of weights, -inf at zero, whose derivative at zero is zero rather than NaN."""
+    present = weights > 0
+    return torch.where(present, torch.where(present, weights, 1.0).log(), -math.inf)
+
+
+def pairing(a: Float[Tensor, "*b n"], f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
+    """<a, f>, where an absent point counts nothing even if its potential is infinite."""
+    return (a * torch.where((a == 0) & f.isinf(), 0.0, f)).sum(-1)
+
+
+def column(scalar: Tensor | float) -> Tensor | float:
+    """A number per problem, ready to meet a number per point."""
+    return scalar[..., None] if isinstance(scalar, Tensor) and scalar.ndim else scalar
+
+
+def rounding(dtype: torch.dtype) -> float:
+    """The relative L1 error under which two masses count as equal in this dtype."""
+    return 1e-9 if dtype == torch.float64 else 1e-4

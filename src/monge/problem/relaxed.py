@@ -1,0 +1,71 @@
+"""The marginal of unbalanced transport."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from monge._checks import check_choice, check_number
+from monge._value import value
+from monge.errors import InputError
+
+from ._penalties import PENALTIES
+from .marginal import Marginal, column
+
+__all__ = ["Relaxed"]
+
+
+@value
+class Relaxed(Marginal):
+    """The marginal should be near the weights, at a price.
+
+    The price is rho KL(mu | a) for "kl", (rho / 2) |mu - a|^2 for "l2", and rho |mu - a|_1 for "tv". A large
+    rho approaches `Fixed`.
+
+    Args:
+        weights: The masses a of the points; zeros mark absent points.
+        rho: Strength of the price, positive: a number, or one number per problem of a batch.
+        penalty: Which distance between mu and a is priced.
+
+    Raises:
+        InputError: If the weights are negative, not finite, or all zero; if rho is not positive and finite.
+
+    Example:
+        >>> import torch
+        >>> from monge.problem import Relaxed
+        >>> Relaxed(torch.tensor([0.25, 0.75]), rho=2.0)
+        Relaxed(weights=float32[2], rho=2.0, penalty='kl')
+
+    Source: Scaling algorithms for unbalanced optimal transport problems, arXiv:1607.05816.
+    """
+
+    weights: Float[Tensor, "*b n"]
+    rho: float | Float[Tensor, "*b"]
+    penalty: Literal["kl", "l2", "tv"] = "kl"
+
+    def __post_init__(self) -> None:
+        Marginal.__post_init__(self)
+        check_choice("penalty", self.penalty, PENALTIES)
+        if not isinstance(self.rho, Tensor):
+            check_number("rho", float(self.rho), low=0.0, high=float("1e300"), strict=True)
+        elif not bool(((self.rho > 0) & self.rho.isfinite()).all()):
+            raise InputError(
+                f"rho must be positive and finite, but is {self.rho.tolist()}: use Fixed for rho = inf."
+            )
+
+    def _update(self, q: Tensor, epsilon: Tensor) -> Tensor:
+        return PENALTIES[self.penalty].update(self.weights, column(self.rho), q, column(epsilon))
+
+    def _conjugate(self, f: Tensor) -> Tensor:
+        return PENALTIES[self.penalty].conjugate(self.weights, column(self.rho), f).sum(-1)
+
+    def _penalty(self, mu: Tensor) -> Tensor:
+        return PENALTIES[self.penalty].penalty(self.weights, column(self.rho), mu).sum(-1)
+
+    def _mass_at(self, f: Tensor) -> Tensor:
+        return PENALTIES[self.penalty].mass_at(self.weights, column(self.rho), f)
+
+    def _curvature(self, f: Tensor) -> Tensor:
+        return PENALTIES[self.penalty].curvature(self.weights, column(self.rho), f)

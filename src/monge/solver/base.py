@@ -1,0 +1,48 @@
+"""What every solver is: a small frozen value that says what it can do, and does it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from monge._value import Value
+
+if TYPE_CHECKING:
+    from monge.problem import Linear
+
+    from .solution import Solution
+
+__all__ = ["Capability", "Solver"]
+
+
+@dataclass(frozen=True)
+class Capability:
+    """Whether a solver can treat a problem, and at what price.
+
+    Args:
+        supported: Whether it can.
+        cost: The estimated number of elementary operations, comparable between solvers; inf if unsupported.
+        reason: One sentence: why not, or what the estimate rests on.
+    """
+
+    supported: bool
+    cost: float
+    reason: str
+
+    @classmethod
+    def no(cls, reason: str) -> Capability:
+        """Not supported, because of ``reason``."""
+        return cls(False, float("inf"), reason)
+
+
+class Solver(Value):
+    """A way of solving problems. Its fields are its settings; it keeps no state between problems."""
+
+    @abstractmethod
+    def supports(self, problem: Linear) -> Capability:
+        """Whether this solver can treat the problem, and what it would cost."""
+
+    @abstractmethod
+    def _solve(self, problem: Linear) -> Solution:
+        """The solution of a problem that is supported; called by `solve`, which has checked that."""

@@ -1,0 +1,85 @@
+"""What a solver returns: the plan, the value, and measurements of both."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from monge._value import Value, value
+
+if TYPE_CHECKING:
+    from monge.coupling import Coupling
+
+__all__ = ["DualSolution", "Report", "Solution", "Status"]
+
+
+class Status(Enum):
+    """How a solver stopped; of a batch, the worst of its problems."""
+
+    OPTIMAL = "Optimal: the plan is exact up to rounding, as its duality gap shows."
+    CONVERGED = "Converged: the marginal error is below the tolerance."
+    FIXED = "Finished: the fixed number of iterations is done; look at the marginal error."
+    PRECISION = (
+        "Stopped by rounding: the marginal error is at the floor of this dtype for this epsilon; "
+        "use float64 or a larger epsilon."
+    )
+    MAX_ITER = "Stopped at max_iter before the tolerance was met; raise max_iter or epsilon, or use Newton."
+
+    @property
+    def ok(self) -> bool:
+        """Whether the solver did what it was asked."""
+        return self in (Status.OPTIMAL, Status.CONVERGED, Status.FIXED)
+
+
+@value
+class Report(Value):
+    """Measurements of the plan that is returned, one number per problem of the batch.
+
+    Args:
+        status: How the solver stopped, the worst over the batch.
+        marginal_error: L1 distance of both marginals from those the potentials imply (for fixed marginals:
+            from the weights), relative to the mass moved.
+        duality_gap: Primal less dual value, violated constraints priced at the largest potential.
+        iterations: Iterations spent, each one update of both potentials or one Newton step.
+        epsilon: The entropy that was used, resolved to units of the cost.
+    """
+
+    status: Status
+    marginal_error: Float[Tensor, "*b"]
+    duality_gap: Float[Tensor, "*b"]
+    iterations: Int[Tensor, "*b"]
+    epsilon: Float[Tensor, "*b"]
+
+
+@value
+class Solution(Value):
+    """A plan, the objective it reaches, and how well it was solved.
+
+    Args:
+        coupling: The plan.
+        value: The objective that was minimised, differentiable as the solver's ``gradient`` says.
+        report: Measurements of the plan.
+    """
+
+    coupling: Coupling
+    value: Float[Tensor, "*b"]
+    report: Report
+
+
+@value
+class DualSolution(Solution):
+    """A solution with the potentials that prove it.
+
+    Args:
+        coupling: The plan.
+        value: The objective that was minimised, differentiable as the solver's ``gradient`` says.
+        report: Measurements of the plan.
+        f: Potential of the rows.
+        g: Potential of the columns. In balanced problems the pair is normalised by <a, f> = <b, g>.
+    """
+
+    f: Float[Tensor, "*b n"]
+    g: Float[Tensor, "*b m"]
