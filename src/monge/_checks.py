@@ -49,9 +49,7 @@ def check_number(
 def check_floating(name: str, tensor: Any) -> None:
     """``tensor`` must be a real floating-point tensor."""
     if not isinstance(tensor, Tensor):
-        raise DtypeError(
-            f"{name} must be a torch.Tensor, but is {type(tensor).__name__}: use torch.as_tensor({name})."
-        )
+        raise DtypeError(f"{name} must be a torch.Tensor, but is {type(tensor).__name__}: use torch.as_tensor({name}).")
     if not tensor.is_floating_point():
         raise DtypeError(f"{name} must be floating-point, but is {tensor.dtype}: use {name}.float() or .double().")
 
@@ -96,9 +94,7 @@ def check_weights(name: str, weights: Any, n: int) -> None:
     """``weights`` must be finite, non-negative, of positive mass, with shape (*b, n)."""
     check_floating(name, weights)
     if weights.ndim < 1 or weights.shape[-1] != n:
-        raise ShapeError(
-            f"{name} must have shape (*batch, {n}), one weight per point, but has {tuple(weights.shape)}."
-        )
+        raise ShapeError(f"{name} must have shape (*batch, {n}), one weight per point, but has {tuple(weights.shape)}.")
     check_finite(name, weights)
     low = float(weights.min()) if weights.numel() else 0.0
     if low < 0:

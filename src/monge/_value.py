@@ -111,7 +111,5 @@ def value(cls: _T) -> _T:
         children, static = context
         return made._make(**dict(zip(children, leaves, strict=True)), **dict(static))
 
-    pytree.register_pytree_node(
-        made, flatten, unflatten, serialized_type_name=f"{made.__module__}.{made.__name__}"
-    )
+    pytree.register_pytree_node(made, flatten, unflatten, serialized_type_name=f"{made.__module__}.{made.__name__}")
     return made

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from .apply import apply
+from .circle import circle_distance, linear_circle_distance
 from .ctransform import ctransform
 from .extract import extract
+from .line import line_distance
 from .pairs import Matrix, Pairs, Points
 from .sinkhorn import sinkhorn
 from .softmin import softmin
@@ -15,8 +17,11 @@ __all__ = [
     "Pairs",
     "Points",
     "apply",
+    "circle_distance",
     "ctransform",
     "extract",
+    "line_distance",
+    "linear_circle_distance",
     "sinkhorn",
     "softmin",
     "top_k",

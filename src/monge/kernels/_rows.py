@@ -1,0 +1,107 @@
+"""Rows of one-dimensional problems: how they are flattened, and how a cost with known slopes meets autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import ShapeError
+
+__all__ = ["Priced", "RowProblem", "priced", "row_problem"]
+
+
+class RowProblem(NamedTuple):
+    """Two clouds on a line or a circle, one pair a row; weights shared by all rows keep a single row."""
+
+    x: Tensor  # (rows, n)
+    y: Tensor  # (rows, m)
+    a: Tensor | None  # (rows or 1, n), float64, mass one
+    b: Tensor | None  # (rows or 1, m), float64
+    batch: torch.Size
+
+    @property
+    def plain(self) -> bool:
+        """Whether the native loops can read it: real numbers of full precision on the CPU."""
+        return self.x.device.type == "cpu" and self.x.dtype in (torch.float32, torch.float64)
+
+
+class Priced(NamedTuple):
+    """Costs of the rows and their derivatives; a derivative that was not asked for is empty."""
+
+    cost: Tensor
+    dx: Tensor
+    dy: Tensor
+    f: Tensor
+    g: Tensor
+
+
+def row_problem(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> RowProblem:
+    """Broadcast the batch dimensions, flatten them to rows, scale the weights to mass one."""
+    try:
+        batch = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1])
+    except RuntimeError as error:
+        raise ShapeError(
+            f"x and y must agree in all but their last dimension, but have shapes {tuple(x.shape)} and "
+            f"{tuple(y.shape)}: expand one of them."
+        ) from error
+
+    def rows(points: Tensor) -> Tensor:
+        return points.expand(*batch, points.shape[-1]).reshape(-1, points.shape[-1])
+
+    def weight_rows(weights: Tensor | None, n: int, name: str) -> Tensor | None:
+        if weights is None:
+            return None
+        if weights.shape[-1] != n:
+            raise ShapeError(f"{name} must hold {n} weights a row, but has shape {tuple(weights.shape)}.")
+        weights = weights.double()
+        weights = weights / weights.sum(-1, keepdim=True)
+        return weights.reshape(1, n) if weights.numel() == n else rows(weights)
+
+    upcast = torch.promote_types(x.dtype, torch.float32)
+    return RowProblem(
+        rows(x.to(upcast)),
+        rows(y.to(upcast)),
+        weight_rows(a, x.shape[-1], "a"),
+        weight_rows(b, y.shape[-1], "b"),
+        batch,
+    )
+
+
+def priced(
+    compute: Callable[[RowProblem, bool, bool], Priced],
+    problem: RowProblem,
+) -> Tensor:
+    """The costs as a differentiable function of positions and weights.
+
+    ``compute(problem, slopes, potentials)`` finds the derivatives in the same pass as the costs, so that backward
+    only multiplies; it is asked for just those that somebody needs.
+    """
+    return _Priced.apply(compute, problem.x, problem.y, problem.a, problem.b, problem.batch)
+
+
+class _Priced(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, compute, x, y, a, b, batch):
+        slopes = any(ctx.needs_input_grad[1:3])
+        potentials = any(ctx.needs_input_grad[3:5])
+        found = compute(RowProblem(x, y, a, b, batch), slopes, potentials)
+        ctx.save_for_backward(found.dx, found.dy, found.f, found.g)
+        ctx.shared = tuple(weights is not None and weights.shape[0] == 1 for weights in (a, b))
+        return found.cost
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, upstream):
+        needed = ctx.needs_input_grad[1:5]
+        dx, dy, f, g = (
+            slope.to(upstream.dtype if k < 2 else slope.dtype).mul(upstream[:, None]) if wanted else None
+            for k, (slope, wanted) in enumerate(zip(ctx.saved_tensors, needed, strict=True))
+        )
+        f, g = (
+            potential.sum(0, keepdim=True) if shared and potential is not None else potential
+            for potential, shared in zip((f, g), ctx.shared, strict=True)
+        )
+        return None, dx, dy, f, g, None
