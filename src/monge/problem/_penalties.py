@@ -21,13 +21,9 @@ class KullbackLeibler:
     @staticmethod
     def update(a: Tensor, rho: Any, q: Tensor, epsilon: Any) -> Tensor:
         # A point that can reach nothing has q = inf; its potential stays finite, and exp(-f / rho) vanishes.
-<<<<<<< HEAD
         return torch.minimum(
             q / (1 + epsilon / rho), q.new_tensor(-math.log(torch.finfo(q.dtype).tiny)) * rho
         )
-=======
-        return torch.minimum(q / (1 + epsilon / rho), q.new_tensor(-math.log(torch.finfo(q.dtype).tiny)) * rho)
->>>>>>> fe4abea (Distances on the line and the circle: definition, native twin, one autograd rule for costs with known slopes)
 
     @staticmethod
     def conjugate(a: Tensor, rho: Any, f: Tensor) -> Tensor:

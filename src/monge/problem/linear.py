@@ -198,12 +198,8 @@ class Linear(Value):
         f, g = getattr(P, "f", f) if f is None else f, getattr(P, "g", g) if g is None else g
         if f is None or g is None:
             raise InputError(
-<<<<<<< HEAD
                 f"gap needs potentials f and g, but a {type(P).__name__} carries none: "
                 "pass those of a DualSolution."
-=======
-                f"gap needs potentials f and g, but a {type(P).__name__} carries none: pass those of a DualSolution."
->>>>>>> fe4abea (Distances on the line and the circle: definition, native twin, one autograd rule for costs with known slopes)
             )
         row, col = P.marginals()
         return self._priced(self._cost(P), row, col, f, g) - self.dual(f, g)
@@ -215,13 +211,9 @@ class Linear(Value):
     def _priced(self, cost: Tensor, row: Tensor, col: Tensor, f: Tensor, g: Tensor) -> Tensor:
         """The primal objective with violated constraints priced by the potentials."""
         alpha, beta = self._split(f, g)
-<<<<<<< HEAD
         value = (
             cost + self.source._priced(row, f - column(alpha)) + self.target._priced(col, g - column(beta))
         )
-=======
-        value = cost + self.source._priced(row, f - column(alpha)) + self.target._priced(col, g - column(beta))
->>>>>>> fe4abea (Distances on the line and the circle: definition, native twin, one autograd rule for costs with known slopes)
         if self.mass is not None:
             value = value + (alpha + beta).abs() * (row.sum(-1) - self.mass).abs()
         return value

@@ -51,13 +51,9 @@ class Relaxed(Marginal):
         if not isinstance(self.rho, Tensor):
             check_number("rho", float(self.rho), low=0.0, high=float("1e300"), strict=True)
         elif not bool(((self.rho > 0) & self.rho.isfinite()).all()):
-<<<<<<< HEAD
             raise InputError(
                 f"rho must be positive and finite, but is {self.rho.tolist()}: use Fixed for rho = inf."
             )
-=======
-            raise InputError(f"rho must be positive and finite, but is {self.rho.tolist()}: use Fixed for rho = inf.")
->>>>>>> fe4abea (Distances on the line and the circle: definition, native twin, one autograd rule for costs with known slopes)
 
     def _update(self, q: Tensor, epsilon: Tensor) -> Tensor:
         return PENALTIES[self.penalty].update(self.weights, column(self.rho), q, column(epsilon))
