@@ -96,7 +96,7 @@ def check_weights(name: str, weights: Any, n: int) -> None:
     if weights.ndim < 1 or weights.shape[-1] != n:
         raise ShapeError(f"{name} must have shape (*batch, {n}), one weight per point, but has {tuple(weights.shape)}.")
     check_finite(name, weights)
-    low = float(weights.min()) if weights.numel() else 0.0
+    low = float(weights.detach().min()) if weights.numel() else 0.0
     if low < 0:
         raise InputError(
             f"{name} must be non-negative, but its smallest weight is {low:g}: clamp or drop those points."

@@ -1,0 +1,12 @@
+"""Costs as operators: what a pair of points costs, without a matrix of all pairs."""
+
+from .base import Geometry
+from .circle import Circle
+from .cost_matrix import CostMatrix
+from .line import Line
+from .low_rank_cost import LowRankCost
+from .point_cloud import PointCloud
+from .sphere import Sphere
+from .sum import Sum
+
+__all__ = ["Circle", "CostMatrix", "Geometry", "Line", "LowRankCost", "PointCloud", "Sphere", "Sum"]

@@ -1,0 +1,235 @@
+"""The questions a geometry answers, streamed over row blocks of its cost: nothing of size n x m stays alive.
+
+Each block is checkpointed, so that a backward pass computes it again instead of keeping it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+if TYPE_CHECKING:
+    from .base import Geometry
+
+__all__ = [
+    "apply",
+    "column",
+    "ctransform",
+    "entries",
+    "inner",
+    "join",
+    "log_sum_exp",
+    "mean",
+    "recompute",
+    "row_blocks",
+    "sinkhorn",
+    "softmin",
+    "top_k",
+    "working_dtype",
+]
+
+# One array of a block; a block and its backward hold a handful of them.
+BLOCK_BYTES = 2**22
+
+
+def working_dtype(*dtypes: torch.dtype) -> torch.dtype:
+    """The widest of ``dtypes``, and at least float32: half precision is for storage."""
+    widest = torch.float32
+    for dtype in dtypes:
+        widest = torch.promote_types(widest, dtype)
+    return widest
+
+
+def column(epsilon: float | Tensor, count: int) -> float | Tensor:
+    """``epsilon`` (a number, or one per problem) ready to broadcast against ``count`` trailing dimensions."""
+    if not isinstance(epsilon, Tensor):
+        return epsilon
+    return epsilon.reshape(*epsilon.shape, *(1 for _ in range(count)))
+
+
+def join(g: Float[Tensor, "*b m"], log_b: Float[Tensor, "*b m"], epsilon: float | Tensor) -> Tensor:
+    """The bias log b + g / epsilon, and -inf wherever the weight is zero, whatever the potential is there."""
+    absent = log_b == -math.inf
+    return (log_b + g.masked_fill(absent, 0) / column(epsilon, 1)).masked_fill(absent, -math.inf)
+
+
+def log_sum_exp(score: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
+    """The log of the sum of exp along ``dim``, and where only -inf was summed; there the first is zero.
+
+    The zero keeps derivatives finite: callers put the infinity of their own sign last.
+    """
+    top = score.detach().amax(dim, keepdim=True)
+    top = top.masked_fill(~top.isfinite(), 0)
+    total = (score - top).exp().sum(dim)
+    empty = total == 0
+    return total.masked_fill(empty, 1).log() + top.squeeze(dim).masked_fill(empty, 0), empty
+
+
+def row_blocks(geometry: Geometry, *others: Tensor | None, width: int = 1) -> Iterator[slice]:
+    """Slices of rows whose blocks take about ``BLOCK_BYTES`` an array.
+
+    Args:
+        geometry: The costs.
+        others: Tensors (*b, n) that may bring batch dimensions of their own.
+        width: Numbers held per entry by the caller.
+    """
+    n, m = geometry.shape
+    leading = (other.shape[:-1] for other in others if other is not None)
+    batch = math.prod(torch.broadcast_shapes(geometry.batch_shape, *leading))
+    size = 8 if geometry.dtype == torch.float64 else 4
+    step = max(1, BLOCK_BYTES // max(1, batch * m * size * max(width, geometry._scalars_per_entry())))
+    return (slice(start, min(n, start + step)) for start in range(0, n, step))
+
+
+def recompute(function: Callable[..., Any], *arguments: Any) -> Any:
+    """``function(*arguments)``, to be computed again in a backward pass instead of kept for it."""
+    if not torch.is_grad_enabled():
+        return function(*arguments)
+    return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+
+
+def _score(cost: Tensor, bias: Tensor, epsilon: float | Tensor) -> Tensor:
+    """bias_j - C_ij / epsilon; -inf where the cost forbids the pair, with derivatives zero there."""
+    cost = cost.to(working_dtype(cost.dtype, bias.dtype))
+    forbidden = cost == math.inf
+    cost = cost.masked_fill(forbidden, 0)
+    return (bias[..., None, :] - cost / column(epsilon, 2)).masked_fill(forbidden, -math.inf)
+
+
+def softmin(geometry: Geometry, bias: Float[Tensor, "*b m"], epsilon: float | Tensor) -> Float[Tensor, "*b n"]:
+    """-epsilon log sum_j exp(bias_j - C_ij / epsilon), +inf where no column is left."""
+
+    def body(rows: slice) -> Tensor:
+        total, empty = log_sum_exp(_score(geometry._block(rows), bias, epsilon))
+        return (-column(epsilon, 1) * total).masked_fill(empty, math.inf)
+
+    return torch.cat([recompute(body, rows) for rows in row_blocks(geometry, bias)], -1)
+
+
+def apply(
+    geometry: Geometry,
+    row: Float[Tensor, "*b n"] | None,
+    col: Float[Tensor, "*b m"],
+    v: Float[Tensor, "*b m k"],
+    epsilon: float | Tensor,
+) -> Float[Tensor, "*b n k"]:
+    """Sums over j of exp(row_i + col_j - C_ij / epsilon) v_jk; without ``row``, divided by the row sum."""
+
+    def body(rows: slice) -> Tensor:
+        score = _score(geometry._block(rows), col, epsilon)
+        if row is None:
+            total, _ = log_sum_exp(score)
+            score = score - total[..., None]
+        else:
+            score = score + row[..., rows, None]
+        weights = score.exp()
+        return weights @ v.to(weights.dtype)
+
+    return torch.cat([recompute(body, rows) for rows in row_blocks(geometry, row, col, v[..., 0])], -2)
+
+
+def inner(
+    geometry: Geometry, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"], epsilon: float | Tensor
+) -> Float[Tensor, "*b"]:
+    """<P, C> for P_ij = exp(row_i + col_j - C_ij / epsilon)."""
+
+    def body(rows: slice) -> Tensor:
+        cost = geometry._block(rows)
+        plan = (_score(cost, col, epsilon) + row[..., rows, None]).exp()
+        return (plan * cost.masked_fill(cost == math.inf, 0)).sum((-1, -2))
+
+    return torch.stack([recompute(body, rows) for rows in row_blocks(geometry, row, col)]).sum(0)
+
+
+def mean(geometry: Geometry, a: Float[Tensor, "*b n"], b: Float[Tensor, "*b m"]) -> tuple[Tensor, Tensor]:
+    """The sum of a_i b_j C_ij over finite costs, and of a_i b_j over the same pairs."""
+
+    def body(rows: slice) -> tuple[Tensor, Tensor]:
+        cost = geometry._block(rows).to(a.dtype)
+        allowed = cost != math.inf
+        cost = cost.masked_fill(~allowed, 0)
+        weight = a[..., None, rows]
+        return (weight @ cost @ b[..., None])[..., 0, 0], (weight @ allowed.to(a.dtype) @ b[..., None])[..., 0, 0]
+
+    parts = [recompute(body, rows) for rows in row_blocks(geometry, a, b)]
+    return torch.stack([part[0] for part in parts]).sum(0), torch.stack([part[1] for part in parts]).sum(0)
+
+
+def ctransform(geometry: Geometry, g: Float[Tensor, "*b m"]) -> tuple[Tensor, Tensor]:
+    """The minimum of C_ij - g_j over j, and the column where it is attained."""
+
+    def body(rows: slice) -> tuple[Tensor, Tensor]:
+        reduced = geometry._block(rows) - g[..., None, :]
+        # Through the index, since the derivative of amin is shared among ties.
+        index = reduced.detach().argmin(-1)
+        return reduced.gather(-1, index[..., None])[..., 0], index
+
+    parts = [recompute(body, rows) for rows in row_blocks(geometry, g)]
+    return torch.cat([part[0] for part in parts], -1), torch.cat([part[1] for part in parts], -1)
+
+
+def top_k(geometry: Geometry, g: Float[Tensor, "*b m"], k: int) -> tuple[Tensor, Tensor]:
+    """The k smallest C_ij - g_j of each row, in increasing order, and their columns."""
+
+    def body(rows: slice) -> tuple[Tensor, Tensor]:
+        reduced = geometry._block(rows) - g[..., None, :]
+        index = reduced.detach().topk(k, -1, largest=False, sorted=True).indices
+        return reduced.gather(-1, index), index
+
+    parts = [recompute(body, rows) for rows in row_blocks(geometry, g)]
+    return torch.cat([part[0] for part in parts], -2), torch.cat([part[1] for part in parts], -2)
+
+
+@torch.no_grad()
+def sinkhorn(
+    geometry: Geometry, g: Tensor, log_a: Tensor, log_b: Tensor, epsilon: float | Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One pass over the costs: f = T(g), the next g = T(f), and the L1 column error of (f, g)."""
+    bias = join(g, log_b, epsilon)
+    f_parts, reached = [], None
+    for rows in row_blocks(geometry, log_a, bias):
+        score = _score(geometry._block(rows), torch.zeros_like(bias), epsilon)
+        total, empty = log_sum_exp(score + bias[..., None, :])
+        f = (-column(epsilon, 1) * total).masked_fill(empty, math.inf)
+        f_parts.append(f)
+        row_bias = (log_a[..., rows] - total).masked_fill(empty, -math.inf)
+        part, none = log_sum_exp(score + row_bias[..., None], -2)
+        part = part.masked_fill(none, -math.inf)
+        reached = part if reached is None else torch.logaddexp(reached, part)
+    assert reached is not None
+    # With f fresh the rows are exact, and column j holds exp(bias_j + reached_j).
+    error = ((bias + reached).exp() - log_b.exp()).abs().sum(-1)
+    return torch.cat(f_parts, -1), -column(epsilon, 1) * reached, error
+
+
+def entries(geometry: Geometry, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+    """C[i, j] entry by entry, from blocks of the rows that are asked for."""
+    batch = torch.broadcast_shapes(geometry.batch_shape, i.shape[:-1], j.shape[:-1])
+    k = max(i.shape[-1], j.shape[-1])
+    problem = torch.arange(math.prod(batch), device=i.device).repeat_interleave(k)
+    i, j = i.expand(*batch, k).reshape(-1), j.expand(*batch, k).reshape(-1)
+    needed, place = i.unique(return_inverse=True)
+    place, order = place.sort(stable=True)
+    problem, j = problem[order], j[order]
+    m = geometry.shape[1]
+
+    def body(rows: Tensor, problem: Tensor, place: Tensor, j: Tensor) -> Tensor:
+        block = geometry._block(rows)
+        return block.expand(*batch, *block.shape[-2:]).reshape(-1, len(rows), m)[problem, place, j]
+
+    step = max(1, BLOCK_BYTES // max(1, math.prod(batch) * m * 8 * geometry._scalars_per_entry()))
+    cuts = torch.arange(0, len(needed) + step, step, device=i.device)
+    bounds = torch.searchsorted(place, cuts).tolist()
+    parts = [
+        recompute(body, needed[cut : cut + step], problem[low:high], place[low:high] - cut, j[low:high])
+        for cut, low, high in zip(cuts.tolist(), bounds, bounds[1:], strict=False)
+    ]
+    if not parts:
+        return torch.zeros(*batch, k, dtype=geometry.dtype, device=geometry.device)
+    return torch.cat(parts)[order.argsort()].reshape(*batch, k)

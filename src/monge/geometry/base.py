@@ -1,0 +1,337 @@
+"""What a geometry is: a cost between two sets of points, known through the questions it answers."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from monge import kernels
+from monge._checks import check_same, check_weights
+from monge._value import Value, value
+from monge.errors import DenseLimitError, InfeasibleError, InputError, ShapeError
+
+from . import _stream
+
+if TYPE_CHECKING:
+    from monge.kernels import Pairs
+
+    from .sum import Sum
+
+__all__ = ["Geometry", "Rows", "pick", "take"]
+
+Rows = slice | Tensor
+
+
+class Geometry(Value, ABC):
+    """A cost C_ij between n source points and m target points, as an operator.
+
+    A geometry never has to hold the n x m matrix. A new one writes `_block(rows)` and `_transpose()`, and
+    everything else is streamed over row blocks, differentiably, with the memory of one block in the forward
+    and the backward pass. A cost that the kernels know writes `_pairs()` too, and everything becomes fast.
+
+    A cost of +inf forbids a pair. A geometry knows neither a temperature nor weights, and squared distances
+    carry no factor one half. Leading dimensions are batch dimensions and broadcast as torch does.
+
+    Example:
+        >>> import torch
+        >>> from monge._value import value
+        >>> from monge.geometry import Geometry
+        >>> @value
+        ... class Hyperbolic(Geometry):
+        ...     x: torch.Tensor
+        ...     y: torch.Tensor
+        ...
+        ...     def _block(self, rows):
+        ...         return torch.cosh(self.x[rows, None] - self.y[None, :])
+        ...
+        ...     def _transpose(self):
+        ...         return Hyperbolic(self.y, self.x)
+        >>> Hyperbolic(torch.zeros(3), torch.zeros(2)).shape
+        (3, 2)
+    """
+
+    # ------------------------------------------------------------------ what a geometry writes
+
+    @abstractmethod
+    def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
+        """The costs of some rows (a slice, or a 1-D tensor of indices), dense."""
+
+    @abstractmethod
+    def _transpose(self) -> Geometry:
+        """The same costs with rows and columns exchanged."""
+
+    # ------------------------------------------------------------------ what it may write, for speed
+
+    def _pairs(self) -> Pairs | None:
+        """The cost as the kernels know it, or None."""
+        return None
+
+    def _scalars_per_entry(self) -> int:
+        """How many numbers `_block` holds per entry while it computes: this sets the size of blocks."""
+        return 1
+
+    def _select(self, index: Any, batch: torch.Size) -> Geometry:
+        """The problems at ``index`` of this geometry, seen as a batch of shape ``batch``."""
+        return _Selected(self, index, batch)
+
+    def _factors(self) -> tuple[Float[Tensor, "*b n r"], Float[Tensor, "*b m r"]] | None:
+        return None
+
+    def _softmin(
+        self, g: Float[Tensor, "*b m"], log_b: Float[Tensor, "*b m"], epsilon: float | Tensor
+    ) -> Float[Tensor, "*b n"]:
+        """The soft c-transform -epsilon log sum_j b_j exp((g_j - C_ij) / epsilon)."""
+        bias, pairs = _stream.join(g, log_b, epsilon), self._pairs()
+        if pairs is None:
+            return _stream.softmin(self, bias, epsilon)
+        return kernels.softmin(pairs, bias, epsilon)
+
+    def _apply(
+        self,
+        row: Float[Tensor, "*b n"] | None,
+        col: Float[Tensor, "*b m"],
+        v: Float[Tensor, "*b m k"],
+        epsilon: float | Tensor,
+    ) -> Float[Tensor, "*b n k"]:
+        """Sums over j of exp(row_i + col_j - C_ij / epsilon) v_jk; without ``row``, the mean of v."""
+        pairs = self._pairs()
+        if pairs is None:
+            return _stream.apply(self, row, col, v, epsilon)
+        return kernels.apply(pairs, row, col, v, epsilon)
+
+    def _ctransform(self, g: Float[Tensor, "*b m"]) -> tuple[Float[Tensor, "*b n"], Int[Tensor, "*b n"]]:
+        """The minimum of C_ij - g_j over j, and the column where it is attained."""
+        pairs = self._pairs()
+        if pairs is None:
+            return _stream.ctransform(self, g)
+        return kernels.ctransform(pairs, g)
+
+    def _top_k(self, g: Float[Tensor, "*b m"], k: int) -> tuple[Float[Tensor, "*b n k"], Int[Tensor, "*b n k"]]:
+        """The k smallest C_ij - g_j of each row in increasing order, and their columns."""
+        pairs = self._pairs()
+        if pairs is None:
+            return _stream.top_k(self, g, k)
+        return kernels.top_k(pairs, g, k)
+
+    def _sinkhorn(
+        self,
+        g: Float[Tensor, "*b m"],
+        log_a: Float[Tensor, "*b n"],
+        log_b: Float[Tensor, "*b m"],
+        epsilon: float | Tensor,
+    ) -> tuple[Float[Tensor, "*b n"], Float[Tensor, "*b m"], Float[Tensor, "*b"]]:
+        """One iteration, without gradient: f = T(g), the next g, and the L1 column error of (f, g)."""
+        pairs = self._pairs()
+        if pairs is None:
+            return _stream.sinkhorn(self, g, log_a, log_b, epsilon)
+        return kernels.sinkhorn(pairs, g, log_a, log_b, epsilon)
+
+    def _inner(
+        self, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"], epsilon: float | Tensor
+    ) -> Float[Tensor, "*b"]:
+        """<P, C> for P_ij = exp(row_i + col_j - C_ij / epsilon), differentiable in everything."""
+        factors = None if self._pairs() is None else self._factors()
+        if factors is None:
+            return _stream.inner(self, row, col, epsilon)
+        left, right = factors
+        moments = left * self._apply(row, col, right, epsilon)
+        total = moments.sum((-1, -2))
+        # The terms cancel when mass moves over distances small beside the clouds: then form every difference.
+        double = moments.dtype == torch.float64
+        lost = 16 * torch.finfo(moments.dtype).eps * moments.detach().abs().sum((-1, -2))
+        if bool((lost <= (1e-10 if double else 1e-4) * total.detach().abs()).all()):
+            return total
+        return _stream.inner(self, row, col, epsilon)
+
+    def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+        """C[i, j], entry by entry, differentiable; indices may carry batch dimensions."""
+        return _stream.entries(self, i, j)
+
+    def _mean(self, a: Float[Tensor, "*b n"], b: Float[Tensor, "*b m"]) -> tuple[Tensor, Tensor]:
+        """The sum of a_i b_j C_ij over finite costs, and of a_i b_j over the same pairs."""
+        factors = self._factors()
+        if factors is None:
+            return _stream.mean(self, a, b)
+        left, right = (a[..., None, :] @ factors[0])[..., 0, :], (b[..., None, :] @ factors[1])[..., 0, :]
+        return (left * right).sum(-1), a.sum(-1) * b.sum(-1)
+
+    # ------------------------------------------------------------------ what everybody may ask
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many source points and target points there are."""
+        first = slice(0, 1)
+        return self._transpose()._block(first).shape[-1], self._block(first).shape[-1]
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The leading dimensions."""
+        return self._block(slice(0, 1)).shape[:-2]
+
+    @property
+    def T(self) -> Geometry:  # noqa: N802
+        """The same costs with rows and columns exchanged."""
+        return self._transpose()
+
+    @final
+    def block(self, rows: int | slice | Sequence[int] | Int[Tensor, " k"]) -> Float[Tensor, "*b k m"]:
+        """The costs of some rows, dense.
+
+        Args:
+            rows: A row (k = 1), a slice of rows, or a list of rows; negative rows count from the end.
+
+        Raises:
+            InputError: If a row does not exist.
+        """
+        return self._block(_check_rows(rows, self.shape[0], self.device))
+
+    @final
+    def dense(self, max_bytes: int = 2**30) -> Float[Tensor, "*b n m"]:
+        """The whole matrix C.
+
+        Args:
+            max_bytes: The largest matrix that is allowed, in bytes.
+
+        Raises:
+            DenseLimitError: If the matrix would be larger.
+        """
+        n, m = self.shape
+        size = math.prod(self.batch_shape) * n * m * torch.finfo(self.dtype).bits // 8
+        if size > max_bytes:
+            raise DenseLimitError(
+                f"The dense cost of shape {(*self.batch_shape, n, m)} takes {size:,} bytes, more than "
+                f"max_bytes={max_bytes:,}: read blocks with geometry.block(rows), or raise max_bytes."
+            )
+        return torch.cat([self._block(rows) for rows in _stream.row_blocks(self)], -2)
+
+    @final
+    def factors(self) -> tuple[Float[Tensor, "*b n r"], Float[Tensor, "*b m r"]] | None:
+        """Matrices A and B of small rank with C = A B^T exactly, if the cost has them; otherwise None."""
+        return self._factors()
+
+    @final
+    def mean(
+        self, a: Float[Tensor, "*b n"] | None = None, b: Float[Tensor, "*b m"] | None = None
+    ) -> Float[Tensor, "*b"]:
+        r"""The mean cost of independent points, over the pairs that are allowed.
+
+        $\sum_{ij} a_i b_j C_{ij} / \sum_{ij} a_i b_j$ over finite $C_{ij}$: a natural unit of temperature.
+
+        Args:
+            a: Weights of the source points, uniform by default.
+            b: Weights of the target points, uniform by default.
+
+        Returns:
+            One number per problem.
+
+        Raises:
+            InfeasibleError: If every pair of points with mass is forbidden.
+        """
+        n, m = self.shape
+        dtype = _stream.working_dtype(self.dtype)
+        for name, weights, count in (("a", a, n), ("b", b, m)):
+            if weights is not None:
+                check_weights(name, weights, count)
+        check_same(a=a, b=b)
+        a = torch.ones(n, dtype=dtype, device=self.device) if a is None else a.to(dtype)
+        b = torch.ones(m, dtype=dtype, device=self.device) if b is None else b.to(dtype)
+        total, mass = self._mean(a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True))
+        if bool((mass <= 0).any()):
+            raise InfeasibleError(
+                "The mean cost does not exist when all pairs of positive weight are forbidden: "
+                "allow at least one pair, that is, give it a finite cost."
+            )
+        return total / mass
+
+    def __getitem__(self, index: int | slice | Tensor | tuple[Any, ...]) -> Geometry:
+        """Some problems of a batch: the index is that of a tensor of shape ``batch_shape``.
+
+        Raises:
+            InputError: If there is no batch or no such problem.
+        """
+        batch = self.batch_shape
+        try:
+            torch.empty(batch, device="meta")[index]
+        except (IndexError, TypeError) as error:
+            raise InputError(
+                f"{index!r} picks no problem from a batch of shape {tuple(batch)}: rows of the cost are "
+                f"geometry.block(rows)."
+            ) from error
+        return self._select(index, batch)
+
+    # ------------------------------------------------------------------ algebra
+
+    def __add__(self, other: Geometry) -> Sum:
+        """The sum of two costs between the same points."""
+        from .sum import Sum
+
+        if not isinstance(other, Geometry):
+            return NotImplemented
+        return Sum((self, other))
+
+    def __mul__(self, weight: float | Tensor) -> Sum:
+        """The cost times a number, or times one number per problem."""
+        from .sum import Sum
+
+        if not isinstance(weight, (int, float, Tensor)):
+            return NotImplemented
+        return Sum((self,), (weight,))
+
+    __rmul__ = __mul__
+
+
+@value
+class _Selected(Geometry):
+    """Some problems of a batch, for a geometry that knows only its blocks."""
+
+    geometry: Geometry
+    index: Any
+    batch: torch.Size
+
+    def _block(self, rows: Rows) -> Tensor:
+        return pick(self.geometry._block(rows), 2, self.batch, self.index)
+
+    def _transpose(self) -> Geometry:
+        return _Selected(self.geometry._transpose(), self.index, self.batch)
+
+
+def pick(tensor: Tensor, core: int, batch: torch.Size, index: Any) -> Tensor:
+    """``tensor[index]``, where all but its last ``core`` dimensions are broadcast to ``batch`` first."""
+    return tensor.expand(*batch, *tensor.shape[tensor.ndim - core :])[index]
+
+
+def take(points: Tensor, index: Tensor) -> Tensor:
+    """``points[..., index, :]``, where the index may have batch dimensions of its own."""
+    if index.ndim == 1:
+        return points.index_select(-2, index)
+    batch = torch.broadcast_shapes(points.shape[:-2], index.shape[:-1])
+    points = points.expand(*batch, *points.shape[-2:])
+    where = index.expand(*batch, index.shape[-1])[..., None].expand(*batch, index.shape[-1], points.shape[-1])
+    return points.gather(-2, where)
+
+
+def _check_rows(rows: int | slice | Sequence[int] | Tensor, n: int, device: torch.device) -> Rows:
+    if isinstance(rows, slice):
+        start, stop, step = rows.indices(n)
+        return slice(start, max(start, stop)) if step == 1 else torch.arange(start, stop, step, device=device)
+    index = torch.as_tensor(rows, device=device)
+    if index.numel() == 0:
+        index = index.long()
+    if index.dtype in (torch.bool, torch.uint8) or index.is_floating_point() or index.ndim > 1:
+        raise ShapeError(
+            f"rows must be a row, a slice or a list of integers, but is {index.dtype!s} of shape "
+            f"{tuple(index.shape)}: turn a mask into a list with mask.nonzero()[:, 0]."
+        )
+    index = index.reshape(-1).long()
+    if len(index) and not (-n <= int(index.min()) and int(index.max()) < n):
+        raise InputError(
+            f"rows must lie in [{-n}, {n - 1}] since there are {n}, but reach from {int(index.min())} to "
+            f"{int(index.max())}."
+        )
+    return index % n

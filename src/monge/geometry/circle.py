@@ -1,0 +1,85 @@
+"""Costs between points on a circle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from monge._checks import check_number
+from monge._value import value
+
+from ._smooth import power
+from .base import Geometry, Rows, pick, take
+from .line import check_coordinates
+
+__all__ = ["Circle"]
+
+
+@value
+class Circle(Geometry):
+    r"""The power of the arc length $\min_k |x - y + kL|^p$ on a circle of circumference $L$.
+
+    Coordinates may be any real numbers; those that differ by a multiple of the circumference are one point.
+
+    Args:
+        x: Source points, one number each; two clouds of shape (*b, n, 1) are understood too.
+        y: Target points.
+        p: The power, at least one.
+        circumference: The length of the circle, for example ``2 * math.pi`` for angles.
+
+    Raises:
+        ShapeError, DtypeError, DeviceError: If the points are not numbers or do not fit together.
+        InputError: If a point is not finite, or ``p`` or ``circumference`` is out of range.
+
+    Example:
+        >>> import torch
+        >>> from monge.geometry import Circle
+        >>> Circle(torch.tensor([0.0]), torch.tensor([0.25, 1.0, 3.5]), p=1).dense()
+        tensor([[0.2500, 0.0000, 0.5000]])
+    """
+
+    x: Float[Tensor, "*b n"]
+    y: Float[Tensor, "*b m"]
+    p: float = 2.0
+    circumference: float = 1.0
+
+    def __post_init__(self) -> None:
+        x, y = check_coordinates(self.x, self.y)
+        check_number("p", self.p, low=1.0, high=1e6)
+        check_number("circumference", self.circumference, low=0.0, high=1e300, strict=True)
+        object.__setattr__(self, "x", x)
+        object.__setattr__(self, "y", y)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many source points and target points there are."""
+        return self.x.shape[-1], self.y.shape[-1]
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The leading dimensions."""
+        return torch.broadcast_shapes(self.x.shape[:-1], self.y.shape[:-1])
+
+    def _cost(self, x: Tensor, y: Tensor) -> Tensor:
+        apart = x - y
+        turns = torch.round(apart.detach() / self.circumference)
+        return power((apart - self.circumference * turns).abs(), self.p)
+
+    def _transpose(self) -> Circle:
+        return self._make(x=self.y, y=self.x, p=self.p, circumference=self.circumference)
+
+    def _select(self, index: Any, batch: torch.Size) -> Circle:
+        x, y = pick(self.x, 1, batch, index), pick(self.y, 1, batch, index)
+        return self._make(x=x, y=y, p=self.p, circumference=self.circumference)
+
+    def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
+        return self._cost(self.x[..., rows, None], self.y[..., None, :])
+
+    def _scalars_per_entry(self) -> int:
+        return 3
+
+    def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+        return self._cost(take(self.x[..., None], i)[..., 0], take(self.y[..., None], j)[..., 0])

@@ -1,0 +1,80 @@
+"""A cost that is stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from monge._checks import check_finite, check_floating
+from monge._value import value
+from monge.errors import ShapeError
+from monge.kernels import Matrix
+
+from .base import Geometry, Rows, pick
+
+if TYPE_CHECKING:
+    from monge.kernels import Pairs
+
+__all__ = ["CostMatrix"]
+
+
+@value
+class CostMatrix(Geometry):
+    """A cost given as a matrix.
+
+    Args:
+        cost: The cost of each pair; +inf forbids it.
+
+    Raises:
+        ShapeError: If it is not a matrix or is empty.
+        InputError: If it holds NaN or -inf.
+
+    Example:
+        >>> import torch
+        >>> from monge.geometry import CostMatrix
+        >>> CostMatrix(torch.tensor([[0.0, torch.inf], [1.0, 2.0]])).mean()
+        tensor(1.)
+    """
+
+    cost: Float[Tensor, "*b n m"]
+
+    def __post_init__(self) -> None:
+        check_floating("cost", self.cost)
+        if self.cost.ndim < 2 or 0 in self.cost.shape[-2:]:
+            raise ShapeError(
+                f"cost must be a matrix of shape (*batch, n, m) with n, m >= 1, but has shape "
+                f"{tuple(self.cost.shape)}: add a row or a column with cost[None] or cost[:, None]."
+            )
+        check_finite("cost", self.cost.detach(), infinity=True)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many source points and target points there are."""
+        return self.cost.shape[-2], self.cost.shape[-1]
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The leading dimensions."""
+        return self.cost.shape[:-2]
+
+    def _transpose(self) -> CostMatrix:
+        return self._make(cost=self.cost.mT)
+
+    def _select(self, index: Any, batch: torch.Size) -> CostMatrix:
+        return self._make(cost=pick(self.cost, 2, batch, index))
+
+    def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
+        return self.cost[..., rows, :]
+
+    def _pairs(self) -> Pairs:
+        return Matrix(self.cost)
+
+    def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+        batch = torch.broadcast_shapes(self.batch_shape, i.shape[:-1], j.shape[:-1])
+        if i.ndim == j.ndim == 1:
+            return self.cost[..., i, j]
+        problems = torch.meshgrid(*(torch.arange(size, device=i.device) for size in batch), indexing="ij")
+        return self.cost.expand(*batch, *self.shape)[(*(problem[..., None] for problem in problems), i, j)]

@@ -1,0 +1,116 @@
+"""Costs between points on a line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from monge._checks import check_finite, check_floating, check_number, check_same
+from monge._value import value
+from monge.errors import ShapeError
+from monge.kernels import Points
+
+from .base import Geometry, Rows, pick
+from .point_cloud import PointCloud
+
+__all__ = ["Line", "check_coordinates"]
+
+
+@value
+class Line(Geometry):
+    r"""The cost $|x - y|^p$ between points on a line.
+
+    Monotone couplings are optimal for it, so that solvers may sort instead of iterating.
+
+    Args:
+        x: Source points, one number each; two clouds of shape (*b, n, 1) are understood too.
+        y: Target points.
+        p: The power, at least one: the cost is convex.
+
+    Raises:
+        ShapeError, DtypeError, DeviceError: If the points are not numbers or do not fit together.
+        InputError: If a point is not finite or ``p`` is not in [1, inf).
+
+    Example:
+        >>> import torch
+        >>> from monge.geometry import Line
+        >>> Line(torch.tensor([0.0, 1.0]), torch.tensor([3.0])).dense()
+        tensor([[9.],
+                [4.]])
+    """
+
+    x: Float[Tensor, "*b n"]
+    y: Float[Tensor, "*b m"]
+    p: float = 2.0
+
+    def __post_init__(self) -> None:
+        x, y = check_coordinates(self.x, self.y)
+        check_number("p", self.p, low=1.0, high=1e6)
+        object.__setattr__(self, "x", x)
+        object.__setattr__(self, "y", y)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many source points and target points there are."""
+        return self.x.shape[-1], self.y.shape[-1]
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The leading dimensions."""
+        return torch.broadcast_shapes(self.x.shape[:-1], self.y.shape[:-1])
+
+    def _cloud(self) -> PointCloud:
+        # On a line every norm is the absolute value: the cheapest one is taken.
+        name = "sqeuclidean" if self.p == 2 else "cityblock"
+        power = None if self.p == 2 else self.p
+        return PointCloud._make(x=self.x[..., None], y=self.y[..., None], cost=name, p=2.0, power=power)
+
+    def _transpose(self) -> Line:
+        return self._make(x=self.y, y=self.x, p=self.p)
+
+    def _select(self, index: Any, batch: torch.Size) -> Line:
+        return self._make(x=pick(self.x, 1, batch, index), y=pick(self.y, 1, batch, index), p=self.p)
+
+    def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
+        return self._cloud()._block(rows)
+
+    def _pairs(self) -> Points:
+        return self._cloud()._points()
+
+    def _factors(self) -> tuple[Tensor, Tensor] | None:
+        return self._cloud()._factors()
+
+    def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+        return self._cloud()._entries(i, j)
+
+
+def check_coordinates(x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    """Points that are one number each, as (*b, n) and (*b, m); clouds (*b, n, 1) are unpacked."""
+    for name, points in (("x", x), ("y", y)):
+        check_floating(name, points)
+        if points.ndim == 0 or 0 in points.shape[-1:]:
+            raise ShapeError(
+                f"{name} must hold at least one point, one number each, in shape (*batch, n), but has shape "
+                f"{tuple(points.shape)}: pass for example torch.tensor([0.0])."
+            )
+        check_finite(name, points.detach())
+    check_same(x=x, y=y)
+    packed = [points.ndim >= 2 and points.shape[-1] == 1 for points in (x, y)]
+    if all(packed):
+        x, y = x[..., 0], y[..., 0]
+    elif any(packed) and min(x.ndim, y.ndim) == 1:
+        raise ShapeError(
+            f"x and y must both be numbers (*batch, n) or both be points (*batch, n, 1), but they have "
+            f"{tuple(x.shape)} and {tuple(y.shape)}: write both in one way."
+        )
+    try:
+        torch.broadcast_shapes(x.shape[:-1], y.shape[:-1])
+    except RuntimeError as error:
+        raise ShapeError(
+            f"The batch dimensions of x and y must broadcast, but their shapes are {tuple(x.shape)} and "
+            f"{tuple(y.shape)}: points on a line have one coordinate."
+        ) from error
+    return x, y

@@ -1,0 +1,255 @@
+"""Costs between two point clouds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from monge._checks import check_choice, check_finite, check_number, check_points, check_same
+from monge._value import value
+from monge.errors import InputError, ShapeError
+from monge.kernels import Points
+
+from .base import Geometry, Rows, pick, take
+
+if TYPE_CHECKING:
+    from monge.kernels import Pairs
+
+__all__ = ["PointCloud", "check_clouds", "check_directions", "direction"]
+
+# Each norm with its order and the power that its name implies.
+_NORMS = {
+    "sqeuclidean": (2.0, 2.0),
+    "euclidean": (2.0, 1.0),
+    "cityblock": (1.0, 1.0),
+    "chebyshev": (math.inf, 1.0),
+    "minkowski": (None, 1.0),
+}
+_COSTS = (*_NORMS, "cosine", "dot")
+
+Cost = Callable[[Tensor, Tensor], Tensor]
+
+
+@value
+class PointCloud(Geometry):
+    r"""Costs between the points of two clouds, evaluated tile by tile and never stored.
+
+    The names are those of `scipy.spatial.distance`:
+
+    ================  ==========================================
+    ``sqeuclidean``   $\lVert x - y\rVert_2^2$ (no factor one half)
+    ``euclidean``     $\lVert x - y\rVert_2$
+    ``cityblock``     $\lVert x - y\rVert_1$
+    ``chebyshev``     $\lVert x - y\rVert_\infty$
+    ``minkowski``     $\lVert x - y\rVert_p$
+    ``cosine``        $1 - \cos(x, y)$
+    ``dot``           $-\langle x, y\rangle$
+    ================  ==========================================
+
+    A norm may be raised to a ``power``: ``cost="euclidean", power=1.5`` is $\lVert x-y\rVert_2^{1.5}$. Where
+    two points coincide its gradient is taken to be zero.
+
+    A function may be the cost too. It receives points of shape ``(*b, k, 1, d)`` and ``(*b, 1, m, d)``, gives
+    costs ``(*b, k, m)``, and is streamed, gradients to its own parameters included.
+
+    Args:
+        x: Source points.
+        y: Target points.
+        cost: A name from the table, or a function.
+        p: The order of the ``minkowski`` norm, at least one.
+        power: The power of a norm; by default the one in the table.
+
+    Raises:
+        ShapeError, DtypeError, DeviceError: If the clouds do not fit together.
+        InputError: If a coordinate is not finite, a name is unknown, ``p`` or ``power`` is out of range or
+            means nothing for this cost, or a zero vector has no direction for ``cosine``.
+
+    Example:
+        >>> import torch
+        >>> from monge.geometry import PointCloud
+        >>> geometry = PointCloud(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+        >>> geometry.dense()
+        tensor([[25.,  1.]])
+    """
+
+    x: Float[Tensor, "*b n d"]
+    y: Float[Tensor, "*b m d"]
+    cost: str | Cost = "sqeuclidean"
+    p: float = 2.0
+    power: float | None = None
+
+    def __post_init__(self) -> None:
+        check_clouds(self.x, self.y)
+        _check_cost(self.cost, self.p, self.power)
+        if self.cost == "cosine":
+            check_directions("cost='cosine'", x=self.x, y=self.y)
+        elif callable(self.cost):
+            _check_answer(self._block(slice(0, 1)), (*self.batch_shape, 1, self.y.shape[-2]))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many source points and target points there are."""
+        return self.x.shape[-2], self.y.shape[-2]
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The leading dimensions."""
+        return torch.broadcast_shapes(self.x.shape[:-2], self.y.shape[:-2])
+
+    @property
+    def _is_squared_euclidean(self) -> bool:
+        return self.cost == "sqeuclidean" or (self.cost == "euclidean" and self.power == 2)
+
+    def _transpose(self) -> PointCloud:
+        cost = _swap(self.cost) if callable(self.cost) else self.cost
+        return self._make(x=self.y, y=self.x, cost=cost, p=self.p, power=self.power)
+
+    def _select(self, index: Any, batch: torch.Size) -> PointCloud:
+        x, y = pick(self.x, 2, batch, index), pick(self.y, 2, batch, index)
+        return self._make(x=x, y=y, cost=self.cost, p=self.p, power=self.power)
+
+    def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
+        if callable(self.cost):
+            return self.cost(self.x[..., rows, :][..., :, None, :], self.y[..., None, :, :])
+        return self._points().block(rows)
+
+    def _scalars_per_entry(self) -> int:
+        return self.x.shape[-1]
+
+    def _pairs(self) -> Pairs | None:
+        return None if callable(self.cost) else self._points()
+
+    def _directions(self) -> tuple[Tensor, Tensor]:
+        return direction(self.x) * math.sqrt(0.5), direction(self.y) * math.sqrt(0.5)
+
+    def _points(self) -> Points:
+        if self.cost == "dot":
+            return Points(self.x, self.y, "dot")
+        if self.cost == "cosine":
+            # Half the squared distance of the directions: never negative, and exact for small angles.
+            return Points(*self._directions(), "norm", 2.0, 2.0)
+        order, power = _NORMS[self.cost]  # type: ignore[index]
+        return Points(
+            self.x,
+            self.y,
+            "norm",
+            self.p if order is None else order,
+            power if self.power is None else self.power,
+        )
+
+    def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+        if callable(self.cost):
+            return super()._entries(i, j)
+        points = self._points()
+        x, y = take(points.x, i), take(points.y, j)
+        # One pair a problem: the pair is the cloud.
+        pair = Points(x[..., None, :], y[..., None, :], points.kind, points.p, points.power)
+        return pair.block(slice(None))[..., 0, 0]
+
+    def _factors(self) -> tuple[Tensor, Tensor] | None:
+        if self.cost == "dot":
+            return _expanded(-self.x, self.y, self.batch_shape)
+        if self.cost == "cosine":
+            return _square_factors(*self._directions(), self.batch_shape)
+        if self._is_squared_euclidean:
+            return _square_factors(self.x, self.y, self.batch_shape)
+        return None
+
+
+def direction(points: Tensor) -> Tensor:
+    """Vectors of length one."""
+    scaled = points / points.detach().abs().amax(-1, keepdim=True)
+    return scaled / scaled.norm(dim=-1, keepdim=True)
+
+
+def _expanded(left: Tensor, right: Tensor, batch: torch.Size) -> tuple[Tensor, Tensor]:
+    return left.expand(*batch, *left.shape[-2:]), right.expand(*batch, *right.shape[-2:])
+
+
+def _square_factors(x: Tensor, y: Tensor, batch: torch.Size) -> tuple[Tensor, Tensor]:
+    """|x - y|^2 = [|x|^2, 1, -2x] . [1, |y|^2, y], with both clouds moved to a common centre."""
+    centre = (x.detach().mean(-2, keepdim=True) + y.detach().mean(-2, keepdim=True)) / 2
+    x, y = x - centre, y - centre
+    one_x, one_y = torch.ones_like(x[..., :1]), torch.ones_like(y[..., :1])
+    left = torch.cat([(x * x).sum(-1, keepdim=True), one_x, -2 * x], -1)
+    right = torch.cat([one_y, (y * y).sum(-1, keepdim=True), y], -1)
+    return _expanded(left, right, batch)
+
+
+@dataclass(frozen=True)
+class _Swapped:
+    """A cost with its two arguments exchanged."""
+
+    cost: Cost
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.cost(y, x)
+
+
+def _swap(cost: Cost) -> Cost:
+    return cost.cost if isinstance(cost, _Swapped) else _Swapped(cost)
+
+
+def check_clouds(x: Any, y: Any, names: tuple[str, str] = ("x", "y")) -> None:
+    """Two clouds of points of one dimension, dtype and device, whose batch dimensions broadcast."""
+    first, second = names
+    check_points(first, x)
+    check_points(second, y)
+    check_same(**{first: x, second: y})
+    if x.shape[-1] != y.shape[-1]:
+        raise ShapeError(
+            f"{first} and {second} must be points of one dimension, but {first} has {x.shape[-1]} coordinates "
+            f"and {second} has {y.shape[-1]}: their shapes are {tuple(x.shape)} and {tuple(y.shape)}."
+        )
+    try:
+        torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    except RuntimeError as error:
+        raise ShapeError(
+            f"The batch dimensions of {first} and {second} must broadcast, but their shapes are "
+            f"{tuple(x.shape)} and {tuple(y.shape)}: give each one problem or as many as the other."
+        ) from error
+
+
+def check_directions(who: str, **clouds: Tensor) -> None:
+    """No point may be the zero vector."""
+    for name, points in clouds.items():
+        zero = (points == 0).all(-1)
+        if bool(zero.any()):
+            raise InputError(
+                f"{who} needs vectors with a direction, but {int(zero.sum())} points of {name} are zero, the "
+                f"first at {tuple(zero.nonzero()[0].tolist())}: drop them."
+            )
+
+
+def _check_cost(cost: str | Cost, p: float, power: float | None) -> None:
+    if not callable(cost):
+        check_choice("cost", cost, _COSTS)
+    check_number("p", p, low=1.0)
+    if p != 2 and cost != "minkowski":
+        raise InputError(f"p={p!r} is the order of cost='minkowski' and means nothing for cost={cost!r}: leave it out.")
+    if power is None:
+        return
+    check_number("power", power, low=0.0, high=math.inf, strict=True)
+    if power == math.inf:
+        raise InputError("power must be finite, but is inf: the largest coordinate is cost='chebyshev'.")
+    if cost not in _NORMS or cost == "sqeuclidean":
+        raise InputError(
+            f"power={power!r} raises a norm (euclidean, cityblock, chebyshev, minkowski) and means nothing "
+            f"for cost={cost!r}: leave it out, or write cost='euclidean', power={power!r}."
+        )
+
+
+def _check_answer(answer: Any, expected: tuple[int, ...]) -> None:
+    if not isinstance(answer, Tensor) or tuple(answer.shape) != expected:
+        told = f"a tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
+        raise ShapeError(
+            f"cost must turn points (*b, k, 1, d) and (*b, 1, m, d) into costs (*b, k, m), here of shape "
+            f"{expected}, but it returned {told}: reduce the last dimension, as in (x - y).abs().sum(-1)."
+        )
+    check_finite("cost", answer.detach(), infinity=True)
