@@ -124,3 +124,15 @@ def test_detach_and_to():
     assert not geometry.detach().cost.requires_grad
     assert geometry.to(torch.float32).dtype == torch.float32
     assert repr(geometry) == "Bare(cost=float64[5, 3])"
+
+
+def test_one_problem_of_a_batch():
+    cost = random_cost(3, 2, 5, 4)
+    geometry = Bare(cost)
+    assert_answers(geometry[1], cost[1])
+    assert_answers(geometry[1, 0], cost[1, 0])
+    assert_answers(geometry[torch.tensor([2, 0])], cost[[2, 0]])
+    with pytest.raises(InputError, match=r"batch of shape \(3, 2\)"):
+        geometry[3]
+    with pytest.raises(InputError, match=r"geometry.block\(rows\)"):
+        Bare(cost[0, 0])[0]

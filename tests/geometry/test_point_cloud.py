@@ -211,3 +211,13 @@ def test_cost_matrix_derivatives():
 def test_cost_matrix_errors(cost, error, message):
     with pytest.raises(error, match=message):
         CostMatrix(cost)
+
+
+@pytest.mark.parametrize("cost", ["euclidean", distance])
+def test_one_problem_of_a_batch(cost):
+    x, _ = clouds(5, 4, 3, 2, 1)
+    _, y = clouds(5, 4, 3, 3)
+    geometry = PointCloud(x, y, cost)
+    torch.testing.assert_close(geometry[1, 2].dense(), geometry.dense()[1, 2])
+    torch.testing.assert_close(geometry[:, 1:].T.dense(), geometry.T.dense()[:, 1:])
+    assert geometry[0].shape == (5, 4)

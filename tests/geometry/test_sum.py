@@ -126,3 +126,9 @@ def test_detach_reaches_the_terms():
 def test_errors_say_what_to_do(arguments, error, message):
     with pytest.raises(error, match=message):
         Sum(*(arguments or ((),)))
+
+
+def test_one_problem_of_a_batch():
+    weight = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
+    total = Sum((cloud(2, "euclidean", 3), CostMatrix(matrix(6, 4))), (1.0, weight))
+    torch.testing.assert_close(total[2].dense(), total.dense()[2])

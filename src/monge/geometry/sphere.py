@@ -71,13 +71,13 @@ class Sphere(Geometry):
         return self._make(x=pick(self.x, 2, batch, index), y=pick(self.y, 2, batch, index), p=self.p)
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
-        u, v = direction(self.x[..., rows, :]), direction(self.y)
-        if u.shape[-1] > _DIRECT_DIMENSION and u.dtype != torch.float64:
-            # In float64 the product loses nothing that float32 could see.
-            cosine = (u.double() @ v.double().mT).clamp(-1, 1)
+        x, y = self.x[..., rows, :], self.y
+        if x.shape[-1] > _DIRECT_DIMENSION and x.dtype != torch.float64:
+            # In float64 a product of directions loses nothing that float32 could see.
+            cosine = (direction(x.double()) @ direction(y.double()).mT).clamp(-1, 1)
             near, far = power(2 - 2 * cosine, 0.5), power(2 + 2 * cosine, 0.5)
             return power(2 * torch.atan2(near, far), self.p).to(self.dtype)
-        return self._cost(u[..., :, None, :], v[..., None, :, :])
+        return self._cost(direction(x)[..., :, None, :], direction(y)[..., None, :, :])
 
     def _cost(self, u: Tensor, v: Tensor) -> Tensor:
         return power(2 * torch.atan2(length(u - v), length(u + v)), self.p)
