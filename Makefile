@@ -1,0 +1,49 @@
+# Every target makes and reuses its own virtual environment; nothing is installed outside this folder.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint docs bench clean
+
+help:
+	@echo "make demo     move the colours of one photograph onto another by optimal transport; writes runs/demo/"
+	@echo "make test     run the test suite"
+	@echo "make lint     ruff (lint and format) and pyright"
+	@echo "make docs     build the documentation into docs/_build/html, warnings are errors"
+	@echo "make bench    run the benchmarks; results go to benchmarks/results/"
+	@echo "make clean    remove builds, caches and the virtual environment"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The build tools go first, at pinned versions, so that no build happens in an environment of its own.
+$(STAMP): $(INPUTS) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt scikit-build-core nanobind cmake ninja
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+install: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/monge demo --out runs/demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m pyright --pythonpath $(BIN)/python
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist docs/_build docs/gallery docs/api/generated .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

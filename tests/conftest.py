@@ -1,0 +1,33 @@
+"""Set up before the first import of monge: shapes become checked types, and every test starts from the same seed."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import sys
+
+import pytest
+
+# Shapes in signatures are checked while the tests run, where the checker is installed. The hook rewrites modules as
+# they are imported, so it has to stand before the first import of the library.
+if importlib.util.find_spec("beartype") and "monge" not in sys.modules:
+    from jaxtyping import install_import_hook
+
+    install_import_hook("monge", "beartype.beartype")
+
+import numpy as np
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Randomness that a test forgets to seed is still the same in every run and in any order."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """A seeded source of randomness, as the library wants it passed."""
+    return torch.Generator().manual_seed(0)
