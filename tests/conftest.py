@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-# Shapes in signatures are checked while the tests run, where the checker is installed. The hook rewrites modules as
-# they are imported, so it has to stand before the first import of the library.
+# Shapes in signatures are checked while the tests run, where the checker is installed. Modules are wrapped as they are
+# imported, so this stands before the first import of the library.
 if importlib.util.find_spec("beartype") and "monge" not in sys.modules:
-    from jaxtyping import install_import_hook
+    from _shapes import check_shapes_of
 
-    install_import_hook("monge", "beartype.beartype")
+    check_shapes_of("monge")
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ import torch
 def _seeded() -> None:
     """Randomness that a test forgets to seed is still the same in every run and in any order."""
     random.seed(0)
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)
     torch.manual_seed(0)
 
 

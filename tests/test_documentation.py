@@ -1,0 +1,73 @@
+"""Code that people will copy runs: every docstring example of the package, every Python block of README and docs."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import monge
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "monge"
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+OPTIONAL = re.compile(r"^(?:import|from) (ot|ott|geomloss|torchcfm|sklearn|matplotlib)\b", re.MULTILINE)
+
+
+def docstrings(path: Path) -> Iterator[tuple[str, str, int]]:
+    """Name, text and line of every docstring with an example. Parsed, since run-time checks wrap the functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+            text = ast.get_docstring(node)
+            if text and ">>>" in text:
+                yield getattr(node, "name", path.stem), text, getattr(node, "lineno", 1)
+
+
+EXAMPLES = [path for path in sorted(PACKAGE.rglob("*.py")) if any(docstrings(path))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_docstring_examples(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    name = ".".join(("monge", *(part for part in parts if part != "__init__")))
+    if parts[0] == "plot":
+        pytest.importorskip("matplotlib")
+    # An example may use the names of its room besides those of its file.
+    names = {**vars(importlib.import_module(f"monge.{parts[0]}"))} if len(parts) > 1 else {}
+    names |= {"monge": monge, "torch": torch} | vars(importlib.import_module(name))
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    for title, text, line in docstrings(path):
+        example = doctest.DocTestParser().get_doctest(text, dict(names), title, str(path), line)
+        told: list[str] = []
+        runner.run(example, out=told.append)
+        assert not told, "".join(told)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of one page share one namespace and run in order; those with prompts must print what they show."""
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {"__name__": page.stem}
+    for match in BLOCK.finditer(page.read_text()):
+        block, line = match[1], page.read_text()[: match.start()].count("\n") + 2
+        for package in re.findall(
+            r"^(?:import|from) (ot|geomloss|ott|torchcfm|sklearn|matplotlib)\b", block, re.MULTILINE
+        ):
+            pytest.importorskip(package)
+        if ">>>" in block:
+            example = doctest.DocTestParser().get_doctest(block, namespace, page.name, str(page), line)
+            told: list[str] = []
+            doctest.DocTestRunner(optionflags=FLAGS).run(example, out=told.append, clear_globs=False)
+            namespace |= example.globs
+            assert not told, "".join(told)
+        else:
+            exec(compile("\n" * (line - 1) + block, str(page), "exec"), namespace)
