@@ -90,7 +90,8 @@ class PointCloud(Geometry):
         if self.cost == "cosine":
             check_directions("cost='cosine'", x=self.x, y=self.y)
         elif callable(self.cost):
-            _check_answer(self._block(slice(0, 1)), (*self.batch_shape, 1, self.y.shape[-2]))
+            answer = self.cost(self.x[..., :1, None, :], self.y[..., None, :, :])
+            _check_answer(answer, (*self.batch_shape, 1, self.y.shape[-2]))
 
     @property
     def shape(self) -> tuple[int, int]:
