@@ -3,10 +3,12 @@
 from .base import Geometry
 from .circle import Circle
 from .cost_matrix import CostMatrix
+from .graph import Graph
+from .grid import Grid
 from .line import Line
 from .low_rank_cost import LowRankCost
 from .point_cloud import PointCloud
 from .sphere import Sphere
 from .sum import Sum
 
-__all__ = ["Circle", "CostMatrix", "Geometry", "Line", "LowRankCost", "PointCloud", "Sphere", "Sum"]
+__all__ = ["Circle", "CostMatrix", "Geometry", "Graph", "Grid", "Line", "LowRankCost", "PointCloud", "Sphere", "Sum"]

@@ -1,0 +1,130 @@
+"""Sums over one axis of a grid at a time: what makes a separable cost cheap.
+
+A state holds log weights L of shape (*b, R, m): the axis that is summed next stands last, all others are flattened in
+R. A step replaces the m target positions of that axis by its n source positions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from . import _stream
+
+__all__ = ["State", "nearest", "step"]
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of every line of the grid that is still to be summed.
+
+    Args:
+        log: The log of the mass that is left there, -inf where there is none.
+        values: Means of values under that mass, one channel a value.
+        cost: The mean of the cost that was paid on the axes summed so far.
+    """
+
+    log: Float[Tensor, "*b r m"]
+    values: Float[Tensor, "*b k r m"] | None = None
+    cost: Float[Tensor, "*b r m"] | None = None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> State:
+        """The same state with ``function`` applied to all it holds."""
+        values = None if self.values is None else function(self.values)
+        return State(function(self.log), values, None if self.cost is None else function(self.cost))
+
+
+def step(state: State, cost: Float[Tensor, "*b n m"], epsilon: float | Tensor) -> State:
+    """Sum one axis: log' = log sum_j exp(log_j - C_ij / epsilon), and means under the terms of that sum."""
+    cost = cost.to(state.log.dtype)
+    if _resolved(cost, epsilon):
+        return _product_step(state, cost, epsilon)
+    return _log_step(state, cost, epsilon)
+
+
+def _resolved(cost: Tensor, epsilon: float | Tensor) -> bool:
+    """Whether exp(-C / epsilon) and the square of any sum with it stay far from underflow."""
+    cost = cost.detach()
+    spread = cost.amax((-1, -2)) - cost.amin((-1, -2))
+    limit = 300.0 if cost.dtype == torch.float64 else 40.0
+    if isinstance(epsilon, Tensor):
+        epsilon = epsilon.detach()
+    return bool((spread / epsilon <= limit).all())
+
+
+def _product_step(state: State, cost: Tensor, epsilon: float | Tensor) -> State:
+    """By a matrix product with exp(-C / epsilon), one exponential an entry of the axis."""
+    low = cost.detach().amin((-1, -2), keepdim=True)
+    kernel = (-(cost - low) / _stream.column(epsilon, 2)).exp().mT
+    top = state.log.detach().amax(-1, keepdim=True)
+    top = top.masked_fill(top == -math.inf, 0)
+    mass = (state.log - top).exp()
+    total = mass @ kernel
+    empty = total == 0
+    total = total.masked_fill(empty, 1)
+    log = (total.log() + top - low / _stream.column(epsilon, 2)).masked_fill(empty, -math.inf)
+    values = paid = None
+    if state.values is not None:
+        values = ((mass[..., None, :, :] * state.values).flatten(-3, -2) @ kernel).unflatten(-2, (-1, mass.shape[-2]))
+        values = values / total[..., None, :, :]
+    if state.cost is not None:
+        paid = ((mass * state.cost) @ kernel + mass @ (kernel * cost.mT)) / total
+    return State(log, values, paid)
+
+
+def _log_step(state: State, cost: Tensor, epsilon: float | Tensor) -> State:
+    """In the log domain, whatever the temperature: one exponential a term, recomputed in a backward pass."""
+    forbidden = cost == math.inf
+    finite = cost.masked_fill(forbidden, 0)
+    scaled = (finite / _stream.column(epsilon, 2)).masked_fill(forbidden, math.inf)
+
+    def body(lines: slice) -> tuple[Tensor | None, ...]:
+        score = state.log[..., lines, None, :] - scaled[..., None, :, :]
+        log, empty = _stream.log_sum_exp(score.masked_fill(forbidden[..., None, :, :], -math.inf))
+        values = paid = None
+        if state.values is not None or state.cost is not None:
+            weight = (score - log[..., None]).exp()
+            if state.values is not None:
+                values = torch.einsum("...rnm,...krm->...krn", weight, state.values[..., lines, :])
+            if state.cost is not None:
+                paid = (weight * (state.cost[..., lines, None, :] + finite[..., None, :, :])).sum(-1)
+        return log.masked_fill(empty, -math.inf), values, paid
+
+    parts = [_stream.recompute(body, lines) for lines in _lines(state.log, cost)]
+    log, values, paid = (None if part[0] is None else torch.cat(part, -2) for part in zip(*parts, strict=True))
+    assert log is not None
+    return State(log, values, paid)
+
+
+@torch.no_grad()
+def nearest(
+    reduced: Float[Tensor, "*b c r m"], cost: Float[Tensor, "*b n m"], k: int
+) -> tuple[Float[Tensor, "*b k r n"], Float[Tensor, "*b k r n"]]:
+    """Over one axis and c candidates a line, the k smallest C_ij + reduced_j, and which of the (c, m) they are."""
+    cost = cost.to(reduced.dtype)
+    count, m = reduced.shape[-3], reduced.shape[-1]
+    k = min(k, count * m)
+    least, where = [], []
+    for lines in _lines(reduced, cost):
+        total = reduced[..., lines, None, :] + cost[..., None, None, :, :]
+        total = total.movedim(-4, -2).flatten(-2)
+        if k == 1:
+            found, index = total.min(-1, keepdim=True)
+        else:
+            found, index = total.topk(k, -1, largest=False)
+        least.append(found.movedim(-1, -3))
+        where.append(index.movedim(-1, -3))
+    return torch.cat(least, -2), torch.cat(where, -2)
+
+
+def _lines(state: Tensor, cost: Tensor) -> list[slice]:
+    """Slices of the lines of a state, so that a block of lines x n x m stays small."""
+    lines, m = state.shape[-2:]
+    size = math.prod((*state.shape[:-2], *cost.shape[:-1])) * m * state.element_size()
+    count = max(1, _stream.BLOCK_BYTES // max(1, size))
+    return [slice(start, start + count) for start in range(0, lines, count)]
