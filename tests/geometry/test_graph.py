@@ -207,7 +207,7 @@ def test_float32():
         ({"time": 1.0, "steps": 0}, InputError, "steps must be a positive integer"),
         ({"time": 1.0, "directed": True}, InputError, "directed=True has no heat kernel"),
         ({"time": 1.0, "length": torch.ones(2, requires_grad=True)}, InputError, r"length.detach\(\)"),
-        ({"time": 1.0, "length": torch.zeros(2)}, InputError, "merge its two nodes"),
+        ({"time": 1.0, "length": torch.zeros(2)}, InputError, "merge the nodes"),
     ],
 )
 def test_errors_say_what_to_do(change, error, message):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from . import _stream
@@ -104,7 +104,7 @@ def _log_step(state: State, cost: Tensor, epsilon: float | Tensor) -> State:
 @torch.no_grad()
 def nearest(
     reduced: Float[Tensor, "*b c r m"], cost: Float[Tensor, "*b n m"], k: int
-) -> tuple[Float[Tensor, "*b k r n"], Float[Tensor, "*b k r n"]]:
+) -> tuple[Float[Tensor, "*b k r n"], Int[Tensor, "*b k r n"]]:
     """Over one axis and c candidates a line, the k smallest C_ij + reduced_j, and which of the (c, m) they are."""
     cost = cost.to(reduced.dtype)
     count, m = reduced.shape[-3], reduced.shape[-1]

@@ -313,4 +313,4 @@ def _check_heat(length: Tensor, directed: bool, time: Any, steps: Any) -> None:
             "paths (time=None)."
         )
     if bool((length == 0).any()):
-        raise InputError("length must be positive for a heat kernel, but an edge has length zero: merge its nodes.")
+        raise InputError("length must be positive for a heat kernel, but one is zero: merge the nodes it joins.")
