@@ -1,0 +1,66 @@
+"""The mean over slices, chunk by chunk, with the gradient gathered in the same pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+__all__ = ["chunks", "mean_over_slices"]
+
+CHUNK_BYTES = 8 * 2**20
+
+
+def chunks(count: int, scalars_per_slice: int, itemsize: int) -> Iterator[slice]:
+    """Ranges of slices whose projections fit into a fixed, small memory."""
+    size = max(1, min(count, CHUNK_BYTES // max(1, scalars_per_slice * itemsize)))
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def mean_over_slices(
+    costs: Callable[..., Tensor],
+    count: int,
+    scalars_per_slice: int,
+    tensors: tuple[Tensor | None, ...],
+    weights: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The weighted mean of ``costs(chunk, *tensors)`` (*b, chunk), and all the costs (*b, count), in constant memory.
+
+    ``tensors`` have the batch dimensions ``*b`` in front. Their gradients are summed while the chunks go by, so neither
+    the number of slices nor the backward pass asks for more memory than one chunk. The costs come without gradient.
+    """
+    return _Mean.apply(costs, count, scalars_per_slice, weights, *tensors)
+
+
+class _Mean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, costs, count, scalars, weights, *tensors):
+        wanted = [k for k, tensor in enumerate(tensors) if tensor is not None and ctx.needs_input_grad[k + 4]]
+        leaves = [None if t is None else t.detach().requires_grad_(k in wanted) for k, t in enumerate(tensors)]
+        grads = [torch.zeros_like(tensors[k]) for k in wanted]
+        parts = []
+        itemsize = next(t.element_size() for t in tensors if t is not None)
+        for chunk in chunks(count, scalars, itemsize):
+            share = 1.0 / count if weights is None else weights[..., chunk]
+            with torch.enable_grad():
+                part = costs(chunk, *leaves)
+                if wanted:
+                    found = torch.autograd.grad((part * share).sum(), [leaves[k] for k in wanted], allow_unused=True)
+                    for grad, new in zip(grads, found, strict=True):
+                        if new is not None:
+                            grad += new
+            parts.append(part.detach())
+        slices = torch.cat(parts, -1)
+        ctx.save_for_backward(*grads)
+        ctx.wanted, ctx.total = wanted, len(tensors)
+        ctx.mark_non_differentiable(slices)
+        return (slices.mean(-1) if weights is None else (slices * weights).sum(-1)), slices
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, upstream, _):
+        out: list[Tensor | None] = [None] * ctx.total
+        for k, grad in zip(ctx.wanted, ctx.saved_tensors, strict=True):
+            out[k] = grad * upstream.reshape(upstream.shape + (1,) * (grad.ndim - upstream.ndim))
+        return None, None, None, None, *out
