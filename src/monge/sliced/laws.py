@@ -1,0 +1,257 @@
+"""Slicing laws that follow the data: the best slice, the slices that matter, a learned law."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge._checks import check_choice, check_number
+
+from .directions import directions
+from .estimate import Estimate, estimate
+from .line import Balanced
+from .slicer import Linear, Slicer
+
+__all__ = [
+    "distributional_sliced_wasserstein",
+    "energy_based_sliced_wasserstein",
+    "max_sliced_wasserstein",
+    "random_path_directions",
+]
+
+
+def max_sliced_wasserstein(
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, "m d"],
+    a: Float[Tensor, " n"] | None = None,
+    b: Float[Tensor, " m"] | None = None,
+    *,
+    p: float = 2.0,
+    steps: int = 100,
+    step_size: float = 0.1,
+    restarts: int = 8,
+    generator: torch.Generator | None = None,
+) -> tuple[Estimate, Float[Tensor, "1 d"]]:
+    r"""The largest one-dimensional distance over all directions, found by projected gradient ascent.
+
+    $$\max_{\theta \in S^{d-1}} W_p^p(\langle\theta, \cdot\rangle_\#\mu, \langle\theta, \cdot\rangle_\#\nu)$$
+    The objective is not concave: the ascent starts from the difference of the means, from the extreme directions of the
+    difference of the covariances and from random ones, all at once, and the best end wins. The gradient of the result
+    treats the direction as constant (envelope theorem).
+
+    Args:
+        x: First cloud.
+        y: Second cloud.
+        a: Non-negative weights of `x`.
+        b: Non-negative weights of `y`.
+        p: Order, at least 1.
+        steps: Of the ascent.
+        step_size: Of the normalised gradient, in radians; it shrinks to zero along a cosine.
+        restarts: Random starts, besides the three from the data.
+        generator: Source of the random starts.
+
+    Returns:
+        The estimate on the best direction, and the direction.
+
+    Source:
+        Deshpande et al., Max-sliced Wasserstein distance and its use for GANs (arXiv 1904.05877).
+
+    Example:
+        >>> import torch
+        >>> x, y = torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])
+        >>> found, theta = max_sliced_wasserstein(x, y, generator=torch.Generator().manual_seed(0))
+        >>> round(float(found.distance), 3)
+        5.0
+    """
+    check_number("steps", steps, low=0)
+    line = Balanced(p)
+    with torch.no_grad():
+        theta = torch.cat(
+            [
+                _starts(x, y),
+                directions(max(1, restarts), x.shape[-1], generator=generator, dtype=x.dtype, device=x.device),
+            ]
+        )
+    fixed = [None if t is None else t.detach() for t in (x, y, a, b)]
+    best, best_cost = theta, theta.new_full((len(theta),), -1.0)
+    for step in range(steps + 1):
+        theta = theta.detach().requires_grad_()
+        slicer = Linear(theta)
+        costs = line._costs(*(slicer._coordinates(cloud, slice(None)) for cloud in fixed[:2]), *fixed[2:])
+        with torch.no_grad():
+            better = costs > best_cost
+            best = torch.where(better[:, None], theta, best)
+            best_cost = torch.where(better, costs, best_cost)
+            if step == steps:
+                break
+            (slope,) = torch.autograd.grad(costs, theta, torch.ones_like(costs))
+            tangent = slope - (slope * theta).sum(-1, keepdim=True) * theta
+            size = step_size * 0.5 * (1 + math.cos(math.pi * step / steps))
+            theta = torch.nn.functional.normalize(theta + size * torch.nn.functional.normalize(tangent, dim=-1), dim=-1)
+    winner = best[best_cost.argmax()][None].detach()
+    return estimate(x, y, a, b, slicer=Linear(winner), line=line), winner
+
+
+def energy_based_sliced_wasserstein(
+    x: Float[Tensor, "*b n d"],
+    y: Float[Tensor, "*b m d"],
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
+    *,
+    slicer: Slicer,
+    p: float = 2.0,
+    energy: str = "exponential",
+    temperature: float = 1.0,
+    power: float = 2.0,
+) -> Estimate:
+    r"""The mean over slices weighted by how far apart the measures are on each.
+
+    Weights proportional to $e^{W_l / T}$ (``"exponential"``) or $W_l^\rho$ (``"power"``) of the costs $W_l = W_p^p$
+    on the slices, which count as constants in the gradient. Never less than the plain mean over the same slices, never
+    more than their maximum. Costs are means over atoms, so $T$ is in units of the squared distance (for p = 2).
+
+    Args:
+        x: First clouds.
+        y: Second clouds.
+        a: Non-negative weights of `x`.
+        b: Non-negative weights of `y`.
+        slicer: The slices, for example ``Linear(directions(...))``.
+        p: Order, at least 1.
+        energy: ``"exponential"`` or ``"power"``.
+        temperature: T > 0.
+        power: rho >= 0.
+
+    Source:
+        Nguyen, Ho, Energy-based sliced Wasserstein distance (arXiv 2304.13586).
+
+    Example:
+        >>> import torch
+        >>> x, y = torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])
+        >>> energy_based_sliced_wasserstein(x, y, slicer=Linear(torch.eye(2)), energy="power", power=1.0).cost
+        tensor(13.4800)
+    """
+    check_choice("energy", energy, ("exponential", "power"))
+    check_number("temperature", temperature, low=0.0, strict=True)
+    check_number("power", power, low=0.0)
+    line = Balanced(p)
+    with torch.no_grad():
+        costs = estimate(x, y, a, b, slicer=slicer, line=line).slices
+        logits = costs / temperature if energy == "exponential" else power * costs.clamp_min(1e-300).log()
+        weights = logits.softmax(-1)
+    return estimate(x, y, a, b, slicer=slicer, line=line, weights=weights)
+
+
+def distributional_sliced_wasserstein(
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, "m d"],
+    a: Float[Tensor, " n"] | None = None,
+    b: Float[Tensor, " m"] | None = None,
+    *,
+    p: float = 2.0,
+    slices: int = 64,
+    concentration: float = 10.0,
+    steps: int = 50,
+    step_size: float = 0.1,
+    generator: torch.Generator | None = None,
+) -> Estimate:
+    r"""The largest mean cost over laws of directions of a given concentration around a learned centre.
+
+    Directions $\theta = \mathrm{normalise}(\mu + z / \sqrt{\kappa})$ with standard normal $z$, drawn once; the centre
+    $\mu$ climbs by gradient ascent through them. $\kappa = 0$ is the uniform law, $\kappa \to \infty$ the best slice.
+
+    Args:
+        x: First cloud.
+        y: Second cloud.
+        a: Non-negative weights of `x`.
+        b: Non-negative weights of `y`.
+        p: Order, at least 1.
+        slices: Directions of the final estimate, and of each step.
+        concentration: kappa >= 0.
+        steps: Of the ascent.
+        step_size: In radians.
+        generator: Source of the start and of the noise.
+
+    Source:
+        Nguyen, Ho, Pham, Bui, Distributional sliced-Wasserstein (arXiv 2002.07367), with a projected normal law.
+
+    Example:
+        >>> import torch
+        >>> x, y = torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])
+        >>> found = distributional_sliced_wasserstein(x, y, generator=torch.Generator().manual_seed(0))
+        >>> 12.5 < float(found.cost) < 25  # between the uniform mean and the best slice
+        True
+    """
+    check_number("concentration", concentration, low=0.0)
+    line = Balanced(p)
+    fixed = [None if t is None else t.detach() for t in (x, y, a, b)]
+    dimension = x.shape[-1]
+    centre = _starts(x.detach(), y.detach())[:1]
+    noise = torch.randn(slices, dimension, generator=generator, dtype=torch.float64).to(x)
+
+    def around(centre: Tensor) -> Tensor:
+        if concentration == 0:
+            return torch.nn.functional.normalize(noise, dim=-1)
+        return torch.nn.functional.normalize(centre + noise / math.sqrt(concentration), dim=-1)
+
+    for step in range(steps):
+        centre = centre.detach().requires_grad_()
+        slicer = Linear(around(centre))
+        costs = line._costs(*(slicer._coordinates(cloud, slice(None)) for cloud in fixed[:2]), *fixed[2:])
+        if concentration == 0:
+            break
+        (slope,) = torch.autograd.grad(costs.mean(), centre)
+        tangent = slope - (slope * centre).sum(-1, keepdim=True) * centre
+        size = step_size * 0.5 * (1 + math.cos(math.pi * step / steps))
+        moved = centre.detach() + size * torch.nn.functional.normalize(tangent, dim=-1)
+        centre = torch.nn.functional.normalize(moved, dim=-1)
+    return estimate(x, y, a, b, slicer=Linear(around(centre.detach()).detach()), line=line)
+
+
+def random_path_directions(
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, "m d"],
+    count: int,
+    *,
+    concentration: float = 50.0,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "count d"]:
+    r"""Directions from random points of one cloud to random points of the other, slightly blurred.
+
+    $\theta = \mathrm{normalise}(\mathrm{normalise}(x - y) + z / \sqrt{\kappa})$ with independent $x$, $y$, $z$: cheap,
+    and strong in gradient flows, where differences that matter are differences of points.
+
+    Args:
+        x: First cloud.
+        y: Second cloud.
+        count: How many directions.
+        concentration: kappa > 0.
+        generator: Source of randomness.
+
+    Source:
+        Nguyen, Zhang, Le, Ho, Sliced Wasserstein with random-path projecting directions (arXiv 2401.15889).
+
+    Example:
+        >>> import torch
+        >>> random_path_directions(torch.zeros(5, 3), torch.ones(4, 3), 7).shape
+        torch.Size([7, 3])
+    """
+    check_number("count", count, low=1)
+    check_number("concentration", concentration, low=0.0, strict=True)
+    i = torch.randint(x.shape[0], (count,), generator=generator)
+    j = torch.randint(y.shape[0], (count,), generator=generator)
+    noise = torch.randn(count, x.shape[1], generator=generator, dtype=torch.float64).to(x)
+    path = torch.nn.functional.normalize(x.detach()[i.to(x.device)] - y.detach()[j.to(y.device)], dim=-1)
+    return torch.nn.functional.normalize(path + noise / math.sqrt(concentration), dim=-1)
+
+
+def _starts(x: Tensor, y: Tensor) -> Tensor:
+    """The difference of the means and the extreme eigenvectors of the difference of the covariances."""
+    shift = (x.mean(-2) - y.mean(-2))[None]
+    centred = [cloud - cloud.mean(-2, keepdim=True) for cloud in (x, y)]
+    first, second = (cloud.T @ cloud / len(cloud) for cloud in centred)
+    axes = torch.linalg.eigh(first - second).eigenvectors.T
+    shift = torch.where(shift.norm() > 0, shift, axes[:1])
+    return torch.nn.functional.normalize(torch.cat([shift, axes[:1], axes[-1:]]), dim=-1)
