@@ -427,6 +427,12 @@ class Coupling(Value, ABC):
             raise InputError(
                 f"{index!r} picks no problem from a batch of shape {tuple(batch)}: rows of a plan are P.rows(...)."
             ) from error
+        if not isinstance(index, tuple):
+            index = (index,)
+        if any(part is Ellipsis for part in index):  # spelled out: the tensors have dimensions behind the batch
+            place = next(k for k, part in enumerate(index) if part is Ellipsis)
+            used = sum(part is not None and part is not Ellipsis for part in index)
+            index = (*index[:place], *(slice(None),) * (len(batch) - used), *index[place + 1 :])
         return self._select(index, batch)
 
     def _select(self, index: Any, batch: torch.Size) -> Coupling:

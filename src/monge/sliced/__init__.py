@@ -2,23 +2,46 @@
 
 from .directions import directions, frames, rotations
 from .estimate import Estimate, estimate
+from .laws import (
+    distributional_sliced_wasserstein,
+    energy_based_sliced_wasserstein,
+    max_sliced_wasserstein,
+    random_path_directions,
+)
 from .line import Balanced, Circular, LinearCircular, LineProblem
+from .plan import best_sliced_plan, expected_sliced_plan, lifted_plans, monotone_plan
 from .slicer import Linear, Network, Polynomial, Slicer
+from .sorting import lap_sort, soft_sort
+from .sphere import GreatCircles, Stereographic, spherical_sliced_wasserstein, spherical_uniformity
 from .wasserstein import sliced_wasserstein
 
 __all__ = [
     "Balanced",
     "Circular",
     "Estimate",
+    "GreatCircles",
     "LineProblem",
     "Linear",
     "LinearCircular",
     "Network",
     "Polynomial",
     "Slicer",
+    "Stereographic",
+    "best_sliced_plan",
     "directions",
+    "distributional_sliced_wasserstein",
+    "energy_based_sliced_wasserstein",
     "estimate",
+    "expected_sliced_plan",
     "frames",
+    "lap_sort",
+    "lifted_plans",
+    "max_sliced_wasserstein",
+    "monotone_plan",
+    "random_path_directions",
     "rotations",
     "sliced_wasserstein",
+    "soft_sort",
+    "spherical_sliced_wasserstein",
+    "spherical_uniformity",
 ]

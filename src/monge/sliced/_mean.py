@@ -38,6 +38,7 @@ class _Mean(torch.autograd.Function):
     def forward(ctx, costs, count, scalars, weights, *tensors):
         wanted = [k for k, tensor in enumerate(tensors) if tensor is not None and ctx.needs_input_grad[k + 4]]
         leaves = [None if t is None else t.detach().requires_grad_(k in wanted) for k, t in enumerate(tensors)]
+        inputs = [leaf for leaf in leaves if leaf is not None and leaf.requires_grad]
         grads = [torch.zeros_like(tensors[k]) for k in wanted]
         parts = []
         itemsize = next(t.element_size() for t in tensors if t is not None)
@@ -46,7 +47,7 @@ class _Mean(torch.autograd.Function):
             with torch.enable_grad():
                 part = costs(chunk, *leaves)
                 if wanted:
-                    found = torch.autograd.grad((part * share).sum(), [leaves[k] for k in wanted], allow_unused=True)
+                    found = torch.autograd.grad((part * share).sum(), inputs, allow_unused=True)
                     for grad, new in zip(grads, found, strict=True):
                         if new is not None:
                             grad += new

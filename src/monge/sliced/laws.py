@@ -75,12 +75,13 @@ def max_sliced_wasserstein(
                 directions(max(1, restarts), x.shape[-1], generator=generator, dtype=x.dtype, device=x.device),
             ]
         )
-    fixed = [None if t is None else t.detach() for t in (x, y, a, b)]
+    clouds = (x.detach(), y.detach())
+    weights = [None if t is None else t.detach() for t in (a, b)]
     best, best_cost = theta, theta.new_full((len(theta),), -1.0)
     for step in range(steps + 1):
         theta = theta.detach().requires_grad_()
         slicer = Linear(theta)
-        costs = line._costs(*(slicer._coordinates(cloud, slice(None)) for cloud in fixed[:2]), *fixed[2:])
+        costs = line._costs(*(slicer._coordinates(cloud, slice(None)) for cloud in clouds), *weights)
         with torch.no_grad():
             better = costs > best_cost
             best = torch.where(better[:, None], theta, best)
@@ -186,7 +187,8 @@ def distributional_sliced_wasserstein(
     """
     check_number("concentration", concentration, low=0.0)
     line = Balanced(p)
-    fixed = [None if t is None else t.detach() for t in (x, y, a, b)]
+    clouds = (x.detach(), y.detach())
+    weights = [None if t is None else t.detach() for t in (a, b)]
     dimension = x.shape[-1]
     centre = _starts(x.detach(), y.detach())[:1]
     noise = torch.randn(slices, dimension, generator=generator, dtype=torch.float64).to(x)
@@ -199,7 +201,7 @@ def distributional_sliced_wasserstein(
     for step in range(steps):
         centre = centre.detach().requires_grad_()
         slicer = Linear(around(centre))
-        costs = line._costs(*(slicer._coordinates(cloud, slice(None)) for cloud in fixed[:2]), *fixed[2:])
+        costs = line._costs(*(slicer._coordinates(cloud, slice(None)) for cloud in clouds), *weights)
         if concentration == 0:
             break
         (slope,) = torch.autograd.grad(costs.mean(), centre)

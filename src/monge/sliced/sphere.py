@@ -59,8 +59,8 @@ class Stereographic(Slicer):
     r"""Lines of the azimuthal map around a pole: stereographic projection without its radial distortion.
 
     With a pole $u$ and a direction $v$ orthogonal to it, the coordinate of $s$ is
-    $\kappa(\langle u, s\rangle)\langle v, s\rangle$, $\kappa(c) = (\pi - \arccos c) / (\pi\sqrt{1 - c^2})$: the angle from
-    $-u$ in half turns, times the share of $v$. Nothing goes to infinity; the direction at the pole itself is
+    $\kappa(\langle u, s\rangle)\langle v, s\rangle$, $\kappa(c) = (\pi - \arccos c) / (\pi\sqrt{1 - c^2})$: the angle
+    from $-u$ in half turns, times the share of $v$. Nothing goes to infinity; the direction at the pole itself is
     undefined, and its gradient is cut there. One frame per slice, so every slice has a pole of its own and the mean
     over uniform frames is rotation invariant without a single rotation matrix.
 
@@ -211,5 +211,6 @@ def _check_sphere(name: str, points: Tensor) -> None:
     if points.shape[-1] < 2 or not bool(((radius - 1).abs() < 1e-3).all()):
         raise InputError(
             f"{name} must lie on the unit sphere of R^d, d >= 2, but has shape {tuple(points.shape)} and norms in "
-            f"[{float(radius.min()):.4g}, {float(radius.max()):.4g}]: use torch.nn.functional.normalize({name}, dim=-1)."
+            f"[{float(radius.min()):.4g}, {float(radius.max()):.4g}]: normalise them, "
+            f"as in torch.nn.functional.normalize({name}, dim=-1)."
         )

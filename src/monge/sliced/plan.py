@@ -1,0 +1,241 @@
+"""Plans that slices induce: lifted, averaged, or the best one."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge._checks import check_choice, check_number, check_points, check_same, check_weights
+from monge.coupling import (
+    Coupling,
+    GluedCoupling,
+    MixtureCoupling,
+    MonotoneCoupling,
+    PermutationCoupling,
+    SparseCoupling,
+)
+from monge.errors import ShapeError
+from monge.geometry import Geometry, PointCloud
+from monge.kernels.line.reference import staircase
+
+from .slicer import Slicer
+
+__all__ = ["best_sliced_plan", "expected_sliced_plan", "lifted_plans", "monotone_plan"]
+
+
+def monotone_plan(
+    u: Float[Tensor, "*b n"],
+    v: Float[Tensor, "*b m"],
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
+    *,
+    ties: str = "spread",
+) -> Coupling:
+    """The monotone coupling of two lists of scores, as a plan between the points that have them.
+
+    Equal numbers of equal weights give a bijection, other weights a staircase of n + m pieces. Equal scores are one
+    atom, whose plan is spread in proportion to the weights, so that the order of the points never matters; the plan is
+    then glued through the atoms. ``ties="order"`` breaks ties by position instead.
+
+    Args:
+        u: Scores of the sources, unique up to an increasing map: only their order counts.
+        v: Scores of the targets.
+        a: Non-negative weights, None for equal ones of mass one.
+        b: The same for the targets, of the same mass.
+        ties: ``"spread"`` or ``"order"``.
+
+    Returns:
+        A plan with marginals a and b, of batch shape *b.
+
+    Example:
+        >>> import torch
+        >>> monotone_plan(torch.tensor([3.0, 1.0]), torch.tensor([0.0, 5.0])).assignment()
+        tensor([1, 0])
+    """
+    check_choice("ties", ties, ("spread", "order"))
+    batch = torch.broadcast_shapes(u.shape[:-1], v.shape[:-1])
+    u, v = u.detach().expand(*batch, -1), v.detach().expand(*batch, -1)
+    sorted_u, order_u = u.sort(dim=-1, stable=True)
+    sorted_v, order_v = v.sort(dim=-1, stable=True)
+    tied = ties == "spread" and any(bool((s.diff(dim=-1) == 0).any()) for s in (sorted_u, sorted_v))
+    n, m = u.shape[-1], v.shape[-1]
+    if n == m and a is None and b is None and not tied:
+        perm = torch.empty_like(order_u).scatter_(-1, order_u, order_v)
+        return PermutationCoupling._make(perm=perm, weights=u.new_full(perm.shape, 1.0 / n))
+    a = u.new_full((n,), 1.0 / n) if a is None else a
+    b = v.new_full((m,), 1.0 / m) if b is None else b
+    a, b = a.expand(*batch, n), b.expand(*batch, m)
+    if not tied:
+        return _staircase_plan(a, b, order_u, order_v)
+    atom_u, atom_v = _atoms(sorted_u, order_u), _atoms(sorted_v, order_v)
+    mass_u = torch.zeros_like(a).scatter_add(-1, atom_u, a)
+    mass_v = torch.zeros_like(b).scatter_add(-1, atom_v, b)
+    places_u, places_v = (torch.arange(k, device=u.device).expand(*batch, k) for k in (n, m))
+    into = SparseCoupling._make(i=places_u, j=atom_u, w=a, n=n, m=n)
+    out = SparseCoupling._make(i=atom_v, j=places_v, w=b, n=m, m=m)
+    between = _staircase_plan(mass_u, mass_v, places_u, places_v)
+    return GluedCoupling._make(P=GluedCoupling._make(P=into, Q=between, mu=mass_u), Q=out, mu=mass_v)
+
+
+def _atoms(ordered: Tensor, order: Tensor) -> Tensor:
+    """For each point, the rank of its atom: equal scores share one."""
+    fresh = torch.cat([torch.zeros_like(order[..., :1]), (ordered.diff(dim=-1) != 0).long()], -1).cumsum(-1)
+    return torch.empty_like(order).scatter_(-1, order, fresh)
+
+
+def _staircase_plan(a: Tensor, b: Tensor, order_u: Tensor, order_v: Tensor) -> Coupling:
+    mass = a.sum(-1, keepdim=True).double()
+    level_a, level_b = (_levels(w, order) for w, order in ((a, order_u), (b, order_v)))
+    i, j, share = staircase(level_a, level_b)
+    i, j = order_u.gather(-1, i), order_v.gather(-1, j)
+    weights = (share * mass).to(a.dtype)
+    return MonotoneCoupling._make(i=i, j=j, w=weights, n=a.shape[-1], m=b.shape[-1])
+
+
+def _levels(weights: Tensor, order: Tensor) -> Tensor:
+    running = weights.double().gather(-1, order).cumsum(-1)
+    running = running / running[..., -1:]
+    return torch.cat([running[..., :-1], torch.ones_like(running[..., -1:])], -1)
+
+
+def lifted_plans(
+    x: Float[Tensor, "*b n d"],
+    y: Float[Tensor, "*b m d"],
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
+    *,
+    slicer: Slicer,
+    ties: str = "spread",
+) -> Coupling:
+    """The plan of every slice, lifted back to the points: a coupling with one more batch dimension.
+
+    Args:
+        x: Sources.
+        y: Targets.
+        a: Their weights, equal of mass one if None.
+        b: The same for the targets.
+        slicer: The slices.
+        ties: See `monotone_plan`.
+
+    Returns:
+        A coupling of batch shape (*b, L).
+
+    Raises:
+        ShapeError: Clouds of different dimension.
+
+    Example:
+        >>> import torch
+        >>> from monge.sliced import Linear
+        >>> x = torch.tensor([[3.0, 3.0], [1.0, 1.0]]); y = torch.tensor([[2.0, 2.5], [3.0, 2.0]])
+        >>> lifted_plans(x, y, slicer=Linear(torch.eye(2))).shape
+        torch.Size([2, 2, 2])
+    """
+    check_points("x", x)
+    check_points("y", y)
+    check_same(x=x, y=y, a=a, b=b)
+    if x.shape[-1] != y.shape[-1]:
+        raise ShapeError(f"x and y must live in one space, but have dimension {x.shape[-1]} and {y.shape[-1]}.")
+    for name, weight, points in (("a", a, x), ("b", b, y)):
+        if weight is not None:
+            check_weights(name, weight, points.shape[-2])
+    whole = slice(None)
+    u, v = slicer._coordinates(x.detach(), whole), slicer._coordinates(y.detach(), whole)
+    a, b = (None if weight is None else weight.unsqueeze(-2) for weight in (a, b))
+    return monotone_plan(u, v, a, b, ties=ties)
+
+
+def slice_costs(plans: Coupling, geometry: Geometry) -> Float[Tensor, "*b slices"]:
+    """The cost in the space of the points of every lifted plan, differentiable in the points."""
+    entries = plans._entries()
+    if entries is None:
+        return torch.stack([plans[..., k]._inner(geometry) for k in range(plans.batch_shape[-1])], -1)
+    i, j, w = entries
+    cost = geometry._entries(i.flatten(-2), j.flatten(-2)).unflatten(-1, i.shape[-2:])
+    return torch.where(w > 0, w * cost, 0).sum(-1)
+
+
+def expected_sliced_plan(
+    x: Float[Tensor, "*b n d"],
+    y: Float[Tensor, "*b m d"],
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
+    *,
+    slicer: Slicer,
+    inverse_temperature: float = 0.0,
+    cost: str = "sqeuclidean",
+    ties: str = "spread",
+) -> MixtureCoupling:
+    r"""Expected sliced transport: the average of the lifted plans, the cheaper ones weighing more.
+
+    $$\sum_l \sigma_l\,\gamma_{\theta_l}, \qquad \sigma_l \propto e^{-\tau D(\theta_l)}, \qquad
+    D(\theta) = \langle C, \gamma_\theta\rangle.$$
+    Exact marginals; applying it costs one gather per slice and no matrix. $\tau = 0$ is the plain mean, whose cost is a
+    metric in the limit of all directions; $\tau \to \infty$ the best slice. The weights, and with them the plan, are
+    differentiable in the points.
+
+    Args:
+        x: Sources.
+        y: Targets.
+        a: Their weights, equal of mass one if None.
+        b: The same for the targets.
+        slicer: The slices.
+        inverse_temperature: tau >= 0, in units of one over the mean cost of the slices.
+        cost: Of `PointCloud`.
+        ties: See `monotone_plan`.
+
+    Source:
+        Liu et al., Expected sliced transport plans (arXiv 2410.12176).
+
+    Example:
+        >>> import torch
+        >>> from monge.geometry import PointCloud
+        >>> from monge.sliced import Linear, expected_sliced_plan
+        >>> x = torch.tensor([[3.0, 3.0], [1.0, 1.0]]); y = torch.tensor([[2.0, 2.5], [3.0, 2.0]])
+        >>> P = expected_sliced_plan(x, y, slicer=Linear(torch.eye(2)))
+        >>> P.transport_cost(PointCloud(x, y))
+        tensor(2.6250)
+    """
+    check_number("inverse_temperature", inverse_temperature, low=0.0)
+    plans = lifted_plans(x, y, a, b, slicer=slicer, ties=ties)
+    costs = slice_costs(plans, PointCloud(x, y, cost))
+    unit = costs.mean(-1, keepdim=True).clamp_min(torch.finfo(costs.dtype).tiny)
+    weights = (-inverse_temperature * costs / unit).softmax(-1)
+    return MixtureCoupling._make(component=plans, weights=weights)
+
+
+def best_sliced_plan(
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, "m d"],
+    a: Float[Tensor, " n"] | None = None,
+    b: Float[Tensor, " m"] | None = None,
+    *,
+    slicer: Slicer,
+    cost: str = "sqeuclidean",
+    ties: str = "spread",
+) -> Coupling:
+    """The cheapest of the lifted plans: an upper bound of optimal transport, with exact marginals, in a few sorts.
+
+    Args:
+        x: Sources.
+        y: Targets.
+        a: Their weights, equal of mass one if None.
+        b: The same for the targets.
+        slicer: The slices to choose from; see `search_direction` for a good one.
+        cost: Of `PointCloud`.
+        ties: See `monotone_plan`.
+
+    Source:
+        Mahey et al., Fast optimal transport through sliced generalized Wasserstein geodesics (arXiv 2307.01770).
+
+    Example:
+        >>> import torch
+        >>> from monge.sliced import Linear
+        >>> x = torch.tensor([[3.0, 3.0], [1.0, 1.0]]); y = torch.tensor([[2.0, 2.5], [3.0, 2.0]])
+        >>> best_sliced_plan(x, y, slicer=Linear(torch.eye(2))).assignment()
+        tensor([1, 0])
+    """
+    plans = lifted_plans(x, y, a, b, slicer=slicer, ties=ties)
+    with torch.no_grad():
+        best = int(slice_costs(plans, PointCloud(x, y, cost)).argmin())
+    return plans[best]
