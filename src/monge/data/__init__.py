@@ -1,5 +1,20 @@
-"""Readers and small seeded generators; nothing is downloaded."""
+"""Readers of point clouds and weights, small seeded generators, two real photographs; nothing is downloaded."""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from .generators import checkerboard, gaussian, mixture, moons, rings, spiral
+from .photographs import photographs
+from .readers import FORMATS, read_points, read_weights
+
+__all__ = [
+    "FORMATS",
+    "checkerboard",
+    "gaussian",
+    "mixture",
+    "moons",
+    "photographs",
+    "read_points",
+    "read_weights",
+    "rings",
+    "spiral",
+]

@@ -1,0 +1,120 @@
+"""One parser a file format: a path in, a NumPy array or a tensor out, and never a pickle executed.
+
+A parser may raise anything; `read_points` and `read_weights` turn that into one sentence.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+
+__all__ = ["PARSERS"]
+
+
+def _npy(stream: IO[bytes], size: int) -> np.ndarray:
+    """An array in NumPy's format from a stream that holds ``size`` bytes.
+
+    The header is compared with the size before anything is allocated: a forged one may promise petabytes.
+    """
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    elif version == (2, 0):
+        shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+    else:
+        raise InputError(f"it is in version {version} of the format; save plain numbers with numpy.save")
+    if dtype.hasobject:
+        raise InputError("it holds Python objects, which are never unpickled; save plain numbers")
+    promised, held = math.prod(shape) * dtype.itemsize, size - stream.tell()
+    if promised > held:
+        raise InputError(f"its header promises {promised} bytes but {held} follow: the file is cut short or forged")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if promised > memory:
+        raise InputError(f"it unpacks to {promised} bytes, more than the {memory} of this machine's memory")
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _read_npy(path: Path, key: str | None) -> np.ndarray:
+    with path.open("rb") as stream:
+        return _npy(stream, path.stat().st_size)
+
+
+def _read_npz(path: Path, key: str | None) -> np.ndarray:
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        info = members[_chosen(members, key)]
+        with archive.open(info) as stream:
+            return _npy(stream, info.file_size)
+
+
+def _read_csv(path: Path, key: str | None) -> np.ndarray:
+    with path.open(encoding="utf-8-sig") as stream:
+        first = stream.readline()
+    if not first.strip():
+        raise InputError("it is empty, or starts with an empty line")
+    separator = next((mark for mark in (",", ";", "\t") if mark in first), ",")
+    try:
+        [float(cell) for cell in first.split(separator)]
+        header = 0
+    except ValueError:
+        header = 1
+    return np.loadtxt(path, delimiter=separator, skiprows=header, ndmin=2, encoding="utf-8-sig", dtype=np.float64)
+
+
+def _read_parquet(path: Path, key: str | None) -> np.ndarray:
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise InputError("pyarrow is not installed: pip install 'monge[parquet]'") from error
+    # The path is opened here: a name such as s3://bucket must not reach out to the network.
+    with path.open("rb") as stream:
+        table = parquet.read_table(stream)
+    columns = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if column.null_count:
+            raise InputError(f"column {name!r} has {column.null_count} missing values: fill or drop them")
+        numbers = column.to_numpy()
+        if numbers.dtype.kind not in "fiub":
+            raise InputError(f"column {name!r} holds {column.type}, not numbers: drop it")
+        columns.append(numbers)
+    return np.stack(columns, axis=-1) if columns else np.empty((table.num_rows, 0))
+
+
+def _read_pt(path: Path, key: str | None) -> Any:
+    held = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(held, dict):
+        held = held[_chosen(held, key)]
+    if not isinstance(held, torch.Tensor):
+        raise InputError(f"it holds {type(held).__name__}, not a tensor: save one with torch.save(x, path)")
+    return held.detach()
+
+
+def _chosen(members: dict[str, Any], key: str | None) -> str:
+    """The name of the array to take: the one asked for, the only one, or the one called x, points or weights."""
+    names = ", ".join(map(repr, members)) or "nothing"
+    if key is not None:
+        if key not in members:
+            raise InputError(f"it holds no array {key!r}, only {names}")
+        return key
+    usual = [name for name in ("x", "points", "weights", "a") if name in members]
+    if len(members) == 1 or usual:
+        return usual[0] if usual else next(iter(members))
+    raise InputError(f"it holds {names}: name one, as in file.npz:NAME")
+
+
+PARSERS: dict[str, Callable[[Path, str | None], Any]] = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+    ".pt": _read_pt,
+}

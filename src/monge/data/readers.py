@@ -1,0 +1,132 @@
+"""Point clouds and weights from files, safely: a file is data, and nothing in it is ever executed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .._checks import check_points, check_weights
+from ..errors import InputError, TransportError
+from ._parsers import PARSERS
+
+__all__ = ["FORMATS", "read_points", "read_weights"]
+
+FORMATS = tuple(PARSERS)
+"""The file endings that can be read."""
+
+
+def read_points(path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float64) -> Float[Tensor, "n d"]:
+    """Read a point cloud: one row a point, one column a coordinate; a flat list is points on a line.
+
+    Formats: ``.npy``, ``.npz``, ``.csv`` (comma, semicolon or tab; one header line is skipped), ``.parquet`` (with
+    pyarrow) and ``.pt``. One of several arrays is named, as in ``clouds.npz:source``. Nothing is unpickled.
+
+    Args:
+        path: The file, possibly followed by ``:`` and the name of an array in it.
+        dtype: The floating dtype of the answer.
+
+    Returns:
+        The points.
+
+    Raises:
+        InputError: If the file is missing, broken, of an unknown format, or holds anything but finite numbers.
+
+    Example:
+        >>> import numpy, torch
+        >>> from monge.data import read_points
+        >>> numpy.save("cloud.npy", numpy.eye(3))
+        >>> read_points("cloud.npy", dtype=torch.float32)
+        tensor([[1., 0., 0.],
+                [0., 1., 0.],
+                [0., 0., 1.]])
+    """
+    held = _read(path, dtype)
+    points = held[:, None] if held.ndim == 1 else held
+    if points.ndim != 2:
+        raise InputError(f"{path} must hold a table of points (n, d), but holds shape {tuple(held.shape)}: reshape it.")
+    check_points(str(path), points)
+    return points
+
+
+def read_weights(path: str | os.PathLike[str], n: int, *, dtype: torch.dtype = torch.float64) -> Float[Tensor, "n"]:
+    """Read the weights of ``n`` points: one number a point, non-negative, of any positive total.
+
+    Formats are those of `read_points`.
+
+    Args:
+        path: The file, possibly followed by ``:`` and the name of an array in it.
+        n: How many points there are.
+        dtype: The floating dtype of the answer.
+
+    Returns:
+        The weights, as they are in the file.
+
+    Raises:
+        InputError: If the file cannot be read, or does not hold ``n`` valid weights.
+
+    Example:
+        >>> import torch
+        >>> from monge.data import read_weights
+        >>> torch.save(torch.tensor([0.25, 0.75]), "weights.pt")
+        >>> read_weights("weights.pt", 2)
+        tensor([0.2500, 0.7500], dtype=torch.float64)
+    """
+    held = _read(path, dtype)
+    weights = held[:, 0] if held.ndim == 2 and held.shape[1] == 1 else held
+    if weights.ndim != 1:
+        raise InputError(
+            f"{path} must hold one weight per point ({n},), but holds shape {tuple(held.shape)}: flatten it."
+        )
+    check_weights(str(path), weights, n)
+    return weights
+
+
+def _read(path: str | os.PathLike[str], dtype: torch.dtype) -> Tensor:
+    """The one array that a path names, as a tensor of real numbers."""
+    file, key = _split(path)
+    if not file.exists():
+        raise InputError(f"{file} does not exist: check the path, here relative to {Path.cwd()}.")
+    if not file.is_file():
+        raise InputError(f"{file} is not a regular file: pass a file that ends in {', '.join(FORMATS)}.")
+    parse = PARSERS.get(file.suffix.lower())
+    if parse is None:
+        raise InputError(f"{file} ends in {file.suffix or 'nothing'!r}: the formats known are {', '.join(FORMATS)}.")
+    try:
+        return _as_tensor(parse(file, key), dtype)
+    except TransportError as error:
+        raise InputError(f"{file} cannot be used: {str(error).rstrip('.')}.") from error
+    except MemoryError as error:
+        raise InputError(f"{file} does not fit into memory: split it, or store it in a smaller dtype.") from error
+    except Exception as error:
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{file} is not a readable {file.suffix} file ({_short(told)}): write it anew.") from error
+
+
+def _split(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
+    """``clouds.npz:source`` is the array ``source`` of the file ``clouds.npz``; an existing file is taken as it is."""
+    whole = Path(path)
+    name, colon, key = os.fspath(path).rpartition(":")
+    if colon and key and not whole.exists() and Path(name).suffix.lower() in {".npz", ".pt"}:
+        return Path(name), key
+    return whole, None
+
+
+def _as_tensor(held: Any, dtype: torch.dtype) -> Tensor:
+    if isinstance(held, np.ndarray):
+        if held.dtype.kind not in "fiub":
+            raise InputError(f"it holds {held.dtype}, not real numbers")
+        # A copy in native byte order, which torch insists on.
+        held = torch.from_numpy(np.array(held, dtype=held.dtype.newbyteorder("="), order="C"))
+    if held.is_complex() or held.is_sparse or held.is_quantized:
+        raise InputError(f"it holds a tensor of {held.dtype}, {held.layout}; save plain real numbers")
+    return held.to(dtype)
+
+
+def _short(text: str, limit: int = 160) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
