@@ -6,6 +6,7 @@ A parser may raise anything; `read_points` and `read_weights` turn that into one
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
