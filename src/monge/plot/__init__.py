@@ -1,5 +1,14 @@
-"""Pictures of couplings; matplotlib is imported when the first one is drawn."""
+"""Pictures of couplings; matplotlib is imported when the first one is drawn.
+
+Every function draws into ``ax`` if one is given and into a figure of its own if not, and answers with what it drew
+into; ``picture.figure.savefig("plan.png")`` keeps it. No window opens and no global state changes.
+"""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from .colours import colour_transfer, palette
+from .links import links
+from .marginals import marginals
+from .plan import plan
+
+__all__ = ["colour_transfer", "links", "marginals", "palette", "plan"]

@@ -1,0 +1,60 @@
+"""The marginals that a plan has, beside those that were asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..coupling import Coupling
+from ..errors import ShapeError
+from ._canvas import INK, SOURCE, TARGET, array, figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["marginals"]
+
+
+def marginals(P: Coupling, a: Float[Tensor, " n"] | None = None, b: Float[Tensor, " m"] | None = None) -> Figure:
+    """Draw the row and column sums of a plan as filled curves, and wanted weights as lines over them.
+
+    Args:
+        P: One plan, not a batch.
+        a: Weights that were asked of the rows.
+        b: Weights that were asked of the columns.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ShapeError: If ``P`` is a batch, or weights do not fit.
+
+    Example:
+        >>> import torch
+        >>> from monge.coupling import ProductCoupling
+        >>> from monge.plot import marginals
+        >>> picture = marginals(ProductCoupling(torch.ones(3), torch.ones(4)), a=torch.ones(3))
+        >>> [panel.get_title() for panel in picture.axes]
+        ['sources', 'targets']
+    """
+    if P.batch_shape:
+        raise ShapeError(f"P must be one plan, but is a batch of shape {tuple(P.batch_shape)}: draw P[0].")
+    picture = figure(8.0, 2.6)
+    with torch.no_grad():
+        has = P.marginals()
+    sides = zip(("sources", "targets"), ("a", "b"), has, (a, b), (SOURCE, TARGET), strict=True)
+    for panel, (title, name, mass, wanted, colour) in zip(picture.subplots(1, 2), sides, strict=True):
+        place = torch.arange(len(mass) + 1)
+        panel.stairs(array(mass), place, fill=True, color=colour, alpha=0.6, label="of the plan")
+        if wanted is not None:
+            if wanted.shape != mass.shape:
+                raise ShapeError(f"{name} must have shape {tuple(mass.shape)}, but has {tuple(wanted.shape)}.")
+            panel.stairs(array(wanted), place, color=INK, lw=1, baseline=None, label="asked for")
+            panel.legend(frameon=False, fontsize=8)
+        panel.set_title(title, color=INK, fontsize=11)
+        panel.set_ylim(bottom=0)
+        panel.spines[["top", "right"]].set_visible(False)
+    return picture
