@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["INK", "LINK", "PAPER", "SOURCE", "TARGET", "array", "axes", "figure", "plane", "quiet"]
 
 PAPER, INK = "#ffffff", "#22223b"
-SOURCE, TARGET, LINK = "#2a6f97", "#e76f51", "#6c757d"
+SOURCE, TARGET, LINK = "#2a6f97", "#e76f51", "#8d99ae"
 
 
 def figure(width: float, height: float) -> Figure:

@@ -30,8 +30,8 @@ def links(
 ) -> Axes:
     """Draw two clouds and the strongest links of a plan between them; a point is as large as its mass.
 
-    Clouds on a line are drawn on two lines, and clouds in more than two dimensions are projected onto their two principal
-    axes.
+    Clouds on a line are drawn on two lines, and clouds in more than two dimensions are projected onto their two
+    principal axes.
 
     Args:
         P: One plan, not a batch.
@@ -65,8 +65,8 @@ def links(
         raise ShapeError(f"P must be one plan, but is a batch of shape {tuple(P.batch_shape)}: draw P[0].")
     if (x.shape[0], y.shape[0]) != tuple(P.shape) or x.shape[1:] != y.shape[1:]:
         raise ShapeError(
-            f"x and y must be the {P.shape[0]} sources and {P.shape[1]} targets of the plan in one space, but have shapes "
-            f"{tuple(x.shape)} and {tuple(y.shape)}: pass the clouds that the plan was computed from."
+            f"x and y must be the {P.shape[0]} sources and {P.shape[1]} targets of the plan in one space, but have "
+            f"shapes {tuple(x.shape)} and {tuple(y.shape)}: pass the clouds that the plan was computed from."
         )
     canvas = axes(ax, 6.0, 6.0)
     flat_x, flat_y = plane(x, y)
@@ -76,10 +76,8 @@ def links(
     ends = torch.stack([flat_x[i.cpu()], flat_y[j.cpu()]], 1)
     opacity = array((w / w.max().clamp_min(torch.finfo(w.dtype).tiny)).sqrt()) if len(w) else []
     # Many links wash each other out unless each is fainter.
-    faint = min(0.85, 0.15 + 60 / max(len(w), 1))
-    canvas.add_collection(
-        LineCollection(list(array(ends)), colors=LINK, linewidths=0.7, alpha=[faint * o for o in opacity])
-    )
+    opacity = [min(0.85, 0.15 + 60 / len(w)) * share for share in opacity]
+    canvas.add_collection(LineCollection(list(array(ends)), colors=LINK, linewidths=0.6, alpha=opacity or None))
     for points, mass, colour in ((flat_x, mass_x, colours[0]), (flat_y, mass_y, colours[1])):
         size = array(mass / mass.max().clamp_min(torch.finfo(mass.dtype).tiny)) * _dot(len(points)) + 1
         canvas.scatter(*array(points).T, s=size, c=colour, edgecolors=PAPER, linewidths=0.3, zorder=3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from .._checks import check_number
@@ -21,20 +22,20 @@ __all__ = ["plan"]
 def plan(
     P: Coupling,
     *,
-    rows: Tensor | None = None,
-    columns: Tensor | None = None,
+    rows: Int[Tensor, " n"] | None = None,
+    columns: Int[Tensor, " m"] | None = None,
     resolution: int = 256,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the matrix of a plan, darker where more mass goes, with its marginals along the sides.
 
-    A plan with more rows or columns than ``resolution`` is summed into that many cells, block by block: the whole matrix is
-    never built.
+    A plan with more rows or columns than ``resolution`` is averaged into that many cells, block by block: the
+    whole matrix is never built.
 
     Args:
         P: One plan, not a batch.
-        rows: (n,) an order of the sources, such as ``x[:, 0].argsort()``.
-        columns: (m,) an order of the targets.
+        rows: An order of the sources, such as ``x[:, 0].argsort()``.
+        columns: An order of the targets.
         resolution: The most cells along a side.
         ax: Where to draw.
 
@@ -58,13 +59,13 @@ def plan(
     if P.batch_shape:
         raise ShapeError(f"P must be one plan, but is a batch of shape {tuple(P.batch_shape)}: draw P[0].")
     n, m = P.shape
-    cells = summed(P, rows, columns, resolution)
+    cells = averaged(P, rows, columns, resolution)
     canvas = axes(ax, 5.2, 5.2)
     colours = LinearSegmentedColormap.from_list("monge", [PAPER, "#f4a582", "#b2182b", INK])
     # A few strong entries should not make all others invisible: a square root spreads the small ones.
     canvas.imshow(array(cells.sqrt()), cmap=colours, aspect="auto", extent=(0, m, n, 0), interpolation="nearest")
     quiet(canvas, f"{type(P).__name__} {n} × {m}", frame=True)
-    for side, marginal, colour in (("left", cells.sum(1), SOURCE), ("top", cells.sum(0), TARGET)):
+    for side, marginal, colour in (("left", cells.mean(1), SOURCE), ("top", cells.mean(0), TARGET)):
         _along(canvas, side, marginal, colour)
     return canvas
 
@@ -85,8 +86,8 @@ def _along(canvas: Axes, side: str, marginal: Tensor, colour: str) -> None:
     strip.set_axis_off()
 
 
-def summed(P: Coupling, rows: Tensor | None, columns: Tensor | None, resolution: int) -> Tensor:
-    """The matrix of the plan, summed into at most ``resolution`` cells a side."""
+def averaged(P: Coupling, rows: Tensor | None, columns: Tensor | None, resolution: int) -> Tensor:
+    """The matrix of the plan, averaged into at most ``resolution`` cells a side."""
     n, m = P.shape
     row_cell = _cells(n, rows, resolution).to(P.device)
     column_cell = _cells(m, columns, resolution).to(P.device)
@@ -97,7 +98,8 @@ def summed(P: Coupling, rows: Tensor | None, columns: Tensor | None, resolution:
             narrow = torch.zeros(block.shape[0], width, dtype=torch.float64, device=P.device)
             narrow.index_add_(1, column_cell, block.to(torch.float64))
             total.index_add_(0, row_cell[block_rows], narrow)
-    return total
+    # A mean, since neighbouring cells may hold different numbers of rows.
+    return total / (row_cell.bincount()[:, None] * column_cell.bincount())
 
 
 def _cells(count: int, order: Tensor | None, resolution: int) -> Tensor:
