@@ -37,6 +37,10 @@ class KullbackLeibler:
         return rho * torch.where(present, price, torch.where(mu > 0, math.inf, 0.0))
 
     @staticmethod
+    def project(a: Tensor, rho: Any, f: Tensor) -> Tensor:
+        return f
+
+    @staticmethod
     def mass_at(a: Tensor, rho: Any, f: Tensor) -> Tensor:
         return a * torch.exp(torch.where(a > 0, -f / rho, 0.0))
 
@@ -88,6 +92,10 @@ class SquaredL2:
         return rho / 2 * (mu - a) ** 2
 
     @staticmethod
+    def project(a: Tensor, rho: Any, f: Tensor) -> Tensor:
+        return torch.minimum(f, rho * a)
+
+    @staticmethod
     def mass_at(a: Tensor, rho: Any, f: Tensor) -> Tensor:
         return torch.where(a > 0, (a - f / rho).clamp(min=0), 0.0)
 
@@ -102,8 +110,7 @@ class TotalVariation:
 
     @staticmethod
     def update(a: Tensor, rho: Any, q: Tensor, epsilon: Any) -> Tensor:
-        rho = torch.as_tensor(rho, dtype=q.dtype, device=q.device)
-        return torch.clamp(q, -rho, rho)
+        return TotalVariation.project(a, rho, q)
 
     @staticmethod
     def conjugate(a: Tensor, rho: Any, f: Tensor) -> Tensor:
@@ -113,6 +120,11 @@ class TotalVariation:
     @staticmethod
     def penalty(a: Tensor, rho: Any, mu: Tensor) -> Tensor:
         return rho * (mu - a).abs()
+
+    @staticmethod
+    def project(a: Tensor, rho: Any, f: Tensor) -> Tensor:
+        rho = torch.as_tensor(rho, dtype=f.dtype, device=f.device)
+        return torch.clamp(f, -rho, rho)
 
     @staticmethod
     def mass_at(a: Tensor, rho: Any, f: Tensor) -> Tensor:

@@ -47,6 +47,9 @@ class AtMost(Constraint):
     def _violation(self, mu: Tensor) -> Tensor:
         return (mu - self.weights).clamp(min=0.0).sum(-1)
 
+    def _project(self, f: Tensor) -> Tensor:
+        return f.clamp(max=0.0)
+
     def _mass_at(self, f: Tensor) -> Tensor:
         return torch.where(f <= 0, self.weights, 0.0)
 

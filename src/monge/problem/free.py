@@ -46,6 +46,9 @@ class Free(Marginal):
     def _penalty(self, mu: Tensor) -> Tensor:
         return torch.zeros_like(mu[..., 0])
 
+    def _project(self, f: Tensor) -> Tensor:
+        return torch.zeros_like(f)
+
     def _mass_at(self, f: Tensor) -> Tensor:
         return torch.where(f <= 0, math.inf, 0.0).to(f.dtype)
 

@@ -54,6 +54,10 @@ class Marginal(Value):
         """
         return self._penalty(mu)
 
+    def _project(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
+        """The nearest potential whose dual term is finite and not flat."""
+        return f
+
     @abstractmethod
     def _mass_at(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
         """The marginal mu(f) that a potential implies, d(-S*(-f))/df; at a kink the largest."""

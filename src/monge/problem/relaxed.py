@@ -64,6 +64,9 @@ class Relaxed(Marginal):
     def _penalty(self, mu: Tensor) -> Tensor:
         return PENALTIES[self.penalty].penalty(self.weights, column(self.rho), mu).sum(-1)
 
+    def _project(self, f: Tensor) -> Tensor:
+        return PENALTIES[self.penalty].project(self.weights, column(self.rho), f)
+
     def _mass_at(self, f: Tensor) -> Tensor:
         return PENALTIES[self.penalty].mass_at(self.weights, column(self.rho), f)
 

@@ -1,0 +1,158 @@
+"""One iteration of block ascent on the dual, for every kind of marginal, with what can be measured on the way."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge.errors import InfeasibleError
+from monge.problem.at_most import AtMost
+from monge.problem.fixed import Fixed
+from monge.problem.marginal import column, log_weights, pairing
+from monge.problem.relaxed import Relaxed
+
+if TYPE_CHECKING:
+    from monge.problem import Linear, Marginal
+
+__all__ = ["Ascent", "Sweep"]
+
+
+class Sweep(NamedTuple):
+    """What one iteration from a potential g gives.
+
+    Args:
+        f: The best potential of the rows for g; with a mass it contains the multiplier of the mass.
+        g: The potential it started from, translated against f where the problem allows it.
+        image: The best potential of the columns for f, and the next g.
+        error: L1 column error of the pair (f, g), whose rows are exact, relative to its mass.
+        dual: The dual value of the pair (f, image), which block ascent never lowers.
+    """
+
+    f: Float[Tensor, "*b n"]
+    g: Float[Tensor, "*b m"]
+    image: Float[Tensor, "*b m"]
+    error: Float[Tensor, "*b"]
+    dual: Float[Tensor, "*b"]
+
+
+class Ascent:
+    """The map from one potential g to the next, for one problem, at any epsilon."""
+
+    def __init__(self, problem: Linear) -> None:
+        self.problem = problem
+        self.log_a, self.log_b = log_weights(problem.a), log_weights(problem.b)
+        self.columns = problem.geometry.T
+        # A fixed side decides the mass already; only two upper bounds leave it open.
+        partial = isinstance(problem.source, AtMost) and isinstance(problem.target, AtMost)
+        self.mass = problem.mass if partial else None
+
+    def start(self) -> tuple[Float[Tensor, "*b m"], Float[Tensor, "*b"]]:
+        """Potentials zero, and a first epsilon: the duality gap of the independent plan.
+
+        That gap measures the cost in its own units, and does not change if a function of the rows or of the columns
+        is added to the cost.
+
+        Raises:
+            InfeasibleError: If a point with mass that must move can reach no point at a finite cost.
+        """
+        problem, shape = self.problem, self.problem.batch_shape
+        zero = torch.zeros((*shape, problem.shape[1]), dtype=problem.a.dtype, device=problem.a.device)
+        epsilon = problem.epsilon.broadcast_to(shape)
+        f, g, _ = problem.geometry._sinkhorn(zero, self.log_a, self.log_b, epsilon)
+        _check_reach("source", problem.source, f)
+        _check_reach("target", problem.target, g)
+        a, b = problem.a / column(problem.source.total), problem.b / column(problem.target.total)
+        reached = pairing(a, torch.nan_to_num(f, posinf=0.0)) + pairing(b, torch.nan_to_num(g, posinf=0.0))
+        return zero, torch.maximum(problem.geometry.mean(a, b) - reached, epsilon)
+
+    def sweep(self, g: Float[Tensor, "*b m"], epsilon: Float[Tensor, "*b"]) -> Sweep:
+        """One update of each potential from g, at an epsilon that need not be the problem's."""
+        source, target = self.problem.source, self.problem.target
+        if self.problem.balanced:
+            f, image, error = self.problem.geometry._sinkhorn(g, self.log_a, self.log_b, epsilon)
+            moved = source.total
+            return Sweep(f, g, image, error / moved, self._dual(f, image, moved, epsilon))
+
+        f, level = self._best(source, self.log_a, self.problem.geometry._softmin(g, self.log_b, epsilon), epsilon)
+        f, g = self._translate(f, g)
+        p = self.columns._softmin(f, self.log_a, epsilon)
+        image, next_level = self._best(target, self.log_b, p, epsilon)
+        before = torch.exp(self.log_b + (g + column(level) - p) / column(epsilon))
+        after = torch.exp(self.log_b + (image + column(next_level) - p) / column(epsilon))
+        moved = after.sum(-1)
+        f, image = self._translate(f, image)
+        dual = self._dual(f, image, moved, epsilon)
+        if self.mass is not None:
+            dual = dual + next_level * self.mass
+        return Sweep(f + column(next_level), g, image, (before - after).abs().sum(-1) / moved, dual)
+
+    def _dual(self, f: Tensor, g: Tensor, moved: Tensor, epsilon: Tensor) -> Tensor:
+        source, target = self.problem.source, self.problem.target
+        return source._conjugate(f) + target._conjugate(g) - epsilon * (moved - source.total * target.total)
+
+    def _best(self, side: Marginal, log_a: Tensor, q: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
+        """The best potential against a transform q, and the best multiplier of the mass together with it."""
+        if self.mass is None:
+            return side._update(q, epsilon), torch.zeros_like(epsilon)
+        level = _level(q, log_a, self.mass, epsilon)
+        return side._update(q - column(level), epsilon), level
+
+    def _translate(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        """The best pair (f + c, g - c): the direction along which plain iterations crawl if rho >> epsilon.
+
+        Source: Faster unbalanced optimal transport: translation invariant Sinkhorn, arXiv:2201.00730.
+        """
+        rows = _exponential_mass(self.problem.source, self.log_a, f)
+        cols = _exponential_mass(self.problem.target, self.log_b, g)
+        if rows is None or cols is None:
+            return f, g
+        shift = column((rows[0] - cols[0]) / (rows[1] + cols[1]))
+        return f + shift, g - shift
+
+
+def _exponential_mass(side: Marginal, log_a: Tensor, f: Tensor) -> tuple[Tensor, Tensor | float] | None:
+    """The log of the mass that f implies and minus its slope under f + c, where that is a straight line in c."""
+    if isinstance(side, Fixed):
+        return torch.log(side.total), 0.0
+    if isinstance(side, Relaxed) and side.penalty == "kl":
+        return torch.logsumexp(log_a - f / column(side.rho), -1), 1.0 / side.rho
+    return None
+
+
+def _level(q: Tensor, log_a: Tensor, mass: Tensor, epsilon: Tensor) -> Tensor:
+    """The multiplier s at which rows of mass a_i min(1, exp((s - q_i) / epsilon)) sum to the mass, exactly.
+
+    Rows with q_i < s are saturated: sorted by q they come first, and the first k are those at whose own level the mass
+    is not yet exceeded.
+    """
+    log_a = log_a.broadcast_to(q.shape)
+    q = torch.where(log_a == -math.inf, math.inf, q)
+    q, order = q.sort(-1)
+    log_a = log_a.gather(-1, order)
+    eps, mass = column(epsilon), column(mass)
+    term = torch.where(q == math.inf, -math.inf, log_a - q / eps)
+    # tail[k] = log sum over i >= k, and full[k] = the mass of the first k rows, for k = 0 ... n.
+    tail = torch.logcumsumexp(term.flip(-1), -1).flip(-1)
+    tail = torch.cat([tail, torch.full_like(tail[..., :1], -math.inf)], -1)
+    full = torch.exp(log_a).cumsum(-1)
+    full = torch.cat([torch.zeros_like(full[..., :1]), full], -1)
+    at_own = full[..., 1:] + torch.exp(torch.where(q == math.inf, 0.0, q / eps) + tail[..., 1:])
+    k = ((at_own <= mass) & (q < math.inf)).sum(-1, keepdim=True)
+    level = eps * (torch.log((mass - full.gather(-1, k)).clamp(min=0.0)) - tail.gather(-1, k))
+    # Rounding must not push the level out of its interval; if all rows are saturated it is the last one's.
+    low = torch.cat([torch.full_like(q[..., :1], -math.inf), q], -1).gather(-1, k)
+    high = torch.where(q < math.inf, q, -math.inf).amax(-1, keepdim=True)
+    return torch.minimum(torch.maximum(torch.nan_to_num(level, nan=math.inf), low), high)[..., 0]
+
+
+def _check_reach(side: str, marginal: Marginal, potential: Tensor) -> None:
+    stuck = (potential == math.inf) & (marginal.weights > 0)
+    if isinstance(marginal, Fixed) and bool(stuck.any()):
+        raise InfeasibleError(
+            f"{side} has {int(stuck.sum())} points with mass that may reach nothing, the first at "
+            f"{tuple(int(k) for k in stuck.nonzero()[0])}: make a cost finite, or set their weight to zero."
+        )
