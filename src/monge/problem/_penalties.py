@@ -21,9 +21,7 @@ class KullbackLeibler:
     @staticmethod
     def update(a: Tensor, rho: Any, q: Tensor, epsilon: Any) -> Tensor:
         # A point that can reach nothing has q = inf; its potential stays finite, and exp(-f / rho) vanishes.
-        return torch.minimum(
-            q / (1 + epsilon / rho), q.new_tensor(-math.log(torch.finfo(q.dtype).tiny)) * rho
-        )
+        return torch.minimum(q / (1 + epsilon / rho), q.new_tensor(-math.log(torch.finfo(q.dtype).tiny)) * rho)
 
     @staticmethod
     def conjugate(a: Tensor, rho: Any, f: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,7 @@ from monge.errors import InfeasibleError, InputError, ShapeError
 from .at_most import AtMost
 from .epsilon import resolve
 from .fixed import Fixed
-from .marginal import Marginal, column, log_weights, pairing, rounding
+from .marginal import Marginal, _pick, column, log_weights, pairing, rounding
 
 if TYPE_CHECKING:
     from monge.coupling import Coupling
@@ -198,11 +198,28 @@ class Linear(Value):
         f, g = getattr(P, "f", f) if f is None else f, getattr(P, "g", g) if g is None else g
         if f is None or g is None:
             raise InputError(
-                f"gap needs potentials f and g, but a {type(P).__name__} carries none: "
-                "pass those of a DualSolution."
+                f"gap needs potentials f and g, but a {type(P).__name__} carries none: pass those of a DualSolution."
             )
         row, col = P.marginals()
         return self._priced(self._cost(P), row, col, f, g) - self.dual(f, g)
+
+    def _select(self, index: Any) -> Linear:
+        """Some problems of the batch; ``index`` is that of a tensor of shape ``batch_shape``."""
+        batch = self.batch_shape
+        return self._make(
+            geometry=self.geometry._select(index, batch),
+            source=self.source._select(index, batch),
+            target=self.target._select(index, batch),
+            epsilon=_pick(self.epsilon, 0, index, batch),
+            mass=_pick(self.mass, 0, index, batch),
+        )
+
+    def _normalised(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        """Balanced potentials, known up to (f + c, g - c), at the c where <a, f> = <b, g>; others unchanged."""
+        if not self.balanced:
+            return f, g
+        excess = (pairing(self.a, f) - pairing(self.b, g)) / (self.source.total + self.target.total)
+        return f - column(excess), g + column(excess)
 
     def _cost(self, P: Coupling) -> Tensor:
         cost = P.transport_cost(self.geometry)
@@ -211,9 +228,7 @@ class Linear(Value):
     def _priced(self, cost: Tensor, row: Tensor, col: Tensor, f: Tensor, g: Tensor) -> Tensor:
         """The primal objective with violated constraints priced by the potentials."""
         alpha, beta = self._split(f, g)
-        value = (
-            cost + self.source._priced(row, f - column(alpha)) + self.target._priced(col, g - column(beta))
-        )
+        value = cost + self.source._priced(row, f - column(alpha)) + self.target._priced(col, g - column(beta))
         if self.mass is not None:
             value = value + (alpha + beta).abs() * (row.sum(-1) - self.mass).abs()
         return value

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import Any, overload
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Self
 
 from monge._checks import check_weights
 from monge._value import Value
@@ -28,6 +30,10 @@ class Marginal(Value):
     def __post_init__(self) -> None:
         n = self.weights.shape[-1] if isinstance(self.weights, Tensor) and self.weights.ndim else 0
         check_weights("weights", self.weights, n)
+
+    def _select(self, index: Any, batch: torch.Size) -> Self:
+        """The marginals of some problems, seen as a batch of shape ``batch``."""
+        return self._make(weights=_pick(self.weights, 1, index, batch))
 
     @property
     def total(self) -> Float[Tensor, "*b"]:
@@ -93,9 +99,22 @@ def pairing(a: Float[Tensor, "*b n"], f: Float[Tensor, "*b n"]) -> Float[Tensor,
     return (a * torch.where((a == 0) & f.isinf(), 0.0, f)).sum(-1)
 
 
+def _pick(held: Any, core: int, index: Any, batch: torch.Size) -> Any:
+    """``held[index]``, where all but the last ``core`` dimensions are those of the batch; numbers are shared."""
+    if not isinstance(held, Tensor):
+        return held
+    return held.expand(*batch, *held.shape[held.ndim - core :])[index]
+
+
+@overload
+def column(scalar: Tensor) -> Tensor: ...
+@overload
+def column(scalar: float) -> float: ...
+@overload
+def column(scalar: Tensor | float) -> Tensor | float: ...
 def column(scalar: Tensor | float) -> Tensor | float:
     """A number per problem, ready to meet a number per point."""
-    return scalar[..., None] if isinstance(scalar, Tensor) and scalar.ndim else scalar
+    return scalar[..., None] if isinstance(scalar, Tensor) else scalar
 
 
 def rounding(dtype: torch.dtype) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,7 +12,7 @@ from monge._value import value
 from monge.errors import InputError
 
 from ._penalties import PENALTIES
-from .marginal import Marginal, column
+from .marginal import Marginal, _pick, column
 
 __all__ = ["Relaxed"]
 
@@ -51,9 +51,11 @@ class Relaxed(Marginal):
         if not isinstance(self.rho, Tensor):
             check_number("rho", float(self.rho), low=0.0, high=float("1e300"), strict=True)
         elif not bool(((self.rho > 0) & self.rho.isfinite()).all()):
-            raise InputError(
-                f"rho must be positive and finite, but is {self.rho.tolist()}: use Fixed for rho = inf."
-            )
+            raise InputError(f"rho must be positive and finite, but is {self.rho.tolist()}: use Fixed for rho = inf.")
+
+    def _select(self, index: Any, batch: torch.Size) -> Relaxed:
+        rho = _pick(self.rho, 0, index, batch)
+        return self._make(weights=_pick(self.weights, 1, index, batch), rho=rho, penalty=self.penalty)
 
     def _update(self, q: Tensor, epsilon: Tensor) -> Tensor:
         return PENALTIES[self.penalty].update(self.weights, column(self.rho), q, column(epsilon))

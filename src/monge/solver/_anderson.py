@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -19,7 +21,8 @@ class Anderson:
         weights: Weights of the norm of residuals.
         memory: How many points are remembered.
 
-    Source: Anderson acceleration of coordinate descent and its kin; for this use arXiv:2012.12562.
+    Source: Type-II Anderson acceleration; restarts and use every few iterations follow Periodic Pulay method
+        for robust and efficient convergence acceleration of self-consistent field iterations.
     """
 
     def __init__(self, weights: Float[Tensor, "*b m"], memory: int) -> None:
@@ -29,26 +32,34 @@ class Anderson:
         self.residuals: list[Tensor] = []
         self.valid: list[Tensor] = []
 
-    def remember(
-        self, g: Float[Tensor, "*b m"], image: Float[Tensor, "*b m"], where: Bool[Tensor, "*b"]
-    ) -> None:
-        """Add a point and its image for the problems chosen by ``where``; the others forget all they had."""
+    def remember(self, g: Float[Tensor, "*b m"], image: Float[Tensor, "*b m"], where: Bool[Tensor, "*b"]) -> None:
+        """Add a point and its image to the problems chosen by ``where``; the others forget all they had."""
         residual = torch.where(self.scale > 0, self.scale * (image - g), 0.0)
-        self.images, self.residuals = [*self.images, image][-self.memory :], [*self.residuals, residual][-self.memory :]
+        residual = torch.where(where[..., None], residual, 0.0)
+        self.images = [*self.images, image][-self.memory :]
+        self.residuals = [*self.residuals, residual][-self.memory :]
         self.valid = [*(valid & where for valid in self.valid), where][-self.memory :]
 
     def mix(self) -> Float[Tensor, "*b m"]:
-        """The mixture; with fewer than two points it is the last image."""
+        """The mixture; of one point it is its image."""
         residuals = torch.stack(self.residuals, -2).double()
         valid = torch.stack(self.valid, -1)
         norms = torch.where(valid, residuals.norm(dim=-1), 1.0).clamp(min=torch.finfo(torch.float64).tiny)
         # Directions have norm one, so that one ridge fits all; a forgotten point is orthogonal to everything.
         directions = torch.where(valid[..., None], residuals / norms[..., None], 0.0)
-        gram = directions @ directions.mT
-        ridge = 1e-10 if self.residuals[0].dtype == torch.float64 else 1e-6
-        identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-        gram = gram + identity * torch.where(valid, ridge, 1.0)[..., None]
+        ridge = 1e-10 if self.images[0].dtype == torch.float64 else 1e-6
+        gram = directions @ directions.mT + torch.diag_embed(torch.where(valid, ridge, 1.0).to(directions.dtype))
         right = torch.where(valid, norms.amin(-1, keepdim=True) / norms, 0.0)
         alpha = torch.linalg.solve(gram, right[..., None])[..., 0] / norms
         alpha = (alpha / alpha.sum(-1, keepdim=True)).to(self.images[0].dtype)
         return (alpha[..., None] * torch.stack(self.images, -2)).sum(-2)
+
+    def select(self, index: Any) -> Anderson:
+        """The memory of some problems of the batch."""
+        chosen = Anderson.__new__(Anderson)
+        chosen.memory = self.memory
+        chosen.scale = self.scale.expand(self.images[0].shape)[index] if self.images else self.scale
+        chosen.images = [image[index] for image in self.images]
+        chosen.residuals = [residual[index] for residual in self.residuals]
+        chosen.valid = [valid[index] for valid in self.valid]
+        return chosen

@@ -1,4 +1,4 @@
-"""One iteration of block ascent on the dual, for every kind of marginal, with what can be measured on the way."""
+"""One iteration of block ascent on the dual, for every kind of marginal, and what is measured on the way."""
 
 from __future__ import annotations
 
@@ -50,18 +50,22 @@ class Ascent:
         partial = isinstance(problem.source, AtMost) and isinstance(problem.target, AtMost)
         self.mass = problem.mass if partial else None
 
+    def zero(self) -> Float[Tensor, "*b m"]:
+        """Potentials zero."""
+        shape = (*self.problem.batch_shape, self.problem.shape[1])
+        return torch.zeros(shape, dtype=self.problem.a.dtype, device=self.problem.a.device)
+
     def start(self) -> tuple[Float[Tensor, "*b m"], Float[Tensor, "*b"]]:
         """Potentials zero, and a first epsilon: the duality gap of the independent plan.
 
-        That gap measures the cost in its own units, and does not change if a function of the rows or of the columns
-        is added to the cost.
+        That gap measures the cost in its own units, and does not change if a function of the rows or of the
+        columns is added to the cost.
 
         Raises:
             InfeasibleError: If a point with mass that must move can reach no point at a finite cost.
         """
-        problem, shape = self.problem, self.problem.batch_shape
-        zero = torch.zeros((*shape, problem.shape[1]), dtype=problem.a.dtype, device=problem.a.device)
-        epsilon = problem.epsilon.broadcast_to(shape)
+        problem, zero = self.problem, self.zero()
+        epsilon = problem.epsilon.broadcast_to(problem.batch_shape)
         f, g, _ = problem.geometry._sinkhorn(zero, self.log_a, self.log_b, epsilon)
         _check_reach("source", problem.source, f)
         _check_reach("target", problem.target, g)
@@ -71,16 +75,13 @@ class Ascent:
 
     def sweep(self, g: Float[Tensor, "*b m"], epsilon: Float[Tensor, "*b"]) -> Sweep:
         """One update of each potential from g, at an epsilon that need not be the problem's."""
-        source, target = self.problem.source, self.problem.target
+        source = self.problem.source
         if self.problem.balanced:
             f, image, error = self.problem.geometry._sinkhorn(g, self.log_a, self.log_b, epsilon)
-            moved = source.total
-            return Sweep(f, g, image, error / moved, self._dual(f, image, moved, epsilon))
+            return Sweep(f, g, image, error / source.total, self._dual(f, image, source.total, epsilon))
 
-        f, level = self._best(source, self.log_a, self.problem.geometry._softmin(g, self.log_b, epsilon), epsilon)
-        f, g = self._translate(f, g)
-        p = self.columns._softmin(f, self.log_a, epsilon)
-        image, next_level = self._best(target, self.log_b, p, epsilon)
+        f, g, level = self._rows(g, epsilon)
+        image, next_level, p = self._columns(f, epsilon)
         before = torch.exp(self.log_b + (g + column(level) - p) / column(epsilon))
         after = torch.exp(self.log_b + (image + column(next_level) - p) / column(epsilon))
         moved = after.sum(-1)
@@ -89,6 +90,22 @@ class Ascent:
         if self.mass is not None:
             dual = dual + next_level * self.mass
         return Sweep(f + column(next_level), g, image, (before - after).abs().sum(-1) / moved, dual)
+
+    def update(self, g: Float[Tensor, "*b m"], epsilon: Float[Tensor, "*b"]) -> tuple[Tensor, Tensor]:
+        """The next pair (f, g), differentiable, and nothing else."""
+        f, _, _ = self._rows(g, epsilon)
+        g, level, _ = self._columns(f, epsilon)
+        f, g = self._translate(f, g)
+        return f + column(level), g
+
+    def _rows(self, g: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q = self.problem.geometry._softmin(g, self.log_b, epsilon)
+        f, level = self._best(self.problem.source, self.log_a, q, epsilon)
+        return *self._translate(f, g), level
+
+    def _columns(self, f: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        p = self.columns._softmin(f, self.log_a, epsilon)
+        return *self._best(self.problem.target, self.log_b, p, epsilon), p
 
     def _dual(self, f: Tensor, g: Tensor, moved: Tensor, epsilon: Tensor) -> Tensor:
         source, target = self.problem.source, self.problem.target
@@ -115,7 +132,7 @@ class Ascent:
 
 
 def _exponential_mass(side: Marginal, log_a: Tensor, f: Tensor) -> tuple[Tensor, Tensor | float] | None:
-    """The log of the mass that f implies and minus its slope under f + c, where that is a straight line in c."""
+    """The log of the mass that f implies, and minus its slope under f + c, if that is a straight line in c."""
     if isinstance(side, Fixed):
         return torch.log(side.total), 0.0
     if isinstance(side, Relaxed) and side.penalty == "kl":
@@ -126,8 +143,8 @@ def _exponential_mass(side: Marginal, log_a: Tensor, f: Tensor) -> tuple[Tensor,
 def _level(q: Tensor, log_a: Tensor, mass: Tensor, epsilon: Tensor) -> Tensor:
     """The multiplier s at which rows of mass a_i min(1, exp((s - q_i) / epsilon)) sum to the mass, exactly.
 
-    Rows with q_i < s are saturated: sorted by q they come first, and the first k are those at whose own level the mass
-    is not yet exceeded.
+    Rows with q_i < s are saturated: sorted by q they come first, and the first k are those at whose own level
+    the mass is not yet exceeded.
     """
     log_a = log_a.broadcast_to(q.shape)
     q = torch.where(log_a == -math.inf, math.inf, q)

@@ -1,0 +1,133 @@
+"""Entropic transport by block ascent."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge._checks import check_number
+from monge._value import value
+from monge.errors import InputError, ShapeError
+from monge.gradient import Gradient, Implicit
+from monge.problem import Linear
+
+from ._ascent import Ascent
+from ._conclude import conclude
+from ._iterate import iterate
+from .base import Capability, Solver
+from .solution import DualSolution
+
+__all__ = ["Sinkhorn"]
+
+# Sweeps that an accelerated solve usually takes; only the order of magnitude matters.
+_USUAL_SWEEPS = 150
+
+
+@value
+class Sinkhorn(Solver):
+    """Sinkhorn's algorithm, in the log domain, for every kind of marginal.
+
+    Each sweep maximises the dual exactly over f, then over g: f = U(T(g)) with the soft c-transform
+    T(g)_i = -epsilon log sum_j b_j exp((g_j - C_ij) / epsilon) and an update U that depends on the marginal.
+    Costs are streamed; memory is that of the points and potentials. Epsilon falls by factors of four to its
+    target, where Anderson mixing takes over; a jump that lowers the dual value is taken back. In a batch each
+    problem stops when it is done, and its answer does not depend on its neighbours.
+
+    Args:
+        tol: L1 marginal error, relative to the mass moved; None is 1e-6 in float64 and 1e-4 in lower
+            precision.
+        max_iter: Limit of the number of sweeps. `Unrolled` gradients make it the exact number.
+        init: Potentials to start from: a pair (f, g) or an earlier solution. They replace the annealing.
+        anneal: Whether epsilon falls gradually.
+        accelerate: Whether to use Anderson mixing.
+        gradient: How the answer is differentiated.
+        strict: Whether to raise NotConvergedError instead of reporting an unmet tolerance.
+
+    Example:
+        >>> import torch
+        >>> from monge.geometry import PointCloud
+        >>> from monge.problem import Linear
+        >>> from monge.solver import Sinkhorn
+        >>> x = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+        >>> problem = Linear(PointCloud(x, x**2), epsilon=0.01)
+        >>> Sinkhorn()._solve(problem).report.status.ok
+        True
+
+    Source: Sinkhorn distances, arXiv:1306.0895; Computational optimal transport, arXiv:1803.00567.
+    """
+
+    tol: float | None = None
+    max_iter: int = 2000
+    init: tuple[Float[Tensor, "*b n"], Float[Tensor, "*b m"]] | DualSolution | None = None
+    anneal: bool = True
+    accelerate: bool = True
+    gradient: Gradient = Implicit()
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tol is not None:
+            check_number("tol", self.tol, low=0.0, high=1.0, strict=True)
+        check_number("max_iter", self.max_iter, low=1)
+
+    def supports(self, problem: Linear) -> Capability:
+        """Every linear problem with a positive epsilon."""
+        if not isinstance(problem, Linear):
+            return Capability.no(f"Sinkhorn treats Linear problems, not {type(problem).__name__}.")
+        if not problem.entropic:
+            return Capability.no("Sinkhorn needs a positive epsilon; Simplex and Assignment are exact.")
+        n, m = problem.shape
+        sweeps = self.max_iter if self.gradient._recorded else min(self.max_iter, _USUAL_SWEEPS)
+        cost = 2.0 * math.prod(problem.batch_shape) * n * m * sweeps
+        return Capability(True, cost, f"about {sweeps} sweeps over the {n} x {m} costs, streamed.")
+
+    def _solve(self, problem: Linear) -> DualSolution:
+        if self.gradient._recorded:
+            return self._unrolled(problem)
+        tol = default_tol(problem.a.dtype) if self.tol is None else self.tol
+        constant = problem.detach()
+        with torch.no_grad():
+            g, epsilon = Ascent(constant).start()
+            target = constant.epsilon.broadcast_to(constant.batch_shape)
+            if self.init is not None:
+                g = initial_potential(self.init, constant)
+            end = iterate(
+                constant,
+                g,
+                epsilon if self.anneal and self.init is None else target,
+                tol=tol,
+                max_iter=int(self.max_iter),
+                accelerate=self.accelerate,
+            )
+        return conclude(problem, end.f, end.g, gradient=self.gradient, iterations=end.iterations, tol=tol)
+
+    def _unrolled(self, problem: Linear) -> DualSolution:
+        """A fixed number of plain sweeps in the graph of autograd."""
+        ascent = Ascent(problem)
+        g = ascent.zero() if self.init is None else initial_potential(self.init, problem)
+        f, epsilon = g, problem.epsilon.broadcast_to(problem.batch_shape)
+        for _ in range(int(self.max_iter)):
+            f, g = ascent.update(g, epsilon)
+        spent = torch.full(problem.batch_shape, int(self.max_iter), device=g.device)
+        return conclude(problem, f, g, gradient=self.gradient, iterations=spent, tol=None)
+
+
+def default_tol(dtype: torch.dtype) -> float:
+    """The marginal error that is asked for by default."""
+    return 1e-6 if dtype == torch.float64 else 1e-4
+
+
+def initial_potential(init: tuple[Tensor, Tensor] | DualSolution, problem: Linear) -> Float[Tensor, "*b m"]:
+    """The potential of the columns to start from, checked against the problem."""
+    f, g = (init.f, init.g) if isinstance(init, DualSolution) else init
+    for name, potential, n in (("f", f, problem.shape[0]), ("g", g, problem.shape[1])):
+        if potential.shape[-1] != n:
+            raise ShapeError(f"init: {name} must have {n} entries, one per point, but has {potential.shape[-1]}.")
+    if not bool(g.isfinite().all()):
+        raise InputError("init: g must be finite, but is not: start from the potentials of a solution.")
+    g = g.detach().to(problem.a.dtype).broadcast_to((*problem.batch_shape, problem.shape[1]))
+    if problem.mass is not None:
+        return g - torch.where(problem.b > 0, g, -math.inf).amax(-1, keepdim=True)
+    return g
