@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
+from monge._checks import check_number
 from monge._value import value
+from monge.problem.marginal import column, log_weights
 
+from ._system import System, Vector
 from .base import Gradient
 
 if TYPE_CHECKING:
@@ -20,25 +25,126 @@ __all__ = ["Implicit"]
 class Implicit(Gradient):
     """Differentiate the equations that converged potentials satisfy.
 
-    Potentials enter the graph through one update f = U(T(g)), g = U(T(f)), whose backward first solves the
-    transposed linear system of that fixed point, by conjugate gradients on streamed products with the plan.
-    Everything downstream, plans, barycentres, costs and their second derivatives, is plain autograd.
+    Potentials z = (f, g) solve z = F(z, theta), one exact update of each side. They enter the graph through one
+    function whose backward solves the transposed system (I - dF/dz)^T w = v on the smaller side, by Cholesky if it is
+    small, else by conjugate gradients on streamed products with the plan, and then gives (dF/dtheta)^T w. Everything
+    downstream, plans, barycentres and costs, is plain autograd. The value skips the system in its first derivative,
+    by the envelope theorem, and uses it in its second.
 
     Args:
-        tol: Relative residual of the linear system.
-        max_iter: Limit of its iterations.
+        tol: Relative residual of conjugate gradients.
+        max_iter: Limit of their iterations.
 
     Example:
         >>> from monge.gradient import Implicit
         >>> Implicit()
         Implicit(tol=1e-10, max_iter=1000)
+
+    Source: A unified framework for implicit Sinkhorn differentiation, arXiv:2205.06688.
     """
 
     tol: float = 1e-10
     max_iter: int = 1000
 
+    def __post_init__(self) -> None:
+        check_number("tol", self.tol, low=0.0, high=1.0, strict=True)
+        check_number("max_iter", self.max_iter, low=1)
+
     def _attach(self, problem: Linear, f: Tensor, g: Tensor) -> tuple[Linear, Tensor, Tensor]:
-        return problem, f, g
+        f, g = f.detach(), g.detach()
+        leaves, spec = pytree.tree_flatten(problem)
+        if not (torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves if isinstance(leaf, Tensor))):
+            return problem, *problem._normalised(f, g)
+        alpha, beta = problem._split(f, g)
+        s = (alpha + beta).broadcast_to(problem.batch_shape)
+        f, g, s = _FixedPoint.apply(self, spec, f - column(alpha), g - column(beta), s, *leaves)  # type: ignore[misc]
+        f, g = _absent_too(problem, f + column(s), g)
+        return problem, *problem._normalised(f, g)
 
     def _value(self, problem: Linear, f: Tensor, g: Tensor) -> Tensor:
-        return problem.dual(f, g)
+        return problem.dual(*_Stationary.apply(f, g))  # type: ignore[misc]
+
+
+class _FixedPoint(torch.autograd.Function):
+    """The converged potentials as a function of every tensor of the problem."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, settings: Implicit, spec: Any, f: Tensor, g: Tensor, s: Tensor, *leaves: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.settings, ctx.spec = settings, spec
+        ctx.set_materialize_grads(False)
+        f, g, s = f.clone(), g.clone(), s.clone()
+        ctx.save_for_backward(f, g, s, *leaves)
+        return f, g, s
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        wanted = [k for k, need in enumerate(ctx.needs_input_grad[5:]) if need]
+        answer: list[Tensor | None] = [None] * (len(ctx.needs_input_grad) - 5)
+        if not wanted or all(cotangent is None for cotangent in cotangents):
+            return (None, None, None, None, None, *answer)
+        f, g, s, *leaves = ctx.saved_tensors
+        # Under grad mode someone wants a further derivative: then everything stays attached, potentials included.
+        further = torch.is_grad_enabled()
+        z = Vector(f, g, s)
+        v = Vector(*(torch.zeros_like(p) if c is None else c for p, c in zip(z, cotangents, strict=True)))
+        system = System.at(pytree.tree_unflatten(leaves, ctx.spec), f, g, s)
+        y = system.solve(v, tol=ctx.settings.tol, max_iter=ctx.settings.max_iter)
+        w = [part - heard for part, heard in zip(v, system.off_diagonal(y), strict=True)]
+        with torch.enable_grad():
+            # Views, so that a leaf made from another leaf is not differentiated twice.
+            direct = [
+                leaf if k not in wanted else leaf.view_as(leaf) if further else leaf.detach().requires_grad_()
+                for k, leaf in enumerate(leaves)
+            ]
+            updated = _update(pytree.tree_unflatten(direct, ctx.spec), z)
+            live = [(out, grad) for out, grad in zip(updated, w, strict=True) if out.requires_grad]
+            found = torch.autograd.grad(
+                [out for out, _ in live],
+                [direct[k] for k in wanted],
+                [grad for _, grad in live],
+                create_graph=further,
+                allow_unused=True,
+            )
+        for k, grad in zip(wanted, found, strict=True):
+            answer[k] = grad
+        return (None, None, None, None, None, *answer)
+
+
+class _Stationary(torch.autograd.Function):
+    """Potentials at which the value is stationary: it needs no first derivative through them, only further ones."""
+
+    @staticmethod
+    def forward(ctx: Any, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        ctx.set_materialize_grads(False)
+        return f.view_as(f), g.view_as(g)
+
+    @staticmethod
+    def backward(ctx: Any, f: Tensor | None, g: Tensor | None) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]
+        return (f, g) if torch.is_grad_enabled() else (None, None)
+
+
+def _update(problem: Linear, z: Vector) -> Vector:
+    """One exact update of every block, each from the others' old values: the map whose fixed point the solution is."""
+    f, g, s = z
+    epsilon = problem.epsilon.broadcast_to(problem.batch_shape)
+    level = column(s) if problem.partial else 0.0
+    q, p = problem._row_transform(g), problem._col_transform(f)
+    if problem.partial:
+        moved = torch.logsumexp(log_weights(problem.a) + (f - q) / column(epsilon), -1)
+        s = epsilon * (torch.log(problem.mass) - moved)  # type: ignore[arg-type]
+    return Vector(problem.source._update(q - level, epsilon), problem.target._update(p - level, epsilon), s)
+
+
+def _absent_too(problem: Linear, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """Potentials of absent points, which the fixed point does not depend on, by one differentiable update."""
+    alpha, beta = problem._split(f, g)
+    here_f, here_g = problem.a > 0, problem.b > 0
+    if not bool(here_f.all()):
+        q = problem._row_transform(g) - column(alpha)
+        f = torch.where(here_f, f, problem.source._update(q, problem.epsilon) + column(alpha))
+    if not bool(here_g.all()):
+        p = problem._col_transform(f) - column(beta)
+        g = torch.where(here_g, g, problem.target._update(p, problem.epsilon) + column(beta))
+    return f, g

@@ -127,6 +127,11 @@ class Linear(Value):
         return isinstance(self.source, Fixed) and isinstance(self.target, Fixed)
 
     @property
+    def partial(self) -> bool:
+        """Whether a mass is given that neither marginal decides, so that it has a multiplier of its own."""
+        return self.mass is not None and isinstance(self.source, AtMost) and isinstance(self.target, AtMost)
+
+    @property
     def T(self) -> Linear:  # noqa: N802 - the mathematics says T
         """The same problem with rows and columns exchanged."""
         return Linear._make(

@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge.errors import InfeasibleError
-from monge.problem.at_most import AtMost
 from monge.problem.fixed import Fixed
 from monge.problem.marginal import column, log_weights, pairing
 from monge.problem.relaxed import Relaxed
@@ -46,9 +45,7 @@ class Ascent:
         self.problem = problem
         self.log_a, self.log_b = log_weights(problem.a), log_weights(problem.b)
         self.columns = problem.geometry.T
-        # A fixed side decides the mass already; only two upper bounds leave it open.
-        partial = isinstance(problem.source, AtMost) and isinstance(problem.target, AtMost)
-        self.mass = problem.mass if partial else None
+        self.mass = problem.mass if problem.partial else None
 
     def zero(self) -> Float[Tensor, "*b m"]:
         """Potentials zero."""

@@ -1,0 +1,138 @@
+"""An entropic plan as an operator inside a linear solver: streamed, dense, or sparse."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from monge.geometry import Geometry
+
+__all__ = ["DensePlan", "Plan", "SparsePlan", "StreamedPlan"]
+
+# Entries that a sparse plan may hold: both orders of them, of 12 bytes each, stay under 100 MB.
+_SPARSE_ENTRIES = 2**22
+_SAMPLED_ROWS = 64
+
+
+class Plan(Protocol):
+    """Products with a plan P and its transpose."""
+
+    def rows(self, g: Float[Tensor, "*b m"]) -> Float[Tensor, "*b n"]:
+        """P g."""
+        ...
+
+    def columns(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b m"]:
+        """P^T f."""
+        ...
+
+    def square_columns(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b m"]:
+        """Sums over i of P_ij^2 f_i."""
+        ...
+
+
+@dataclass(frozen=True)
+class StreamedPlan:
+    """P_ij = exp(row_i + col_j - C_ij / epsilon), computed again for every product."""
+
+    geometry: Geometry
+    row: Float[Tensor, "*b n"]
+    col: Float[Tensor, "*b m"]
+    epsilon: Float[Tensor, "*b"]
+
+    def rows(self, g: Tensor) -> Tensor:
+        return self.geometry._apply(self.row, self.col, g[..., None], self.epsilon)[..., 0]
+
+    def columns(self, f: Tensor) -> Tensor:
+        return self.geometry.T._apply(self.col, self.row, f[..., None], self.epsilon)[..., 0]
+
+    def square_columns(self, f: Tensor) -> Tensor:
+        squared = self.geometry.T._apply(2 * self.col, 2 * self.row, f[..., None], self.epsilon / 2)
+        return squared[..., 0]
+
+    def entries(self) -> int:
+        """How many entries a dense copy would hold, over the whole batch."""
+        n, m = self.geometry.shape
+        return math.prod(self.epsilon.shape) * n * m
+
+    def dense(self) -> DensePlan:
+        """A copy that is stored, in double precision."""
+        return DensePlan(self._exponential(slice(None)).double())
+
+    def sparse(self, threshold: float) -> SparsePlan | None:
+        """The entries above a threshold, or None if they are too many, or there is a batch, or an accelerator."""
+        if self.epsilon.ndim or self.row.device.type != "cpu":
+            return None
+        n, m = self.geometry.shape
+        step = max(1, n // _SAMPLED_ROWS)
+        sample = torch.arange(0, n, step, device=self.row.device)
+        share = float((self._exponential(sample) > threshold).double().mean())
+        if share * n * m > 0.5 * _SPARSE_ENTRIES:
+            return None
+        return SparsePlan.of(*self._extract(threshold), (n, m))
+
+    def _exponential(self, rows: slice | Tensor) -> Tensor:
+        cost = self.geometry._block(rows).to(self.row.dtype)
+        return torch.exp(self.row[..., rows, None] + self.col[..., None, :] - cost / self.epsilon[..., None, None])
+
+    def _extract(self, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+        pairs = self.geometry._pairs()
+        if pairs is not None:
+            from monge.kernels import extract
+
+            return extract(pairs, self.row, self.col, self.epsilon, threshold)
+        n, m = self.geometry.shape
+        parts = []
+        step = max(1, _SPARSE_ENTRIES // (4 * m))
+        for start in range(0, n, step):
+            block = self._exponential(slice(start, start + step))
+            i, j = (block > threshold).nonzero(as_tuple=True)
+            parts.append((i + start, j, block[i, j]))
+        i, j, w = (torch.cat(part) for part in zip(*parts, strict=True))
+        return i, j, w
+
+
+@dataclass(frozen=True)
+class DensePlan:
+    """A stored plan."""
+
+    matrix: Float[Tensor, "*b n m"]
+
+    def rows(self, g: Tensor) -> Tensor:
+        return (self.matrix @ g[..., None])[..., 0]
+
+    def columns(self, f: Tensor) -> Tensor:
+        return (self.matrix.mT @ f[..., None])[..., 0]
+
+    def square_columns(self, f: Tensor) -> Tensor:
+        return ((self.matrix * self.matrix).mT @ f[..., None])[..., 0]
+
+
+@dataclass(frozen=True)
+class SparsePlan:
+    """The large entries of a plan, by rows and by columns, as SciPy holds them."""
+
+    matrix: Any
+    transpose: Any
+
+    @classmethod
+    def of(cls, i: Tensor, j: Tensor, w: Tensor, shape: tuple[int, int]) -> SparsePlan:
+        """From lists of entries."""
+        from scipy.sparse import csr_matrix
+
+        matrix = csr_matrix((w.double().numpy(), (i.numpy(), j.numpy())), shape=shape)
+        return cls(matrix, matrix.T.tocsr())
+
+    def rows(self, g: Tensor) -> Tensor:
+        return torch.from_numpy(self.matrix @ g.double().numpy()).to(g.dtype)
+
+    def columns(self, f: Tensor) -> Tensor:
+        return torch.from_numpy(self.transpose @ f.double().numpy()).to(f.dtype)
+
+    def square_columns(self, f: Tensor) -> Tensor:
+        return torch.from_numpy(self.transpose.power(2) @ f.double().numpy()).to(f.dtype)
