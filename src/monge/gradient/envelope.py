@@ -35,4 +35,4 @@ class Envelope(Gradient):
         return problem.detach(), f.detach(), g.detach()
 
     def _value(self, problem: Linear, f: Tensor, g: Tensor) -> Tensor:
-        return problem.dual(f, g)
+        return problem.dual(*problem._settled(f, g))

@@ -62,7 +62,7 @@ class Implicit(Gradient):
         return problem, *problem._normalised(f, g)
 
     def _value(self, problem: Linear, f: Tensor, g: Tensor) -> Tensor:
-        return problem.dual(*_Stationary.apply(f, g))  # type: ignore[misc]
+        return problem.dual(*problem._settled(*_Stationary.apply(f, g)))  # type: ignore[misc]
 
 
 class _FixedPoint(torch.autograd.Function):

@@ -82,7 +82,7 @@ class SquaredL2:
 
     @staticmethod
     def conjugate(a: Tensor, rho: Any, f: Tensor) -> Tensor:
-        reached = torch.minimum(f, rho * a)
+        reached = torch.where(a > 0, torch.minimum(f, rho * a), 0.0)
         return reached * a - reached * reached / (2 * rho)
 
     @staticmethod
@@ -112,8 +112,7 @@ class TotalVariation:
 
     @staticmethod
     def conjugate(a: Tensor, rho: Any, f: Tensor) -> Tensor:
-        rho = torch.as_tensor(rho, dtype=f.dtype, device=f.device)
-        return torch.where((f < -rho) & (a > 0), -math.inf, a * torch.clamp(f, -rho, rho))
+        return torch.where((f < -rho) & (a > 0), -math.inf, a * TotalVariation.project(a, rho, f))
 
     @staticmethod
     def penalty(a: Tensor, rho: Any, mu: Tensor) -> Tensor:
@@ -121,8 +120,8 @@ class TotalVariation:
 
     @staticmethod
     def project(a: Tensor, rho: Any, f: Tensor) -> Tensor:
-        rho = torch.as_tensor(rho, dtype=f.dtype, device=f.device)
-        return torch.clamp(f, -rho, rho)
+        # Unlike that of clamp, the derivative at the kink is that of rho: a potential that sits there moves with it.
+        return torch.where(f >= rho, rho, torch.where(f <= -rho, -rho, f))
 
     @staticmethod
     def mass_at(a: Tensor, rho: Any, f: Tensor) -> Tensor:

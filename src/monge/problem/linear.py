@@ -57,25 +57,29 @@ class Linear(Value):
     """
 
     geometry: Geometry
+    # What is stored; the constructor also takes what its signature below says.
     source: Marginal = None  # type: ignore[assignment]
     target: Marginal = None  # type: ignore[assignment]
     epsilon: Float[Tensor, "*b"] = 0.0  # type: ignore[assignment]
     mass: Float[Tensor, "*b"] | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            geometry: Geometry,
+            source: Marginal | Tensor | None = None,
+            target: Marginal | Tensor | None = None,
+            epsilon: float | Tensor | Relative = 0.0,
+            mass: float | Tensor | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         geometry = self.geometry
         like = torch.empty((), dtype=geometry.dtype, device=geometry.device)
         source = _as_marginal(self.source, geometry.shape[0], like)
         target = _as_marginal(self.target, geometry.shape[1], like)
-        for side, marginal, n in (
-            ("source", source, geometry.shape[0]),
-            ("target", target, geometry.shape[1]),
-        ):
-            if marginal.weights.shape[-1] != n:
-                raise ShapeError(
-                    f"{side} must have one weight for each of the {n} points of its side of the cost, "
-                    f"but has {marginal.weights.shape[-1]}: source belongs to the rows, target to the columns."
-                )
+        _check_sides(geometry, source, target)
         check_same(cost=like, source=source.weights, target=target.weights)
         if isinstance(source, Fixed) and isinstance(target, Fixed):
             target = Fixed._make(weights=_equalised(source, target))
@@ -83,14 +87,13 @@ class Linear(Value):
         mass = None if self.mass is None else _checked_mass(self.mass, source, target)
         for name, content in {"source": source, "target": target, "epsilon": epsilon, "mass": mass}.items():
             object.__setattr__(self, name, content)
-        try:
-            self.batch_shape  # noqa: B018 - evaluated for its error
-        except RuntimeError as error:
-            raise ShapeError(
-                f"batch dimensions must broadcast, but are {tuple(geometry.batch_shape)} for the cost, "
-                f"{tuple(source.weights.shape[:-1])} for source, {tuple(target.weights.shape[:-1])} for target, "
-                f"{tuple(epsilon.shape)} for epsilon."
-            ) from error
+        _check_batch(
+            cost=geometry.batch_shape,
+            source=source.weights.shape[:-1],
+            target=target.weights.shape[:-1],
+            epsilon=epsilon.shape,
+            mass=torch.Size() if mass is None else mass.shape,
+        )
 
     @property
     def a(self) -> Float[Tensor, "*b n"]:
@@ -226,6 +229,10 @@ class Linear(Value):
         excess = (pairing(self.a, f) - pairing(self.b, g)) / (self.source.total + self.target.total)
         return f - column(excess), g + column(excess)
 
+    def _settled(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        """Potentials that sit on a kink tied to it, so that the dual value knows that they move with it."""
+        return (f, g) if self.partial else (self.source._project(f), self.target._project(g))
+
     def _cost(self, P: Coupling) -> Tensor:
         cost = P.transport_cost(self.geometry)
         return cost + self.epsilon * P.kl(self.a, self.b) if self.entropic else cost
@@ -271,6 +278,26 @@ def _as_marginal(given: Marginal | Tensor | None, n: int, like: Tensor) -> Margi
     if given is None:
         return Fixed._make(weights=torch.full((n,), 1.0 / n, dtype=like.dtype, device=like.device))
     return Fixed(given)
+
+
+def _check_sides(geometry: Geometry, source: Marginal, target: Marginal) -> None:
+    for side, marginal, n in zip(("source", "target"), (source, target), geometry.shape, strict=True):
+        if marginal.weights.shape[-1] != n:
+            raise ShapeError(
+                f"{side} must have one weight for each of the {n} points of its side of the cost, "
+                f"but has {marginal.weights.shape[-1]}: source belongs to the rows, target to the columns."
+            )
+    _check_batch(cost=geometry.batch_shape, source=source.weights.shape[:-1], target=target.weights.shape[:-1])
+
+
+def _check_batch(**shapes: torch.Size) -> None:
+    try:
+        torch.broadcast_shapes(*shapes.values())
+    except RuntimeError as error:
+        told = ", ".join(f"{tuple(shape)} for {name}" for name, shape in shapes.items())
+        raise ShapeError(
+            f"batch dimensions must broadcast, but are {told}: give each one problem, or as many as the others."
+        ) from error
 
 
 def _equalised(source: Fixed, target: Fixed) -> Tensor:

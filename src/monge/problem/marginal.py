@@ -81,7 +81,8 @@ class Constraint(Marginal):
         """The mass by which the constraint is broken."""
 
     def _penalty(self, mu: Tensor) -> Tensor:
-        return torch.where(self._violation(mu) <= rounding(mu.dtype) * self.total, 0.0, math.inf)
+        met = self._violation(mu) <= rounding(mu.dtype) * self.total
+        return torch.where(met, 0.0, math.inf).to(mu.dtype)
 
     def _priced(self, mu: Tensor, f: Tensor) -> Tensor:
         largest = torch.where(self.weights > 0, f, 0.0).abs().amax(-1)

@@ -93,11 +93,11 @@ def _status(error: Tensor, floor: Tensor, tol: float | None) -> Status:
     """The worst of the batch; warns if rounding stopped a problem."""
     if tol is None:
         return Status.FIXED
-    missed = error > tol
+    missed = ~(error <= tol)
     if not bool(missed.any()):
         return Status.CONVERGED
     # Sums of many rounded terms exceed the estimate of one by a small factor.
-    if bool((missed & (error > 8 * floor)).any()):
+    if bool((missed & ~(error <= 8 * floor)).any()):
         return Status.MAX_ITER
     worst = int((error / tol).argmax())
     warnings.warn(

@@ -69,6 +69,9 @@ def iterate(
     patience = 1 if g.device.type == "cpu" else 10
 
     for k in range(1, max_iter + 1):
+        if k == max_iter:
+            # Whatever is returned belongs to the epsilon that was asked for.
+            loop.epsilon = loop.target
         sweep, final = loop.step()
         if k % patience and k < max_iter:
             continue
