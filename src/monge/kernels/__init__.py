@@ -6,7 +6,7 @@ from .apply import apply
 from .circle import circle_distance, linear_circle_distance
 from .ctransform import ctransform
 from .extract import extract
-from .line import line_distance
+from .line import line_distance, line_potentials
 from .pairs import Matrix, Pairs, Points
 from .sinkhorn import sinkhorn
 from .softmin import softmin
@@ -21,6 +21,7 @@ __all__ = [
     "ctransform",
     "extract",
     "line_distance",
+    "line_potentials",
     "linear_circle_distance",
     "sinkhorn",
     "softmin",

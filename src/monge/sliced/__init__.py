@@ -13,6 +13,8 @@ from .plan import best_sliced_plan, expected_sliced_plan, lifted_plans, monotone
 from .slicer import Linear, Network, Polynomial, Slicer
 from .sorting import lap_sort, soft_sort
 from .sphere import GreatCircles, Stereographic, spherical_sliced_wasserstein, spherical_uniformity
+from .tree import TreeSystem, tree_sliced_wasserstein, tree_system
+from .unbalanced import Unbalanced, unbalanced_sliced_wasserstein
 from .wasserstein import sliced_wasserstein
 
 __all__ = [
@@ -27,6 +29,8 @@ __all__ = [
     "Polynomial",
     "Slicer",
     "Stereographic",
+    "TreeSystem",
+    "Unbalanced",
     "best_sliced_plan",
     "directions",
     "distributional_sliced_wasserstein",
@@ -44,4 +48,7 @@ __all__ = [
     "soft_sort",
     "spherical_sliced_wasserstein",
     "spherical_uniformity",
+    "tree_sliced_wasserstein",
+    "tree_system",
+    "unbalanced_sliced_wasserstein",
 ]

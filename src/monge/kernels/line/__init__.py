@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .._rows import priced, row_problem
 from . import native, reference
 
-__all__ = ["line_distance"]
+__all__ = ["line_distance", "line_potentials"]
 
 
 def line_distance(
@@ -51,3 +52,39 @@ def line_distance(
     else:
         cost = reference.line_distance(problem, p)
     return cost.to(x.dtype).reshape(problem.batch)
+
+
+@torch.no_grad()
+def line_potentials(
+    x: Float[Tensor, "*b n"],
+    y: Float[Tensor, "*b m"],
+    a: Float[Tensor, "*#b n"] | None = None,
+    b: Float[Tensor, "*#b m"] | None = None,
+    p: float = 2.0,
+) -> tuple[Float[Tensor, "*b n"], Float[Tensor, "*b m"]]:
+    r"""Kantorovich potentials of `line_distance`, in float64.
+
+    $f_i + g_j \le |x_i - y_j|^p$ with equality on the plan, and $\sum_i a_i f_i = \sum_j b_j g_j$ for weights scaled to
+    mass one, so that each is half of $W_p^p$.
+
+    Args:
+        x: Positions of the first measures.
+        y: Positions of the second ones.
+        a: Non-negative weights, or None for equal ones.
+        b: The same for `y`.
+        p: Order, at least 1.
+
+    Example:
+        >>> import torch
+        >>> line_potentials(torch.tensor([0.0, 1.0]), torch.tensor([3.0, 2.0]), p=1.0)
+        (tensor([1.5000, 0.5000], dtype=torch.float64), tensor([1.5000, 0.5000], dtype=torch.float64))
+    """
+    problem = row_problem(x, y, a, b)
+    if problem.plain and native.AVAILABLE:
+        _, _, _, f, g = native.line_distance(problem, slopes=False, potentials=True, p=p)
+    else:
+        f, g = reference.line_potentials(problem, p)
+    mean_f = (f * (1 / f.shape[-1] if problem.a is None else problem.a)).sum(-1, keepdim=True)
+    mean_g = (g * (1 / g.shape[-1] if problem.b is None else problem.b)).sum(-1, keepdim=True)
+    shift = (mean_f - mean_g) / 2
+    return (f - shift).reshape(*problem.batch, -1), (g + shift).reshape(*problem.batch, -1)

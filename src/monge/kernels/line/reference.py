@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .._rows import RowProblem
 
-__all__ = ["line_distance", "staircase"]
+__all__ = ["levels", "line_distance", "line_potentials", "power", "staircase"]
 
 
 def line_distance(problem: RowProblem, p: float) -> Tensor:
@@ -47,3 +47,18 @@ def staircase(level_x: Tensor, level_y: Tensor) -> tuple[Tensor, Tensor, Tensor]
     j = torch.searchsorted(level_y.contiguous(), merged).clamp_(max=level_y.shape[-1] - 1)
     mass = merged.diff(dim=-1, prepend=torch.zeros_like(merged[..., :1]))
     return i, j, mass
+
+
+def line_potentials(problem: RowProblem, p: float) -> tuple[Tensor, Tensor]:
+    """Potentials: the derivative by the weights, with the value added since that derivative is centred."""
+    rows, n, m = problem.x.shape[0], problem.x.shape[-1], problem.y.shape[-1]
+    a = torch.full((1, n), 1 / n, dtype=torch.float64, device=problem.x.device) if problem.a is None else problem.a
+    b = torch.full((1, m), 1 / m, dtype=torch.float64, device=problem.x.device) if problem.b is None else problem.b
+    a, b = a.detach().expand(rows, n).clone(), b.detach().expand(rows, m).clone()
+    with torch.enable_grad():
+        a.requires_grad_()
+        b.requires_grad_()
+        scaled = (a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True))
+        cost = line_distance(problem._replace(a=scaled[0], b=scaled[1]), p)
+        f, g = torch.autograd.grad(cost.sum(), (a, b))
+    return f + cost.detach().double()[:, None], g
