@@ -5,4 +5,5 @@ NB_MODULE(_native, m) {
   m.doc() = "Native kernels of Monge.";
   monge::bind_line_distance(m);
   monge::bind_circle_distance(m);
+  monge::bind_simplex(m);
 }

@@ -8,11 +8,13 @@ from .ctransform import ctransform
 from .extract import extract
 from .line import line_distance, line_potentials
 from .pairs import Matrix, Pairs, Points
+from .simplex import Basis, simplex
 from .sinkhorn import sinkhorn
 from .softmin import softmin
 from .top_k import top_k
 
 __all__ = [
+    "Basis",
     "Matrix",
     "Pairs",
     "Points",
@@ -23,6 +25,7 @@ __all__ = [
     "line_distance",
     "line_potentials",
     "linear_circle_distance",
+    "simplex",
     "sinkhorn",
     "softmin",
     "top_k",

@@ -1,0 +1,77 @@
+// The cost of every pair (i, j), read from a matrix or computed from points, a row at a time.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "multiversion.hpp"
+
+namespace monge {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+// Room for m numbers and the padding that the row loops may read.
+constexpr int column_block = 32;
+inline int padded(int m) { return (m + column_block - 1) / column_block * column_block; }
+
+struct RowMinimum {
+  double value;
+  int column;
+};
+
+// Costs are finite or +infinity, which forbids the pair.
+class PairCost {
+ public:
+  PairCost(int n, int m) : n(n), m(m) {}
+  virtual ~PairCost() = default;
+  const int n, m;
+
+  virtual double at(int i, int j) const = 0;
+  // Writes cost(i, j) for every j; `out` has room for padded(m).
+  virtual void row(int i, double* out) const = 0;
+  // min_j cost(i, j) + h[j], the first column that attains it; h holds padded(m) numbers, infinite beyond m.
+  virtual RowMinimum row_minimum(int i, const double* h) const = 0;
+  // No finite cost is larger in absolute value.
+  virtual double bound() const = 0;
+};
+
+class MatrixCost final : public PairCost {
+ public:
+  MatrixCost(const double* cost, int n, int m) : PairCost(n, m), cost_(cost) {}
+  double at(int i, int j) const override { return cost_[static_cast<std::size_t>(i) * m + j]; }
+  void row(int i, double* out) const override;
+  RowMinimum row_minimum(int i, const double* h) const override;
+  double bound() const override;
+
+ private:
+  const double* cost_;
+};
+
+// How points make a cost: (sum_k |x_ik - y_jk|^p)^(power / p), where p may be infinite, or -<x_i, y_j>.
+struct PointRule {
+  bool dot;
+  double p, power;
+};
+
+// Keeps y transposed in blocks: memory O(m d).
+class PointCost final : public PairCost {
+ public:
+  PointCost(const double* x, const double* y, int n, int m, int d, PointRule rule);
+  double at(int i, int j) const override;
+  void row(int i, double* out) const override;
+  RowMinimum row_minimum(int i, const double* h) const override;
+  double bound() const override { return bound_; }
+
+ private:
+  const double* x_;
+  const int d_;
+  const PointRule rule_;
+  const double exponent_;
+  std::vector<double> blocks_;  // padded(m) / column_block blocks of (d, column_block)
+  double bound_;
+};
+
+}  // namespace monge

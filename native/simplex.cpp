@@ -1,0 +1,221 @@
+#include "simplex.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "masses.hpp"
+
+namespace monge {
+namespace {
+
+// A violation below this multiple of the numbers it is made of is rounding.
+constexpr double relative_tolerance = 1e-14;
+
+bool violates(const Tree& tree, int i, int j, double cost, double tolerance) {
+  const double h_i = tree.source_potentials()[i], h_j = tree.target_potentials()[j];
+  return cost - h_i + h_j < -tolerance * (std::abs(cost) + std::abs(h_i) + std::abs(h_j));
+}
+
+class Simplex {
+ public:
+  Simplex(const PairCost& cost, Tree& tree, std::int64_t max_pivots)
+      : cost_(cost), tree_(tree), max_pivots_(max_pivots), block_(2) {}
+
+  Status run() {
+    bool fresh = true;
+    for (;;) {
+      Arc arc;
+      if (find(arc)) {
+        if (pivots_ == max_pivots_) return Status::pivot_limit;
+        if (!tree_.pivot(arc.i, arc.j, arc.cost)) return Status::infeasible;
+        fresh = false;
+        if (++pivots_ % (tree_.n + tree_.m) == 0) tree_.refresh();
+        if (pivots_ % (std::int64_t{64} * (tree_.n + tree_.m)) == 0) tolerance_ *= 2;
+      } else if (!fresh) {
+        tree_.refresh();
+        fresh = true;
+      } else if (tree_.settle()) {
+        fresh = false;
+      } else {
+        return tree_.artificial_flow() > 0 ? Status::infeasible : Status::optimal;
+      }
+    }
+  }
+
+  std::int64_t pivots() const { return pivots_; }
+
+ private:
+  // The worst of a block of rows that has any, in cyclic order.
+  bool find(Arc& arc) {
+    double worst = 0;
+    bool found = false;
+    for (int scanned = 0, in_block = 0; scanned < tree_.n; ++scanned) {
+      const int i = row_;
+      row_ = row_ + 1 < tree_.n ? row_ + 1 : 0;
+      const RowMinimum best = cost_.row_minimum(i, tree_.target_potentials());
+      const double violation = best.value - tree_.source_potentials()[i];
+      if (violation < worst) {
+        const double c = cost_.at(i, best.column);
+        if (violates(tree_, i, best.column, c, tolerance_)) {
+          worst = violation;
+          arc = {i, best.column, c};
+          found = true;
+        }
+      }
+      if (++in_block >= block_) {
+        if (found) return true;
+        in_block = 0;
+      }
+    }
+    return found;
+  }
+
+  const PairCost& cost_;
+  Tree& tree_;
+  const std::int64_t max_pivots_;
+  const int block_;
+  int row_ = 0;
+  std::int64_t pivots_ = 0;
+  double tolerance_ = relative_tolerance;
+};
+
+// The cheapest arcs of every row once columns and rows are reduced, by what they cost beyond that.
+std::vector<Arc> cheap_arcs(const PairCost& cost, const std::vector<double>& g, std::vector<double>& level) {
+  const int n = cost.n, m = cost.m;
+  std::vector<double> row(padded(m)), h(padded(m), infinity);
+  level.assign(n + m, 0);
+  std::vector<double> lowest(g);
+  if (lowest.empty()) {
+    lowest.assign(m, infinity);
+    for (int i = 0; i < n; ++i) {
+      cost.row(i, row.data());
+      for (int j = 0; j < m; ++j) lowest[j] = std::min(lowest[j], row[j]);
+    }
+  }
+  for (int j = 0; j < m; ++j) level[n + j] = std::isfinite(lowest[j]) ? -lowest[j] : 0;
+  struct Ranked {
+    double excess;
+    Arc arc;
+  };
+  std::vector<Ranked> ranked;
+  std::vector<int> order(m);
+  const int keep = std::min(m, 8);
+  for (int i = 0; i < n; ++i) {
+    cost.row(i, row.data());
+    for (int j = 0; j < m; ++j) {
+      order[j] = j;
+      h[j] = row[j] + level[n + j];
+    }
+    std::nth_element(order.begin(), order.begin() + keep - 1, order.end(), [&](int p, int q) { return h[p] < h[q]; });
+    double least = infinity;
+    for (int k = 0; k < keep; ++k) least = std::min(least, h[order[k]]);
+    if (!std::isfinite(least)) continue;
+    level[i] = least;
+    for (int k = 0; k < keep; ++k)
+      if (std::isfinite(h[order[k]])) ranked.push_back({h[order[k]] - least, {i, order[k], row[order[k]]}});
+  }
+  std::stable_sort(ranked.begin(), ranked.end(), [](const Ranked& p, const Ranked& q) { return p.excess < q.excess; });
+  std::vector<Arc> arcs;
+  for (const Ranked& item : ranked) arcs.push_back(item.arc);
+  return arcs;
+}
+
+// The arcs of an earlier basis, a leaf of what remains at a time: shipping in this order restores its flows.
+std::vector<Arc> leaves_first(const PairCost& cost, const std::vector<std::int32_t>& i,
+                              const std::vector<std::int32_t>& j) {
+  const int n = cost.n;
+  std::vector<int> degree(n + cost.m, 0), mark(n + cost.m, 0), queue;  // mark: the xor of the arcs at a node
+  for (std::size_t k = 0; k < i.size(); ++k)
+    for (const int v : {static_cast<int>(i[k]), n + j[k]}) {
+      ++degree[v];
+      mark[v] ^= static_cast<int>(k);
+    }
+  for (int v = 0; v < n + cost.m; ++v)
+    if (degree[v] == 1) queue.push_back(v);
+  std::vector<Arc> arcs;
+  std::vector<std::uint8_t> done(i.size(), 0);
+  const auto add = [&](int k) {
+    done[k] = 1;
+    const double c = cost.at(i[k], j[k]);
+    if (std::isfinite(c)) arcs.push_back({i[k], j[k], c});
+  };
+  for (std::size_t q = 0; q < queue.size(); ++q) {
+    const int v = queue[q];
+    if (degree[v] != 1) continue;
+    const int k = mark[v];
+    for (const int u : {static_cast<int>(i[k]), n + j[k]}) {
+      mark[u] ^= k;
+      if (--degree[u] == 1) queue.push_back(u);
+    }
+    add(k);
+  }
+  for (std::size_t k = 0; k < i.size(); ++k)
+    if (!done[k]) add(static_cast<int>(k));  // on a cycle: not a basis, but still a hint
+  return arcs;
+}
+
+// Appends arcs that ship what the others leave over, in any way that finite costs allow.
+void complete(const PairCost& cost, const Masses& masses, std::vector<Arc>& arcs) {
+  std::vector<std::int64_t> left = masses.a, open = masses.b;
+  for (const Arc& arc : arcs) {
+    const std::int64_t mass = std::min(left[arc.i], open[arc.j]);
+    left[arc.i] -= mass;
+    open[arc.j] -= mass;
+  }
+  for (int i = 0, j = 0; i < cost.n && j < cost.m;) {
+    if (left[i] == 0) {
+      ++i;
+    } else if (open[j] == 0) {
+      ++j;
+    } else {
+      const double c = cost.at(i, j);
+      if (!std::isfinite(c)) {
+        ++j;
+        continue;
+      }
+      const std::int64_t mass = std::min(left[i], open[j]);
+      left[i] -= mass;
+      open[j] -= mass;
+      arcs.push_back({i, j, c});
+    }
+  }
+}
+
+}  // namespace
+
+Transport network_simplex(const PairCost& cost, const double* a, const double* b, const SimplexOptions& options) {
+  const int n = cost.n, m = cost.m;
+  const Masses masses(a, n, b, m);
+  std::vector<double> level;
+  std::vector<Arc> arcs = leaves_first(cost, options.i, options.j);
+  for (const Arc& arc : cheap_arcs(cost, options.g, level)) arcs.push_back(arc);
+  complete(cost, masses, arcs);
+  Tree tree(masses.a, masses.b);
+  tree.start(arcs, level.data(), (cost.bound() + 1e-300) * (n + m + 1));
+  Simplex simplex(cost, tree, options.max_pivots);
+
+  Transport result;
+  result.status = simplex.run();
+  result.pivots = simplex.pivots();
+  tree.each_arc([&](int i, int j, double, std::int64_t flow) {
+    const bool all_of_one = flow == masses.a[i] || flow == masses.b[j];
+    if (flow == 0 || (!all_of_one && flow <= masses.sliver)) return;
+    result.i.push_back(i);
+    result.j.push_back(j);
+    result.w.push_back(flow == masses.a[i] ? a[i] : static_cast<double>(flow) * masses.unit);
+  });
+  // Potentials are defined up to a shift: share the value equally between the two sides.
+  long double shift = 0;
+  for (int i = 0; i < n; ++i) shift += static_cast<long double>(masses.a[i]) * tree.source_potentials()[i];
+  for (int j = 0; j < m; ++j) shift += static_cast<long double>(masses.b[j]) * tree.target_potentials()[j];
+  long double total = 0;
+  for (const std::int64_t mass : masses.a) total += mass;
+  const double half = static_cast<double>(shift / (2 * total));
+  result.f.resize(n);
+  result.g.resize(m);
+  for (int i = 0; i < n; ++i) result.f[i] = tree.source_potentials()[i] - half;
+  for (int j = 0; j < m; ++j) result.g[j] = half - tree.target_potentials()[j];
+  return result;
+}
+
+}  // namespace monge

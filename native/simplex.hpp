@@ -1,0 +1,33 @@
+// Network simplex for the transport problem, over all pairs of a `PairCost`.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "pair_cost.hpp"
+#include "tree.hpp"
+
+namespace monge {
+
+enum class Status { optimal = 0, pivot_limit = 1, infeasible = 2 };
+
+struct Transport {
+  Status status = Status::optimal;
+  std::int64_t pivots = 0;
+  std::vector<std::int32_t> i, j;
+  std::vector<double> w;
+  std::vector<double> f, g;
+};
+
+struct SimplexOptions {
+  std::int64_t max_pivots = -1;
+  int threads = 1;
+  // A guess to start from; empty where there is none.
+  std::vector<std::int32_t> i, j;
+  std::vector<double> f, g;
+};
+
+// All of `a` and `b` are positive, of equal sum up to rounding.
+Transport network_simplex(const PairCost& cost, const double* a, const double* b, const SimplexOptions& options);
+
+}  // namespace monge
