@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .apply import apply
-from .circle import circle_distance, linear_circle_distance
+from .circle import circle_distance, circle_shift, linear_circle_distance
 from .ctransform import ctransform
 from .extract import extract
 from .line import line_distance, line_potentials
@@ -20,6 +20,7 @@ __all__ = [
     "Points",
     "apply",
     "circle_distance",
+    "circle_shift",
     "ctransform",
     "extract",
     "line_distance",

@@ -1,5 +1,12 @@
 """Transport on slices: directions, one-dimensional problems, and the distances and plans built from them."""
 
+from .circular import (
+    circular_barycenter_density,
+    circular_embedding,
+    circular_plan,
+    circular_wasserstein,
+    linear_circular_wasserstein,
+)
 from .directions import directions, frames, rotations
 from .estimate import Estimate, estimate
 from .laws import (
@@ -9,6 +16,7 @@ from .laws import (
     random_path_directions,
 )
 from .line import Balanced, Circular, LinearCircular, LineProblem
+from .pairwise import pairwise_sliced_wasserstein
 from .plan import best_sliced_plan, expected_sliced_plan, lifted_plans, monotone_plan
 from .slicer import Linear, Network, Polynomial, Slicer
 from .sorting import lap_sort, soft_sort
@@ -32,6 +40,10 @@ __all__ = [
     "TreeSystem",
     "Unbalanced",
     "best_sliced_plan",
+    "circular_barycenter_density",
+    "circular_embedding",
+    "circular_plan",
+    "circular_wasserstein",
     "directions",
     "distributional_sliced_wasserstein",
     "energy_based_sliced_wasserstein",
@@ -40,8 +52,10 @@ __all__ = [
     "frames",
     "lap_sort",
     "lifted_plans",
+    "linear_circular_wasserstein",
     "max_sliced_wasserstein",
     "monotone_plan",
+    "pairwise_sliced_wasserstein",
     "random_path_directions",
     "rotations",
     "sliced_wasserstein",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .._rows import priced, row_problem
 from . import native, reference
 
-__all__ = ["circle_distance", "linear_circle_distance"]
+__all__ = ["circle_distance", "circle_shift", "linear_circle_distance"]
 
 
 def circle_distance(
@@ -97,3 +98,25 @@ def linear_circle_distance(
     else:
         cost = reference.linear_circle_distance(problem, p)
     return cost.to(x.dtype).reshape(problem.batch)
+
+
+@torch.no_grad()
+def circle_shift(
+    x: Float[Tensor, "*b n"],
+    y: Float[Tensor, "*b m"],
+    a: Float[Tensor, "*#b n"] | None = None,
+    b: Float[Tensor, "*#b m"] | None = None,
+    p: float = 2.0,
+) -> Float[Tensor, "*b"]:
+    r"""The shift $\theta$ of the target's quantile function at which `circle_distance` is attained, in float64.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([0.1, 0.3, 0.6], dtype=torch.float64)
+        >>> round(float(circle_shift(x, x.roll(1) + 0.01)), 6) % 1
+        0.0
+    """
+    problem = row_problem(x, y, a, b)
+    if problem.plain and native.AVAILABLE:
+        return native.circle_shift(problem, p).reshape(problem.batch)
+    return reference.circle_shift(problem, p).reshape(problem.batch)

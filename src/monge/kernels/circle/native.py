@@ -9,14 +9,20 @@ from .._load import AVAILABLE, module
 from .._rows import Priced, RowProblem
 from .reference import mean_position
 
-__all__ = ["AVAILABLE", "circle_distance", "linear_circle_distance"]
+__all__ = ["AVAILABLE", "circle_distance", "circle_shift", "linear_circle_distance"]
 
 
 def circle_distance(problem: RowProblem, slopes: bool, potentials: bool, p: float) -> Priced:
     """W_p^p of every row, with its derivatives where asked."""
     x, y, a, b, _ = problem
-    cost, _, dx, dy, f, g = _circle_distance(x, y, a, b, p, None, slopes, potentials)
+    cost, _, _, dx, dy, f, g = _circle_distance(x, y, a, b, p, None, slopes, potentials)
     return Priced(cost, dx, dy, f, g)
+
+
+def circle_shift(problem: RowProblem, p: float) -> Tensor:
+    """The best shift of every row."""
+    x, y, a, b, _ = problem
+    return _circle_distance(x, y, a, b, p, None, slopes=False, potentials=False)[1][:, 0]
 
 
 def linear_circle_distance(problem: RowProblem, slopes: bool, potentials: bool, p: float) -> Priced:
@@ -24,7 +30,7 @@ def linear_circle_distance(problem: RowProblem, slopes: bool, potentials: bool, 
     x, y, a, b, _ = problem
     mean_x, mean_y = mean_position(x, a), mean_position(y, b)
     shift = mean_x - mean_y
-    cost, slope, dx, dy, f, g = _circle_distance(x, y, a, b, p, shift, slopes, potentials)
+    cost, _, slope, dx, dy, f, g = _circle_distance(x, y, a, b, p, shift, slopes, potentials)
     if slopes:
         dx += (slope * (1 / x.shape[-1] if a is None else a)).to(dx.dtype)
         dy -= (slope * (1 / y.shape[-1] if b is None else b)).to(dy.dtype)
@@ -44,15 +50,15 @@ def _circle_distance(
     shift: Tensor | None,
     slopes: bool,
     potentials: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    cost, slope, dx, dy, f, g = _circle_outputs(x, y, a, b, p, shift, slopes, potentials)
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    cost, theta, slope, dx, dy, f, g = _circle_outputs(x, y, a, b, p, shift, slopes, potentials)
     total = torch.empty_like(slope)
     module().circle_distance(
         *(None if held is None else held.detach().contiguous().numpy() for held in (x, y, a, b)),
         p,
         None if shift is None else shift.detach().contiguous().numpy(),
         total.numpy(),
-        torch.empty_like(slope).numpy(),
+        theta.numpy(),
         slope.numpy(),
         dx.numpy() if slopes else None,
         dy.numpy() if slopes else None,
@@ -61,7 +67,7 @@ def _circle_distance(
         torch.get_num_threads(),
     )
     cost.copy_(total[:, 0])
-    return cost, slope, dx, dy, f, g
+    return cost, theta, slope, dx, dy, f, g
 
 
 @_circle_distance.register_fake
@@ -74,10 +80,11 @@ def _circle_outputs(
     shift: Tensor | None,
     slopes: bool,
     potentials: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     rows = x.shape[0]
     return (
         x.new_empty(rows),
+        x.new_empty(rows, 1, dtype=torch.float64),
         x.new_empty(rows, 1, dtype=torch.float64),
         torch.empty_like(x, memory_format=torch.contiguous_format) if slopes else x.new_empty(0),
         torch.empty_like(y, memory_format=torch.contiguous_format) if slopes else y.new_empty(0),

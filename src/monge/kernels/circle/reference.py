@@ -10,7 +10,7 @@ from torch import Tensor
 from .._rows import RowProblem
 from ..line.reference import levels, power
 
-__all__ = ["circle_distance", "linear_circle_distance", "mean_position"]
+__all__ = ["circle_distance", "circle_shift", "linear_circle_distance", "mean_position"]
 
 
 class _Lift(NamedTuple):
@@ -21,22 +21,22 @@ class _Lift(NamedTuple):
 
 
 def circle_distance(problem: RowProblem, p: float) -> Tensor:
-    """W_p^p of every row: bisection of the slope, then a mixture of the two sides that leaves no slope."""
+    """W_p^p of every row: the best shift, then a mixture of its two sides that leaves no slope."""
     x, y = _lift(problem.x, problem.a), _lift(problem.y, problem.b)
     with torch.no_grad():
-        low = x.position.new_full((len(x.position), 1), -1.5)
-        high = -low
-        for _ in range(60):
-            middle = (low + high) / 2
-            falling = _slope(x, y, middle, p) < 0
-            low, high = torch.where(falling, middle, low), torch.where(falling, high, middle)
-        value = torch.minimum(_cost(x, y, low, p), _cost(x, y, high, p))
+        shift = _search(x, y, p)
+        value = _cost(x, y, shift, p)
         # Step off the kink, where rounding would decide between its two staircases.
-        low, high = low - 1e-9, high + 1e-9
+        low, high = shift - 1e-9, shift + 1e-9
         fall, rise = _slope(x, y, low, p), _slope(x, y, high, p)
         share = torch.where(rise > fall, -fall / (rise - fall), 0.5).clamp(0, 1)[:, 0]
     mixed = (1 - share) * _cost(x, y, low, p) + share * _cost(x, y, high, p)
     return (value + mixed - mixed.detach()).to(problem.x.dtype)
+
+
+def circle_shift(problem: RowProblem, p: float) -> Tensor:
+    """The best shift of every row."""
+    return _search(_lift(problem.x, problem.a), _lift(problem.y, problem.b), p)[:, 0]
 
 
 def linear_circle_distance(problem: RowProblem, p: float) -> Tensor:
@@ -55,6 +55,18 @@ def mean_position(x: Tensor, weights: Tensor | None) -> Tensor:
 def _lift(x: Tensor, weights: Tensor | None) -> _Lift:
     position, order = x.double().remainder(1.0).sort(dim=-1, stable=True)
     return _Lift(position, levels(weights, order))
+
+
+def _search(x: _Lift, y: _Lift, p: float) -> Tensor:
+    """Bisection of the slope."""
+    low = x.position.new_full((len(x.position), 1), -1.5)
+    high = -low
+    for _ in range(60):
+        middle = (low + high) / 2
+        falling = _slope(x, y, middle, p) < 0
+        low, high = torch.where(falling, middle, low), torch.where(falling, high, middle)
+    better = (_cost(x, y, low, p) <= _cost(x, y, high, p))[:, None]
+    return torch.where(better, low, high)
 
 
 def _turns(y: _Lift) -> _Lift:

@@ -1,0 +1,111 @@
+"""The circle, its linear embedding, and all-pairs distances."""
+
+import math
+
+import pytest
+import torch
+
+from monge import kernels
+from monge.errors import InputError, ShapeError
+from monge.geometry import Circle
+from monge.kernels._rows import row_problem
+from monge.kernels.circle import reference
+from monge.sliced import (
+    circular_barycenter_density,
+    circular_embedding,
+    circular_plan,
+    circular_wasserstein,
+    directions,
+    linear_circular_wasserstein,
+    pairwise_sliced_wasserstein,
+    sliced_wasserstein,
+)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("n", "m"), [(6, 6), (5, 9), (1, 4), (4, 1)])
+def test_the_plan_attains_the_distance(p, weighted, n, m):
+    x, y = torch.rand(n, generator=generator(n)).double(), torch.rand(m, generator=generator(m + 50)).double()
+    a, b = (torch.rand(k, generator=generator(k)).double() if weighted else None for k in (n, m))
+    if weighted:
+        a, b = a / a.sum(), b / b.sum()
+    plan = circular_plan(x, y, a, b, p=p)
+    row, col = plan.marginals()
+    torch.testing.assert_close(row, torch.full_like(x, 1 / n) if a is None else a, rtol=0, atol=1e-12)
+    torch.testing.assert_close(col, torch.full_like(y, 1 / m) if b is None else b, rtol=0, atol=1e-12)
+    cost = plan.transport_cost(Circle(x, y, p=p))
+    torch.testing.assert_close(cost, circular_wasserstein(x, y, a, b, p=p) ** p, rtol=1e-9, atol=1e-12)
+
+
+def test_shift_of_the_definition_and_of_the_native_loop_cost_the_same():
+    x, y = torch.rand(9, 7, generator=generator()).double(), torch.rand(9, 11, generator=generator(1)).double()
+    problem = row_problem(x, y, None, None)
+    lifts = reference._lift(problem.x, None), reference._lift(problem.y, None)
+    costs = [
+        reference._cost(*lifts, shift[:, None], 2.0)
+        for shift in (kernels.circle_shift(x, y), reference.circle_shift(problem, 2.0))
+    ]
+    torch.testing.assert_close(*costs)
+
+
+def test_angles_scale_the_distance():
+    x, y = torch.rand(7, generator=generator()).double(), torch.rand(7, generator=generator(1)).double()
+    turned = circular_wasserstein(2 * math.pi * x, 2 * math.pi * y, circumference=2 * math.pi)
+    torch.testing.assert_close(turned, 2 * math.pi * circular_wasserstein(x, y))
+
+
+def test_embedding_carries_the_linear_distance():
+    x, y = torch.rand(8, generator=generator()).double(), torch.rand(5, generator=generator(1)).double()
+    a = torch.rand(8, generator=generator(2)).double()
+    difference = circular_embedding(x, a, size=20_000) - circular_embedding(y, size=20_000)
+    wrapped = difference - difference.round()
+    torch.testing.assert_close(wrapped.square().mean().sqrt(), linear_circular_wasserstein(x, y, a), rtol=1e-3, atol=0)
+
+
+def test_embedding_to_uniform_is_the_exact_distance():
+    x = torch.tensor([0.0, 0.2, 0.4], dtype=torch.float64)
+    assert circular_embedding(x, size=30_000).square().mean().item() == pytest.approx(0.0211111, rel=1e-3)
+
+
+def test_density_of_a_mean_embedding_lies_between():
+    x = 0.2 + 0.01 * torch.randn(400, generator=generator()).double()
+    y = x + 0.3
+    middle = (circular_embedding(x) + circular_embedding(y)) / 2
+    density = circular_barycenter_density(middle, bins=100)
+    assert density.mean().item() == pytest.approx(1.0)
+    assert abs((density.argmax().item() + 0.5) / 100 - 0.35) < 0.02
+
+
+def test_circle_gradient_through_the_root_is_finite_at_zero():
+    x = torch.rand(5, generator=generator()).double().requires_grad_()
+    (slope,) = torch.autograd.grad(circular_wasserstein(x, x.detach()), x)
+    assert slope.isfinite().all()
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0])
+@pytest.mark.parametrize("alike", [True, False])
+def test_pairwise_equals_the_loop(p, alike):
+    sizes = (6, 6, 6, 6) if alike else (6, 3, 9, 1)
+    clouds = [torch.randn(n, 3, generator=generator(k)).double() for k, n in enumerate(sizes)]
+    weights = None if alike else [torch.rand(n, generator=generator(n)).double() for n in sizes]
+    theta = directions(12, 3, generator=generator(), dtype=torch.float64)
+    found = pairwise_sliced_wasserstein(clouds, weights, p=p, theta=theta)
+    for k in range(4):
+        for l in range(4):
+            a, b = (None, None) if alike else (weights[k], weights[l])
+            one = sliced_wasserstein(clouds[k], clouds[l], a, b, p=p, theta=theta).distance
+            torch.testing.assert_close(found[k, l], one, atol=1e-9, rtol=1e-9)
+
+
+def test_wrong_input_is_told():
+    with pytest.raises(ShapeError, match="at least one cloud"):
+        pairwise_sliced_wasserstein([])
+    with pytest.raises(InputError, match="NaN"):
+        circular_wasserstein(torch.tensor([math.nan]), torch.tensor([0.0]))
+    with pytest.raises(InputError, match="circumference"):
+        circular_wasserstein(torch.tensor([0.1]), torch.tensor([0.0]), circumference=0.0)
