@@ -8,5 +8,6 @@ namespace monge {
 void bind_line_distance(nanobind::module_& m);
 void bind_circle_distance(nanobind::module_& m);
 void bind_simplex(nanobind::module_& m);
+void bind_monotone(nanobind::module_& m);
 
 }  // namespace monge

@@ -6,4 +6,5 @@ NB_MODULE(_native, m) {
   monge::bind_line_distance(m);
   monge::bind_circle_distance(m);
   monge::bind_simplex(m);
+  monge::bind_monotone(m);
 }

@@ -7,6 +7,7 @@ from .circle import circle_distance, circle_shift, linear_circle_distance
 from .ctransform import ctransform
 from .extract import extract
 from .line import line_distance, line_potentials
+from .monotone import monotone
 from .pairs import Matrix, Pairs, Points
 from .simplex import Basis, simplex
 from .sinkhorn import sinkhorn
@@ -26,6 +27,7 @@ __all__ = [
     "line_distance",
     "line_potentials",
     "linear_circle_distance",
+    "monotone",
     "simplex",
     "sinkhorn",
     "softmin",

@@ -1,0 +1,70 @@
+// The monotone plan between two rows of weights, in the order in which the atoms stand on the line.
+#include <algorithm>
+#include <cstdint>
+
+#include "bindings.hpp"
+#include "numpy.hpp"
+#include "parallel.hpp"
+
+namespace nb = nanobind;
+
+namespace monge {
+namespace {
+
+template <class Real>
+double sum(const Real* values, std::size_t count) {
+  double total = 0;
+  for (std::size_t k = 0; k < count; ++k) total += values[k];
+  return total;
+}
+
+// One piece between each two levels; a level is a running sum of either side, the last one their common mass.
+template <class Real>
+void merge(const Real* a, const Real* b, std::size_t n, std::size_t m, std::int64_t* i_out, std::int64_t* j_out,
+           Real* w_out) {
+  const double mass = (sum(a, n) + sum(b, m)) / 2;
+  const std::size_t pieces = n + m - 1;
+  std::size_t i = 0, j = 0;
+  double level_a = a[0], level_b = b[0], level = 0;
+  for (std::size_t k = 0; k < pieces; ++k) {
+    i_out[k] = static_cast<std::int64_t>(i);
+    j_out[k] = static_cast<std::int64_t>(j);
+    const bool from_a = i + 1 < n && (j + 1 == m || level_a <= level_b);
+    const double next = k + 1 == pieces ? mass : std::min(from_a ? level_a : level_b, mass);
+    w_out[k] = static_cast<Real>(next - level);
+    level = next;
+    if (k + 1 == pieces) return;
+    if (from_a)
+      level_a += a[++i];
+    else
+      level_b += b[++j];
+  }
+}
+
+template <class Real>
+using Rows = nb::ndarray<Real, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+template <class Real>
+void monotone(const Rows<const Real>& a, const Rows<const Real>& b, const Rows<std::int64_t>& i,
+              const Rows<std::int64_t>& j, const Rows<Real>& w, int threads) {
+  const std::size_t n = a.shape(1), m = b.shape(1), rows = w.shape(0), pieces = w.shape(1);
+  const std::size_t step_a = a.shape(0) == 1 ? 0 : n, step_b = b.shape(0) == 1 ? 0 : m;
+  const Real *first_a = a.data(), *first_b = b.data();
+  std::int64_t *first_i = i.data(), *first_j = j.data();
+  Real* first_w = w.data();
+  nb::gil_scoped_release release;
+  parallel_for(rows, std::max<std::size_t>(1, 20000 / pieces), threads, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t row = begin; row < end; ++row)
+      merge(first_a + row * step_a, first_b + row * step_b, n, m, first_i + row * pieces, first_j + row * pieces,
+            first_w + row * pieces);
+  });
+}
+
+}  // namespace
+
+void bind_monotone(nb::module_& m) {
+  m.def("monotone", &monotone<float>);
+  m.def("monotone", &monotone<double>);
+}
+
+}  // namespace monge

@@ -1,0 +1,58 @@
+"""The C++ twin: one walk a row, rows in parallel; a backward that only scatters."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .._load import AVAILABLE, module
+
+__all__ = ["AVAILABLE", "monotone"]
+
+
+def monotone(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Pieces of the monotone plan of rows of weights (rows or 1, n) and (rows or 1, m)."""
+    w, i, j = _monotone(a, b)
+    return i, j, w
+
+
+@torch.library.custom_op("monge::monotone", mutates_args=())
+def _monotone(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    w, i, j = _outputs(a, b)
+    if w.numel():
+        weights = a.detach().contiguous().numpy(), b.detach().contiguous().numpy()
+        module().monotone(*weights, i.numpy(), j.numpy(), w.numpy(), torch.get_num_threads())
+    return w, i, j
+
+
+@_monotone.register_fake
+def _outputs(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    rows = max(a.shape[0], b.shape[0])
+    w = a.new_empty(rows, a.shape[1] + b.shape[1] - 1)
+    return w, torch.empty_like(w, dtype=torch.int64), torch.empty_like(w, dtype=torch.int64)
+
+
+def _setup(ctx, inputs, output) -> None:
+    a, b = inputs
+    _, i, j = output
+    ctx.save_for_backward(i, j)
+    ctx.shapes = a.shape, b.shape
+
+
+def _backward(ctx, slope, _i, _j):
+    i, j = ctx.saved_tensors
+    shape_a, shape_b = ctx.shapes
+    slope = slope.double()
+    # A level ends one piece and begins the next; it belongs to the side that advances there.
+    at_level = slope[:, :-1] - slope[:, 1:]
+    from_a = i[:, 1:] > i[:, :-1]
+    half = slope[:, -1:] / 2
+    slopes = []
+    for shape, index, mine in ((shape_a, i, from_a), (shape_b, j, ~from_a)):
+        levels = at_level.new_zeros(len(i), shape[1]).scatter_add(1, index[:, :-1], at_level * mine)
+        sums = levels.flip(-1).cumsum(-1).flip(-1) + half
+        slopes.append((sums.sum(0, keepdim=True) if shape[0] < len(i) else sums).to(slope.dtype))
+    return slopes[0], slopes[1]
+
+
+_monotone.register_autograd(_backward, setup_context=_setup)
