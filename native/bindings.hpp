@@ -9,5 +9,9 @@ void bind_line_distance(nanobind::module_& m);
 void bind_circle_distance(nanobind::module_& m);
 void bind_simplex(nanobind::module_& m);
 void bind_monotone(nanobind::module_& m);
+void bind_softmin(nanobind::module_& m);
+void bind_apply(nanobind::module_& m);
+void bind_sinkhorn(nanobind::module_& m);
+void bind_top_k(nanobind::module_& m);
 
 }  // namespace monge

@@ -7,4 +7,8 @@ NB_MODULE(_native, m) {
   monge::bind_circle_distance(m);
   monge::bind_simplex(m);
   monge::bind_monotone(m);
+  monge::bind_softmin(m);
+  monge::bind_apply(m);
+  monge::bind_sinkhorn(m);
+  monge::bind_top_k(m);
 }

@@ -15,7 +15,7 @@ from monge.errors import DeviceError, DtypeError, InputError, ShapeError
 
 from .stream import rows_per_block, stream
 
-__all__ = ["Matrix", "Pairs", "Points"]
+__all__ = ["Matrix", "Pairs", "Points", "broadcast"]
 
 # Up to this dimension differences are formed directly: it is as fast as a product, and exact.
 _DIRECT_DIMENSION = 8
@@ -77,7 +77,7 @@ class Points:
     @property
     def batch_shape(self) -> torch.Size:
         """The common leading dimensions."""
-        return torch.broadcast_shapes(self.x.shape[:-2], self.y.shape[:-2])
+        return broadcast(self.x.shape[:-2], self.y.shape[:-2])
 
     @property
     def dtype(self) -> torch.dtype:
@@ -183,9 +183,7 @@ class Matrix:
         if self.cost.ndim < 2:
             raise ShapeError(f"cost must be a matrix (..., n, m), but its shape is {tuple(self.cost.shape)}.")
         if not self.cost.is_floating_point():
-            raise DtypeError(
-                f"cost must hold floating-point numbers, not {self.cost.dtype}; use cost.float()."
-            )
+            raise DtypeError(f"cost must hold floating-point numbers, not {self.cost.dtype}; use cost.float().")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -240,6 +238,15 @@ class Matrix:
 Pairs = Points | Matrix
 
 
+def broadcast(*shapes: torch.Size) -> torch.Size:
+    """What shapes broadcast to; fast where there is nothing to do, as for most small problems."""
+    first = shapes[0]
+    for shape in shapes[1:]:
+        if shape and shape != first:
+            first = torch.broadcast_shapes(first, shape) if first else shape
+    return first
+
+
 def _take(tensor: Tensor, index: Rows) -> Tensor:
     return tensor[..., index, :] if isinstance(index, slice) else tensor.index_select(-2, index)
 
@@ -279,7 +286,7 @@ def _check_pair(name: str, first: Tensor, other: str, second: Tensor) -> None:
 
 def _batch_shape(name: str, first: torch.Size, other: str, second: torch.Size) -> torch.Size:
     try:
-        return torch.broadcast_shapes(first, second)
+        return broadcast(first, second)
     except RuntimeError as error:
         raise ShapeError(
             f"the leading dimensions of {name} and {other} must broadcast, but they are {tuple(first)} and "

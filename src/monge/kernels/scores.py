@@ -11,10 +11,10 @@ from torch import Tensor
 
 from monge.errors import DeviceError, DtypeError, InputError, ShapeError
 
-from .pairs import Pairs
+from .pairs import Pairs, broadcast
 from .stream import rows_per_block
 
-__all__ = ["Scores", "check_columns", "check_rows", "compute_dtype", "epsilon_tensor"]
+__all__ = ["Scores", "check_columns", "check_epsilon", "check_rows", "compute_dtype", "epsilon_tensor"]
 
 
 def compute_dtype(pairs: Pairs, *tensors: Tensor | None) -> torch.dtype:
@@ -28,13 +28,16 @@ def compute_dtype(pairs: Pairs, *tensors: Tensor | None) -> torch.dtype:
 
 def epsilon_tensor(epsilon: float | Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
     """Epsilon, broadcast to the batch, as a tensor (..., 1, 1) that meets blocks."""
+    check_epsilon(epsilon)
     if not isinstance(epsilon, Tensor):
-        if not 0 < epsilon < math.inf:
-            raise InputError(
-                f"epsilon must be positive and finite, but is {epsilon!r}; epsilon = 0 is `ctransform`."
-            )
         return torch.full((1, 1), epsilon, dtype=dtype, device=like.device)
     return epsilon.to(dtype=dtype, device=like.device)[..., None, None]
+
+
+def check_epsilon(epsilon: float | Tensor) -> None:
+    """A number must be positive and finite; a tensor is believed, for looking at it would stall a device."""
+    if not isinstance(epsilon, Tensor) and not 0 < epsilon < math.inf:
+        raise InputError(f"epsilon must be positive and finite, but is {epsilon!r}; epsilon = 0 is `ctransform`.")
 
 
 def check_columns(name: str, vector: Tensor, pairs: Pairs) -> None:
@@ -49,9 +52,7 @@ def check_rows(name: str, vector: Tensor, pairs: Pairs) -> None:
 
 def _check_vector(name: str, vector: Tensor, pairs: Pairs, count: int, side: str, letter: str) -> None:
     if not vector.is_floating_point():
-        raise DtypeError(
-            f"{name} must be floating-point, but is {vector.dtype}: use {name}.float() or .double()."
-        )
+        raise DtypeError(f"{name} must be floating-point, but is {vector.dtype}: use {name}.float() or .double().")
     if vector.device != pairs.device:
         raise DeviceError(
             f"{name} must live where the costs live, but is on {vector.device} and they are on "
@@ -63,7 +64,7 @@ def _check_vector(name: str, vector: Tensor, pairs: Pairs, count: int, side: str
             f"has {tuple(vector.shape)}."
         )
     try:
-        torch.broadcast_shapes(vector.shape[:-1], pairs.batch_shape)
+        broadcast(vector.shape[:-1], pairs.batch_shape)
     except RuntimeError as error:
         raise ShapeError(
             f"the leading dimensions of {name}, {tuple(vector.shape[:-1])}, must broadcast with those of the "
@@ -98,8 +99,6 @@ class Scores:
             score = bias - cost.masked_fill(forbidden, 0) / epsilon
             return score.masked_fill(forbidden, -math.inf)
 
-        batch = torch.broadcast_shapes(pairs.batch_shape, col.shape[:-1], epsilon.shape[:-2])
+        batch = broadcast(pairs.batch_shape, col.shape[:-1], epsilon.shape[:-2])
         bytes_per_row = math.prod(batch) * pairs.shape[1] * width * dtype.itemsize
-        return cls(
-            rows, [*shared, col.to(dtype)[..., None, :], epsilon], block, rows_per_block(bytes_per_row)
-        )
+        return cls(rows, [*shared, col.to(dtype)[..., None, :], epsilon], block, rows_per_block(bytes_per_row))

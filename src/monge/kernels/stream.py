@@ -112,9 +112,7 @@ def _adjoint(body: Body, live: list[int], wanted: list[int], count: int, shared_
                 if not (further and inputs[k].requires_grad):
                     inputs[k] = inputs[k].detach().requires_grad_()
             outputs = body(inputs[:count], inputs[count:])
-            pairs = [
-                (outputs[k], c) for k, c in zip(live, cotangents, strict=True) if outputs[k].requires_grad
-            ]
+            pairs = [(outputs[k], c) for k, c in zip(live, cotangents, strict=True) if outputs[k].requires_grad]
             found: Sequence[Tensor | None] = [None] * len(wanted)
             if pairs:
                 found = torch.autograd.grad(

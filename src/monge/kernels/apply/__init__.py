@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from monge.errors import DeviceError, ShapeError
+from monge.kernels.bridge import encode, epsilon_of, native_dtype
 from monge.kernels.pairs import Pairs
-from monge.kernels.scores import check_columns, check_rows
+from monge.kernels.scores import check_columns, check_epsilon, check_rows
 
+from .native import apply_native, attend_native
 from .reference import apply_reference
 
 __all__ = ["apply", "apply_reference"]
@@ -56,7 +59,14 @@ def apply(
             f"has {tuple(v.shape)}; for a vector use v[:, None]."
         )
     if v.device != pairs.device:
-        raise DeviceError(
-            f"v must live where the costs live, but is on {v.device} and they are on {pairs.device}."
-        )
-    return apply_reference(pairs, row, col, v, epsilon)
+        raise DeviceError(f"v must live where the costs live, but is on {v.device} and they are on {pairs.device}.")
+    dtype = native_dtype(pairs, row, col, v)
+    if dtype is None:
+        return apply_reference(pairs, row, col, v, epsilon)
+    check_epsilon(epsilon)
+    rule, eps = encode(pairs, dtype), epsilon_of(epsilon, col, dtype)
+    if row is None:
+        out = attend_native(*rule, col.to(dtype), v.to(dtype), eps)[0]
+    else:
+        out = apply_native(*rule, row.to(dtype), col.to(dtype), v.to(dtype), eps)
+    return out.to(torch.promote_types(pairs.dtype, v.dtype))

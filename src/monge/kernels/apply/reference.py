@@ -14,9 +14,7 @@ from monge.kernels.stream import stream
 __all__ = ["apply_reference"]
 
 
-def apply_reference(
-    pairs: Pairs, row: Tensor | None, col: Tensor, v: Tensor, epsilon: float | Tensor
-) -> Tensor:
+def apply_reference(pairs: Pairs, row: Tensor | None, col: Tensor, v: Tensor, epsilon: float | Tensor) -> Tensor:
     """sum_j exp(row_i + col_j - C_ij / eps) v_jk, by blocks of rows; without row, normalised."""
     dtype = compute_dtype(pairs, row, col, v)
     eps = epsilon_tensor(epsilon, col, dtype)

@@ -7,9 +7,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge.errors import ShapeError
+from monge.kernels.bridge import epsilon_of, native_dtype
 from monge.kernels.pairs import Pairs
-from monge.kernels.scores import check_columns, check_rows, compute_dtype, epsilon_tensor
+from monge.kernels.scores import check_columns, check_epsilon, check_rows, compute_dtype, epsilon_tensor
 
+from .native import extract_native
 from .reference import extract_reference
 
 __all__ = ["extract", "extract_reference"]
@@ -61,7 +63,12 @@ def extract(
             f"{tuple(limit.shape)}."
         )
     with torch.no_grad():
-        i, j, w = extract_reference(pairs, row, col, epsilon, limit)
+        if native_dtype(pairs, row, col) is None:
+            i, j, w = extract_reference(pairs, row, col, epsilon, limit)
+        else:
+            check_epsilon(epsilon)
+            eps = epsilon_of(epsilon, row, dtype)
+            i, j, w = extract_native(pairs, row.to(dtype), col.to(dtype), eps, limit)
     graded = (*pairs.tensors(), row, col, *([epsilon] if isinstance(epsilon, Tensor) else []))
     if torch.is_grad_enabled() and any(t.requires_grad for t in graded):
         eps = epsilon_tensor(epsilon, row, dtype)[..., 0, 0]

@@ -6,9 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge.kernels.bridge import encode, epsilon_of, native_dtype
 from monge.kernels.pairs import Pairs
-from monge.kernels.scores import check_columns, check_rows
+from monge.kernels.scores import check_columns, check_epsilon, check_rows
 
+from .native import sinkhorn_native
 from .reference import sinkhorn_reference
 
 __all__ = ["sinkhorn", "sinkhorn_reference"]
@@ -55,4 +57,9 @@ def sinkhorn(
     check_columns("g", g, pairs)
     check_rows("log_a", log_a, pairs)
     check_columns("log_b", log_b, pairs)
-    return sinkhorn_reference(pairs, g, log_a, log_b, epsilon)
+    dtype = native_dtype(pairs, g, log_a, log_b)
+    if dtype is None:
+        return sinkhorn_reference(pairs, g, log_a, log_b, epsilon)
+    check_epsilon(epsilon)
+    vectors = (vector.to(dtype) for vector in (g, log_a, log_b))
+    return sinkhorn_native(*encode(pairs, dtype), *vectors, epsilon_of(epsilon, g, dtype))

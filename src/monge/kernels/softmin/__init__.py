@@ -5,9 +5,11 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from monge.kernels.bridge import encode, epsilon_of, native_dtype
 from monge.kernels.pairs import Pairs
-from monge.kernels.scores import check_columns
+from monge.kernels.scores import check_columns, check_epsilon
 
+from .native import softmin_native
 from .reference import softmin_reference
 
 __all__ = ["softmin", "softmin_reference"]
@@ -39,4 +41,8 @@ def softmin(pairs: Pairs, bias: Float[Tensor, "*#b m"], epsilon: float | Tensor)
         tensor([25.])
     """
     check_columns("bias", bias, pairs)
-    return softmin_reference(pairs, bias, epsilon)
+    dtype = native_dtype(pairs, bias)
+    if dtype is None:
+        return softmin_reference(pairs, bias, epsilon)
+    check_epsilon(epsilon)
+    return softmin_native(*encode(pairs, dtype), bias.to(dtype), epsilon_of(epsilon, bias, dtype))

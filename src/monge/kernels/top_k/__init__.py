@@ -9,17 +9,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge.errors import InputError
+from monge.kernels.bridge import encode, native_dtype
 from monge.kernels.pairs import Pairs
 from monge.kernels.scores import check_columns
 
+from .native import LARGEST_K, top_k_native
 from .reference import top_k_reference
 
 __all__ = ["top_k", "top_k_reference"]
 
 
-def top_k(
-    pairs: Pairs, g: Float[Tensor, "*#b m"], k: int
-) -> tuple[Float[Tensor, "*b n k"], Int[Tensor, "*b n k"]]:
+def top_k(pairs: Pairs, g: Float[Tensor, "*#b m"], k: int) -> tuple[Float[Tensor, "*b n k"], Int[Tensor, "*b n k"]]:
     """The k smallest of C_ij - g_j in every row, ascending, streamed.
 
     Args:
@@ -45,7 +45,11 @@ def top_k(
     if not 1 <= k <= pairs.shape[1]:
         raise InputError(f"k must lie between 1 and the number of columns, {pairs.shape[1]}, but is {k}.")
     with torch.no_grad():
-        values, index = top_k_reference(pairs, g, k)
+        dtype = native_dtype(pairs, g)
+        if dtype is None or k > LARGEST_K:
+            values, index = top_k_reference(pairs, g, k)
+        else:
+            values, index = top_k_native(*encode(pairs, dtype), g.to(dtype), k)
     if torch.is_grad_enabled() and any(t.requires_grad for t in (*pairs.tensors(), g)):
         values = _chosen(pairs, g, index)
     return values, index

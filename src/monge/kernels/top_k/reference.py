@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from monge.kernels.pairs import Pairs
+from monge.kernels.pairs import Pairs, broadcast
 from monge.kernels.scores import compute_dtype
 from monge.kernels.stream import rows_per_block, stream
 
@@ -20,7 +19,7 @@ def top_k_reference(pairs: Pairs, g: Tensor, k: int) -> tuple[Tensor, Tensor]:
     dtype = compute_dtype(pairs, g)
     rows, shared, evaluate, width = pairs.parts(dtype)
     potential = g.to(dtype)[..., None, :]
-    batch = torch.broadcast_shapes(pairs.batch_shape, g.shape[:-1])
+    batch = broadcast(pairs.batch_shape, g.shape[:-1])
     m = pairs.shape[1]
 
     def body(rows: Sequence[Tensor], shared: Sequence[Tensor]) -> Sequence[Tensor]:
