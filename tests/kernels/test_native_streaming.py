@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import pytest
@@ -383,8 +384,11 @@ def test_nothing_of_size_n_times_m(reference):
 
 
 def test_compiled_functions_keep_the_operators():
+    # The run-time check of shapes is not something that dynamo can read.
+    plain = inspect.unwrap(softmin)
+
     def loss(x, y, col):
-        return softmin(Points(x, y), col, 0.5).sum()
+        return plain(Points(x, y), col, 0.5).sum()
 
     x, y, _, col, _ = clouds(20, 30, 2, torch.float64)
     compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
