@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .._load import AVAILABLE, module
+from .._operator import operator
 
 __all__ = ["AVAILABLE", "monotone"]
 
@@ -16,8 +17,7 @@ def monotone(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return i, j, w
 
 
-@torch.library.custom_op("monge::monotone", mutates_args=())
-def _monotone(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _run(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     w, i, j = _outputs(a, b)
     if w.numel():
         weights = a.detach().contiguous().numpy(), b.detach().contiguous().numpy()
@@ -25,7 +25,6 @@ def _monotone(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return w, i, j
 
 
-@_monotone.register_fake
 def _outputs(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     rows = max(a.shape[0], b.shape[0])
     w = a.new_empty(rows, a.shape[1] + b.shape[1] - 1)
@@ -55,4 +54,6 @@ def _backward(ctx, slope, _i, _j):
     return slopes[0], slopes[1]
 
 
-_monotone.register_autograd(_backward, setup_context=_setup)
+_monotone = operator(
+    "monotone(Tensor a, Tensor b) -> (Tensor, Tensor, Tensor)", _run, fake=_outputs, setup=_setup, backward=_backward
+)
