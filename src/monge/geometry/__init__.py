@@ -10,5 +10,18 @@ from .low_rank_cost import LowRankCost
 from .point_cloud import PointCloud
 from .sphere import Sphere
 from .sum import Sum
+from .tree import Tree
 
-__all__ = ["Circle", "CostMatrix", "Geometry", "Graph", "Grid", "Line", "LowRankCost", "PointCloud", "Sphere", "Sum"]
+__all__ = [
+    "Circle",
+    "CostMatrix",
+    "Geometry",
+    "Graph",
+    "Grid",
+    "Line",
+    "LowRankCost",
+    "PointCloud",
+    "Sphere",
+    "Sum",
+    "Tree",
+]

@@ -282,8 +282,8 @@ def _check_edges(edges: Any, length: Any, n: int | None) -> int:
     if not isinstance(edges, Tensor) or edges.dtype != torch.long or edges.ndim != 2 or edges.shape[0] != 2:
         told = f"{edges.dtype} of shape {tuple(edges.shape)}" if isinstance(edges, Tensor) else type(edges).__name__
         raise ShapeError(
-            f"edges must be a tensor of node numbers (torch.long) of shape (2, e), but is {told}: stack the two ends of "
-            f"each edge, torch.stack([i, j])."
+            f"edges must be a tensor of node numbers (torch.long) of shape (2, e), but is {told}: stack the two "
+            f"ends of each edge, torch.stack([i, j])."
         )
     if length.shape != edges.shape[1:]:
         raise ShapeError(

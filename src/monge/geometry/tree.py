@@ -1,0 +1,167 @@
+"""Costs between the nodes of a tree."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from monge._checks import check_finite, check_floating, check_number
+from monge._value import value
+from monge.errors import InputError, ShapeError
+
+from ._smooth import power
+from .base import Geometry, Rows, pick
+
+__all__ = ["Tree"]
+
+
+@value
+class Tree(Geometry):
+    r"""The power of the distance along a tree, $d(i, j)^p$.
+
+    $d(i, j)$ sums the lengths of the edges between two nodes, without cancellation, and with gradients to them. Trees
+    of a forest are out of each other's reach: their cost is +inf. `from_parents` builds it.
+
+    Args:
+        length: The length of the edge from each node to its parent; a root has none, and its number does not count.
+        source_path: For each source the nodes from the root down to it, filled up with -1.
+        target_path: The same for each target.
+        p: The power, at least one.
+
+    Raises:
+        ShapeError, DtypeError: If the paths are not node numbers of one depth.
+        InputError: If a length is negative or not finite, a node does not exist, or ``p`` is out of range.
+    """
+
+    length: Float[Tensor, "*b nodes"]
+    source_path: Int[Tensor, "n depth"]
+    target_path: Int[Tensor, "m depth"]
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_floating("length", self.length)
+        check_finite("length", self.length.detach())
+        low = float(self.length.detach().min()) if self.length.numel() else 0.0
+        if low < 0:
+            raise InputError(f"length must be non-negative, but its smallest is {low:g}: take absolute values.")
+        for name, path in (("source_path", self.source_path), ("target_path", self.target_path)):
+            if path.ndim != 2 or path.dtype != torch.long or 0 in path.shape:
+                raise ShapeError(
+                    f"{name} must hold node numbers (torch.long) of shape (points, depth), but is {path.dtype} of "
+                    f"shape {tuple(path.shape)}: build it with Tree.from_parents."
+                )
+            if int(path.max()) >= self.length.shape[-1] or int(path.min()) < -1:
+                raise InputError(
+                    f"{name} must hold nodes in [0, {self.length.shape[-1] - 1}] or -1, but reaches from "
+                    f"{int(path.min())} to {int(path.max())}: build it with Tree.from_parents."
+                )
+        if self.source_path.shape[-1] != self.target_path.shape[-1]:
+            raise ShapeError(
+                f"source_path and target_path must be of one depth, but have {self.source_path.shape[-1]} and "
+                f"{self.target_path.shape[-1]} levels: fill the shorter one up with -1."
+            )
+        check_number("p", self.p, low=1.0, high=1e6)
+
+    @classmethod
+    def from_parents(
+        cls,
+        parent: Int[Tensor, " nodes"],
+        length: Float[Tensor, "*b nodes"],
+        *,
+        sources: Int[Tensor, " n"] | None = None,
+        targets: Int[Tensor, " m"] | None = None,
+        p: float = 1.0,
+    ) -> Tree:
+        """The costs between nodes of the tree in which each node knows its parent.
+
+        Args:
+            parent: The parent of each node, -1 for a root.
+            length: The length of the edge to the parent; that of a root does not count.
+            sources: The nodes that make the rows of the cost; by default all.
+            targets: The nodes that make its columns; by default all.
+            p: The power of the distance.
+
+        Raises:
+            InputError: If a node does not exist or the parents run in a circle.
+
+        Example:
+            >>> import torch
+            >>> from monge.geometry import Tree
+            >>> Tree.from_parents(torch.tensor([-1, 0, 0]), torch.tensor([0.0, 1.0, 2.0])).dense()
+            tensor([[0., 1., 2.],
+                    [1., 0., 3.],
+                    [2., 3., 0.]])
+        """
+        n = parent.shape[0]
+        if parent.dtype != torch.long or parent.ndim != 1 or length.shape[-1:] != parent.shape:
+            raise ShapeError(
+                f"parent must be node numbers (torch.long), one for each length, but is {parent.dtype} of shape "
+                f"{tuple(parent.shape)} and length has shape {tuple(length.shape)}: use parent.long()."
+            )
+        if n and not (int(parent.min()) >= -1 and int(parent.max()) < n):
+            raise InputError(
+                f"parent must hold nodes in [0, {n - 1}], or -1 for a root, but reaches from {int(parent.min())} to "
+                f"{int(parent.max())}: number the nodes from zero."
+            )
+        paths = _paths(parent)
+        chosen = []
+        for name, nodes in (("sources", sources), ("targets", targets)):
+            if nodes is not None and not bool(((nodes >= 0) & (nodes < n)).all()):
+                raise InputError(f"{name} must be nodes in [0, {n - 1}], but some are not: number nodes from zero.")
+            chosen.append(paths if nodes is None else paths[nodes])
+        return cls(length, chosen[0], chosen[1], p)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many source points and target points there are."""
+        return self.source_path.shape[0], self.target_path.shape[0]
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The leading dimensions."""
+        return self.length.shape[:-1]
+
+    def _transpose(self) -> Tree:
+        return self._make(length=self.length, source_path=self.target_path, target_path=self.source_path, p=self.p)
+
+    def _select(self, index: Any, batch: torch.Size) -> Tree:
+        length = pick(self.length, 1, batch, index)
+        return self._make(length=length, source_path=self.source_path, target_path=self.target_path, p=self.p)
+
+    def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
+        return self._cost(self.source_path[rows][:, None], self.target_path[None])
+
+    def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+        if self.length.ndim > 1:
+            return super()._entries(i, j)
+        return self._cost(self.source_path[i], self.target_path[j])
+
+    def _cost(self, source: Tensor, target: Tensor) -> Tensor:
+        # The node -1 stands behind the last and has no length.
+        length = torch.cat([self.length, torch.zeros_like(self.length[..., :1])], -1)
+        total = torch.zeros((), dtype=self.dtype, device=self.device)
+        for level in range(1, source.shape[-1]):
+            here, there = source[..., level], target[..., level]
+            total = total + (length[..., here] + length[..., there]) * (here != there)
+        apart = source[..., 0] != target[..., 0]
+        return power(total, self.p).expand(*self.batch_shape, *apart.shape).masked_fill(apart, math.inf)
+
+    def _scalars_per_entry(self) -> int:
+        return 3
+
+
+def _paths(parent: Tensor) -> Int[Tensor, "nodes depth"]:
+    """The nodes from the root down to each node, filled up with -1."""
+    climb = [torch.arange(len(parent), device=parent.device)]
+    while bool((climb[-1] >= 0).any()):
+        if len(climb) > len(parent):
+            raise InputError("parent must lead every node to a root, but some run in a circle: mark a root with -1.")
+        climb.append(torch.where(climb[-1] >= 0, parent[climb[-1]], -1))
+    upward = torch.stack(climb[:-1], 1)
+    depth = (upward >= 0).sum(1, keepdim=True)
+    place = depth - 1 - torch.arange(upward.shape[1], device=parent.device)
+    return upward.gather(1, place.clamp_min(0)).masked_fill(place < 0, -1)
