@@ -61,7 +61,7 @@ def test_derivatives_reach_the_lengths():
         return cost.dense().sin().sum() + cost._softmin(zero, zero, 0.5).sin().sum()
 
     assert torch.autograd.gradcheck(total, (length,))
-    assert torch.autograd.gradgradcheck(total, (length,))
+    assert torch.autograd.gradgradcheck(total, (length,), fast_mode=True)
 
 
 def test_tiny_edges_under_huge_ones_keep_their_digits():
