@@ -1,7 +1,34 @@
 """Optimal transport for deep learning, in PyTorch: everything is a Coupling."""
 
-from __future__ import annotations
+from . import coupling, geometry, gradient, kernels, problem, sliced, solver
+from .api import couple, divergence, wasserstein
+from .coupling import Coupling
+from .errors import TransportError
+from .problem import AtMost, Fixed, Free, Linear, Relaxed, relative
+from .solver import explain, solve
 
-from ._version import __version__
+__version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = [
+    "AtMost",
+    "Coupling",
+    "Fixed",
+    "Free",
+    "Linear",
+    "Relaxed",
+    "TransportError",
+    "__version__",
+    "couple",
+    "coupling",
+    "divergence",
+    "explain",
+    "geometry",
+    "gradient",
+    "kernels",
+    "problem",
+    "relative",
+    "sliced",
+    "solve",
+    "solver",
+    "wasserstein",
+]

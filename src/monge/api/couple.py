@@ -1,0 +1,67 @@
+"""From two point clouds to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from monge.coupling import Coupling
+from monge.geometry import Geometry
+from monge.problem.epsilon import Relative
+from monge.solver import Solver, solve
+
+from ._pose import pose
+
+__all__ = ["couple"]
+
+
+def couple(
+    x: Float[Tensor, "*b n d"] | Geometry,
+    y: Float[Tensor, "*b m d"] | None = None,
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
+    *,
+    cost: str | Callable[[Tensor, Tensor], Tensor] = "sqeuclidean",
+    epsilon: float | Tensor | Relative = 0.0,
+    mass: float | Tensor | None = None,
+    rho: float | Tensor | None = None,
+    penalty: str = "kl",
+    solver: Solver | None = None,
+) -> Coupling:
+    r"""The optimal plan between two clouds, as an operator: nothing of size n x m is ever built for epsilon > 0.
+
+    $$\min_P \langle C, P\rangle + \epsilon\,\mathrm{KL}(P | a \otimes b)$$
+    over plans with marginals a and b. With ``mass`` the plan moves just that much and leaves the rest; with ``rho`` the
+    marginals may be missed at a price.
+
+    Args:
+        x: Sources, or a geometry that holds both sides.
+        y: Targets.
+        a: Weights of the sources, 1/n each if None. Zero weight is absence.
+        b: Weights of the targets, of the same mass unless ``mass`` or ``rho`` is given.
+        cost: As in `PointCloud`, or a function.
+        epsilon: Strength of the entropy in units of the cost, or `relative`; zero is exact transport.
+        mass: Total mass to move, at most that of either side.
+        rho: Price of missing a marginal, in units of the cost.
+        penalty: How a marginal may be missed: ``"kl"``, ``"l2"`` or ``"tv"``.
+        solver: How to solve; None chooses, see `explain`.
+
+    Returns:
+        The coupling. Its potentials and the report of the solver are in `solve`.
+
+    Raises:
+        TransportError: Wrong input, with what is wrong and what to do.
+
+    Example:
+        >>> import torch
+        >>> import monge
+        >>> g = torch.Generator().manual_seed(0)
+        >>> x, y = torch.randn(100, 2, generator=g), torch.randn(120, 2, generator=g) + 1
+        >>> P = monge.couple(x, y, epsilon=0.05)
+        >>> P.barycentric(y).shape  # where each x goes, on average
+        torch.Size([100, 2])
+    """
+    problem = pose(x, y, a, b, cost=cost, epsilon=epsilon, mass=mass, rho=rho, penalty=penalty)
+    return solve(problem, solver).coupling

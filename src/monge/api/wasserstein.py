@@ -1,0 +1,59 @@
+"""The Wasserstein distance."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge._checks import check_number
+from monge.geometry import PointCloud
+from monge.problem import Linear
+from monge.problem.epsilon import Relative
+from monge.solver import Solver, solve
+
+__all__ = ["wasserstein"]
+
+
+def wasserstein(
+    x: Float[Tensor, "*b n d"],
+    y: Float[Tensor, "*b m d"],
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
+    *,
+    p: float = 2.0,
+    epsilon: float | Tensor | Relative = 0.0,
+    solver: Solver | None = None,
+) -> Float[Tensor, "*b"]:
+    r"""The p-Wasserstein distance, rooted.
+
+    $$W_p(\mu, \nu) = \Big(\min_P \sum_{ij} P_{ij} \lVert x_i - y_j\rVert_2^p\Big)^{1/p}$$
+    For epsilon > 0 the root of the transport cost of the entropic plan, an upper bound. At distance zero, where the
+    root has no slope, the gradient is zero.
+
+    Args:
+        x: First clouds.
+        y: Second clouds.
+        a: Weights of `x`, 1/n each if None.
+        b: Weights of `y`, of the same mass.
+        p: Order, at least 1.
+        epsilon: Strength of the entropy; zero is exact.
+        solver: How to solve; None chooses.
+
+    Returns:
+        One distance per problem.
+
+    Example:
+        >>> import torch
+        >>> import monge
+        >>> monge.wasserstein(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
+        tensor(5.)
+    """
+    check_number("p", p, low=1.0)
+    geometry = PointCloud(x, y, "sqeuclidean") if p == 2 else PointCloud(x, y, "euclidean", power=float(p))
+    solution = solve(Linear(geometry, a, b, epsilon=epsilon), solver)  # type: ignore[arg-type]
+    exact = not bool((solution.report.epsilon > 0).any())
+    cost = solution.value if exact else solution.coupling.transport_cost()
+    positive = cost > 0
+    safe = torch.where(positive, cost, torch.ones_like(cost))
+    return torch.where(positive, safe ** (1 / p), torch.zeros_like(cost))

@@ -1,0 +1,92 @@
+"""Marginals that may be missed at a linear price, as a balanced problem with a dummy point on each side.
+
+A unit of source that finds no target goes to the dummy column, at the price of leaving it or of overfilling the best
+target; a unit of target that finds no source comes from the dummy row, at the price of going without or of creating
+mass at the best source. Unused dummy mass meets in the corner, for nothing; with a given total mass the corner is
+forbidden, and the dummies hold just what must stay behind.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from monge.errors import InfeasibleError
+from monge.kernels.simplex import Basis
+from monge.problem import AtMost, Fixed, Free, Linear, Relaxed
+from monge.problem.marginal import Marginal
+
+__all__ = ["Extended", "extend", "priceable"]
+
+
+class Extended(NamedTuple):
+    """The balanced problem, and where flow through a dummy really goes; -1 is nowhere."""
+
+    cost: Tensor
+    a: Tensor
+    b: Tensor
+    overfilled: Tensor
+    created: Tensor
+    shift: bool
+
+    def restrict(self, basis: Basis) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The plan and potentials of the problem without dummies."""
+        n, m = len(self.overfilled), len(self.created)
+        i, j, w, f, g = basis
+        to = torch.where(j < m, j, self.overfilled[i.clamp_max(n - 1)])
+        source = torch.where(i < n, i, self.created[j.clamp_max(m - 1)])
+        corner = (i == n) & (j == m)
+        keep = ~corner & (to >= 0) & (source >= 0)
+        f, g, last_f, last_g = f[:n], g[:m], f[n], g[m]
+        if self.shift:
+            f, g = f + last_g, g + last_f
+        return source[keep], to[keep], w[keep], f, g
+
+
+def priceable(marginal: Marginal) -> bool:
+    """Whether missing the marginal costs at most linearly."""
+    return isinstance(marginal, (Fixed, AtMost, Free)) or (isinstance(marginal, Relaxed) and marginal.penalty == "tv")
+
+
+def extend(problem: Linear, cost: Tensor, a: Tensor, b: Tensor) -> Extended:
+    """The balanced problem with dummies."""
+    n, m = cost.shape
+    whole = torch.full((n + 1, m + 1), math.inf, dtype=torch.float64)
+    whole[:n, :m] = cost
+    nowhere_n, nowhere_m = torch.full((n,), -1), torch.full((m,), -1)
+    if problem.mass is not None:
+        mass = float(problem.mass)
+        whole[:n, m], whole[n, :m] = 0.0, 0.0
+        left_a, left_b = max(float(b.sum()) - mass, 0.0), max(float(a.sum()) - mass, 0.0)
+        a, b = torch.cat([a, a.new_tensor([left_a])]), torch.cat([b, b.new_tensor([left_b])])
+        return Extended(whole, a, b * (a.sum() / b.sum()), nowhere_n, nowhere_m, False)
+    (leave, create), (without, overfill) = _prices(problem.source), _prices(problem.target)
+    best_j, best_i = cost.min(1), cost.min(0)
+    if create + overfill < math.inf and float(cost.min()) + create + overfill < 0:
+        raise InfeasibleError(
+            "the problem is unbounded: creating mass on both sides earns more than it costs, since some costs are "
+            "negative. Fix one marginal, or shift the cost."
+        )
+    beyond, from_nothing = best_j.values + overfill, best_i.values + create
+    whole[:n, m] = torch.minimum(torch.full_like(beyond, leave), beyond)
+    whole[n, :m] = torch.minimum(torch.full_like(from_nothing, without), from_nothing)
+    whole[n, m] = 0.0
+    overfilled = torch.where(beyond < leave, best_j.indices, nowhere_n)
+    created = torch.where(from_nothing < without, best_i.indices, nowhere_m)
+    mass_a, mass_b = a.sum(), b.sum()
+    return Extended(whole, torch.cat([a, mass_b[None]]), torch.cat([b, mass_a[None]]), overfilled, created, True)
+
+
+def _prices(marginal: Marginal) -> tuple[float, float]:
+    """What a unit too little and a unit too much cost."""
+    if isinstance(marginal, Fixed):
+        return math.inf, math.inf
+    if isinstance(marginal, AtMost):
+        return 0.0, math.inf
+    if isinstance(marginal, Free):
+        return 0.0, 0.0
+    assert isinstance(marginal, Relaxed)
+    return float(marginal.rho), float(marginal.rho)
