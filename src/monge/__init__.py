@@ -1,13 +1,12 @@
 """Optimal transport for deep learning, in PyTorch: everything is a Coupling."""
 
 from . import coupling, geometry, gradient, kernels, problem, sliced, solver
+from ._version import __version__
 from .api import couple, divergence, wasserstein
 from .coupling import Coupling
 from .errors import TransportError
 from .problem import AtMost, Fixed, Free, Linear, Relaxed, relative
 from .solver import explain, solve
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AtMost",

@@ -20,7 +20,17 @@ __all__ = [
 
 
 class TransportError(Exception):
-    """The root of every error that Monge raises on purpose."""
+    """The root of every error that Monge raises on purpose.
+
+    Example:
+        >>> import torch
+        >>> import monge
+        >>> try:
+        ...     monge.couple(torch.zeros(2, 3), torch.zeros(2, 4))
+        ... except monge.TransportError as error:
+        ...     print(type(error).__name__)
+        ShapeError
+    """
 
 
 class InputError(TransportError, ValueError):

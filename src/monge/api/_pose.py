@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ def pose(
     epsilon: float | Tensor | Relative,
     mass: float | Tensor | None = None,
     rho: float | Tensor | None = None,
-    penalty: str = "kl",
+    penalty: Literal["kl", "l2", "tv"] = "kl",
 ) -> Linear:
     """The linear problem between two clouds, or on a geometry."""
     if isinstance(x, Geometry):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -27,7 +28,7 @@ def couple(
     epsilon: float | Tensor | Relative = 0.0,
     mass: float | Tensor | None = None,
     rho: float | Tensor | None = None,
-    penalty: str = "kl",
+    penalty: Literal["kl", "l2", "tv"] = "kl",
     solver: Solver | None = None,
 ) -> Coupling:
     r"""The optimal plan between two clouds, as an operator: nothing of size n x m is ever built for epsilon > 0.

@@ -180,7 +180,11 @@ class Linear(Value):
             total = pairing(self.a, torch.exp((f - q) / column(self.epsilon)))
             entropy = self.epsilon * (total - self.source.total * self.target.total)
         else:
-            f = torch.minimum(f, self.geometry._ctransform(torch.where(self.b > 0, g, -math.inf))[0])
+            lowered = torch.minimum(f, self.geometry._ctransform(torch.where(self.b > 0, g, -math.inf))[0])
+            # A potential at the edge of its domain may be lowered across it by rounding: that is undone.
+            settled = self.source._project(lowered)
+            size = f.abs() + torch.where(self.b > 0, g, 0).abs().amax(-1, keepdim=True)
+            f = torch.where((settled - lowered).abs() <= 1e3 * torch.finfo(f.dtype).eps * size, settled, lowered)
             entropy = 0.0
         return self._conjugates(f, g) - entropy
 
