@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...errors import DeviceError, DtypeError, ShapeError
+from .._batch import broadcast_shapes
 from . import native, reference
 
 __all__ = ["monotone"]
@@ -53,7 +54,7 @@ def monotone(
             f"a and b must hold at least one weight a row, but have {tuple(a.shape)} and {tuple(b.shape)}."
         )
     try:
-        batch = torch.broadcast_shapes(a.shape[:-1], b.shape[:-1])
+        batch = broadcast_shapes(a.shape[:-1], b.shape[:-1])
     except RuntimeError as error:
         raise ShapeError(
             f"a and b must agree in all but their last dimension, but have shapes {tuple(a.shape)} and "
