@@ -188,11 +188,6 @@ double largest_cost(const double* x, const double* y, int n, int m, int d, const
 
 }  // namespace
 
-void MatrixCost::row(int i, double* out) const {
-  std::copy_n(cost_ + static_cast<std::size_t>(i) * m, m, out);
-  std::fill(out + m, out + padded(m), infinity);
-}
-
 RowMinimum MatrixCost::row_minimum(int i, const double* h) const {
   return matrix_row_minimum(cost_ + static_cast<std::size_t>(i) * m, h, m);
 }
@@ -226,9 +221,10 @@ double PointCost::at(int i, int j) const {
   return out[j % column_block];
 }
 
-void PointCost::row(int i, double* out) const {
+const double* PointCost::row(int i, double* scratch) const {
   const PointRow r{x_ + static_cast<std::size_t>(i) * d_, blocks_.data(), m, d_, rule_.p, exponent_};
-  choose(rule_, exponent_).row(r, out);
+  choose(rule_, exponent_).row(r, scratch);
+  return scratch;
 }
 
 RowMinimum PointCost::row_minimum(int i, const double* h) const {

@@ -30,8 +30,8 @@ class PairCost {
   const int n, m;
 
   virtual double at(int i, int j) const = 0;
-  // Writes cost(i, j) for every j; `out` has room for padded(m).
-  virtual void row(int i, double* out) const = 0;
+  // cost(i, j) for every j, in `scratch`, which has room for padded(m), or where it is already.
+  virtual const double* row(int i, double* scratch) const = 0;
   // min_j cost(i, j) + h[j], the first column that attains it; h holds padded(m) numbers, infinite beyond m.
   virtual RowMinimum row_minimum(int i, const double* h) const = 0;
   // No finite cost is larger in absolute value.
@@ -42,7 +42,7 @@ class MatrixCost final : public PairCost {
  public:
   MatrixCost(const double* cost, int n, int m) : PairCost(n, m), cost_(cost) {}
   double at(int i, int j) const override { return cost_[static_cast<std::size_t>(i) * m + j]; }
-  void row(int i, double* out) const override;
+  const double* row(int i, double*) const override { return cost_ + static_cast<std::size_t>(i) * m; }
   RowMinimum row_minimum(int i, const double* h) const override;
   double bound() const override;
 
@@ -61,7 +61,7 @@ class PointCost final : public PairCost {
  public:
   PointCost(const double* x, const double* y, int n, int m, int d, PointRule rule);
   double at(int i, int j) const override;
-  void row(int i, double* out) const override;
+  const double* row(int i, double* scratch) const override;
   RowMinimum row_minimum(int i, const double* h) const override;
   double bound() const override { return bound_; }
 

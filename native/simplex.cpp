@@ -82,13 +82,13 @@ class Simplex {
 // The cheapest arcs of every row once columns and rows are reduced, by what they cost beyond that.
 std::vector<Arc> cheap_arcs(const PairCost& cost, const std::vector<double>& g, std::vector<double>& level) {
   const int n = cost.n, m = cost.m;
-  std::vector<double> row(padded(m)), h(padded(m), infinity);
+  std::vector<double> scratch(padded(m)), h(padded(m), infinity);
   level.assign(n + m, 0);
   std::vector<double> lowest(g);
   if (lowest.empty()) {
     lowest.assign(m, infinity);
     for (int i = 0; i < n; ++i) {
-      cost.row(i, row.data());
+      const double* row = cost.row(i, scratch.data());
       for (int j = 0; j < m; ++j) lowest[j] = std::min(lowest[j], row[j]);
     }
   }
@@ -101,7 +101,7 @@ std::vector<Arc> cheap_arcs(const PairCost& cost, const std::vector<double>& g, 
   std::vector<int> order(m);
   const int keep = std::min(m, 8);
   for (int i = 0; i < n; ++i) {
-    cost.row(i, row.data());
+    const double* row = cost.row(i, scratch.data());
     for (int j = 0; j < m; ++j) {
       order[j] = j;
       h[j] = row[j] + level[n + j];

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .apply import apply
+from .assignment import Matching, assignment
 from .circle import circle_distance, circle_shift, linear_circle_distance
 from .ctransform import ctransform
 from .extract import extract
@@ -16,10 +17,12 @@ from .top_k import top_k
 
 __all__ = [
     "Basis",
+    "Matching",
     "Matrix",
     "Pairs",
     "Points",
     "apply",
+    "assignment",
     "circle_distance",
     "circle_shift",
     "ctransform",

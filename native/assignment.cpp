@@ -1,0 +1,231 @@
+#include "assignment.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "simplex.hpp"
+
+namespace monge {
+namespace {
+
+struct TwoSmallest {
+  double first, second;
+  int column;  // of the first
+};
+
+// The two smallest of values[j] + h[j].
+MONGE_MULTIVERSION TwoSmallest two_smallest(const double* values, const double* h, int m) {
+  Lanes first{}, second{};
+  first += infinity;
+  second += infinity;
+  LaneMask block{};
+  int j = 0;
+  for (; j + lane_count <= m; j += lane_count) {
+    const Lanes value = *reinterpret_cast<const Lanes*>(values + j) + *reinterpret_cast<const Lanes*>(h + j);
+    const LaneMask smallest = value < first;
+    const Lanes larger = smallest ? first : value;
+    second = larger < second ? larger : second;
+    first = smallest ? value : first;
+    block = smallest ? LaneMask{} + j : block;
+  }
+  TwoSmallest best{infinity, infinity, 0};
+  const auto take = [&best](double value, int column) {
+    if (value < best.first || (value == best.first && column < best.column)) {
+      best.second = best.first;
+      best.first = value;
+      best.column = column;
+    } else if (value < best.second) {
+      best.second = value;
+    }
+  };
+  for (int lane = 0; lane < lane_count; ++lane) {
+    take(first[lane], static_cast<int>(block[lane]) + lane);
+    best.second = std::min(best.second, second[lane]);
+  }
+  for (; j < m; ++j) take(values[j] + h[j], j);
+  return best;
+}
+
+// Lowers distances to what the path through one more row offers, and finds the nearest column that is still open.
+// `open` is zero for an open column and infinite for a closed one.
+MONGE_MULTIVERSION RowMinimum relax(const double* values, const double* h, const double* open, double offset, int row,
+                                    double* distance, int* from, int m) {
+  Lanes best{};
+  best += infinity;
+  LaneMask block{};
+  int j = 0;
+  for (; j + lane_count <= m; j += lane_count) {
+    const Lanes offer = (*reinterpret_cast<const Lanes*>(values + j) + *reinterpret_cast<const Lanes*>(h + j)) + offset;
+    Lanes* here = reinterpret_cast<Lanes*>(distance + j);
+    const Lanes closed = *reinterpret_cast<const Lanes*>(open + j);
+    const Lanes before = *here;
+    const LaneMask shorter = (offer + closed) < before;
+    const Lanes after = shorter ? offer : before;
+    *here = after;
+    for (int lane = 0; lane < lane_count; ++lane) from[j + lane] = shorter[lane] ? row : from[j + lane];
+    const Lanes candidate = after + closed;
+    const LaneMask smaller = candidate < best;
+    best = smaller ? candidate : best;
+    block = smaller ? LaneMask{} + j : block;
+  }
+  RowMinimum nearest{infinity, -1};
+  for (int lane = 0; lane < lane_count; ++lane) {
+    const int column = static_cast<int>(block[lane]) + lane;
+    if (best[lane] < nearest.value || (best[lane] == nearest.value && nearest.column >= 0 && column < nearest.column))
+      nearest = {best[lane], column};
+  }
+  for (; j < m; ++j) {
+    const double offer = values[j] + h[j] + offset;
+    if (offer + open[j] < distance[j]) {
+      distance[j] = offer;
+      from[j] = row;
+    }
+    if (distance[j] + open[j] < nearest.value) nearest = {distance[j] + open[j], j};
+  }
+  return nearest;
+}
+
+}  // namespace
+
+Assignment::Assignment(const PairCost& cost)
+    : cost_(cost), n_(cost.n), column_(n_, -1), row_(n_, -1), f_(n_, 0), g_(n_, 0), h_(padded(n_), infinity),
+      distance_(n_), open_(n_), scratch_(padded(n_)), from_(n_) {}
+
+bool Assignment::solve() {
+  reduce_columns();
+  bid(4);
+  for (int i = 0; i < n_; ++i) {
+    if (column_[i] >= 0) continue;
+    if (paths_are_long()) return finish_by_simplex();
+    if (!augment(i)) return false;
+  }
+  for (int j = 0; j < n_; ++j) g_[j] = -h_[j];
+  for (int i = 0; i < n_; ++i) f_[i] = cost_.at(i, column_[i]) - g_[column_[i]];
+  return true;
+}
+
+// The largest feasible g for f = 0.
+void Assignment::reduce_columns() {
+  std::vector<int> lowest(n_, -1);
+  std::fill_n(h_.begin(), n_, infinity);
+  for (int i = 0; i < n_; ++i) {
+    const double* line = cost_.row(i, scratch_.data());
+    for (int j = 0; j < n_; ++j)
+      if (line[j] < h_[j]) {
+        h_[j] = line[j];
+        lowest[j] = i;
+      }
+  }
+  for (int j = 0; j < n_; ++j) {
+    h_[j] = lowest[j] < 0 ? 0 : -h_[j];  // a column that nobody may use shows up when paths are searched
+    if (lowest[j] >= 0 && column_[lowest[j]] < 0) {
+      column_[lowest[j]] = j;
+      row_[j] = lowest[j];
+    }
+  }
+  // A matched pair must be tight for its row, too.
+  for (int i = 0; i < n_; ++i) {
+    if (column_[i] < 0) continue;
+    const double* line = cost_.row(i, scratch_.data());
+    const TwoSmallest best = two_smallest(line, h_.data(), n_);
+    if (best.first < line[column_[i]] + h_[column_[i]]) {
+      row_[column_[i]] = -1;
+      column_[i] = -1;
+    } else if (best.column == column_[i] && std::isfinite(best.second)) {
+      h_[column_[i]] += best.second - best.first;
+    }
+  }
+}
+
+// Each free row takes its best column and raises the price until the second best is as good.
+void Assignment::bid(int rounds) {
+  std::vector<int> waiting, displaced;
+  for (int i = 0; i < n_; ++i)
+    if (column_[i] < 0) waiting.push_back(i);
+  for (int round = 0; round < rounds && !waiting.empty(); ++round) {
+    displaced.clear();
+    std::int64_t budget = 4 * static_cast<std::int64_t>(n_);
+    for (std::size_t k = 0; k < waiting.size(); ++k) {
+      int i = waiting[k];
+      while (i >= 0) {
+        const double* line = cost_.row(i, scratch_.data());
+        const TwoSmallest best = two_smallest(line, h_.data(), n_);
+        if (!std::isfinite(best.second)) {  // no finite price would do; paths decide
+          displaced.push_back(i);
+          break;
+        }
+        const int owner = row_[best.column];
+        const bool tie = !(best.first < best.second);
+        if (tie && owner >= 0) {  // it would only be passed round
+          displaced.push_back(i);
+          break;
+        }
+        h_[best.column] += best.second - best.first;
+        row_[best.column] = i;
+        column_[i] = best.column;
+        i = owner;
+        if (owner >= 0) {
+          column_[owner] = -1;
+          if (--budget < 0) {
+            displaced.push_back(owner);
+            break;
+          }
+        }
+      }
+    }
+    waiting.swap(displaced);
+  }
+}
+
+// A shortest path in reduced costs from a free row to a free column; potentials follow, so that they stay feasible.
+bool Assignment::augment(int start) {
+  std::fill(distance_.begin(), distance_.end(), infinity);
+  std::fill(open_.begin(), open_.end(), 0.0);
+  reached_.clear();
+  int i = start;
+  // Distances are counted from the potential of the start, so that it need not be known.
+  double offset = 0, radius = 0;
+  for (;;) {
+    ++scans_;
+    const double* line = cost_.row(i, scratch_.data());
+    const RowMinimum nearest =
+        relax(line, h_.data(), open_.data(), offset, i, distance_.data(), from_.data(), n_);
+    if (!std::isfinite(nearest.value)) return false;
+    const int j = nearest.column;
+    radius = nearest.value;
+    if (row_[j] < 0) {
+      for (const int column : reached_) h_[column] += radius - distance_[column];
+      for (int end = j;;) {
+        const int row = from_[end], next = column_[row];
+        row_[end] = row;
+        column_[row] = end;
+        if (row == start) return true;
+        end = next;
+      }
+    }
+    open_[j] = infinity;
+    reached_.push_back(j);
+    i = row_[j];
+    offset = radius - (cost_.at(i, j) + h_[j]);
+  }
+}
+
+bool Assignment::finish_by_simplex() {
+  SimplexOptions options;
+  options.g.resize(n_);
+  for (int j = 0; j < n_; ++j) options.g[j] = -h_[j];
+  for (int i = 0; i < n_; ++i)
+    if (column_[i] >= 0) {
+      options.i.push_back(i);
+      options.j.push_back(column_[i]);
+    }
+  const std::vector<double> ones(n_, 1.0);
+  Transport plan = network_simplex(cost_, ones.data(), ones.data(), options);
+  if (plan.status != Status::optimal) return false;
+  for (std::size_t k = 0; k < plan.i.size(); ++k) column_[plan.i[k]] = plan.j[k];
+  f_ = std::move(plan.f);
+  g_ = std::move(plan.g);
+  return true;
+}
+
+}  // namespace monge

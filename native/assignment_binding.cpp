@@ -1,0 +1,62 @@
+#include <algorithm>
+#include <atomic>
+#include <vector>
+
+#include "assignment.hpp"
+#include "bindings.hpp"
+#include "numpy.hpp"
+#include "parallel.hpp"
+
+namespace nb = nanobind;
+
+namespace monge {
+namespace {
+
+template <class T, int dimensions>
+using Batch = nb::ndarray<T, nb::ndim<dimensions>, nb::c_contig, nb::device::cpu>;
+
+// Solves every problem; returns the number of the first one without a feasible permutation, or -1.
+template <class Real>
+std::int64_t assignment(const Batch<const Real, 3>& cost, const Batch<std::int64_t, 2>& perm,
+                        const Batch<double, 2>& f, const Batch<double, 2>& g, int threads) {
+  const std::size_t problems = cost.shape(0), n = cost.shape(1);
+  const Real* costs = cost.data();
+  std::int64_t* first_perm = perm.data();
+  double *first_f = f.data(), *first_g = g.data();
+  nb::gil_scoped_release release;
+  std::atomic<std::int64_t> infeasible{static_cast<std::int64_t>(problems)};
+  parallel_for(problems, 1, threads, [&](std::size_t begin, std::size_t end) {
+    std::vector<double> upcast;
+    for (std::size_t k = begin; k < end; ++k) {
+      const double* matrix;
+      if constexpr (std::is_same_v<Real, double>) {
+        matrix = costs + k * n * n;
+      } else {
+        upcast.assign(costs + k * n * n, costs + (k + 1) * n * n);
+        matrix = upcast.data();
+      }
+      const MatrixCost pairs(matrix, static_cast<int>(n), static_cast<int>(n));
+      Assignment problem(pairs);
+      if (!problem.solve()) {
+        std::int64_t seen = infeasible.load();
+        while (static_cast<std::int64_t>(k) < seen && !infeasible.compare_exchange_weak(seen, k)) {
+        }
+        continue;
+      }
+      std::copy_n(problem.column_of_row().begin(), n, first_perm + k * n);
+      std::copy_n(problem.f().begin(), n, first_f + k * n);
+      std::copy_n(problem.g().begin(), n, first_g + k * n);
+    }
+  });
+  const std::int64_t found = infeasible.load();
+  return found == static_cast<std::int64_t>(problems) ? -1 : found;
+}
+
+}  // namespace
+
+void bind_assignment(nb::module_& m) {
+  m.def("assignment", &assignment<float>);
+  m.def("assignment", &assignment<double>);
+}
+
+}  // namespace monge
