@@ -19,6 +19,7 @@ from .line import Balanced, Circular, LinearCircular, LineProblem
 from .pairwise import pairwise_sliced_wasserstein
 from .plan import best_sliced_plan, expected_sliced_plan, lifted_plans, monotone_plan
 from .slicer import Linear, Network, Polynomial, Slicer
+from .solver import Sliced
 from .sorting import lap_sort, soft_sort
 from .sphere import GreatCircles, Stereographic, spherical_sliced_wasserstein, spherical_uniformity
 from .tree import TreeSystem, tree_sliced_wasserstein, tree_system
@@ -35,6 +36,7 @@ __all__ = [
     "LinearCircular",
     "Network",
     "Polynomial",
+    "Sliced",
     "Slicer",
     "Stereographic",
     "TreeSystem",

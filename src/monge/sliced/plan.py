@@ -11,13 +11,11 @@ from monge.coupling import (
     Coupling,
     GluedCoupling,
     MixtureCoupling,
-    MonotoneCoupling,
-    PermutationCoupling,
     SparseCoupling,
 )
 from monge.errors import ShapeError
 from monge.geometry import Geometry, PointCloud
-from monge.kernels.line.reference import staircase
+from monge.solver.sorted import staircase_plan
 
 from .slicer import Slicer
 
@@ -61,20 +59,20 @@ def monotone_plan(
     tied = ties == "spread" and any(bool((s.diff(dim=-1) == 0).any()) for s in (sorted_u, sorted_v))
     n, m = u.shape[-1], v.shape[-1]
     if n == m and a is None and b is None and not tied:
-        perm = torch.empty_like(order_u).scatter_(-1, order_u, order_v)
-        return PermutationCoupling._make(perm=perm, weights=u.new_full(perm.shape, 1.0 / n))
+        weights = u.new_full((*batch, n), 1.0 / n)
+        return staircase_plan(weights, weights, order_u, order_v, equal=True)
     a = u.new_full((n,), 1.0 / n) if a is None else a
     b = v.new_full((m,), 1.0 / m) if b is None else b
     a, b = a.expand(*batch, n), b.expand(*batch, m)
     if not tied:
-        return _staircase_plan(a, b, order_u, order_v)
+        return staircase_plan(a, b, order_u, order_v)
     atom_u, atom_v = _atoms(sorted_u, order_u), _atoms(sorted_v, order_v)
     mass_u = torch.zeros_like(a).scatter_add(-1, atom_u, a)
     mass_v = torch.zeros_like(b).scatter_add(-1, atom_v, b)
     places_u, places_v = (torch.arange(k, device=u.device).expand(*batch, k) for k in (n, m))
     into = SparseCoupling._make(i=places_u, j=atom_u, w=a, n=n, m=n)
     out = SparseCoupling._make(i=atom_v, j=places_v, w=b, n=m, m=m)
-    between = _staircase_plan(mass_u, mass_v, places_u, places_v)
+    between = staircase_plan(mass_u, mass_v, places_u, places_v)
     return GluedCoupling._make(P=GluedCoupling._make(P=into, Q=between, mu=mass_u), Q=out, mu=mass_v)
 
 
@@ -82,21 +80,6 @@ def _atoms(ordered: Tensor, order: Tensor) -> Tensor:
     """For each point, the rank of its atom: equal scores share one."""
     fresh = torch.cat([torch.zeros_like(order[..., :1]), (ordered.diff(dim=-1) != 0).long()], -1).cumsum(-1)
     return torch.empty_like(order).scatter_(-1, order, fresh)
-
-
-def _staircase_plan(a: Tensor, b: Tensor, order_u: Tensor, order_v: Tensor) -> Coupling:
-    mass = a.sum(-1, keepdim=True).double()
-    level_a, level_b = (_levels(w, order) for w, order in ((a, order_u), (b, order_v)))
-    i, j, share = staircase(level_a, level_b)
-    i, j = order_u.gather(-1, i), order_v.gather(-1, j)
-    weights = (share * mass).to(a.dtype)
-    return MonotoneCoupling._make(i=i, j=j, w=weights, n=a.shape[-1], m=b.shape[-1])
-
-
-def _levels(weights: Tensor, order: Tensor) -> Tensor:
-    running = weights.double().gather(-1, order).cumsum(-1)
-    running = running / running[..., -1:]
-    return torch.cat([running[..., :-1], torch.ones_like(running[..., -1:])], -1)
 
 
 def lifted_plans(

@@ -21,6 +21,7 @@ class Status(Enum):
 
     OPTIMAL = "Optimal: the plan is exact up to rounding, as its duality gap shows."
     CONVERGED = "Converged: the marginal error is below the tolerance."
+    APPROXIMATE = "Approximate: the plan is feasible, and its duality gap bounds how far it is from optimal."
     FIXED = "Finished: the fixed number of iterations is done; look at the marginal error."
     PRECISION = (
         "Stopped by rounding: the marginal error is at the floor of this dtype for this epsilon; "
@@ -31,7 +32,7 @@ class Status(Enum):
     @property
     def ok(self) -> bool:
         """Whether the solver did what it was asked."""
-        return self in (Status.OPTIMAL, Status.CONVERGED, Status.FIXED)
+        return self in (Status.OPTIMAL, Status.CONVERGED, Status.APPROXIMATE, Status.FIXED)
 
 
 @value

@@ -11,7 +11,6 @@ from monge import kernels
 from monge._value import value
 from monge.coupling import Coupling, MonotoneCoupling, PermutationCoupling
 from monge.geometry import Geometry, Line, PointCloud
-from monge.kernels.line.reference import levels, staircase
 from monge.problem import Linear
 
 from .base import Capability, Solver
@@ -97,11 +96,10 @@ def staircase_plan(a: Tensor, b: Tensor, order_x: Tensor, order_y: Tensor, equal
     if equal:
         perm = torch.empty_like(order_x).scatter_(-1, order_x, order_y)
         return PermutationCoupling._make(perm=perm, weights=a)
-    mass = a.sum(-1, keepdim=True).double()
-    weights = [(side / side.sum(-1, keepdim=True)).double() for side in (a, b)]
-    i, j, share = staircase(levels(weights[0], order_x), levels(weights[1], order_y))
-    i, j = order_x.gather(-1, i), order_y.gather(-1, j)
-    return MonotoneCoupling._make(i=i, j=j, w=(share * mass).to(a.dtype), n=a.shape[-1], m=b.shape[-1])
+    i, j, w = kernels.monotone(a.gather(-1, order_x), b.gather(-1, order_y))
+    return MonotoneCoupling._make(
+        i=order_x.gather(-1, i), j=order_y.gather(-1, j), w=w.to(a.dtype), n=a.shape[-1], m=b.shape[-1]
+    )
 
 
 def _on_a_line(geometry: Geometry) -> tuple[Tensor, Tensor, float] | None:
