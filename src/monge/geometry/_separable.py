@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge import kernels
+
 from . import _stream
 
 __all__ = ["State", "nearest", "step"]
@@ -44,6 +46,8 @@ def step(state: State, cost: Float[Tensor, "*b n m"], epsilon: float | Tensor) -
     cost = cost.to(state.log.dtype)
     if _resolved(cost, epsilon):
         return _product_step(state, cost, epsilon)
+    if state.cost is None and cost.ndim == 2 and not _stream.derives(cost, epsilon):
+        return _kernel_step(state, cost, epsilon)
     return _log_step(state, cost, epsilon)
 
 
@@ -77,8 +81,18 @@ def _product_step(state: State, cost: Tensor, epsilon: float | Tensor) -> State:
     return State(log, values, paid)
 
 
+def _kernel_step(state: State, cost: Tensor, epsilon: float | Tensor) -> State:
+    """In the log domain, by the kernels: every line is a problem of a batch that shares one stored cost."""
+    pairs, epsilon = kernels.Matrix(cost), _stream.column(epsilon, 1)
+    log = -kernels.softmin(pairs, state.log, epsilon) / epsilon
+    if state.values is None:
+        return State(log)
+    values = kernels.apply(pairs, None, state.log, state.values.movedim(-3, -1), epsilon)
+    return State(log, values.movedim(-1, -3))
+
+
 def _log_step(state: State, cost: Tensor, epsilon: float | Tensor) -> State:
-    """In the log domain, whatever the temperature: one exponential a term, recomputed in a backward pass."""
+    """In the log domain, whatever is asked: one exponential a term, recomputed in a backward pass."""
     forbidden = cost == math.inf
     finite = cost.masked_fill(forbidden, 0)
     scaled = (finite / _stream.column(epsilon, 2)).masked_fill(forbidden, math.inf)

@@ -14,21 +14,28 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from monge import kernels
+
 if TYPE_CHECKING:
+    from monge.kernels import Points
+
     from .base import Geometry
 
 __all__ = [
     "apply",
     "column",
     "ctransform",
+    "derives",
     "entries",
     "inner",
     "join",
     "log_sum_exp",
     "mean",
     "recompute",
+    "resolved",
     "row_blocks",
     "sinkhorn",
+    "slopes",
     "softmin",
     "top_k",
     "working_dtype",
@@ -97,6 +104,9 @@ def recompute(function: Callable[..., Any], *arguments: Any) -> Any:
 def _score(cost: Tensor, bias: Tensor, epsilon: float | Tensor) -> Tensor:
     """bias_j - C_ij / epsilon; -inf where the cost forbids the pair, with derivatives zero there."""
     cost = cost.to(working_dtype(cost.dtype, bias.dtype))
+    if not derives(epsilon):
+        return bias[..., None, :] - cost / column(epsilon, 2)
+    # The derivative by epsilon would multiply an infinite cost by a mass of zero.
     forbidden = cost == math.inf
     cost = cost.masked_fill(forbidden, 0)
     return (bias[..., None, :] - cost / column(epsilon, 2)).masked_fill(forbidden, -math.inf)
@@ -145,6 +155,40 @@ def inner(
         return (plan * cost.masked_fill(cost == math.inf, 0)).sum((-1, -2))
 
     return torch.stack([recompute(body, rows) for rows in row_blocks(geometry, row, col)]).sum(0)
+
+
+def derives(*inputs: float | Tensor) -> bool:
+    """Whether anything computed from these tensors would be followed by autograd."""
+    return torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in inputs)
+
+
+def slopes(
+    pairs: Points, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"], epsilon: float | Tensor
+) -> Float[Tensor, "*b k d"]:
+    """Terms whose sum is <P, C>, without gradient, for a cost that is a power of a norm.
+
+    Such a cost is homogeneous, <x, dC/dx> + <y, dC/dy> = power C (Euler), and the slopes of the mass of P by the points
+    are those sums over P.
+    """
+    batch = torch.broadcast_shapes(pairs.batch_shape, row.shape[:-1], col.shape[:-1])
+    # Norms do not see a common shift; without it the terms are larger than they need be.
+    centre = pairs.y.mean(-2, keepdim=True)
+    x = (pairs.x - centre).expand(*batch, *pairs.x.shape[-2:]).detach().requires_grad_()
+    y = (pairs.y - centre).expand(*batch, *pairs.y.shape[-2:]).detach().requires_grad_()
+    with torch.enable_grad():
+        shifted = kernels.Points(x, y, pairs.kind, pairs.p, pairs.power)
+        mass = kernels.apply(shifted, row, col, torch.ones_like(col)[..., None], epsilon)
+        by_x, by_y = torch.autograd.grad(mass.sum(), (x, y))
+    scale = -column(epsilon, 2) / pairs.power
+    return scale * torch.cat([x.detach() * by_x, y.detach() * by_y], -2)
+
+
+def resolved(terms: Tensor) -> bool:
+    """Whether the digits that the sum of these terms loses are digits to spare, in every problem of a batch."""
+    terms = terms.detach()
+    lost = 16 * torch.finfo(terms.dtype).eps * terms.abs().sum((-1, -2))
+    spare = 1e-10 if terms.dtype == torch.float64 else 1e-4
+    return bool((lost <= spare * terms.sum((-1, -2)).abs()).all())
 
 
 def mean(geometry: Geometry, a: Float[Tensor, "*b n"], b: Float[Tensor, "*b m"]) -> tuple[Tensor, Tensor]:

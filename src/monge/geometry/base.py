@@ -136,18 +136,17 @@ class Geometry(Value, ABC):
         self, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"], epsilon: float | Tensor
     ) -> Float[Tensor, "*b"]:
         """<P, C> for P_ij = exp(row_i + col_j - C_ij / epsilon), differentiable in everything."""
-        factors = None if self._pairs() is None else self._factors()
-        if factors is None:
+        pairs = self._pairs()
+        factors = None if pairs is None else self._factors()
+        terms = None
+        if factors is not None:
+            terms = factors[0] * self._apply(row, col, factors[1], epsilon)
+        elif isinstance(pairs, kernels.Points) and not _stream.derives(epsilon, row, col, *pairs.tensors()):
+            terms = _stream.slopes(pairs, row, col, epsilon)
+        # Terms cancel when mass moves over distances small beside the clouds: then every difference is formed.
+        if terms is None or not _stream.resolved(terms):
             return _stream.inner(self, row, col, epsilon)
-        left, right = factors
-        moments = left * self._apply(row, col, right, epsilon)
-        total = moments.sum((-1, -2))
-        # The terms cancel when mass moves over distances small beside the clouds: then form every difference.
-        double = moments.dtype == torch.float64
-        lost = 16 * torch.finfo(moments.dtype).eps * moments.detach().abs().sum((-1, -2))
-        if bool((lost <= (1e-10 if double else 1e-4) * total.detach().abs()).all()):
-            return total
-        return _stream.inner(self, row, col, epsilon)
+        return terms.sum((-1, -2))
 
     def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
         """C[i, j], entry by entry, differentiable; indices may carry batch dimensions."""
