@@ -1,0 +1,8 @@
+"""Neural network modules whose inside is a transport plan."""
+
+from __future__ import annotations
+
+from . import couplers, features, functional
+from .attention import Attention
+
+__all__ = ["Attention", "couplers", "features", "functional"]

@@ -1,0 +1,247 @@
+"""One attention module; what couples queries to keys is an argument."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from .._checks import check_number
+from ..coupling import Coupling
+from ..errors import InputError, ShapeError
+from .couplers import Coupler, build
+
+__all__ = ["Attention"]
+
+
+class Attention(nn.Module):
+    r"""Multi-head attention whose weights are a coupling of queries and keys.
+
+    With a source weight 1/n_q per query, a target weight 1/n_k per key and P the coupling that ``coupler`` makes of
+    them, every head returns the barycentric projection of the values, diag(1/a) P V. The interface, the masks and the
+    names of the parameters are those of `torch.nn.MultiheadAttention`, so a checkpoint of one loads into the other.
+
+    Args:
+        dim: width of queries and of the output.
+        heads: number of heads; it must divide ``dim`` unless ``head_dim`` is given.
+        coupler: a name, as in `monge.nn.couplers.names`, or a coupler.
+        kdim: width of keys, ``dim`` if None.
+        vdim: width of values, ``dim`` if None.
+        bias: learn biases in all projections.
+        dropout: probability with which the coupler drops a key, or a weight for softmax, in training.
+        batch_first: inputs are (*batch, tokens, width); else (tokens, batch, width).
+        head_dim: width of a head for queries and keys, dim / heads if None.
+        value_dim: width of a head for values, ``head_dim`` if None.
+
+    Raises:
+        InputError: a size is not positive, the heads do not divide, or the coupler is unknown.
+
+    Example:
+        >>> import torch, monge
+        >>> attention = monge.nn.Attention(64, 4, coupler="pivots")
+        >>> x = torch.randn(2, 100, 64)
+        >>> out, _ = attention(x)
+        >>> rows, columns = attention.couple(x).marginals()
+        >>> bool(((columns * 100 - 1).abs() < 1e-5).all())
+        True
+    """
+
+    # The fused encoder of torch would compute softmax attention from the weights; this keeps it from trying.
+    _qkv_same_embed_dim = False
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        coupler: str | Coupler = "pivots",
+        *,
+        kdim: int | None = None,
+        vdim: int | None = None,
+        bias: bool = True,
+        dropout: float = 0.0,
+        batch_first: bool = True,
+        head_dim: int | None = None,
+        value_dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_number("dropout", dropout, low=0.0, high=1.0)
+        if dim < 1 or heads < 1:
+            raise InputError(f"dim and heads must be positive, but are {dim} and {heads}.")
+        if head_dim is None and dim % heads:
+            raise InputError(f"heads must divide dim, but {dim} is not a multiple of {heads}: pass head_dim.")
+        self.embed_dim, self.num_heads, self.dropout, self.batch_first = dim, heads, dropout, batch_first
+        self.kdim, self.vdim = dim if kdim is None else kdim, dim if vdim is None else vdim
+        self.head_dim = dim // heads if head_dim is None else head_dim
+        self.value_dim = self.head_dim if value_dim is None else value_dim
+        sizes = (heads * self.head_dim, heads * self.head_dim, heads * self.value_dim)
+        self._fused = self.kdim == self.vdim == dim and sizes == (dim, dim, dim)
+        if self._fused:
+            self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        else:
+            self.q_proj_weight = nn.Parameter(torch.empty(sizes[0], dim))
+            self.k_proj_weight = nn.Parameter(torch.empty(sizes[1], self.kdim))
+            self.v_proj_weight = nn.Parameter(torch.empty(sizes[2], self.vdim))
+        self.in_proj_bias = nn.Parameter(torch.empty(sum(sizes))) if bias else None
+        self.out_proj = nn.Linear(sizes[2], dim, bias=bias)
+        self.coupler = build(coupler, heads, self.head_dim) if isinstance(coupler, str) else coupler
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Glorot-uniform projections without bias, as in `torch.nn.MultiheadAttention`."""
+        names = ("in_proj_weight",) if self._fused else ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+        for name in names:
+            nn.init.xavier_uniform_(getattr(self, name))
+        if self.in_proj_bias is not None:
+            nn.init.zeros_(self.in_proj_bias)
+            nn.init.zeros_(self.out_proj.bias)
+
+    def forward(
+        self,
+        query: Float[Tensor, "... n e"],
+        key: Float[Tensor, "... m ek"] | None = None,
+        value: Float[Tensor, "... m ev"] | None = None,
+        key_padding_mask: Tensor | None = None,
+        *,
+        need_weights: bool = False,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+        query_padding_mask: Bool[Tensor, "... n"] | None = None,
+    ) -> tuple[Float[Tensor, "... n e"], Tensor | None]:
+        """Attend.
+
+        Args:
+            query: tokens that read; a batch is optional.
+            key: tokens that are read, ``query`` if None.
+            value: what is read, ``key`` if None.
+            key_padding_mask: (*batch, m), True = ignore; a float mask must hold 0 and -inf only.
+            need_weights: return the attention matrix as well, whatever it takes to build it.
+            attn_mask: (n, m) or (batch·heads, n, m), True = forbidden, or floats added to the scores; for couplers
+                that see pairs.
+            average_attn_weights: average the weights over heads.
+            is_causal: position i reads nothing after i; an ``attn_mask`` given as well is taken to say the same.
+            query_padding_mask: (*batch, n), True = ignore; ``key_padding_mask`` if query and key are one tensor.
+
+        Returns:
+            The output, zero (before the bias of the output projection) on padded queries, and the weights or None.
+
+        Raises:
+            CapabilityError: the coupler cannot honour ``attn_mask`` or ``is_causal``.
+            ShapeError: shapes do not fit.
+        """
+        inputs = self._inputs(query, key, value, key_padding_mask, attn_mask, is_causal, query_padding_mask)
+        q, k, v, masks, pairs = inputs
+        weights = None
+        if need_weights:
+            coupling = self.coupler(q, k, *masks, pairs=pairs, causal=is_causal)
+            out = coupling.barycentric(v.to(coupling.dtype)).to(v.dtype)
+            weights = coupling.dense()
+            weights = weights / weights.sum(-1, keepdim=True).masked_fill(weights.sum(-1, keepdim=True) == 0, 1.0)
+            weights = weights.mean(-3) if average_attn_weights else weights
+        else:
+            dropout = self.dropout if self.training else 0.0
+            out = self.coupler.attend(q, k, v, *masks, pairs=pairs, causal=is_causal, dropout=dropout)
+        out = self.out_proj(out.transpose(-3, -2).flatten(-2))
+        if not self.batch_first and out.ndim == 3:
+            out = out.transpose(0, 1)
+        return out, weights
+
+    def couple(
+        self,
+        query: Float[Tensor, "... n e"],
+        key: Float[Tensor, "... m ek"] | None = None,
+        key_padding_mask: Tensor | None = None,
+        *,
+        attn_mask: Tensor | None = None,
+        is_causal: bool = False,
+        query_padding_mask: Bool[Tensor, "... n"] | None = None,
+    ) -> Coupling:
+        """The coupling of every head, with batch shape (*batch, heads); arguments as in ``forward``."""
+        value = query.new_zeros(*(query if key is None else key).shape[:-1], self.vdim)
+        q, k, _, masks, pairs = self._inputs(
+            query, key, value, key_padding_mask, attn_mask, is_causal, query_padding_mask
+        )
+        return self.coupler(q, k, *masks, pairs=pairs, causal=is_causal)
+
+    def _inputs(
+        self,
+        query: Tensor,
+        key: Tensor | None,
+        value: Tensor | None,
+        key_padding: Tensor | None,
+        attn_mask: Tensor | None,
+        is_causal: bool,
+        query_padding: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor | None, Tensor | None], Tensor | None]:
+        key = query if key is None else key
+        value = key if value is None else value
+        own = key is query
+        for name, given, width in (
+            ("query", query, self.embed_dim),
+            ("key", key, self.kdim),
+            ("value", value, self.vdim),
+        ):
+            if given.ndim < 2 or given.shape[-1] != width:
+                raise ShapeError(
+                    f"{name} must have shape (*batch, tokens, {width}), but has {tuple(given.shape)}: see kdim, vdim."
+                )
+        if not self.batch_first and query.ndim == 3:
+            shared = value is key
+            query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
+            key = query if own else key
+            value = key if shared else value
+        q, k, v = self._project(query, key, value, own and value is key)
+        key_padding = _as_padding("key_padding_mask", key_padding, key)
+        if query_padding is None and own:
+            query_padding = key_padding
+        else:
+            query_padding = _as_padding("query_padding_mask", query_padding, query)
+        pairs = None if attn_mask is None or is_causal else self._as_pairs(attn_mask, q, k)
+        return q, k, v, (query_padding, key_padding), pairs
+
+    def _project(self, query: Tensor, key: Tensor, value: Tensor, own: bool) -> tuple[Tensor, Tensor, Tensor]:
+        sizes = [self.num_heads * width for width in (self.head_dim, self.head_dim, self.value_dim)]
+        if self._fused and own:
+            parts = F.linear(query, self.in_proj_weight, self.in_proj_bias).split(sizes, -1)
+        else:
+            if self._fused:
+                weights = self.in_proj_weight.split(sizes)
+            else:
+                weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+            biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.split(sizes)
+            parts = [F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2) for part in parts)
+        return q, k, v
+
+    def _as_pairs(self, attn_mask: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        n, m, batch = q.shape[-2], k.shape[-2], q.shape[:-3]
+        if attn_mask.shape[-2:] != (n, m):
+            raise ShapeError(f"attn_mask must have shape (..., {n}, {m}), but has {tuple(attn_mask.shape)}.")
+        if attn_mask.ndim == 3 and attn_mask.shape[0] == math.prod(batch) * self.num_heads:
+            return attn_mask.view(*batch, self.num_heads, n, m)
+        return attn_mask
+
+    def extra_repr(self) -> str:
+        """Sizes in the order of the arguments."""
+        return f"{self.embed_dim}, {self.num_heads}, kdim={self.kdim}, vdim={self.vdim}, dropout={self.dropout}"
+
+
+def _as_padding(name: str, mask: Tensor | None, tokens: Tensor) -> Tensor | None:
+    if mask is None:
+        return None
+    if mask.shape != tokens.shape[:-1]:
+        raise ShapeError(
+            f"{name} must have shape {tuple(tokens.shape[:-1])}, one entry per token, but has {tuple(mask.shape)}."
+        )
+    if mask.dtype == torch.bool:
+        return mask
+    ignored = mask == -math.inf
+    if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(((mask != 0) & ~ignored).any()):
+        raise InputError(
+            f"{name} of floats must hold 0 (keep) and -inf (ignore) only: a bias on keys is no padding, pass it as "
+            "attn_mask."
+        )
+    return ignored

@@ -1,0 +1,52 @@
+"""A coupling that is the lower triangle of a low-rank matrix."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..._value import value
+from ...coupling import Coupling
+from ...coupling.base import Rows
+from ..functional._prefix import prefix_matmul
+
+__all__ = ["PrefixCoupling"]
+
+
+@value
+class PrefixCoupling(Coupling):
+    r"""P_ij = <Q_i, R_j> for j <= i, else 0: what a causal layer with a state of r numbers per value realises.
+
+    ``P @ v`` is a sum over prefixes in chunks, linear in n; the transpose runs backwards.
+
+    Args:
+        Q: left factors, non-negative.
+        R: right factors, as many.
+        backward: the upper triangle instead, P_ij for j >= i.
+    """
+
+    Q: Float[Tensor, "*b n r"]
+    R: Float[Tensor, "*b n r"]
+    backward: bool = False
+    _core: ClassVar[dict[str, int]] = {"Q": 2, "R": 2}
+
+    def _shape(self) -> tuple[int, ...]:
+        n = self.Q.shape[-2]
+        return (*self.Q.shape[:-2], n, n)
+
+    def _transpose(self) -> PrefixCoupling:
+        return self._make(Q=self.R, R=self.Q, backward=not self.backward)
+
+    def _matmul(self, v: Float[Tensor, "*b n k"]) -> Float[Tensor, "*b n k"]:
+        if self.backward:
+            return prefix_matmul(self.Q.flip(-2), self.R.flip(-2), v.flip(-2)).flip(-2)
+        return prefix_matmul(self.Q, self.R, v)
+
+    def _block(self, rows: Rows) -> Float[Tensor, "*b k n"]:
+        index = torch.arange(self.Q.shape[-2], device=self.Q.device)
+        i, j = index[rows][:, None], index
+        reached = j >= i if self.backward else j <= i
+        return (self.Q[..., rows, :] @ self.R.mT) * reached

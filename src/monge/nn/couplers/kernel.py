@@ -1,0 +1,163 @@
+"""Couplers by feature maps: linear attention in all its kinds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from ...coupling import Coupling, FactoredCoupling
+from ..features import EluFeatures, FeatureMap, LunaFeatures, PerformerFeatures
+from ..functional._padding import at_least_single, full_precision, uniform
+from ..functional._prefix import prefix_sum
+from ..functional.features import feature_attention, without
+from ._base import Coupler, Promise, drop_keys
+from ._prefix import PrefixCoupling
+
+__all__ = ["Kernel", "Linear", "Luna", "Performer"]
+
+
+class Kernel(Coupler):
+    r"""A_ij = φ(q_i)·φ(k_j) / sum_j φ(q_i)·φ(k_j): rows exact, linear in time and memory.
+
+    Args:
+        features: φ, positive.
+    """
+
+    name = "kernel"
+    promise = Promise(
+        rows=1e-5,
+        columns=None,
+        exactness="rows exact, columns free",
+        time="n r d",
+        memory="n r",
+        causal="optional",
+        pairs=False,
+        square=False,
+        gradient="exact",
+        source="arXiv 2006.16236",
+    )
+    # Denominators of positive features; smaller ones come from underflow.
+    floor = 1e-30
+
+    def __init__(self, features: FeatureMap) -> None:
+        super().__init__()
+        self.features = features
+
+    def _couple(
+        self,
+        q: Tensor,
+        k: Tensor,
+        query_padding: Tensor | None,
+        key_padding: Tensor | None,
+        pairs: Tensor | None,
+        causal: bool,
+    ) -> Coupling:
+        q, k = at_least_single(q, k)
+        with full_precision(q):
+            phi_q, phi_k = self.features(q, k, key_padding)
+            phi_k = without(phi_k, key_padding)
+            a = uniform(q, query_padding)
+            seen = prefix_sum(phi_k) if causal else phi_k.sum(-2, keepdim=True)
+            total = (phi_q * seen).sum(-1, keepdim=True)
+            left = phi_q * (a[..., None] / total.clamp_min(self.floor))
+            if causal:
+                return PrefixCoupling._make(Q=left, R=phi_k)
+            return FactoredCoupling._make(Q=left, R=phi_k, g=torch.ones_like(left[..., 0, :]))
+
+    def _attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        query_padding: Tensor | None,
+        key_padding: Tensor | None,
+        pairs: Tensor | None,
+        causal: bool,
+        dropout: float,
+    ) -> Tensor:
+        dtype = v.dtype
+        q, k, v = at_least_single(q, k, drop_keys(v, dropout))
+        with full_precision(q):
+            phi_q, phi_k = self.features(q, k, key_padding)
+            out = feature_attention(
+                phi_q, phi_k, v, query_padding=query_padding, key_padding=key_padding, causal=causal, floor=self.floor
+            )
+        return out.to(dtype)
+
+
+class Linear(Kernel):
+    """Linear attention with elu + 1 features."""
+
+    name = "linear"
+
+    def __init__(self) -> None:
+        super().__init__(EluFeatures())
+
+
+class Performer(Kernel):
+    """Linear attention with positive random features of the softmax kernel.
+
+    Args:
+        width: width of a head.
+        size: number of features, width · log width if None.
+        generator: draws the features.
+    """
+
+    name = "performer"
+    promise = Promise(
+        rows=1e-5,
+        columns=None,
+        exactness="rows exact, columns free; approximates softmax",
+        time="n r d",
+        memory="n r",
+        causal="no",
+        pairs=False,
+        square=False,
+        gradient="exact",
+        source="arXiv 2009.14794",
+    )
+    why_not_causal = "its features are scaled by the largest exponent of all keys, which would tell of the future"
+
+    def __init__(self, width: int, size: int | None = None, *, generator: torch.Generator | None = None) -> None:
+        super().__init__(PerformerFeatures(width, size, generator=generator))
+
+    @classmethod
+    def build(cls, heads: int, width: int, **options: Any) -> Self:
+        """The coupler for an attention module of so many heads of such a width."""
+        del heads
+        return cls(width, **options)
+
+
+class Luna(Kernel):
+    """Linear attention with learned features.
+
+    Args:
+        width: width of a head.
+        options: of `monge.nn.features.LunaFeatures`.
+    """
+
+    name = "luna"
+    promise = Promise(
+        rows=1e-5,
+        columns=None,
+        exactness="rows exact, columns free",
+        time="n m (d + L c) + n m L d",
+        memory="n m L",
+        causal="optional",
+        pairs=False,
+        square=False,
+        gradient="exact",
+        source="arXiv 2512.08061",
+    )
+
+    def __init__(self, width: int, **options: Any) -> None:
+        super().__init__(LunaFeatures(width, **options))
+
+    @classmethod
+    def build(cls, heads: int, width: int, **options: Any) -> Self:
+        """The coupler for an attention module of so many heads of such a width."""
+        del heads
+        return cls(width, **options)

@@ -1,0 +1,221 @@
+"""Couplers that glue queries to keys through a few learned pivots."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from ..._checks import check_choice, check_number
+from ...coupling import Coupling, FactoredCoupling
+from ...errors import InputError
+from ..functional._padding import at_least_single, uniform
+from ..functional.pivots import (
+    entropic_pivot_attention,
+    entropic_pivot_factors,
+    pivot_attention,
+    pivot_factors,
+)
+from ._base import Coupler, Promise, drop_keys
+
+__all__ = ["EntropicPivots", "Pivots"]
+
+# A pivot whose mass vanishes could never come back.
+_FLOOR = 1e-4
+
+
+class LearnedPivots(Coupler):
+    """Learned locations and masses of r pivots per head, and what both forms do with them."""
+
+    def __init__(
+        self,
+        heads: int,
+        width: int,
+        pivots: int = 32,
+        *,
+        epsilon: float = 1.0,
+        learn_epsilon: bool = False,
+        learn_mass: bool = True,
+        temperature: float = 0.5,
+        gradient: str = "unrolled",
+        scale: float | None = None,
+    ) -> None:
+        super().__init__()
+        check_number("epsilon", epsilon, low=0.0, strict=True)
+        check_number("temperature", temperature, low=0.0, strict=True)
+        check_choice("gradient", gradient, ("unrolled", "implicit"))
+        if pivots < 1:
+            raise InputError(f"pivots must be at least 1, but is {pivots}: it bounds the rank of the plan.")
+        self.temperature, self.gradient, self.scale = temperature, gradient, scale
+        self.locations = nn.Parameter(torch.empty(heads, pivots, width))
+        self.mass_logits = nn.Parameter(torch.zeros(heads, pivots), requires_grad=learn_mass)
+        start = torch.full((heads,), math.log(math.expm1(epsilon)))
+        self.epsilon_logits = nn.Parameter(start, requires_grad=learn_epsilon)
+        self._epsilon = None if learn_epsilon else epsilon
+        self.reset_parameters()
+
+    @classmethod
+    def build(cls, heads: int, width: int, **options: Any) -> Self:
+        """The coupler for an attention module of so many heads of such a width."""
+        return cls(heads, width, **options)
+
+    def reset_parameters(self) -> None:
+        """Locations of unit length on average: scores of nearly equal pivots would start as one uniform plan."""
+        nn.init.normal_(self.locations, std=self.locations.shape[-1] ** -0.5)
+        nn.init.zeros_(self.mass_logits)
+
+    @property
+    def mass(self) -> Float[Tensor, "h r"]:
+        """The mass every pivot should carry; positive, sums to one."""
+        (logits,) = at_least_single(self.mass_logits)
+        mass = torch.softmax(logits / self.temperature, -1)
+        return (1 - _FLOOR) * mass + _FLOOR / mass.shape[-1]
+
+    @property
+    def epsilon(self) -> float | Tensor:
+        """The regularisation, one number per head if it is learned."""
+        return F.softplus(self.epsilon_logits) if self._epsilon is None else self._epsilon
+
+    def _options(self, query_padding: Tensor | None, key_padding: Tensor | None) -> dict[str, Any]:
+        return {
+            "log_mass": self.mass.log(),
+            "scale": self.scale,
+            "epsilon": self.epsilon,
+            "gradient": self.gradient,
+            "query_padding": query_padding,
+            "key_padding": key_padding,
+        }
+
+
+class Pivots(LearnedPivots):
+    """Doubly stochastic to rounding at any number of iterations, zero included; linear time, rank at most r.
+
+    Args:
+        heads: heads of the attention.
+        width: width of a head.
+        pivots: r, number of pivots per head.
+        iterations: rounds of balancing that move the use of the pivots towards their masses before the exact step.
+        epsilon: regularisation of the assignments.
+        learn_epsilon: make it a parameter per head, kept positive by softplus.
+        learn_mass: make the masses parameters.
+        temperature: of the softmax that gives the masses.
+        gradient: "unrolled" through the rounds, or "implicit" at their fixed point.
+        scale: s, width^{-1/2} if None.
+    """
+
+    name = "pivots"
+    promise = Promise(
+        rows=1e-5,
+        columns=1e-5,
+        exactness="rows and columns exact",
+        time="n r d",
+        memory="n r",
+        causal="no",
+        pairs=False,
+        square=False,
+        gradient="exact; unrolled or implicit through iterations",
+        source="arXiv 2509.23436, exact step of this library",
+    )
+
+    def __init__(self, heads: int, width: int, pivots: int = 32, *, iterations: int = 0, **options: Any) -> None:
+        super().__init__(heads, width, pivots, **options)
+        if iterations < 0:
+            raise InputError(f"iterations must not be negative, but is {iterations}.")
+        self.iterations = iterations
+
+    def _couple(
+        self,
+        q: Tensor,
+        k: Tensor,
+        query_padding: Tensor | None,
+        key_padding: Tensor | None,
+        pairs: Tensor | None,
+        causal: bool,
+    ) -> Coupling:
+        options = self._options(query_padding, key_padding)
+        left, right = pivot_factors(q, k, self.locations, iterations=self.iterations, **options)
+        return FactoredCoupling._make(Q=left, R=right, g=torch.ones_like(left[..., 0, :]))
+
+    def _attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        query_padding: Tensor | None,
+        key_padding: Tensor | None,
+        pairs: Tensor | None,
+        causal: bool,
+        dropout: float,
+    ) -> Tensor:
+        options = self._options(query_padding, key_padding)
+        return pivot_attention(q, k, drop_keys(v, dropout), self.locations, iterations=self.iterations, **options)
+
+
+class EntropicPivots(LearnedPivots):
+    """Two entropic problems glued through the pivots, as published: columns are exact at convergence only.
+
+    Args:
+        heads: heads of the attention.
+        width: width of a head.
+        pivots: r, number of pivots per head.
+        n_half: half-steps of each problem, the last one normalising the queries, and the pivots.
+        epsilon: regularisation of both problems.
+        learn_epsilon: make it a parameter per head, kept positive by softplus.
+        learn_mass: make the masses parameters.
+        temperature: of the softmax that gives the masses.
+        gradient: "unrolled" through the half-steps, or "implicit" at their fixed point.
+        scale: s, width^{-1/2} if None.
+    """
+
+    name = "entropic-pivots"
+    promise = Promise(
+        rows=1e-5,
+        columns=None,
+        exactness="rows exact, columns at convergence",
+        time="n_half n r + n r d",
+        memory="n_half n r, or n r with gradient='implicit'",
+        causal="no",
+        pairs=False,
+        square=False,
+        gradient="unrolled or implicit",
+        source="arXiv 2509.23436",
+    )
+
+    def __init__(self, heads: int, width: int, pivots: int = 32, *, n_half: int = 5, **options: Any) -> None:
+        super().__init__(heads, width, pivots, **options)
+        if n_half < 1:
+            raise InputError(f"n_half must be at least 1, but is {n_half}.")
+        self.n_half = n_half
+
+    def _couple(
+        self,
+        q: Tensor,
+        k: Tensor,
+        query_padding: Tensor | None,
+        key_padding: Tensor | None,
+        pairs: Tensor | None,
+        causal: bool,
+    ) -> Coupling:
+        options = self._options(query_padding, key_padding)
+        left, right = entropic_pivot_factors(q, k, self.locations, n_half=self.n_half, **options)
+        left = left * uniform(left, query_padding)[..., None]
+        return FactoredCoupling._make(Q=left, R=right, g=torch.ones_like(left[..., 0, :]))
+
+    def _attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        query_padding: Tensor | None,
+        key_padding: Tensor | None,
+        pairs: Tensor | None,
+        causal: bool,
+        dropout: float,
+    ) -> Tensor:
+        options = self._options(query_padding, key_padding)
+        return entropic_pivot_attention(q, k, drop_keys(v, dropout), self.locations, n_half=self.n_half, **options)

@@ -1,0 +1,166 @@
+"""Feature maps of linear attention, each a small module: φ(q), φ(k) from q, k."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .._checks import check_choice
+from ..errors import InputError
+from .functional.features import elu_features
+
+__all__ = ["EluFeatures", "FeatureMap", "LunaFeatures", "PerformerFeatures"]
+
+
+class FeatureMap(nn.Module):
+    """Maps queries and keys to non-negative features, whose products are the kernel of the attention."""
+
+    def forward(
+        self, q: Float[Tensor, "*b n d"], k: Float[Tensor, "*b m d"], key_padding: Bool[Tensor, "*#b m"] | None
+    ) -> tuple[Float[Tensor, "*b n r"], Float[Tensor, "*b m r"]]:
+        """φ(q) and φ(k)."""
+        return self.map(q), self.map(k)
+
+    def map(self, x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n r"]:
+        """φ(x), where queries and keys share it."""
+        return elu_features(x)
+
+
+class EluFeatures(FeatureMap):
+    """elu(x) + 1. Source: Transformers are RNNs, arXiv 2006.16236."""
+
+
+class PerformerFeatures(FeatureMap):
+    r"""Positive random features of the softmax kernel (FAVOR+).
+
+    .. math:: φ(x) = m^{-1/2} \left(\exp(W x - \|x\|^2/2 - c) + 10^{-4}\right), \quad x ← d^{-1/4} x
+
+    with orthogonal rows of χ-distributed norms in W, and c the largest exponent of the query, or of all keys present.
+
+    Args:
+        width: d.
+        size: m, number of features; d log d if None.
+        generator: draws W.
+
+    Source: Rethinking Attention with Performers, arXiv 2009.14794.
+    """
+
+    projection: Tensor
+
+    def __init__(self, width: int, size: int | None = None, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        size = max(1, round(width * float(torch.log(torch.tensor(float(width)))))) if size is None else size
+        self.register_buffer("projection", _orthogonal(size, width, generator))
+
+    @torch.no_grad()
+    def redraw(self, generator: torch.Generator | None = None) -> None:
+        """Draw new features in place, as some recipes do every thousand steps."""
+        size, width = self.projection.shape
+        self.projection.copy_(_orthogonal(size, width, generator))
+
+    def forward(
+        self, q: Float[Tensor, "*b n d"], k: Float[Tensor, "*b m d"], key_padding: Bool[Tensor, "*#b m"] | None
+    ) -> tuple[Float[Tensor, "*b n r"], Float[Tensor, "*b m r"]]:
+        """φ(q) and φ(k), each with its own stabiliser; padding does not enter that of the keys."""
+        log_q, log_k = self._exponent(q), self._exponent(k)
+        if key_padding is not None:
+            log_k = log_k.masked_fill(key_padding[..., None], -1e30)
+        return self._lift(log_q, log_q.amax(-1, keepdim=True)), self._lift(log_k, log_k.amax((-1, -2), keepdim=True))
+
+    def _exponent(self, x: Tensor) -> Tensor:
+        x = x * x.shape[-1] ** -0.25
+        return x @ self.projection.to(x.dtype).mT - (x * x).sum(-1, keepdim=True) / 2
+
+    def _lift(self, exponent: Tensor, top: Tensor) -> Tensor:
+        return ((exponent - top).exp() + 1e-4) * exponent.shape[-1] ** -0.5
+
+
+class LunaFeatures(FeatureMap):
+    r"""Learned features: one scalar network applied to learned projections.
+
+    .. math:: φ(x) = m^{-1/2} [ψ_l(w_i·x + β_i)]_{i \le m, l \le L}, \quad x ← d^{-1/4} x
+
+    ψ: R → R^L is a ReLU network with one hidden layer, hence piecewise linear with a knot per hidden unit. In
+    training its hidden layer is recomputed in backward instead of being kept; in evaluation it is a lookup of the
+    piece, equal to rounding.
+
+    Args:
+        width: d.
+        projections: m.
+        channels: L; there are m L features.
+        hidden: width of the hidden layer.
+        output: "relu" with 1e-3 added, so that no token is without features, or "softplus".
+        separate: a network per channel instead of one for all.
+
+    Source: LUNA, arXiv 2512.08061.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        projections: int = 16,
+        channels: int = 4,
+        *,
+        hidden: int = 64,
+        output: str = "relu",
+        separate: bool = False,
+    ) -> None:
+        super().__init__()
+        check_choice("output", output, ("relu", "softplus"))
+        if min(projections, channels, hidden) < 1:
+            raise InputError(
+                f"projections, channels and hidden must be positive, but are {projections}, {channels}, {hidden}."
+            )
+        self.output = output
+        nets = channels if separate else 1
+        self.weight = nn.Parameter(torch.randn(projections, width) * width**-0.5)
+        self.bias = nn.Parameter(torch.zeros(projections))
+        self.slope = nn.Parameter(torch.randn(nets, hidden))
+        self.shift = nn.Parameter(torch.randn(nets, hidden))
+        self.mix = nn.Parameter(torch.randn(nets, channels // nets, hidden) * hidden**-0.5)
+        self.offset = nn.Parameter(torch.zeros(nets, channels // nets))
+
+    def map(self, x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n r"]:
+        """φ(x): recomputed in training, looked up in evaluation."""
+        t = F.linear(x * x.shape[-1] ** -0.25, self.weight.to(x.dtype), self.bias.to(x.dtype))
+        if self.training:
+            raw = checkpoint(self._network, t, use_reentrant=False, preserve_rng_state=False)
+        else:
+            raw = self._lookup(t)
+        positive = F.relu(raw) + 1e-3 if self.output == "relu" else F.softplus(raw)
+        return positive.flatten(-2) * t.shape[-1] ** -0.5
+
+    def _network(self, t: Tensor) -> Tensor:
+        """ψ of every scalar by its definition: (..., m) to (..., m, L)."""
+        channels = []
+        for slope, shift, mix, offset in zip(self.slope, self.shift, self.mix, self.offset, strict=True):
+            hidden = F.relu(t[..., None] * slope.to(t.dtype) + shift.to(t.dtype))
+            channels.append(F.linear(hidden, mix.to(t.dtype), offset.to(t.dtype)))
+        return torch.cat(channels, -1)
+
+    def _lookup(self, t: Tensor) -> Tensor:
+        """ψ of every scalar by the affine piece it falls into: (..., m) to (..., m, L)."""
+        channels = []
+        for slope, shift, mix, offset in zip(self.slope, self.shift, self.mix, self.offset, strict=True):
+            slope, shift, mix, offset = (p.to(t.dtype) for p in (slope, shift, mix, offset))
+            flat = slope == 0
+            knots = torch.where(flat, 0.0, -shift / slope.masked_fill(flat, 1.0)).detach().sort().values
+            ends = torch.cat([knots[:1] - 1.0, (knots[1:] + knots[:-1]) / 2, knots[-1:] + 1.0])
+            active = (ends[:, None] * slope + shift > 0).to(t.dtype)
+            gains, levels = (active * slope) @ mix.mT, (active * shift) @ mix.mT + offset
+            piece = torch.bucketize(t.detach(), knots)
+            channels.append(gains[piece] * t[..., None] + levels[piece])
+        return torch.cat(channels, -1)
+
+
+def _orthogonal(size: int, width: int, generator: torch.Generator | None) -> Tensor:
+    """Rows in orthogonal blocks, each row as long as a Gaussian vector."""
+    blocks = []
+    for start in range(0, size, width):
+        block = torch.linalg.qr(torch.randn(width, width, generator=generator)).Q
+        blocks.append(block[: size - start])
+    length = torch.randn(size, width, generator=generator).norm(dim=-1, keepdim=True)
+    return torch.cat(blocks) * length

@@ -1,0 +1,23 @@
+"""Attention as functions of queries, keys and values; the modules hold their parameters."""
+
+from __future__ import annotations
+
+from .causal import harmonic_mass, prefix_pivot_attention, prefix_pivot_step
+from .features import elu_features, feature_attention, feature_step, linear_attention
+from .pivots import entropic_pivot_attention, pivot_attention
+from .sinkhorn import sinkhorn_attention
+from .softmax import softmax_attention
+
+__all__ = [
+    "elu_features",
+    "entropic_pivot_attention",
+    "feature_attention",
+    "feature_step",
+    "harmonic_mass",
+    "linear_attention",
+    "pivot_attention",
+    "prefix_pivot_attention",
+    "prefix_pivot_step",
+    "sinkhorn_attention",
+    "softmax_attention",
+]

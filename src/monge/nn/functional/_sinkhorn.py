@@ -1,0 +1,125 @@
+r"""Entropic plans of a score matrix with unit mass: the half-steps, counted one by one, and their two gradients.
+
+The plan :math:`P_{ij} = \exp(S_{ij} + u_i + v_j)` maximises :math:`\langle P, S\rangle + H(P)` with row marginal a and
+column marginal b. Zero weight is absence: the potential is :math:`-\infty` there and nothing else changes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+__all__ = ["balance", "converge", "half_steps"]
+
+
+def half_steps(
+    scores: Float[Tensor, "*b n m"],
+    log_a: Float[Tensor, "*#b n"],
+    log_b: Float[Tensor, "*#b m"],
+    n_half: int,
+    v: Float[Tensor, "*#b m"] | None = None,
+) -> tuple[Float[Tensor, "*b n"], Float[Tensor, "*b m"]]:
+    """``n_half`` alternating half-steps of which the last one is on the rows, differentiable step by step.
+
+    Args:
+        scores: S over the regularisation; -inf forbids a pair.
+        log_a: log weights of the rows, -inf for absence.
+        log_b: log weights of the columns.
+        n_half: at least 1; 1 is the softmax of every row.
+        v: where the potential of the columns starts; zero if None.
+
+    Returns:
+        u and v; the row marginal is exact.
+    """
+    if v is None:
+        v = torch.zeros_like(log_b).masked_fill(log_b == -math.inf, -math.inf)
+    u = torch.zeros_like(log_a).masked_fill(log_a == -math.inf, -math.inf)
+    for left in range(n_half, 0, -1):
+        if left % 2:
+            u = log_a - _lse(scores + v[..., None, :], -1)
+        else:
+            v = log_b - _lse(scores + u[..., None], -2)
+    return u, v
+
+
+def balance(
+    scores: Float[Tensor, "*b n m"],
+    log_a: Float[Tensor, "*#b n"],
+    log_b: Float[Tensor, "*#b m"],
+    n_half: int,
+    v: Float[Tensor, "*#b m"] | None = None,
+) -> Float[Tensor, "*b m"]:
+    r"""The column potential of `half_steps`, differentiated at its fixed point instead of through the steps.
+
+    Where :math:`\sum_i a_i \mathrm{softmax}_j(S_i + v) = b` holds, a cotangent on v meets one symmetric m x m system,
+    diag(b) - P^T diag(1/a) P. Exact at convergence; memory of one plan, whatever the number of steps.
+    """
+    with torch.no_grad():
+        _, v = half_steps(scores, log_a, log_b, n_half, v)
+    return _FixedPoint.apply(scores, log_a, log_b, v)
+
+
+def converge(
+    scores: Float[Tensor, "*b n m"],
+    log_a: Float[Tensor, "*#b n"],
+    log_b: Float[Tensor, "*#b m"],
+    tol: float,
+    max_iter: int,
+    every: int = 10,
+) -> Float[Tensor, "*b m"]:
+    """The column potential once the L1 error of the column marginal is below ``tol``, or after ``max_iter`` rounds.
+
+    The error is looked at every ``every`` rounds only, the one place where an attention layer waits for its device.
+    """
+    v = None
+    with torch.no_grad():
+        for _ in range(0, max_iter, every):
+            u, v = half_steps(scores, log_a, log_b, 2 * every + 1, v)
+            mass = torch.exp(_lse(scores + u[..., None], -2) + v)
+            if bool(((mass - log_b.exp()).abs().sum(-1) <= tol).all()):
+                break
+    return _FixedPoint.apply(scores, log_a, log_b, v)
+
+
+def _lse(scores: Tensor, dim: int) -> Tensor:
+    """Log-sum-exp with 0 for an empty sum, whose gradient is zero rather than NaN."""
+    empty = (scores == -math.inf).all(dim, keepdim=True)
+    return torch.logsumexp(scores.masked_fill(empty, 0.0), dim).masked_fill(empty.squeeze(dim), 0.0)
+
+
+class _FixedPoint(torch.autograd.Function):
+    """Lets the gradient of the converged column potential reach the scores and both weights."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, log_a: Tensor, log_b: Tensor, v: Tensor) -> Tensor:
+        ctx.save_for_backward(scores, log_a, log_b, v)
+        return v.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        scores, log_a, log_b, v = ctx.saved_tensors
+        logits = scores + v[..., None, :]
+        dead = (logits == -math.inf).all(-1, keepdim=True)
+        share = torch.softmax(logits.masked_fill(dead, 0.0), -1).masked_fill(dead, 0.0)
+        plan = share * log_a.exp()[..., None]
+        mass = plan.sum(-2)
+        # A Laplacian over the columns. It is singular along constants, which a loss that cannot see the gauge never
+        # excites; the constant matrix fills that direction, and absent columns keep a one on the diagonal.
+        present = (mass > 0).double()
+        laplacian = torch.diag_embed(mass.double() + (1 - present)) - (plan.mT @ share).double()
+        fill = present[..., :, None] * present[..., None, :] / present.sum(-1).clamp_min(1)[..., None, None] ** 2
+        size = scores.shape[-1]
+        ridge = 1e-14 * torch.eye(size, dtype=torch.float64, device=scores.device)
+        factor, _ = torch.linalg.cholesky_ex(laplacian + fill + ridge)
+        right = cotangent.double() * present
+        right = present * (right - right.sum(-1, keepdim=True) / present.sum(-1, keepdim=True).clamp_min(1))
+        y = torch.cholesky_solve(right[..., None], factor)[..., 0].to(scores.dtype)
+        felt = share @ y[..., None]
+        grad_scores = plan * (felt - y[..., None, :])
+        return grad_scores, -log_a.exp() * felt[..., 0], y * log_b.exp(), None

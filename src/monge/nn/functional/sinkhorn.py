@@ -1,0 +1,187 @@
+"""Attention normalised on both sides by Sinkhorn's iteration (Sinkformer), dense or streamed."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ... import kernels
+from ..._checks import check_choice
+from ...errors import CapabilityError, InputError
+from ._padding import at_least_single, blank, full_precision, log_uniform, scale_of
+from ._sinkhorn import balance, converge, half_steps
+from .softmax import fused_attention
+
+__all__ = ["sinkhorn_attention", "sinkhorn_potentials"]
+
+
+def sinkhorn_attention(
+    q: Float[Tensor, "*b n d"],
+    k: Float[Tensor, "*b m d"],
+    v: Float[Tensor, "*b m c"],
+    *,
+    scale: float | None = None,
+    epsilon: float | Tensor = 1.0,
+    n_half: int = 5,
+    tol: float | None = None,
+    max_iter: int = 1000,
+    end_on: str = "rows",
+    gradient: str = "unrolled",
+    memory: str = "dense",
+    query_padding: Bool[Tensor, "*#b n"] | None = None,
+    key_padding: Bool[Tensor, "*#b m"] | None = None,
+    pairs: Tensor | None = None,
+) -> Float[Tensor, "*b n c"]:
+    r"""Attention by the entropic plan of the scores: diag(1/a) P V with P = exp(S/ε + u + v).
+
+    A half-step normalises one side. The side of the last half-step is exact; the other converges. Since
+    :math:`A_{ij} = \mathrm{softmax}_j(S_{ij}/\epsilon + v_j)` after a step on the rows, the plan is ordinary
+    attention with one price per key, and ``memory="linear"`` never stores a matrix, backward included.
+
+    Args:
+        q: queries.
+        k: keys.
+        v: values.
+        scale: s, d^{-1/2} if None.
+        epsilon: regularisation.
+        n_half: half-steps; 1, on the rows, is softmax attention.
+        tol: if given, iterate until the L1 error of the other marginal is below it, instead of ``n_half``.
+        max_iter: rounds at most, with ``tol``.
+        end_on: "rows" (of queries) or "columns", the side of the last half-step.
+        gradient: "unrolled", or "implicit" at the fixed point (always, with ``tol``).
+        memory: "dense" or "linear".
+        query_padding: True where a query is absent; its output is zero.
+        key_padding: True where a key is absent.
+        pairs: True where a pair is forbidden, or a float added to its score; dense only.
+
+    Returns:
+        One weighted mean of the values per query.
+
+    Raises:
+        InputError: an unknown choice, or ``n_half`` below one.
+        CapabilityError: a combination that has no implementation; the message says which one has.
+
+    Source: Sinkformers, arXiv 2110.11773.
+    """
+    dtype = v.dtype
+    q, k, v = at_least_single(q, k, v)
+    with full_precision(q):
+        q, k, v = blank(q, query_padding), blank(k, key_padding), blank(v, key_padding)
+        options = {"n_half": n_half, "tol": tol, "max_iter": max_iter, "end_on": end_on, "gradient": gradient}
+        logits, u, price = sinkhorn_potentials(
+            q, k, scale=scale, epsilon=epsilon, memory=memory, query_padding=query_padding,
+            key_padding=key_padding, pairs=pairs, **options,
+        )  # fmt: skip
+        if logits is not None:
+            out = plan_rows(logits, u, price, log_uniform(q, query_padding), end_on) @ v
+        elif end_on == "rows":
+            out = _attend_with_price(q * _temper(q, scale, epsilon), k, v, price, key_padding)
+        else:
+            cost = kernels.Points(q * _temper(q, scale, epsilon), k, kind="dot")
+            row = u - log_uniform(q, query_padding)
+            out = kernels.apply(cost, row.nan_to_num(nan=-math.inf), price, v, 1.0)
+        return blank(out, query_padding).to(dtype)
+
+
+def sinkhorn_potentials(
+    q: Float[Tensor, "*b n d"],
+    k: Float[Tensor, "*b m d"],
+    *,
+    scale: float | None = None,
+    epsilon: float | Tensor = 1.0,
+    n_half: int = 5,
+    tol: float | None = None,
+    max_iter: int = 1000,
+    end_on: str = "rows",
+    gradient: str = "unrolled",
+    memory: str = "dense",
+    query_padding: Bool[Tensor, "*#b n"] | None = None,
+    key_padding: Bool[Tensor, "*#b m"] | None = None,
+    pairs: Tensor | None = None,
+) -> tuple[Float[Tensor, "*b n m"] | None, Float[Tensor, "*b n"], Float[Tensor, "*b m"]]:
+    """The logits S/ε (None if they are never stored) and the two potentials of `sinkhorn_attention`."""
+    check_choice("end_on", end_on, ("rows", "columns"))
+    check_choice("gradient", gradient, ("unrolled", "implicit"))
+    check_choice("memory", memory, ("dense", "linear"))
+    if n_half < 1:
+        raise InputError(f"n_half must be at least 1, but is {n_half}: 1 is softmax attention.")
+    log_a, log_b = log_uniform(q, query_padding), log_uniform(k, key_padding)
+    if memory == "linear":
+        if pairs is not None or tol is not None or gradient == "implicit":
+            raise CapabilityError(
+                "memory='linear' recomputes its fixed half-steps in backward and sees no pairs: use memory='dense' "
+                "for attn_mask, tol or gradient='implicit'."
+            )
+        return None, *_streamed(q * _temper(q, scale, epsilon), k, log_a, log_b, n_half, end_on)
+    logits = (q * _temper(q, scale, epsilon)) @ k.mT
+    if pairs is not None:
+        # -inf stays out of additions, where a second -inf would make its derivative undefined.
+        forbidden = pairs if pairs.dtype == torch.bool else pairs == -math.inf
+        if pairs.dtype != torch.bool:
+            logits = logits + pairs.to(logits.dtype).masked_fill(forbidden, 0.0)
+        logits = logits.masked_fill(forbidden, -math.inf)
+    if end_on == "columns":
+        v, u = _solve(logits.mT, log_b, log_a, n_half, tol, max_iter, gradient)
+    else:
+        u, v = _solve(logits, log_a, log_b, n_half, tol, max_iter, gradient)
+    return logits, u, v
+
+
+def plan_rows(logits: Tensor, u: Tensor, v: Tensor, log_a: Tensor, end_on: str) -> Tensor:
+    """The attention matrix diag(1/a) P; rows without mass are zero."""
+    if end_on == "rows":
+        scored = logits + v[..., None, :]
+        dead = (scored == -math.inf).all(-1, keepdim=True) | (log_a == -math.inf)[..., None]
+        return torch.softmax(scored.masked_fill(dead, 0.0), -1).masked_fill(dead, 0.0)
+    u = (u - log_a.masked_fill(log_a == -math.inf, 0.0))[..., None]
+    return torch.exp(logits + u + v[..., None, :])
+
+
+def _temper(q: Tensor, scale: float | None, epsilon: float | Tensor) -> float | Tensor:
+    if isinstance(epsilon, Tensor):
+        return scale_of(q, scale) / epsilon.to(q.dtype)[..., None, None]
+    return scale_of(q, scale) / epsilon
+
+
+def _solve(
+    logits: Tensor, log_a: Tensor, log_b: Tensor, n_half: int, tol: float | None, max_iter: int, gradient: str
+) -> tuple[Tensor, Tensor]:
+    if tol is None and (gradient == "unrolled" or n_half == 1):
+        return half_steps(logits, log_a, log_b, n_half)
+    v = balance(logits, log_a, log_b, n_half) if tol is None else converge(logits, log_a, log_b, tol, max_iter)
+    return half_steps(logits, log_a, log_b, 1, v)
+
+
+def _streamed(q: Tensor, k: Tensor, log_a: Tensor, log_b: Tensor, n_half: int, end_on: str) -> tuple[Tensor, Tensor]:
+    """The half-steps as passes over the scores; each recomputes its blocks in backward."""
+    rows, columns = kernels.Points(q, k, kind="dot"), kernels.Points(k, q, kind="dot")
+    u = torch.zeros_like(log_a).masked_fill(log_a == -math.inf, -math.inf)
+    v = torch.zeros_like(log_b).masked_fill(log_b == -math.inf, -math.inf)
+    on_rows = end_on == "rows"
+    for left in range(n_half, 0, -1):
+        if (left % 2 == 1) == on_rows:
+            u = log_a + _finite(kernels.softmin(rows, v, 1.0))
+        else:
+            v = log_b + _finite(kernels.softmin(columns, u, 1.0))
+    return u, v
+
+
+def _finite(potential: Tensor) -> Tensor:
+    return potential.masked_fill(potential == math.inf, 0.0)
+
+
+def _attend_with_price(q: Tensor, k: Tensor, v: Tensor, price: Tensor, key_padding: Tensor | None) -> Tensor:
+    """Fused attention with a bias per key, which rides as one more dimension of the keys."""
+    absent = price == -math.inf
+    price = price.masked_fill(absent, 0.0)
+    price = price - price.detach().mean(-1, keepdim=True)
+    q = torch.cat([q, torch.ones_like(q[..., :1])], -1)
+    k = torch.cat([k, price[..., None]], -1)
+    if key_padding is None:
+        return fused_attention(q, k, v, None, 0.0, causal=False, scale=1.0)
+    dead = absent.all(-1)[..., None, None]
+    out = fused_attention(q, k, v, ~absent[..., None, :] | dead, 0.0, causal=False, scale=1.0)
+    return out.masked_fill(dead, 0.0)

@@ -1,0 +1,92 @@
+"""Row-anchored attention, the baseline."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ._padding import blank, scale_of
+
+__all__ = ["fused_attention", "merge_masks", "softmax_attention"]
+
+
+def softmax_attention(
+    q: Float[Tensor, "*b n d"],
+    k: Float[Tensor, "*b m d"],
+    v: Float[Tensor, "*b m c"],
+    *,
+    scale: float | None = None,
+    query_padding: Bool[Tensor, "*#b n"] | None = None,
+    key_padding: Bool[Tensor, "*#b m"] | None = None,
+    pairs: Tensor | None = None,
+    causal: bool = False,
+    dropout: float = 0.0,
+) -> Float[Tensor, "*b n c"]:
+    r"""softmax(s Q K^T) V, fused: exact rows, no promise on columns.
+
+    Args:
+        q: queries.
+        k: keys.
+        v: values.
+        scale: s, d^{-1/2} if None.
+        query_padding: True where a query is absent; its output is zero.
+        key_padding: True where a key is absent.
+        pairs: True where a pair is forbidden, or a float added to its score.
+        causal: forbid every key after the query.
+        dropout: probability with which a weight is dropped.
+
+    Returns:
+        One convex combination of the values per query; zero where every key is absent or forbidden.
+    """
+    bias, dead = merge_masks(q, k, key_padding, pairs, causal)
+    fused = causal and bias is None
+    out = fused_attention(q, k, v, bias, dropout, causal=fused, scale=scale_of(q, scale))
+    if dead is not None:
+        out = out.masked_fill(dead, 0.0)
+    return blank(out, query_padding)
+
+
+def fused_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, *, causal: bool, scale: float
+) -> Tensor:
+    """`scaled_dot_product_attention` in the form that every backend fuses: four dimensions, one width."""
+    batch, width, wanted = q.shape[:-2], v.shape[-1], max(q.shape[-1], v.shape[-1])
+    q, k, v = (F.pad(t, (0, wanted - t.shape[-1])) if t.shape[-1] < wanted else t for t in (q, k, v))
+    if q.ndim != 4:
+        if mask is not None:
+            mask = mask.expand(*batch, *mask.shape[-2:]).reshape(-1, 1, *mask.shape[-2:])
+        q, k, v = (t.reshape(-1, 1, *t.shape[-2:]) for t in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, scale=scale)
+    return out[..., :width].reshape(*batch, -1, width)
+
+
+def merge_masks(
+    q: Tensor, k: Tensor, key_padding: Tensor | None, pairs: Tensor | None, causal: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """One additive or boolean mask (True = allowed) for all that is forbidden, and the rows that it leaves empty.
+
+    Rows left empty are allowed everything, since a normalisation of nothing is NaN; the caller sets them to zero.
+    Causality alone needs no mask and gives None.
+    """
+    allowed = None
+    if key_padding is not None:
+        allowed = ~key_padding[..., None, :]
+    if pairs is not None and pairs.dtype == torch.bool:
+        allowed = ~pairs if allowed is None else allowed & ~pairs
+    if causal and (allowed is not None or pairs is not None):
+        order = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
+        allowed = order if allowed is None else allowed & order
+    if pairs is None or pairs.dtype == torch.bool:
+        if allowed is None:
+            return None, None
+        dead = ~allowed.any(-1, keepdim=True)
+        return allowed | dead, dead
+    bias = pairs.to(q.dtype)
+    if allowed is not None:
+        bias = bias.masked_fill(~allowed, -math.inf)
+    dead = (bias == -math.inf).all(-1, keepdim=True)
+    return bias.masked_fill(dead, 0.0), dead

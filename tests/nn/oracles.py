@@ -1,0 +1,45 @@
+"""Attention matrices by definition, in float64, with every matrix written out."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def scores(q: Tensor, k: Tensor) -> Tensor:
+    return q @ k.mT / math.sqrt(q.shape[-1])
+
+
+def sinkhorn_matrix(s: Tensor, n_half: int, end_on_rows: bool = True) -> Tensor:
+    """A of half-steps that end on a side, in the naive scaling form; columns of A end at n/m."""
+    n, m = s.shape[-2:]
+    plan = s.exp()
+    for left in range(n_half, 0, -1):
+        if (left % 2 == 1) == end_on_rows:
+            plan = plan / plan.sum(-1, keepdim=True) / n
+        else:
+            plan = plan / plan.sum(-2, keepdim=True) / m
+    return plan * n
+
+
+def pivot_plan(share_q: Tensor, share_k: Tensor) -> Tensor:
+    """P1 diag(1/p1) W diag(1/p2) P2 with W written out, for assignments (n, r) and (m, r) of one problem."""
+    first, second = share_q / share_q.shape[0], (share_k / share_k.shape[0]).T
+    p1, p2 = first.sum(0), second.sum(1)
+    kept = torch.minimum(p1, p2)
+    e, f = p1 - kept, p2 - kept
+    w = torch.diag(kept)
+    if e.sum() > 0:
+        w = w + torch.outer(e, f) / e.sum()
+    return first @ torch.diag(1 / p1) @ w @ torch.diag(1 / p2) @ second
+
+
+def entropic_plan(s: Tensor, a: Tensor, b: Tensor, rounds: int = 2000) -> Tensor:
+    """The converged plan of scores s with marginals a and b."""
+    kernel, v = s.exp(), torch.ones_like(b)
+    for _ in range(rounds):
+        u = a / (kernel @ v)
+        v = b / (kernel.T @ u)
+    return u[:, None] * kernel * v
