@@ -396,3 +396,14 @@ def test_compiled_functions_keep_the_operators():
     ours = torch.autograd.grad(compiled(*leaves), leaves)
     for mine, wanted in zip(ours, torch.autograd.grad(loss(*leaves), leaves), strict=True):
         torch.testing.assert_close(mine, wanted)
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (2,), (2, 2)])
+def test_a_number_for_epsilon_does_not_widen_the_dtype(batch):
+    # A number becomes a float64 tensor, which a batch dimension lets spread to what the kernels read.
+    x, y, col = torch.randn(*batch, 6, 4), torch.randn(*batch, 7, 4), torch.randn(*batch, 7)
+    ours, wanted = inputs(x, y, col), inputs(x, y, col)
+    softmin(Points(*ours[:2], kind="dot"), ours[2], 1.0).square().sum().backward()
+    softmin_reference(Points(*wanted[:2], kind="dot"), wanted[2], 1.0).square().sum().backward()
+    for mine, theirs in zip(ours, wanted, strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
