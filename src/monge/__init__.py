@@ -1,6 +1,6 @@
 """Optimal transport for deep learning, in PyTorch: everything is a Coupling."""
 
-from . import coupling, geometry, gradient, kernels, problem, sliced, solver
+from . import coupling, geometry, gradient, kernels, nn, problem, sliced, solver
 from ._version import __version__
 from .api import couple, divergence, wasserstein
 from .coupling import Coupling
@@ -24,6 +24,7 @@ __all__ = [
     "geometry",
     "gradient",
     "kernels",
+    "nn",
     "problem",
     "relative",
     "sliced",
