@@ -8,6 +8,7 @@ namespace monge {
 void bind_line_distance(nanobind::module_& m);
 void bind_circle_distance(nanobind::module_& m);
 void bind_simplex(nanobind::module_& m);
+void bind_sort(nanobind::module_& m);
 void bind_assignment(nanobind::module_& m);
 void bind_monotone(nanobind::module_& m);
 void bind_softmin(nanobind::module_& m);

@@ -6,6 +6,7 @@ NB_MODULE(_native, m) {
   monge::bind_line_distance(m);
   monge::bind_circle_distance(m);
   monge::bind_simplex(m);
+  monge::bind_sort(m);
   monge::bind_assignment(m);
   monge::bind_monotone(m);
   monge::bind_softmin(m);

@@ -13,6 +13,7 @@ from .pairs import Matrix, Pairs, Points
 from .simplex import Basis, simplex
 from .sinkhorn import sinkhorn
 from .softmin import softmin
+from .sort import argsort, sort
 from .top_k import top_k
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Pairs",
     "Points",
     "apply",
+    "argsort",
     "assignment",
     "circle_distance",
     "circle_shift",
@@ -34,5 +36,6 @@ __all__ = [
     "simplex",
     "sinkhorn",
     "softmin",
+    "sort",
     "top_k",
 ]

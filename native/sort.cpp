@@ -1,0 +1,87 @@
+// Stable argsort by way of 64-bit keys that hold a value's leading bits above its place. Sorting plain 64-bit integers
+// is what vectorised library sorts do best; here the keys are made, and taken apart again.
+#include <algorithm>
+#include <cstdint>
+
+#include "bindings.hpp"
+#include "numpy.hpp"
+#include "radix.hpp"
+
+namespace nb = nanobind;
+
+namespace monge {
+namespace {
+
+template <class T>
+using Rows = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+// NaN of either sign goes last, as in torch.
+template <class Real>
+typename KeyOf<Real>::type ordered_key(Real x) {
+  return x == x ? to_key(x) : ~typename KeyOf<Real>::type{0};
+}
+
+template <class Real>
+std::uint64_t leading_bits(Real x) {
+  return static_cast<std::uint64_t>(ordered_key(x)) >> (8 * sizeof(Real) - 32);
+}
+
+template <class Real>
+void sort_keys(const Rows<const Real>& x, const Rows<std::uint64_t>& keys) {
+  const std::size_t rows = x.shape(0), n = x.shape(1);
+  const Real* from = x.data();
+  std::uint64_t* to = keys.data();
+  nb::gil_scoped_release release;
+  for (std::size_t row = 0; row < rows; ++row, from += n, to += n)
+    for (std::size_t k = 0; k < n; ++k) to[k] = leading_bits(from[k]) << 32 | k;
+}
+
+// Orders a run of values whose leading bits agree, which so far are in the order of their places.
+template <class Real>
+void settle(const Real* x, std::int64_t* places, std::size_t count) {
+  const auto before = [x](std::int64_t p, std::int64_t q) { return ordered_key(x[p]) < ordered_key(x[q]); };
+  if (count > 16) {
+    std::stable_sort(places, places + count, before);
+    return;
+  }
+  for (std::size_t k = 1; k < count; ++k) {
+    const std::int64_t moving = places[k];
+    std::size_t to = k;
+    for (; to > 0 && before(moving, places[to - 1]); --to) places[to] = places[to - 1];
+    places[to] = moving;
+  }
+}
+
+template <class Real>
+void sorted_places(const Rows<const Real>& x, const Rows<const std::uint64_t>& keys, const Rows<Real>& values,
+                   const Rows<std::int64_t>& places) {
+  const std::size_t rows = x.shape(0), n = x.shape(1);
+  const Real* from = x.data();
+  const std::uint64_t* key = keys.data();
+  Real* to = values.data();
+  std::int64_t* place = places.data();
+  nb::gil_scoped_release release;
+  for (std::size_t row = 0; row < rows; ++row, from += n, key += n, to += n, place += n) {
+    for (std::size_t k = 0; k < n; ++k) place[k] = static_cast<std::int64_t>(key[k] & 0xffffffffu);
+    if constexpr (sizeof(Real) > 4) {
+      for (std::size_t k = 0; k + 1 < n;) {
+        std::size_t end = k + 1;
+        while (end < n && key[end] >> 32 == key[k] >> 32) ++end;
+        if (end > k + 1) settle(from, place + k, end - k);
+        k = end;
+      }
+    }
+    for (std::size_t k = 0; k < n; ++k) to[k] = from[place[k]];
+  }
+}
+
+}  // namespace
+
+void bind_sort(nb::module_& m) {
+  m.def("sort_keys", &sort_keys<float>);
+  m.def("sort_keys", &sort_keys<double>);
+  m.def("sorted_places", &sorted_places<float>);
+  m.def("sorted_places", &sorted_places<double>);
+}
+
+}  // namespace monge
