@@ -115,18 +115,18 @@ void attend(const CostArrays& arrays, const Array& col_array, const Array& v_arr
       });
 }
 
-// sum_j P_ij <l_i, r_j> dC_ij / dx_i.
+// sum_j Q_ij dC_ij / dx_i and sum_j Q_ij for Q_ij = P_ij <l_i, r_j>.
 template <class T>
 void moment(const CostArrays& arrays, const Array& row_array, const Array& col_array, const Array& l_array,
-            const Array& r_array, const Array& out_array, int threads) {
+            const Array& r_array, const Array& out_array, const Array& mass_array, int threads) {
   const View<const T> row(row_array), l(l_array);
-  const View<T> out(out_array);
+  const View<T> out(out_array), mass(mass_array);
   const Costs<T> costs(arrays, out.batch, threads, /*exact=*/!arrays.dot && arrays.power != 2);
   const Columns<T> col(View<const T>(col_array), kLog2e, costs.m_pad);
   const Panels<T> r_panels(View<const T>(r_array), costs.m_pad);
   const bool direct = costs.rule(0).rule == Rule::difference;
   // Of linear slopes only the mean of y under the weights is needed: a product instead of a loop over coordinates.
-  const Values<T> values(direct ? View<const T>() : costs.y(), costs.m_pad, !direct, direct ? nullptr : &costs);
+  const Values<T> values(direct ? View<const T>() : costs.y(), costs.m_pad, direct ? nullptr : &costs);
   constexpr std::size_t ld = tile_width<T>();
   const std::size_t k = r_panels.k, d = costs.d, stride = direct ? d : values.stride;
   for_blocks(
@@ -135,6 +135,7 @@ void moment(const CostArrays& arrays, const Array& row_array, const Array& col_a
         RowBlock<T> block(d);
         const Buffer<T> c(kGroup * ld), w(kGroup * ld), left(kBlockRows * k);
         const Buffer<double> sum(kBlockRows * stride);
+        double held[kBlockRows] = {};
         T shift[kBlockRows];
         std::fill(sum.data(), sum.data() + kBlockRows * stride, 0.0);
         costs.load(b, begin, count, nullptr, block);
@@ -152,7 +153,8 @@ void moment(const CostArrays& arrays, const Array& row_array, const Array& col_a
             // Rows that are not there are multiplied too, so they must hold numbers.
             std::fill(w.data() + rows * ld, w.data() + kGroup * ld, T(0));
             weigh_rows(costs, b, block, g, first, width, col.at(b), shift, c.data(), w.data(), ld);
-            tiles<T>().bilinear(w.data(), ld, left.data() + g * kGroup * k, r_panels.at(b), k, first, width);
+            tiles<T>().bilinear(w.data(), ld, left.data() + g * kGroup * k, r_panels.at(b), k, first, width,
+                                held + g * kGroup);
             if (direct) {
               tiles<T>().gradient(costs.rule(b), block.x.data() + g * kGroup * d, c.data(), w.data(), ld, rows, first,
                                   width, to);
@@ -163,6 +165,7 @@ void moment(const CostArrays& arrays, const Array& row_array, const Array& col_a
         }
         for (std::size_t r = 0; r < count; ++r) {
           const double* from = sum.data() + r * stride;
+          mass(b, begin + r) = static_cast<T>(held[r]);
           for (std::size_t q = 0; q < d; ++q) {
             if (direct) {
               out(b, begin + r, q) = static_cast<T>(from[q]);
@@ -170,7 +173,7 @@ void moment(const CostArrays& arrays, const Array& row_array, const Array& col_a
               out(b, begin + r, q) = static_cast<T>(-from[q]);
             } else {
               const double x = static_cast<double>(costs.x()(b, begin + r, q)) - costs.centre(b)[q];
-              out(b, begin + r, q) = static_cast<T>(2 * (x * from[d] - from[q]));
+              out(b, begin + r, q) = static_cast<T>(2 * (x * held[r] - from[q]));
             }
           }
         }
@@ -203,9 +206,11 @@ void plan(const CostArrays& arrays, const Array& row_array, const Array& col_arr
                for (std::size_t first = 0; first < costs.m_pad; first += ld) {
                  const std::size_t width = std::min(costs.m_pad - first, ld), inside = std::min(costs.m - first, ld);
                  for (std::size_t g = 0; g < block.groups(); ++g) {
+                   double held[kGroup] = {};
                    std::fill(w.data() + block.rows(g) * ld, w.data() + kGroup * ld, T(0));
                    weigh_rows(costs, b, block, g, first, width, col.at(b), shift, w.data(), w.data(), ld);
-                   tiles<T>().bilinear(w.data(), ld, left.data() + g * kGroup * k, r_panels.at(b), k, first, width);
+                   tiles<T>().bilinear(w.data(), ld, left.data() + g * kGroup * k, r_panels.at(b), k, first, width,
+                                       held);
                    for (std::size_t r = 0; r < block.rows(g); ++r) {
                      std::copy(w.data() + r * ld, w.data() + r * ld + inside, &out(b, begin + g * kGroup + r, first));
                    }
@@ -249,12 +254,12 @@ void bind_apply(nb::module_& m) {
   m.def(
       "moment",
       [](Array first, Second second, bool dot, double p, double power, Array epsilon, Array row, Array col, Array l,
-         Array r, Array out, int threads) {
+         Array r, Array out, Array mass, int threads) {
         const CostArrays costs{first, second, dot, p, power, epsilon};
-        typed(first, [&](auto type) { moment<decltype(type)>(costs, row, col, l, r, out, threads); });
+        typed(first, [&](auto type) { moment<decltype(type)>(costs, row, col, l, r, out, mass, threads); });
       },
-      nb::arg(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
-      nb::arg(), nb::arg(), nb::arg(), "out = sum_j P_ij <l_i, r_j> dC_ij / dx_i, for point clouds.");
+      nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+      nb::arg(), nb::arg(), nb::arg(), "Sums over j of Q_ij dC_ij / dx_i and of Q_ij = P_ij <l_i, r_j>, for point clouds.");
   m.def(
       "plan",
       [](Array first, Second second, bool dot, double p, double power, Array epsilon, Array row, Array col, Array l,

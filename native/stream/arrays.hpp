@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <type_traits>
 
 namespace monge {
 namespace stream {
@@ -30,7 +31,11 @@ struct View {
         columns(array.ndim() > 2 ? array.shape(2) : 1),
         batch_stride(array.shape(0) > 1 ? array.stride(0) : 0),
         row_stride(array.stride(1)),
-        column_stride(array.ndim() > 2 ? array.stride(2) : 1) {}
+        column_stride(array.ndim() > 2 ? array.stride(2) : 1) {
+    if (array.dtype() != nanobind::dtype<std::remove_const_t<T>>()) {
+      throw nanobind::type_error("the arrays of one native call must share their dtype");
+    }
+  }
 
   bool shared() const { return batch_stride == 0; }
   T* at(std::size_t b) const { return data + static_cast<std::ptrdiff_t>(b) * batch_stride; }

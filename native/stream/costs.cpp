@@ -216,8 +216,11 @@ void Costs<T>::tile(std::size_t b, const RowBlock<T>& block, std::size_t group, 
   }
   const T* from[kGroup];
   for (std::size_t r = 0; r < kGroup; ++r) from[r] = &x_(b, index[r], first);
+  // No hardware foresees steps of a whole matrix row, so the lines of the next tile are asked for here.
+  const std::ptrdiff_t ahead = static_cast<std::ptrdiff_t>(first + 2 * width <= m ? width : 0) * x_.column_stride;
   for (std::size_t j = 0; j < inside; ++j) {
     const std::ptrdiff_t step = static_cast<std::ptrdiff_t>(j) * x_.column_stride;
+    __builtin_prefetch(from[0] + step + ahead);
     for (std::size_t r = 0; r < kGroup; ++r) buffer[r * ld + j] = from[r][step];
   }
 }
@@ -233,8 +236,8 @@ Columns<T>::Columns(const View<const T>& vector, double factor, std::size_t m_pa
 }
 
 template <class T>
-Values<T>::Values(const View<const T>& v, std::size_t m_pad, bool ones, const Costs<T>* centred)
-    : k(v.columns + (ones ? 1 : 0)),
+Values<T>::Values(const View<const T>& v, std::size_t m_pad, const Costs<T>* centred)
+    : k(v.columns),
       shared_(v.shared()),
       thin_(k < tiles<T>().lanes),
       m_pad_(m_pad),
@@ -249,7 +252,6 @@ Values<T>::Values(const View<const T>& v, std::size_t m_pad, bool ones, const Co
         const T value = v(b, j, c);
         to[j * down + c * across] = centred ? static_cast<T>(value - centred->centre(b)[c]) : value;
       }
-      if (ones) to[j * down + v.columns * across] = T(1);
     }
   }
 }

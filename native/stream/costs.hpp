@@ -92,8 +92,8 @@ class Columns {
 template <class T>
 class Values {
  public:
-  // With `ones` a column of ones is appended; `centre` (batch or 1, k) is subtracted.
-  Values(const View<const T>& v, std::size_t m_pad, bool ones = false, const Costs<T>* centred = nullptr);
+  // From points of `centred` their centre is subtracted.
+  Values(const View<const T>& v, std::size_t m_pad, const Costs<T>* centred = nullptr);
 
   std::size_t k, stride;  // values, and length of a row of results
   // out[r * stride + c] += sum_j w_rj v_jc over the columns of one tile.

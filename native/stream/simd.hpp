@@ -57,6 +57,22 @@ MONGE_INLINE typename Simd<T>::V absolute(typename Simd<T>::V a) {
   return larger(a, -a);
 }
 
+// sums[0 .. lanes) += value, in double precision.
+MONGE_INLINE void add_to(double* sums, Simd<double>::V value) {
+  store<double>(sums, load<double>(sums) + value);
+}
+
+MONGE_INLINE void add_to(double* sums, Simd<float>::V value) {
+  typedef float Half __attribute__((vector_size(MONGE_VECTOR_BYTES / 2)));
+  constexpr int lanes = Simd<double>::lanes;
+  const union {
+    Simd<float>::V whole;
+    Half half[2];
+  } parts = {value};
+  add_to(sums, __builtin_convertvector(parts.half[0], Simd<double>::V));
+  add_to(sums + lanes, __builtin_convertvector(parts.half[1], Simd<double>::V));
+}
+
 template <class T>
 MONGE_INLINE T largest(typename Simd<T>::V a) {
   T top = a[0];

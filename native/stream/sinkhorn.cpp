@@ -21,7 +21,7 @@ struct SinkhornArrays {
 // Rows kept at once: as many as leave their terms in the second-level cache.
 template <class T>
 std::size_t kept_rows(std::size_t m_pad) {
-  constexpr std::size_t kCache = 1 << 19;
+  constexpr std::size_t kCache = 1 << 18;
   const std::size_t rows = kCache / (m_pad * sizeof(T)) / kGroup * kGroup;
   return std::min(std::max(rows, kGroup), kBlockRows);
 }

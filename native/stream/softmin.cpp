@@ -44,6 +44,7 @@ void bind_softmin(nb::module_& m) {
       },
       nb::arg(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
       "out = -eps log sum_j exp(bias_j - C_ij / eps); arrays have a leading batch dimension.");
+  m.def("limit_instructions", &limit_instructions, "Use no instruction set above 0 baseline, 1 AVX2, 2 AVX-512.");
   m.def("poison_scratch", &set_poison, "Fill scratch memory with NaN, for tests.");
 }
 

@@ -1,5 +1,8 @@
 #include "tiles.hpp"
 
+#include <algorithm>
+#include <atomic>
+
 namespace monge {
 namespace stream {
 
@@ -31,12 +34,20 @@ Isa detect() {
   return Isa::baseline;
 }
 
+std::atomic<int> limit{static_cast<int>(Isa::avx512)};
+
 Isa chosen() {
-  static const Isa isa = detect();
-  return isa;
+  static const int best = static_cast<int>(detect());
+  return static_cast<Isa>(std::min(best, limit.load(std::memory_order_relaxed)));
 }
 
 }  // namespace
+
+const char* limit_instructions(int level) {
+  limit = level;
+  static const char* const names[] = {"baseline", "avx2", "avx512"};
+  return names[static_cast<int>(chosen())];
+}
 
 #ifdef MONGE_X86
 #define MONGE_CHOOSE(table) \

@@ -55,17 +55,21 @@ struct Tiles {
   void (*thin_product)(const T* w, std::size_t ld, std::size_t rows, std::size_t width, const T* v, std::size_t v_ld,
                        std::size_t k, double* out);
 
-  // w_rj *= <l_r, r_j>, l packed like x, r in panels, of dimension k.
+  // w_rj *= <l_r, r_j> for all kGroup rows, l packed like x, r in panels, of dimension k; sums_r += sum_j w_rj.
   void (*bilinear)(T* w, std::size_t ld, const T* l, const T* panels, std::size_t k, std::size_t first,
-                   std::size_t width);
+                   std::size_t width, double* sums);
 
-  // out[r * d + k] += sum_j q_rj dC_rj / dx_rk, for Rule::difference; c holds the costs, q is overwritten.
+  // out[r * d + k] += sum_j q_rj dC_rj / dx_rk, for Rule::difference; c holds the costs; q has kGroup rows of
+  // numbers and is overwritten.
   void (*gradient)(const CostRule<T>& rule, const T* x, const T* c, T* q, std::size_t ld, std::size_t rows,
                    std::size_t first, std::size_t width, double* out);
 };
 
 template <class T>
 const Tiles<T>& tiles();  // for the processor this runs on
+
+// Allows no instruction set above a level (0 baseline, 1 AVX2, 2 AVX-512), for tests; names the one in use.
+const char* limit_instructions(int level);
 
 }  // namespace stream
 }  // namespace monge

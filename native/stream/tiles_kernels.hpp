@@ -191,12 +191,14 @@ template <class T>
 void columns(const T* w, std::size_t ld, std::size_t rows, std::size_t width, const T* factor, double* sums) {
   typedef typename Simd<T>::V V;
   constexpr std::size_t W = Simd<T>::lanes;
-  for (std::size_t j = 0; j < width; j += W) {
-    V sum{};
-    for (std::size_t r = 0; r < rows; ++r) sum += load<T>(w + r * ld + j) * factor[r];
-    T part[W];
-    store<T>(part, sum);
-    for (std::size_t l = 0; l < W; ++l) sums[j + l] += static_cast<double>(part[l]);
+  for (std::size_t j = 0; j < width; j += 2 * W) {
+    V sum0{}, sum1{};
+    for (std::size_t r = 0; r < rows; ++r) {
+      sum0 += load<T>(w + r * ld + j) * factor[r];
+      sum1 += load<T>(w + r * ld + j + W) * factor[r];
+    }
+    add_to(sums + j, sum0);
+    add_to(sums + j + W, sum1);
   }
 }
 
@@ -224,9 +226,7 @@ MONGE_INLINE void product_block(const T* w, std::size_t ld, std::size_t width, c
   }
   for (int r = 0; r < Rows; ++r) {
     for (int q = 0; q < Vectors; ++q) {
-      T part[W];
-      store<T>(part, sum[r][q]);
-      for (int l = 0; l < W; ++l) out[r * k_pad + q * W + l] += static_cast<double>(part[l]);
+      add_to(out + r * k_pad + q * W, sum[r][q]);
     }
   }
 }
@@ -293,15 +293,21 @@ void thin_product(const T* w, std::size_t ld, std::size_t rows, std::size_t widt
 }
 
 template <class T>
-void bilinear(T* w, std::size_t ld, const T* l, const T* panels, std::size_t k, std::size_t first,
-              std::size_t width) {
+void bilinear(T* w, std::size_t ld, const T* l, const T* panels, std::size_t k, std::size_t first, std::size_t width,
+              double* sums) {
   typedef typename Simd<T>::V V;
   constexpr int W = Simd<T>::lanes;
+  V sum[kGroup];
+  for (std::size_t r = 0; r < kGroup; ++r) sum[r] = V{};
+  V* at = sum;
   over_panels<T, Mode::product>(l, panels, k, T(0), first, width, [=](int r, std::size_t j, V s0, V s1) MONGE_LAMBDA {
     T* to = w + r * ld + j;
-    store<T>(to, load<T>(to) * s0);
-    store<T>(to + W, load<T>(to + W) * s1);
+    const V w0 = load<T>(to) * s0, w1 = load<T>(to + W) * s1;
+    store<T>(to, w0);
+    store<T>(to + W, w1);
+    at[r] += w0 + w1;
   });
+  for (std::size_t r = 0; r < kGroup; ++r) sums[r] += static_cast<double>(total<T>(sum[r]));
 }
 
 // The derivative of the cost by one coordinate, but for the factor of the entry.
@@ -328,6 +334,34 @@ void entry_factor(const T* c, T* q, std::size_t width, double power, double expo
   }
 }
 
+// Where several coordinates reach the maximum they share its slope. The maximum is found again from the points, so that
+// the comparison is exact.
+template <class T>
+void gradient_chebyshev(const CostRule<T>& rule, const T* x, T* q, std::size_t rows, std::size_t ld, std::size_t first,
+                        std::size_t width, double* out) {
+  typedef typename Simd<T>::V V;
+  constexpr std::size_t W = Simd<T>::lanes, panel = 2 * W;
+  const std::size_t d = rule.d;
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t j = 0; j < width; j += W) {
+      const T* packed = rule.panels + (first + j) / panel * panel * d + (first + j) % panel;
+      V reach{}, ties{};
+      for (std::size_t k = 0; k < d; ++k) {
+        reach = larger(reach, absolute<T>(x[k * kGroup + r] - load<T>(packed + k * panel)));
+      }
+      for (std::size_t k = 0; k < d; ++k) {
+        const V t = absolute<T>(x[k * kGroup + r] - load<T>(packed + k * panel));
+        ties += t == reach ? broadcast<T>(T(1)) : V{};
+      }
+      const V shared = load<T>(q + r * ld + j) / ties;
+      for (std::size_t k = 0; k < d; ++k) {
+        const V t = x[k * kGroup + r] - load<T>(packed + k * panel);
+        out[r * d + k] += static_cast<double>(total<T>(shared * slope<T, Mode::chebyshev>(t, reach, T(1))));
+      }
+    }
+  }
+}
+
 template <class T, Mode mode>
 void gradient_in(const CostRule<T>& rule, const T* x, const T* c, T* q, std::size_t ld, std::size_t rows,
                  std::size_t first, std::size_t width, double* out) {
@@ -335,39 +369,31 @@ void gradient_in(const CostRule<T>& rule, const T* x, const T* c, T* q, std::siz
   constexpr std::size_t W = Simd<T>::lanes, panel = 2 * W;
   const std::size_t d = rule.d;
   const T p = static_cast<T>(rule.p);
-  for (std::size_t r = 0; r < rows; ++r) {
-    const double inner = mode == Mode::chebyshev ? 1 : rule.p;
+  // Of a plain square the slope is linear and vanishes by itself where points coincide.
+  const bool plain = mode == Mode::square && rule.power == 2;
+  const double inner = mode == Mode::chebyshev ? 1 : rule.p;
+  for (std::size_t r = 0; r < rows && !plain; ++r) {
     entry_factor(c + r * ld, q + r * ld, width, rule.power, 1 - inner / rule.power);
-    if (mode == Mode::chebyshev) {
-      // Where several coordinates reach the maximum they share its slope. The maximum is found again from the points,
-      // so that the comparison is exact.
-      for (std::size_t j = 0; j < width; j += W) {
-        const T* packed = rule.panels + (first + j) / panel * panel * d + (first + j) % panel;
-        V reach{}, ties{};
-        for (std::size_t k = 0; k < d; ++k) {
-          reach = larger(reach, absolute<T>(x[k * kGroup + r] - load<T>(packed + k * panel)));
-        }
-        for (std::size_t k = 0; k < d; ++k) {
-          const V t = absolute<T>(x[k * kGroup + r] - load<T>(packed + k * panel));
-          ties += t == reach ? broadcast<T>(T(1)) : V{};
-        }
-        const V shared = load<T>(q + r * ld + j) / ties;
-        store<T>(q + r * ld + j, shared);
-        for (std::size_t k = 0; k < d; ++k) {
-          const V t = x[k * kGroup + r] - load<T>(packed + k * panel);
-          out[r * d + k] += static_cast<double>(total<T>(shared * slope<T, mode>(t, reach, p)));
-        }
-      }
-      continue;
-    }
+  }
+  if (mode == Mode::chebyshev) {
+    gradient_chebyshev(rule, x, q, rows, ld, first, width, out);
+    return;
+  }
+  const double scale = plain ? 2 : 1;
+  for (std::size_t r0 = 0; r0 < rows; r0 += 4) {
     for (std::size_t k = 0; k < d; ++k) {
-      const V xk = broadcast<T>(x[k * kGroup + r]);
-      V sum{};
+      V sum[4] = {V{}, V{}, V{}, V{}};
       for (std::size_t j = 0; j < width; j += W) {
         const V y = load<T>(rule.panels + ((first + j) / panel * d + k) * panel + (first + j) % panel);
-        sum += load<T>(q + r * ld + j) * slope<T, mode>(xk - y, V{}, p);
+#pragma GCC unroll 4
+        for (std::size_t r = 0; r < 4; ++r) {
+          const V t = broadcast<T>(x[k * kGroup + r0 + r]) - y;
+          sum[r] += load<T>(q + (r0 + r) * ld + j) * slope<T, mode>(t, V{}, p);
+        }
       }
-      out[r * d + k] += static_cast<double>(total<T>(sum));
+      for (std::size_t r = r0; r < rows && r < r0 + 4; ++r) {
+        out[r * d + k] += scale * static_cast<double>(total<T>(sum[r - r0]));
+      }
     }
   }
 }

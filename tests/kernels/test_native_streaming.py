@@ -30,6 +30,13 @@ RULES = [
 DTYPES = [torch.float32, torch.float64]
 
 
+@pytest.fixture
+def instructions():
+    """Limits the instruction set; lifts the limit afterwards."""
+    yield module().limit_instructions
+    module().limit_instructions(2)
+
+
 @pytest.fixture(autouse=True)
 def poisoned():
     """Every test reads scratch memory full of NaN."""
@@ -181,6 +188,30 @@ def test_smallest_reduced_costs(rule, dtype):
         close(values, reduced.gather(-1, index), dtype)
     values, index = ctransform(Points(x, y, **rule), g)
     close(values, reduced.amin(-1), dtype)
+
+
+@pytest.mark.parametrize("level", [0, 1], ids=["baseline", "avx2"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("d", [3, 20])
+def test_instruction_sets_agree(level, dtype, d, instructions):
+    """The tables for lesser processors, on this one; where a processor has nothing better the test is a repetition."""
+    x, y, row, col, v = inputs(*clouds(101, 530, d, dtype))
+    v = torch.cat([v] * 9, -1).detach().requires_grad_()
+
+    def everything():
+        found = []
+        for rule in RULES:
+            pairs = Points(x, y, **rule)
+            f, out = softmin(pairs, col, 0.3), apply(pairs, row - 3, col, v, 0.3)
+            found += [f, out, apply(pairs, None, col, v, 0.3), *sinkhorn(pairs, col, row - 5, col - 6, 0.3)[:2]]
+            found += torch.autograd.grad(f.square().sum() + out.square().sum(), (x, y, row, col, v))
+            found += top_k(Points(x.detach(), y.detach(), **rule), col.detach(), 5)[:1]
+        return found
+
+    expected = everything()
+    instructions(level)
+    for ours, theirs in zip(everything(), expected, strict=True):
+        close(ours, theirs, dtype, 1 + float(theirs.detach().abs().max()))
 
 
 def test_ties_are_taken_in_order():

@@ -66,7 +66,7 @@ def epsilon_of(epsilon: float | Tensor, like: Tensor, dtype: torch.dtype) -> Ten
     """Epsilon as a tensor with the dimensions of the batch."""
     if isinstance(epsilon, Tensor):
         return epsilon.to(dtype=dtype, device=like.device)
-    return torch.tensor(epsilon, dtype=torch.float64)
+    return torch.tensor(epsilon, dtype=dtype)
 
 
 class Call:

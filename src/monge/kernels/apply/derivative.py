@@ -9,7 +9,7 @@ its own: costs are homogeneous of degree ``power`` in the points, hence $\langle
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,17 +45,15 @@ def applied(
 ) -> Gradients:
     """The gradients of out = apply(pairs, row, col, v, epsilon); ``needs`` is in that order, two for pairs."""
     need_first, need_second, need_row, need_col, need_v, need_epsilon = needs
-    back = None
-    if need_col or need_v:
-        back = apply_native(*encode(pairs.transpose(), pairs.dtype), col, row, grad, epsilon)
-    first, second, eps = _costs(pairs, row, col, grad, v, epsilon, (need_first, need_second, need_epsilon))
+    costs = _costs(pairs, row, col, grad, v, epsilon, (need_first, need_second, need_epsilon))
+    back, col_grad = _columns(pairs, row, col, grad, v, epsilon, costs.mass, need_col, need_v)
     return Gradients(
-        first,
-        second,
+        costs.first,
+        costs.second,
         sum_to((grad * out).sum(-1), row) if need_row else None,
-        sum_to((back * v).sum(-1), col) if need_col and back is not None else None,
-        sum_to(back, v) if need_v and back is not None else None,
-        sum_to(eps, epsilon) if eps is not None else None,
+        sum_to(col_grad, col) if need_col else None,
+        sum_to(back, v) if need_v else None,
+        sum_to(costs.epsilon, epsilon) if need_epsilon else None,
     )
 
 
@@ -89,51 +87,76 @@ def attended(
         left = left - (grad * out).sum(-1, keepdim=True)
         left = torch.cat([grad, left], -1)
         right = torch.cat([v, right.expand(*v.shape[:-1], 1)], -1)
-    back = None
-    if need_col or need_v:
-        back = apply_native(*encode(pairs.transpose(), pairs.dtype), col, row, left, epsilon)
-    first, second, eps = _costs(pairs, row, col, left, right, epsilon, (need_first, need_second, need_epsilon))
-    if eps is not None:
-        eps = sum_to(eps + (grad_f * f).sum(-1) / epsilon, epsilon)
+    costs = _costs(pairs, row, col, left, right, epsilon, (need_first, need_second, need_epsilon))
+    back, col_grad = _columns(pairs, row, col, left, right, epsilon, costs.mass, need_col, need_v and width > 0)
     v_grad = None
     if need_v and v is not None:
-        v_grad = sum_to(back[..., :width], v) if width and back is not None else torch.zeros_like(v)
+        v_grad = sum_to(back[..., :width], v) if width else torch.zeros_like(v)
     return Gradients(
-        first,
-        second,
+        costs.first,
+        costs.second,
         None,
-        sum_to((back * right).sum(-1), col) if need_col and back is not None else None,
+        sum_to(col_grad, col) if need_col else None,
         v_grad,
-        eps,
+        sum_to(costs.epsilon + (grad_f * f).sum(-1) / epsilon, epsilon) if need_epsilon else None,
     )
+
+
+class _CostGradients(NamedTuple):
+    """Those of the costs, of epsilon before it is summed to its shape, and, if at hand, the column sums of dL/ds."""
+
+    first: Tensor | None = None
+    second: Tensor | None = None
+    epsilon: Any = None
+    mass: Tensor | None = None
 
 
 def _costs(
     pairs: Pairs, row: Tensor, col: Tensor, l: Tensor, r: Tensor, epsilon: Tensor, needs: tuple[bool, ...]
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """What dL/ds_ij = P_ij <l_i, r_j> means for the costs and for epsilon, the latter not yet summed to its shape."""
+) -> _CostGradients:
+    """What dL/ds_ij = P_ij <l_i, r_j> means for the costs and for epsilon."""
     need_first, need_second, need_epsilon = needs
     if isinstance(pairs, Matrix):
         if not (need_first or need_epsilon):
-            return None, None, None
-        mass = plan_native(*encode(pairs, pairs.dtype), row, col, l, r, epsilon)
+            return _CostGradients()
+        q = plan_native(*encode(pairs, pairs.dtype), row, col, l, r, epsilon)
         cost = pairs.cost.masked_fill(pairs.cost == torch.inf, 0)
-        first = sum_to(-mass / epsilon[..., None, None], pairs.cost) if need_first else None
-        return first, None, (mass * cost).sum((-2, -1)) / epsilon**2 if need_epsilon else None
-    first = second = None
+        return _CostGradients(
+            sum_to(-q / epsilon[..., None, None], pairs.cost) if need_first else None,
+            epsilon=(q * cost).sum((-2, -1)) / epsilon**2 if need_epsilon else None,
+            mass=q.sum(-2),
+        )
+    first = second = mass = None
     if need_first or need_epsilon:
-        first = -moment_native(*encode(pairs, pairs.dtype), row, col, l, r, epsilon) / epsilon[..., None, None]
+        slope, _ = moment_native(*encode(pairs, pairs.dtype), row, col, l, r, epsilon)
+        first = -slope / epsilon[..., None, None]
     if need_second or need_epsilon:
-        turned = encode(pairs.transpose(), pairs.dtype)
-        second = -moment_native(*turned, col, row, r, l, epsilon) / epsilon[..., None, None]
-    eps = None
-    if need_epsilon and first is not None and second is not None:
-        eps = -_euler(pairs, first, second) / epsilon
-    return (
+        slope, mass = moment_native(*encode(pairs.transpose(), pairs.dtype), col, row, r, l, epsilon)
+        second = -slope / epsilon[..., None, None]
+    return _CostGradients(
         sum_to(first, pairs.x) if need_first and first is not None else None,
         sum_to(second, pairs.y) if need_second and second is not None else None,
-        eps,
+        -_euler(pairs, first, second) / epsilon if need_epsilon and first is not None and second is not None else None,
+        mass,
     )
+
+
+def _columns(
+    pairs: Pairs,
+    row: Tensor,
+    col: Tensor,
+    l: Tensor,
+    r: Tensor,
+    epsilon: Tensor,
+    mass: Tensor | None,
+    need_col: bool,
+    need_v: bool,
+) -> tuple[Any, Any]:
+    """P^T l, and the column sums of dL/ds; a pass of its own only if ``mass`` does not hold all that is needed."""
+    if not need_v and (mass is not None or not need_col):
+        return None, mass
+    back = apply_native(*encode(pairs.transpose(), pairs.dtype), col, row, l, epsilon)
+    return back, (back * r).sum(-1)
 
 
 def _euler(pairs: Points, x_grad: Tensor, y_grad: Tensor) -> Tensor:

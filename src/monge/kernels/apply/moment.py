@@ -1,7 +1,7 @@
 r"""Sums of cost slopes under a plan, which the derivatives of `softmin` and `apply` are made of.
 
 With $Q_{ij} = P_{ij} \langle l_i, r_j \rangle$ and $P_{ij} = \exp(row_i + col_j - C_{ij}/\varepsilon)$: for points the
-sums $\sum_j Q_{ij} \, \partial C_{ij} / \partial x_i$, for a stored cost the matrix $Q$ itself.
+sums $\sum_j Q_{ij} \, \partial C_{ij} / \partial x_i$ and $\sum_j Q_{ij}$, for a stored cost the matrix $Q$ itself.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from ..stream import stream
 __all__ = ["moment_native", "moment_reference", "plan_native", "plan_reference"]
 
 
-def moment_reference(pairs: Points, row: Tensor, col: Tensor, l: Tensor, r: Tensor, epsilon: Tensor) -> Tensor:
-    """sum_j P_ij <l_i, r_j> dC_ij / dx_i, in plain torch, by blocks of rows."""
+def moment_reference(
+    pairs: Points, row: Tensor, col: Tensor, l: Tensor, r: Tensor, epsilon: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Sums over j of Q_ij dC_ij / dx_i and of Q_ij, in plain torch, by blocks of rows."""
     batch = broadcast(pairs.batch_shape, row.shape[:-1], col.shape[:-1], l.shape[:-2], r.shape[:-2], epsilon.shape)
     # One slope for each problem: autograd would add up those of points that a batch shares.
     pairs = Points(pairs.x.expand(*batch, *pairs.x.shape[-2:]), pairs.y, pairs.kind, pairs.p, pairs.power)
@@ -39,10 +41,11 @@ def moment_reference(pairs: Points, row: Tensor, col: Tensor, l: Tensor, r: Tens
             x = x if further and x.requires_grad else x.detach().requires_grad_()
             cost = evaluate([x], points[:count])
             weight = torch.exp(row + scores.block([x], shared[:-1])) * (l @ r.mT)
-            return torch.autograd.grad(cost, x, weight.to(cost.dtype), create_graph=True)
+            (slope,) = torch.autograd.grad(cost, x, weight.to(cost.dtype), create_graph=True)
+            return slope, weight.sum(-1, keepdim=True)
 
-    found = stream(body, [*rows, row[..., None], l], [*scores.shared, r], step=scores.step)[0]
-    return found.to(pairs.dtype)
+    slope, mass = stream(body, [*rows, row[..., None], l], [*scores.shared, r], step=scores.step)
+    return slope.to(pairs.dtype), mass[..., 0]
 
 
 def plan_reference(pairs: Pairs, row: Tensor, col: Tensor, l: Tensor, r: Tensor, epsilon: Tensor) -> Tensor:
@@ -65,12 +68,13 @@ def moment_native(
     l: Tensor,
     r: Tensor,
     epsilon: Tensor,
-) -> Tensor:
-    """sum_j P_ij <l_i, r_j> dC_ij / dx_i."""
+) -> tuple[Tensor, Tensor]:
+    """Sums over j of Q_ij dC_ij / dx_i and of Q_ij."""
     call = Call(Rule(first, second, kind, p, power), epsilon, [row, col], [l, r])
     out, array = call.output(*first.shape[-2:], dtype=first.dtype)
-    module().moment(*call.costs, *call.vectors, *call.values, array, torch.get_num_threads())
-    return out
+    mass, mass_array = call.output(first.shape[-2], dtype=first.dtype)
+    module().moment(*call.costs, *call.vectors, *call.values, array, mass_array, torch.get_num_threads())
+    return out, mass
 
 
 @torch.library.custom_op("monge::plan", mutates_args=())
@@ -110,15 +114,20 @@ def _fake(
     return first.new_empty(*batch, *first.shape[-2:])
 
 
-def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
+def _fake_moment(first: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+    out = _fake(first, *arguments)
+    return out, out.new_empty(out.shape[:-1])
+
+
+def _save(ctx: Any, inputs: tuple, output: Any) -> None:
     first, second, *ctx.rule, row, col, l, r, epsilon = inputs
     ctx.save_for_backward(first, second, row, col, l, r, epsilon)
 
 
-def _through(reference: Callable[..., Tensor]) -> Callable[..., tuple]:
+def _through(reference: Callable[..., Any]) -> Callable[..., tuple]:
     """Further derivatives go through the reference, streamed."""
 
-    def backward(ctx: Any, grad: Tensor) -> tuple:
+    def backward(ctx: Any, *grad: Tensor) -> tuple:
         needs = (*ctx.needs_input_grad[:2], *ctx.needs_input_grad[5:])
         further = torch.is_grad_enabled()
         with torch.enable_grad():
@@ -138,7 +147,10 @@ def _through(reference: Callable[..., Tensor]) -> Callable[..., tuple]:
     return backward
 
 
-for _operator, _reference in ((moment_native, moment_reference), (plan_native, plan_reference)):
-    _operator.register_fake(_fake)
+for _operator, _reference, _rule in (
+    (moment_native, moment_reference, _fake_moment),
+    (plan_native, plan_reference, _fake),
+):
+    _operator.register_fake(_rule)
     _operator.register_autograd(_through(_reference), setup_context=_save)
     register_vmap(_operator, (2, 2, None, None, None, 1, 1, 2, 2, 0))
