@@ -18,10 +18,12 @@ from .laws import (
 from .line import Balanced, Circular, LinearCircular, LineProblem
 from .pairwise import pairwise_sliced_wasserstein
 from .plan import best_sliced_plan, expected_sliced_plan, lifted_plans, monotone_plan
+from .search import search_direction
 from .slicer import Linear, Network, Polynomial, Slicer
 from .solver import Sliced
 from .sorting import lap_sort, soft_sort
 from .sphere import GreatCircles, Stereographic, spherical_sliced_wasserstein, spherical_uniformity
+from .transfer import TransferableSlicer
 from .tree import TreeSystem, tree_sliced_wasserstein, tree_system
 from .unbalanced import Unbalanced, unbalanced_sliced_wasserstein
 from .wasserstein import sliced_wasserstein
@@ -39,6 +41,7 @@ __all__ = [
     "Sliced",
     "Slicer",
     "Stereographic",
+    "TransferableSlicer",
     "TreeSystem",
     "Unbalanced",
     "best_sliced_plan",
@@ -60,6 +63,7 @@ __all__ = [
     "pairwise_sliced_wasserstein",
     "random_path_directions",
     "rotations",
+    "search_direction",
     "sliced_wasserstein",
     "soft_sort",
     "spherical_sliced_wasserstein",
