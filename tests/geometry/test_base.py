@@ -7,7 +7,7 @@ import torch
 from dense import Bare, assert_answers, questions, smooth_answers
 
 from monge.errors import DenseLimitError, InfeasibleError, InputError, ShapeError
-from monge.geometry import _stream
+from monge.geometry import Circle, Grid, Line, _stream
 
 
 @pytest.fixture(params=[2**22, 200], ids=["one block", "many blocks"])
@@ -136,3 +136,18 @@ def test_one_problem_of_a_batch():
         geometry[3]
     with pytest.raises(InputError, match=r"geometry.block\(rows\)"):
         Bare(cost[0, 0])[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_only_storage(dtype):
+    # Squares of 300 overflow in float16; streamed sums must not see that as a forbidden pair.
+    x = torch.tensor([0.0, 1.0, 300.0], dtype=dtype)
+    zero = torch.zeros(3)
+    for geometry in (Circle(x, x, 2, 1000.0), Grid((x,)), Line(x, x)):
+        exact = geometry.to(torch.float64)
+        torch.testing.assert_close(
+            geometry._softmin(zero, zero, 1.0).double(), exact._softmin(zero, zero, 1.0).double()
+        )
+        apart = geometry._ctransform(torch.tensor([-math.inf, -math.inf, 0.0]))[0]
+        torch.testing.assert_close(apart.double()[0].item(), 90000.0, rtol=1e-2, atol=0)
+        torch.testing.assert_close(geometry.mean().double(), exact.mean(), rtol=1e-2, atol=0)

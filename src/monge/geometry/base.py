@@ -157,7 +157,8 @@ class Geometry(Value, ABC):
         factors = self._factors()
         if factors is None:
             return _stream.mean(self, a, b)
-        left, right = (a[..., None, :] @ factors[0])[..., 0, :], (b[..., None, :] @ factors[1])[..., 0, :]
+        left = (a[..., None, :] @ factors[0].to(a.dtype))[..., 0, :]
+        right = (b[..., None, :] @ factors[1].to(b.dtype))[..., 0, :]
         return (left * right).sum(-1), a.sum(-1) * b.sum(-1)
 
     # ------------------------------------------------------------------ what everybody may ask
@@ -211,7 +212,7 @@ class Geometry(Value, ABC):
 
     @final
     def factors(self) -> tuple[Float[Tensor, "*b n r"], Float[Tensor, "*b m r"]] | None:
-        """Matrices A and B of small rank with C = A B^T exactly, if the cost has them; otherwise None."""
+        """Matrices A and B of small rank with C = A B^T, at least in float32, if the cost has them; or else None."""
         return self._factors()
 
     @final

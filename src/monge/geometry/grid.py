@@ -141,7 +141,7 @@ class Grid(Geometry):
         return sides[0], sides[1]
 
     def _costs(self) -> list[Tensor]:
-        return [axis._block(slice(None)) for axis in self.axes]
+        return [_stream.widened(axis)._block(slice(None)) for axis in self.axes]
 
     def _sweep(self, state: State, epsilon: float | Tensor) -> State:
         """Sum over all axes, the last one first; each new axis is put in front, so that the order is restored."""
@@ -187,7 +187,7 @@ class Grid(Geometry):
         n, m = self.shape
         i = torch.arange(n, device=self.device).repeat_interleave(k).expand(*index.shape[:-2], -1)
         price = g.expand(*index.shape[:-2], m).gather(-1, index.flatten(-2))
-        reduced = (self._entries(i, index.flatten(-2)) - price).unflatten(-1, (n, k))
+        reduced = (_stream.widened(self)._entries(i, index.flatten(-2)) - price).unflatten(-1, (n, k))
         # The sums above were rounded in another order.
         order = reduced.detach().argsort(-1)
         return reduced.gather(-1, order), index.gather(-1, order)

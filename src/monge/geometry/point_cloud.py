@@ -16,6 +16,7 @@ from monge._value import value
 from monge.errors import InputError, ShapeError
 from monge.kernels import Points
 
+from . import _stream
 from .base import Geometry, Rows, pick, take
 
 if TYPE_CHECKING:
@@ -175,6 +176,8 @@ def _expanded(left: Tensor, right: Tensor, batch: torch.Size) -> tuple[Tensor, T
 
 def _square_factors(x: Tensor, y: Tensor, batch: torch.Size) -> tuple[Tensor, Tensor]:
     """|x - y|^2 = [|x|^2, 1, -2x] . [1, |y|^2, y], with both clouds moved to a common centre."""
+    dtype = _stream.working_dtype(x.dtype)
+    x, y = x.to(dtype), y.to(dtype)
     centre = (x.detach().mean(-2, keepdim=True) + y.detach().mean(-2, keepdim=True)) / 2
     x, y = x - centre, y - centre
     one_x, one_y = torch.ones_like(x[..., :1]), torch.ones_like(y[..., :1])

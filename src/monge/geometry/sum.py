@@ -145,6 +145,7 @@ class Sum(Geometry):
         least, index = only[0]._top_k(g / _stream.column(only[1], 1), k)
         return _stream.column(only[1], 2) * least, index
 
+    @torch.no_grad()
     def _sinkhorn(
         self, g: Tensor, log_a: Tensor, log_b: Tensor, epsilon: float | Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
