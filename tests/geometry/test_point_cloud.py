@@ -9,7 +9,7 @@ from dense import assert_answers, questions, smooth_answers
 from scipy.spatial.distance import cdist
 
 from monge.errors import DtypeError, InputError, ShapeError
-from monge.geometry import CostMatrix, PointCloud
+from monge.geometry import CostMatrix, PointCloud, _stream
 
 NAMES = ["sqeuclidean", "euclidean", "cityblock", "chebyshev", "minkowski", "cosine", "dot"]
 
@@ -221,3 +221,14 @@ def test_one_problem_of_a_batch(cost):
     torch.testing.assert_close(geometry[1, 2].dense(), geometry.dense()[1, 2])
     torch.testing.assert_close(geometry[:, 1:].T.dense(), geometry.T.dense()[:, 1:])
     assert geometry[0].shape == (5, 4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_transport_costs_take_the_fast_path(name, monkeypatch):
+    # A silent fall back to blocks would be right, and a hundred times slower.
+    x, y = clouds(40, 30, 3)
+    geometry = PointCloud(x, y, name)
+    row, col = torch.zeros(40).double() - 7, torch.zeros(30).double()
+    wanted = _stream.inner(geometry, row, col, 0.8)
+    monkeypatch.setattr(_stream, "inner", None)
+    torch.testing.assert_close(geometry._inner(row, col, 0.8), wanted)
