@@ -14,7 +14,6 @@ from monge.coupling import MixtureCoupling
 from monge.geometry import PointCloud
 from monge.problem import Linear
 from monge.solver import Capability, DualSolution, Report, Solver, Status
-from monge.solver.auto import CANDIDATES
 
 from .directions import KINDS, directions
 from .plan import monotone_plan, slice_costs
@@ -124,6 +123,3 @@ def _potential(
         return torch.zeros_like(problem.b)
     _, g = kernels.line_potentials(u, v, given[0], given[1], 2.0)
     return (g.mean(-2) * lines.theta.shape[-1]).to(problem.b.dtype)
-
-
-CANDIDATES.append(Sliced())

@@ -1,7 +1,10 @@
 """How problems are solved, and what comes back."""
 
-from .auto import Auto, Explanation, explain
+from .assignment import Assignment
+from .auto import Auto
 from .base import Capability, Solver
+from .candidates import CANDIDATES
+from .explanation import Explanation, explain
 from .simplex import Simplex
 from .sinkhorn import Sinkhorn
 from .solution import DualSolution, Report, Solution, Status
@@ -9,6 +12,8 @@ from .solve import solve
 from .sorted import Sorted
 
 __all__ = [
+    "CANDIDATES",
+    "Assignment",
     "Auto",
     "Capability",
     "DualSolution",

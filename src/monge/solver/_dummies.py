@@ -32,7 +32,7 @@ class Extended(NamedTuple):
     created: Tensor
     shift: bool
 
-    def restrict(self, basis: Basis) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def restrict(self, basis: Basis) -> Basis:
         """The plan and potentials of the problem without dummies."""
         n, m = len(self.overfilled), len(self.created)
         i, j, w, f, g = basis
@@ -43,7 +43,7 @@ class Extended(NamedTuple):
         f, g, last_f, last_g = f[:n], g[:m], f[n], g[m]
         if self.shift:
             f, g = f + last_g, g + last_f
-        return source[keep], to[keep], w[keep], f, g
+        return Basis(source[keep], to[keep], w[keep], f, g)
 
 
 def priceable(marginal: Marginal) -> bool:
@@ -54,9 +54,9 @@ def priceable(marginal: Marginal) -> bool:
 def extend(problem: Linear, cost: Tensor, a: Tensor, b: Tensor) -> Extended:
     """The balanced problem with dummies."""
     n, m = cost.shape
-    whole = torch.full((n + 1, m + 1), math.inf, dtype=torch.float64)
+    whole = cost.new_full((n + 1, m + 1), math.inf)
     whole[:n, :m] = cost
-    nowhere_n, nowhere_m = torch.full((n,), -1), torch.full((m,), -1)
+    nowhere_n, nowhere_m = (torch.full((size,), -1, device=cost.device) for size in (n, m))
     if problem.mass is not None:
         mass = float(problem.mass)
         whole[:n, m], whole[n, :m] = 0.0, 0.0

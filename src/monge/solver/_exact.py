@@ -1,4 +1,4 @@
-"""From an exact plan and its potentials to a solution, with the value in the graph of autograd."""
+"""From an exact plan and its potentials to a solution: what the exact solvers share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge.problem.marginal import Constraint
+from monge.problem.marginal import Constraint, pairing
 
 from .solution import DualSolution, Report, Status
 
@@ -16,47 +16,76 @@ if TYPE_CHECKING:
     from monge.coupling import Coupling
     from monge.problem import Linear
 
-__all__ = ["conclude_exact"]
+__all__ = ["conclude_exact", "in_double"]
+
+# A gap below this share of the numbers it is the difference of is rounding, not doubt.
+_ROUNDING = 1e-9
+
+
+def in_double(problem: Linear) -> Linear:
+    """The same problem as constants in float64, in which exact solvers compute whatever the input dtype."""
+    return problem.detach().to(torch.float64)
 
 
 def conclude_exact(
     problem: Linear,
-    coupling: Coupling,
+    exact: Linear,
+    plan: Coupling,
     f: Float[Tensor, "*b n"],
     g: Float[Tensor, "*b m"],
     *,
-    iterations: int = 0,
+    feasible: bool = False,
 ) -> DualSolution:
-    """The solution of a linear program, proved by its duality gap.
+    """The solution of a linear program, proved by its duality gap, which is measured in float64.
 
-    Plan and potentials are locally constant. The value moves with the cost through the plan and with weights, prices
-    and mass through the potentials, which is the envelope theorem.
+    The value enters the graph of autograd by the envelope theorem: it moves with the cost through the plan, and with
+    weights, prices and mass through the potentials. The potentials are constants.
+
+    Args:
+        problem: What was solved, in its own dtype.
+        exact: The same in float64.
+        plan: The optimal plan in float64.
+        f: Potential of the rows in float64.
+        g: Potential of the columns in float64.
+        feasible: Whether f_i + g_j <= C_ij is known, so that no pass over all pairs has to show it.
     """
-    batch = problem.batch_shape
-    constant = problem.detach()
+    constant, batch, dtype = plan.detach(), problem.batch_shape, problem.a.dtype
     with torch.no_grad():
-        f, g = constant._settled(f, g)  # a price met to the last digit may be passed by rounding
-        dual = constant.dual(f, g)
-        row, col = coupling.marginals()
-        priced = constant._priced(coupling.transport_cost(constant.geometry), row, col, f, g)
-        error = _violation(constant, row, col)
-    cost = coupling.transport_cost(problem.geometry)
-    terms = problem._conjugates(f, g)
-    value = cost + (terms - terms.detach()) + (priced - cost.detach())
+        f, g = exact._settled(f, g)  # a price met to the last digit may be passed by rounding
+        f, g = exact._normalised(f, g)
+        row, col = constant.marginals()
+        cost = constant.transport_cost(exact.geometry)
+        priced = exact._priced(cost, row, col, f, g)
+        gap = priced - (exact._conjugates(f, g) if feasible else exact.dual(f, g))
+        scale = cost.abs() + pairing(exact.a, f.abs()) + pairing(exact.b, g.abs())
+        proven = bool((gap <= _ROUNDING * scale).all())
+    f, g = f.to(dtype), g.to(dtype)
     report = Report._make(
-        status=Status.OPTIMAL,
-        marginal_error=error.expand(batch),
-        duality_gap=(priced - dual).clamp_min(0).expand(batch),
-        iterations=torch.full(batch, iterations, dtype=torch.long, device=f.device),
+        status=Status.OPTIMAL if proven else Status.PRECISION,
+        marginal_error=_violation(exact, row, col).to(dtype).expand(batch),
+        duality_gap=gap.clamp_min(0).to(dtype).expand(batch),
+        iterations=torch.zeros(batch, dtype=torch.long, device=f.device),
         epsilon=problem.epsilon.detach().expand(batch),
     )
-    return DualSolution._make(coupling=coupling, value=value, report=report, f=f, g=g)
+    value = _attached(problem, constant, f, g, priced.to(dtype))
+    return DualSolution._make(coupling=plan.to(dtype), value=value, report=report, f=f, g=g)
 
 
 def _violation(problem: Linear, row: Tensor, col: Tensor) -> Tensor:
     """The mass by which constraints are broken, relative to the mass moved."""
-    broken = row.new_zeros(())
+    broken = torch.zeros_like(row[..., 0])
     for marginal, mu in ((problem.source, row), (problem.target, col)):
         if isinstance(marginal, Constraint):
             broken = broken + marginal._violation(mu)
+    if problem.mass is not None:
+        broken = broken + (row.sum(-1) - problem.mass).abs()
     return broken / row.sum(-1).clamp_min(torch.finfo(row.dtype).tiny)
+
+
+def _attached(problem: Linear, plan: Coupling, f: Tensor, g: Tensor, number: Tensor) -> Tensor:
+    """The number, with the derivatives that the envelope theorem gives it."""
+    if not (torch.is_grad_enabled() and any(held.requires_grad for held in problem._tensors())):
+        return number
+    cost = plan.to(f.dtype).transport_cost(problem.geometry)
+    terms = problem._conjugates(f, g)
+    return number + (cost - cost.detach()) + (terms - terms.detach())

@@ -24,11 +24,13 @@ class Capability:
         supported: Whether it can.
         cost: The estimated number of elementary operations, comparable between solvers; inf if unsupported.
         reason: One sentence: why not, or what the estimate rests on.
+        memory: The estimated number of bytes that are allocated on the way.
     """
 
     supported: bool
     cost: float
     reason: str
+    memory: float = 0.0
 
     @classmethod
     def no(cls, reason: str) -> Capability:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from monge.errors import CapabilityError, InputError, NotConvergedError
 from monge.problem import Linear
 
@@ -9,7 +11,7 @@ from .auto import Auto
 from .base import Solver
 from .solution import Solution
 
-__all__ = ["solve"]
+__all__ = ["check_problem", "solve"]
 
 
 def solve(problem: Linear, solver: Solver | None = None) -> Solution:
@@ -24,6 +26,7 @@ def solve(problem: Linear, solver: Solver | None = None) -> Solution:
 
     Raises:
         CapabilityError: If the solver cannot treat the problem; the message names one that can.
+        InfeasibleError: If no plan satisfies the constraints.
         NotConvergedError: If a solver with ``strict=True`` misses its tolerance; the error carries the solution.
 
     Example:
@@ -35,25 +38,29 @@ def solve(problem: Linear, solver: Solver | None = None) -> Solution:
         >>> solve(Linear(PointCloud(x, y))).value
         tensor(4.)
     """
-    if not isinstance(problem, Linear):
-        raise InputError(
-            f"problem must be a problem such as Linear(geometry, a, b), but is {type(problem).__name__}: "
-            "to couple point clouds directly use monge.couple(x, y)."
-        )
+    check_problem(problem)
     if solver is None:
         solver = Auto()
     elif not isinstance(solver, Solver):
         raise InputError(
-            f"solver must be a solver such as Sinkhorn(), but is {type(solver).__name__}"
+            f"solver must be a solver such as Sinkhorn(), but is {getattr(solver, '__name__', type(solver).__name__)}"
             f"{': did you forget the parentheses?' if isinstance(solver, type) else ': see monge.solver.'}"
         )
     capability = solver.supports(problem)
     if not capability.supported:
-        able = [str(row.solver) for row in Auto().explain(problem).rows if row.capability.supported]
-        nearest = f" {able[0]} can." if able else " No solver can."
-        raise CapabilityError(f"{capability.reason}{nearest}")
+        chosen = None if isinstance(solver, Auto) else Auto().explain(problem).chosen
+        raise CapabilityError(f"{capability.reason}{f' {chosen} can.' if chosen is not None else ''}")
     solution = solver._solve(problem)
     if getattr(solver, "strict", False) and not solution.report.status.ok:
         worst = float(solution.report.marginal_error.max())
         raise NotConvergedError(f"{solution.report.status.value} The marginal error is {worst:.2e}.", solution)
     return solution
+
+
+def check_problem(problem: Any) -> None:
+    """``problem`` must be a problem."""
+    if not isinstance(problem, Linear):
+        raise InputError(
+            f"problem must be a problem such as Linear(geometry, a, b), but is {type(problem).__name__}: "
+            "to couple point clouds directly use monge.couple(x, y)."
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,21 +11,28 @@ from torch import Tensor
 from monge import kernels
 from monge._value import value
 from monge.coupling import Coupling, MonotoneCoupling, PermutationCoupling
-from monge.geometry import Geometry, Line, PointCloud
+from monge.geometry import Line, PointCloud
 from monge.problem import Linear
 
+from ._exact import conclude_exact, in_double
 from .base import Capability, Solver
-from .solution import DualSolution, Report, Status
+from .solution import DualSolution
 
-__all__ = ["Sorted", "staircase_plan"]
+if TYPE_CHECKING:
+    from monge.geometry import Geometry
+
+__all__ = ["Sorted"]
 
 
 @value
 class Sorted(Solver):
-    r"""Sorting, for a cost $|x - y|^p$ on a line: the monotone coupling is optimal.
+    r"""Sorting, for a convex cost of $x - y$ on a line: the monotone coupling is optimal.
 
-    $O((n + m)\log(n + m))$, batched. Equal numbers of equal weights give a bijection, other weights a staircase. The
-    value is differentiable in points and weights almost everywhere; potentials come from the same walk.
+    $O((n + m)\log(n + m))$ operations and $O(n + m)$ memory, batched. Equal numbers of equal weights give a bijection,
+    other weights a staircase of at most n + m - 1 pieces. Potentials follow the staircase: where the row advances, the
+    change of the cost is the change of f, where the column advances, that of g; for a convex cost they are feasible,
+    which proves the plan. The value is differentiable in points and weights almost everywhere, the staircase in its
+    weights.
 
     Example:
         >>> import torch
@@ -38,49 +46,40 @@ class Sorted(Solver):
     """
 
     def supports(self, problem: Linear) -> Capability:
-        """Balanced problems without entropy on a line, with a convex power of the distance."""
+        """Fixed marginals on a line, with a convex cost and no entropy."""
         if not isinstance(problem, Linear):
             return Capability.no(f"Sorted treats Linear problems, not {type(problem).__name__}.")
-        if _on_a_line(problem.geometry) is None:
-            return Capability.no("Sorted needs points on a line and a cost |x - y|^p with p >= 1.")
+        if _coordinates(problem.geometry) is None:
+            return Capability.no("Sorted needs points on a line and a convex cost, |x - y|^p with p >= 1 or -xy.")
         if problem.entropic:
             return Capability.no("Sorted is exact: it needs epsilon=0.")
-        if not problem.balanced or problem.mass is not None:
+        if not problem.balanced:
             return Capability.no("Sorted needs two Fixed marginals; Simplex knows the others.")
         n, m = problem.shape
-        cost = 30.0 * math.prod(problem.batch_shape) * (n + m) * math.log2(n + m + 1)
-        return Capability(True, cost, f"two sorts and one merge of {n} + {m} points.")
+        operations = 30.0 * math.prod(problem.batch_shape) * (n + m) * math.log2(n + m + 1)
+        return Capability(True, operations, f"two sorts and one merge of {n} + {m} points.")
 
     def _solve(self, problem: Linear) -> DualSolution:
-        found = _on_a_line(problem.geometry)
+        found = _coordinates(problem.geometry)
         assert found is not None
-        x, y, p = found
-        a, b, batch = problem.a, problem.b, problem.batch_shape
+        exact, batch = in_double(problem), problem.batch_shape
         n, m = problem.shape
-        x, y = x.expand(*batch, n), y.expand(*batch, m)
-        equal = n == m and bool((a == a[..., :1]).all()) and bool((b == b[..., :1]).all())
-        mass = a.sum(-1)
-        given = (None, None) if equal else (a.detach().expand(*batch, n), b.detach().expand(*batch, m))
-        cost = kernels.line_distance(x, y, *given, p)
+        x, y = (side.detach().expand(*batch, side.shape[-1]) for side in found)
+        order_x, order_y = (side.argsort(-1, stable=True) for side in (x, y))
+        equal = n == m and _equal(problem.a) and _equal(problem.b)
+        if equal:
+            # A bijection stays one, to first order, for no change of its weights: there they are constants.
+            a = b = exact.a.expand(*batch, n)
+            step = torch.arange(2 * n - 1, device=x.device).expand(*batch, 2 * n - 1)
+            i, j = order_x.gather(-1, (step + 1) // 2), order_y.gather(-1, step // 2)
+        else:
+            a, b = problem.a.double().expand(*batch, n), problem.b.double().expand(*batch, m)
+        plan = staircase_plan(a, b, order_x, order_y, equal)
+        if isinstance(plan, MonotoneCoupling):
+            i, j = plan.i, plan.j
         with torch.no_grad():
-            order_x, order_y = (side.argsort(dim=-1, stable=True) for side in (x, y))
-            coupling = staircase_plan(a.expand(*batch, n), b.expand(*batch, m), order_x, order_y, equal)
-            f, g = (side.to(a.dtype) for side in kernels.line_potentials(x, y, *given, p))
-            f, g = problem._normalised(f, g)
-            dual = problem.dual(f, g)
-            row, col = coupling.marginals()
-            error = ((row - a).abs().sum(-1) + (col - b).abs().sum(-1)) / mass
-        # The distance is that of measures of mass one; weights act through the potentials, whatever their mass.
-        terms = problem._conjugates(f, g)
-        value = mass.detach() * cost + (terms - terms.detach())
-        report = Report._make(
-            status=Status.OPTIMAL,
-            marginal_error=error,
-            duality_gap=(value.detach() - dual).clamp_min(0),
-            iterations=torch.zeros(batch, dtype=torch.long, device=a.device),
-            epsilon=problem.epsilon.detach().expand(batch),
-        )
-        return DualSolution._make(coupling=coupling, value=value, report=report, f=f, g=g)
+            f, g = _potentials(exact.geometry, i, j)
+        return conclude_exact(problem, exact, plan, f, g, feasible=True)
 
 
 def staircase_plan(a: Tensor, b: Tensor, order_x: Tensor, order_y: Tensor, equal: bool = False) -> Coupling:
@@ -97,18 +96,36 @@ def staircase_plan(a: Tensor, b: Tensor, order_x: Tensor, order_y: Tensor, equal
         perm = torch.empty_like(order_x).scatter_(-1, order_x, order_y)
         return PermutationCoupling._make(perm=perm, weights=a)
     i, j, w = kernels.monotone(a.gather(-1, order_x), b.gather(-1, order_y))
-    return MonotoneCoupling._make(
-        i=order_x.gather(-1, i), j=order_y.gather(-1, j), w=w.to(a.dtype), n=a.shape[-1], m=b.shape[-1]
-    )
+    i, j = order_x.gather(-1, i), order_y.gather(-1, j)
+    return MonotoneCoupling._make(i=i, j=j, w=w.to(a.dtype), n=a.shape[-1], m=b.shape[-1])
 
 
-def _on_a_line(geometry: Geometry) -> tuple[Tensor, Tensor, float] | None:
-    """Coordinates and the exponent, if the cost is a convex power of the distance on a line."""
+def _potentials(geometry: Geometry, i: Tensor, j: Tensor) -> tuple[Tensor, Tensor]:
+    """The potentials along a staircase that visits every row and every column, one step at a time."""
+    cost = geometry._entries(i, j)
+    rise, row = cost.diff(dim=-1), i.diff(dim=-1) != 0
+    along_f = torch.where(row, rise, 0.0).cumsum(-1)
+    along_g = torch.where(row, 0.0, rise).cumsum(-1)
+    start = torch.zeros_like(cost[..., :1])
+    along_f, along_g = cost[..., :1] + torch.cat([start, along_f], -1), torch.cat([start, along_g], -1)
+    # Pieces of one row agree on its potential, so that it does not matter which one is written last.
+    n, m = geometry.shape
+    f = cost.new_empty(*cost.shape[:-1], n).scatter_(-1, i, along_f)
+    return f, cost.new_empty(*cost.shape[:-1], m).scatter_(-1, j, along_g)
+
+
+def _coordinates(geometry: Geometry) -> tuple[Tensor, Tensor] | None:
+    """The points, if they lie on a line and the cost is convex in their difference, up to terms of one side."""
     if isinstance(geometry, Line):
-        return geometry.x, geometry.y, float(geometry.p)
+        return geometry.x, geometry.y
     if not isinstance(geometry, PointCloud) or geometry.x.shape[-1] != 1 or callable(geometry.cost):
         return None
     pairs = geometry._points()
-    if pairs.kind != "norm" or geometry.cost == "cosine" or pairs.power < 1:
+    # Half of (x - y)^2 is -xy up to terms of one side, so that the product is treated too.
+    if geometry.cost == "cosine" or (pairs.kind == "norm" and pairs.power < 1):
         return None
-    return geometry.x[..., 0], geometry.y[..., 0], float(pairs.power)
+    return geometry.x[..., 0], geometry.y[..., 0]
+
+
+def _equal(weights: Tensor) -> bool:
+    return bool((weights == weights[..., :1]).all())

@@ -1,0 +1,83 @@
+"""What the router weighed, as a table."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from .base import Capability, Solver
+
+if TYPE_CHECKING:
+    from monge.problem import Linear
+
+__all__ = ["Explanation", "Row", "explain"]
+
+
+class Row(NamedTuple):
+    """One line of an explanation."""
+
+    solver: Solver
+    capability: Capability
+
+
+class Explanation(NamedTuple):
+    """Which solvers can treat a problem, the cheapest first; printing it gives a table.
+
+    Args:
+        rows: Solvers with their capabilities, those that cannot treat the problem last.
+    """
+
+    rows: tuple[Row, ...]
+
+    @property
+    def chosen(self) -> Solver | None:
+        """The solver that is taken, if any can."""
+        return self.rows[0].solver if self.rows and self.rows[0].capability.supported else None
+
+    @property
+    def refusal(self) -> str:
+        """Why no solver can: what each one says."""
+        return " ".join(("No solver can treat this problem.", *(row.capability.reason for row in self.rows)))
+
+    def __str__(self) -> str:
+        """A table: solver, estimated operations and bytes, why."""
+        lines = [f"{'solver':<12}{'operations':>12}{'memory':>10}  why"]
+        for row in self.rows:
+            can = row.capability.supported
+            operations = f"{row.capability.cost:.1e}" if can else "cannot"
+            memory = _readable(row.capability.memory) if can else ""
+            lines.append(f"{type(row.solver).__name__:<12}{operations:>12}{memory:>10}  {row.capability.reason}")
+        return "\n".join(lines)
+
+
+def explain(problem: Linear) -> Explanation:
+    """Which solver a problem would get, and why: the table behind `Auto`.
+
+    Args:
+        problem: What is asked.
+
+    Returns:
+        Rows of solvers and capabilities, the cheapest first; ``str`` of it is a table, ``chosen`` the winner.
+
+    Raises:
+        InputError: If it is no problem.
+
+    Example:
+        >>> import torch
+        >>> from monge import explain
+        >>> from monge.geometry import Line
+        >>> from monge.problem import Linear
+        >>> explain(Linear(Line(torch.rand(5), torch.rand(5)))).chosen
+        Sorted()
+    """
+    from .auto import Auto
+    from .solve import check_problem
+
+    check_problem(problem)
+    return Auto().explain(problem)
+
+
+def _readable(size: float) -> str:
+    """Bytes in a unit that needs few digits."""
+    power = min(int(math.log(max(size, 1), 1000)), 4)
+    return f"{size / 1000**power:.0f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
