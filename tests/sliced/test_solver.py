@@ -10,7 +10,7 @@ from monge.errors import CapabilityError
 from monge.geometry import PointCloud
 from monge.problem import Linear
 from monge.sliced import Sliced
-from monge.solver import Status
+from monge.solver import CANDIDATES, Auto, Status
 
 
 def cloud(n, d, seed):
@@ -49,8 +49,10 @@ def test_batches_and_gradients():
 
 
 def test_the_router_knows_it_but_never_chooses_it():
-    table = monge.explain(Linear(PointCloud(cloud(9, 2, 0), cloud(8, 2, 1))))
+    problem = Linear(PointCloud(cloud(9, 2, 0), cloud(8, 2, 1)))
+    table = Auto(candidates=(Sliced(), *CANDIDATES)).explain(problem)
     assert "Sliced" in str(table)
+    assert Auto(candidates=(Sliced(),)).explain(problem).chosen is None
     assert not isinstance(table.chosen, Sliced)
     with pytest.raises(CapabilityError, match="epsilon=0"):
         monge.couple(cloud(5, 2, 0), cloud(5, 2, 1), epsilon=0.1, solver=Sliced())

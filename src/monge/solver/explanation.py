@@ -31,8 +31,8 @@ class Explanation(NamedTuple):
 
     @property
     def chosen(self) -> Solver | None:
-        """The solver that is taken, if any can."""
-        return self.rows[0].solver if self.rows and self.rows[0].capability.supported else None
+        """The solver that is taken, if any can; never one of infinite cost, which is how approximate ones abstain."""
+        return self.rows[0].solver if self.rows and self.rows[0].capability.cost < math.inf else None
 
     @property
     def refusal(self) -> str:

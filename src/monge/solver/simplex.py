@@ -72,11 +72,13 @@ class Simplex(Solver):
                     "give epsilon a small positive value."
                 )
         n, m = problem.shape
-        if _points(problem) is None and 8 * n * m > self.max_bytes:
+        memory = 8.0 * n * m if _points(problem) is None else 200.0 * (n + m)
+        if memory > self.max_bytes:
             return Capability.no(f"Simplex would build {8 * n * m:,} bytes of costs, more than max_bytes.")
-        # Measured on clouds of 250 to 4000 points.
-        operations = 60.0 * math.prod(problem.batch_shape) * (n * m) ** 1.125
-        return Capability(True, operations, f"network simplex on {n} x {m} pairs in float64, problem after problem.")
+        # Measured on clouds of 250 to 4000 points; the constant is what a call costs.
+        operations = math.prod(problem.batch_shape) * (1e5 + 60.0 * (n * m) ** 1.125)
+        reason = f"network simplex on {n} x {m} pairs in float64, problem after problem."
+        return Capability(True, operations, reason, memory)
 
     def _solve(self, problem: Linear) -> DualSolution:
         exact = in_double(problem)
@@ -84,7 +86,7 @@ class Simplex(Solver):
         batch = exact.batch_shape
         places = list(product(*(range(size) for size in batch)))
         guesses = self._guesses(batch, (n, m))
-        solved = [self._one(exact._select(at, batch) if batch else exact, guesses, at) for at in places]
+        solved = [self._one(exact._select(at) if batch else exact, guesses, at) for at in places]
         longest = max(len(basis.w) for basis in solved)
 
         def stack(parts: list[Tensor]) -> Tensor:

@@ -56,8 +56,9 @@ class Sorted(Solver):
         if not problem.balanced:
             return Capability.no("Sorted needs two Fixed marginals; Simplex knows the others.")
         n, m = problem.shape
-        operations = 30.0 * math.prod(problem.batch_shape) * (n + m) * math.log2(n + m + 1)
-        return Capability(True, operations, f"two sorts and one merge of {n} + {m} points.")
+        points = math.prod(problem.batch_shape) * (n + m)
+        operations = 30.0 * points * math.log2(n + m + 1)
+        return Capability(True, operations, f"two sorts and one merge of {n} + {m} points.", 80.0 * points)
 
     def _solve(self, problem: Linear) -> DualSolution:
         found = _coordinates(problem.geometry)
@@ -65,7 +66,7 @@ class Sorted(Solver):
         exact, batch = in_double(problem), problem.batch_shape
         n, m = problem.shape
         x, y = (side.detach().expand(*batch, side.shape[-1]) for side in found)
-        order_x, order_y = (side.argsort(-1, stable=True) for side in (x, y))
+        order_x, order_y = (side.argsort(dim=-1, stable=True) for side in (x, y))
         equal = n == m and _equal(problem.a) and _equal(problem.b)
         if equal:
             # A bijection stays one, to first order, for no change of its weights: there they are constants.
