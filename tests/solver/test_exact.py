@@ -7,12 +7,13 @@ import math
 
 import pytest
 import torch
-from oracles import cloud, transport_value, weights
 
 from monge.coupling import MonotoneCoupling, PermutationCoupling, SparseCoupling
 from monge.geometry import CostMatrix, Line, PointCloud
 from monge.problem import Linear
 from monge.solver import Assignment, Auto, Simplex, Solver, Sorted, Status, solve
+
+from .oracles import cloud, transport_value, weights
 
 CLOUDS = ("normal", "integer", "twice")
 WEIGHTS = ("random", "equal", "zeros")
@@ -207,11 +208,7 @@ def test_masked_points_change_nothing() -> None:
     nothing = torch.zeros(2, dtype=torch.float64)
     for solver in (Simplex(), Sorted()):
         plain = solve(Linear(PointCloud(x, y), a, b), solver)
-        padded = solve(
-            Linear(
-                PointCloud(torch.cat([far, x]), torch.cat([y, far])), torch.cat([nothing, a]), torch.cat([b, nothing])
-            ),
-            solver,
-        )
+        geometry = PointCloud(torch.cat([far, x]), torch.cat([y, far]))
+        padded = solve(Linear(geometry, torch.cat([nothing, a]), torch.cat([b, nothing])), solver)
         torch.testing.assert_close(plain.value, padded.value, rtol=1e-12, atol=0)
         torch.testing.assert_close(plain.coupling.dense(), padded.coupling.dense()[2:, :6], rtol=0, atol=1e-15)
