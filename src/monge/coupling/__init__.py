@@ -1,4 +1,4 @@
-"""Transport plans as linear operators with marginals: one idea, ten representations."""
+"""Transport plans as linear operators with marginals: one class a representation."""
 
 from .base import Coupling
 from .dense import DenseCoupling

@@ -1,16 +1,17 @@
-"""A plan as a matrix."""
+"""Plans that are stored."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._checks import check_finite, check_floating
+from monge._checks import check_floating
 from monge._value import value
-from monge.errors import InputError, ShapeError
+from monge.errors import ShapeError
 
+from . import _validate
 from .base import Coupling, Rows
 
 __all__ = ["DenseCoupling"]
@@ -18,15 +19,20 @@ __all__ = ["DenseCoupling"]
 
 @value
 class DenseCoupling(Coupling):
-    """A plan held entry by entry: for small problems, for input, and as the twin that tests compare with.
+    """A plan given as a matrix: for small problems and for tests.
 
     Args:
-        matrix: (*b, n, m), non-negative.
+        matrix: P_ij >= 0.
+
+    Raises:
+        ShapeError, DtypeError: If it is not a floating matrix with a row and a column.
+        InputError: If an entry is negative or not finite.
 
     Example:
         >>> import torch
-        >>> DenseCoupling(torch.eye(3) / 3).marginals()[0]
-        tensor([0.3333, 0.3333, 0.3333])
+        >>> from monge.coupling import DenseCoupling
+        >>> DenseCoupling(torch.eye(2) / 2).entropy()
+        tensor(0.6931)
     """
 
     matrix: Float[Tensor, "*b n m"]
@@ -34,30 +40,32 @@ class DenseCoupling(Coupling):
 
     def __post_init__(self) -> None:
         check_floating("matrix", self.matrix)
-        if self.matrix.ndim < 2:
-            raise ShapeError(f"matrix must have shape (*batch, n, m), but has {tuple(self.matrix.shape)}.")
-        check_finite("matrix", self.matrix)
-        if self.matrix.numel() and bool((self.matrix < 0).any()):
-            raise InputError(f"A plan must be non-negative, but its smallest entry is {float(self.matrix.min()):g}.")
+        if self.matrix.ndim < 2 or 0 in self.matrix.shape[-2:]:
+            raise ShapeError(
+                f"matrix must have shape (*batch, n, m) with n, m >= 1, but has {tuple(self.matrix.shape)}: add a row "
+                "or a column with matrix[None] or matrix[:, None]."
+            )
+        _validate.masses(matrix=self.matrix)
 
     def _shape(self) -> tuple[int, ...]:
         return tuple(self.matrix.shape)
 
-    def _transpose(self) -> Coupling:
-        return DenseCoupling._make(matrix=self.matrix.transpose(-1, -2))
+    def _transpose(self) -> DenseCoupling:
+        return self._make(matrix=self.matrix.mT)
 
-    def _matmul(self, v: Tensor) -> Tensor:
+    def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
         return self.matrix @ v
 
-    def _block(self, rows: Rows) -> Tensor:
+    def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         return self.matrix[..., rows, :]
 
-    def _marginals(self) -> tuple[Tensor, Tensor]:
-        return self.matrix.sum(-1), self.matrix.sum(-2)
+    def _row_sums(self) -> Float[Tensor, "*b n"]:
+        return self.matrix.sum(-1)
 
-    def _scale(self, row: Tensor, col: Tensor) -> Coupling:
-        return DenseCoupling._make(matrix=row[..., :, None] * self.matrix * col[..., None, :])
+    def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+        *batch, n, m = self.matrix.shape
+        flat = (i * m + j).expand(*batch, max(i.shape[-1], j.shape[-1]))
+        return self.matrix.reshape(*batch, n * m).gather(-1, flat)
 
-    def _select(self, index: Any, batch: Any) -> Coupling:
-        del batch  # a matrix has all its batch dimensions
-        return DenseCoupling._make(matrix=self.matrix[index])
+    def _scale(self, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"]) -> DenseCoupling:
+        return self._make(matrix=row[..., :, None] * self.matrix * col[..., None, :])

@@ -1,17 +1,19 @@
-"""A plan of low rank."""
+"""Plans of low rank."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._checks import check_finite, check_floating, check_same
+from monge._checks import check_floating, check_same
 from monge._value import value
 from monge.errors import ShapeError
 
+from . import _validate
+from ._numbers import fraction
 from .base import Coupling, Rows
 
 __all__ = ["FactoredCoupling"]
@@ -19,18 +21,27 @@ __all__ = ["FactoredCoupling"]
 
 @value
 class FactoredCoupling(Coupling):
-    """Q diag(1/g) R^T: mass goes through r points between, which is what pivots and feature maps do.
+    r"""The plan $Q\,\mathrm{diag}(1/g)\,R^T$: through r pivots of mass g.
+
+    If $Q^T 1 = R^T 1 = g$ then Q and R are plans to and from the pivots, and the marginals are $Q 1$ and $R 1$.
+    A pivot with g = 0 is absent.
 
     Args:
-        Q: (*b, n, r).
-        R: (*b, m, r).
-        g: (*b, r) masses of the points between; one of mass zero passes nothing.
+        Q: Masses from source points to pivots.
+        R: Masses from target points to pivots.
+        g: Masses of the pivots.
+
+    Raises:
+        InputError: If a mass is negative or not finite.
+        ShapeError, DtypeError, DeviceError: If the factors do not fit together.
 
     Example:
         >>> import torch
-        >>> Q, R = torch.full((4, 2), 0.125), torch.full((6, 2), 1 / 12)
-        >>> FactoredCoupling(Q, R, torch.tensor([0.5, 0.5])).mass
-        tensor(1.)
+        >>> from monge.coupling import FactoredCoupling
+        >>> Q, R = torch.tensor([[0.5], [0.5]]), torch.tensor([[0.2], [0.8]])
+        >>> FactoredCoupling(Q, R, torch.ones(1)).dense()
+        tensor([[0.1000, 0.4000],
+                [0.1000, 0.4000]])
     """
 
     Q: Float[Tensor, "*b n r"]
@@ -39,33 +50,55 @@ class FactoredCoupling(Coupling):
     _core: ClassVar[dict[str, int]] = {"Q": 2, "R": 2, "g": 1}
 
     def __post_init__(self) -> None:
-        for name, factor in (("Q", self.Q), ("R", self.R), ("g", self.g)):
-            check_floating(name, factor)
-            check_finite(name, factor)
-        check_same(Q=self.Q, R=self.R, g=self.g)
-        ranks = {self.Q.shape[-1], self.R.shape[-1], self.g.shape[-1]}
-        if self.Q.ndim < 2 or self.R.ndim < 2 or len(ranks) > 1:
+        for name, tensor, core in (("Q", self.Q, 2), ("R", self.R, 2), ("g", self.g, 1)):
+            check_floating(name, tensor)
+            if tensor.ndim < core or 0 in tensor.shape[tensor.ndim - core :]:
+                raise ShapeError(
+                    f"{name} must have {core} dimensions after those of the batch, none of them empty, but has shape "
+                    f"{tuple(tensor.shape)}."
+                )
+        if not self.Q.shape[-1] == self.R.shape[-1] == self.g.shape[-1]:
             raise ShapeError(
                 f"Q (*b, n, r), R (*b, m, r) and g (*b, r) must share r, but have shapes {tuple(self.Q.shape)}, "
                 f"{tuple(self.R.shape)} and {tuple(self.g.shape)}."
             )
+        check_same(Q=self.Q, R=self.R, g=self.g)
+        _validate.masses(Q=self.Q, R=self.R, g=self.g)
+        _validate.batch("Q, R and g", self.Q.shape[:-2], self.R.shape[:-2], self.g.shape[:-1])
 
     def _shape(self) -> tuple[int, ...]:
         batch = torch.broadcast_shapes(self.Q.shape[:-2], self.R.shape[:-2], self.g.shape[:-1])
         return (*batch, self.Q.shape[-2], self.R.shape[-2])
 
-    def _per_pivot(self) -> Tensor:
-        present = self.g > 0
-        return torch.where(present, 1 / torch.where(present, self.g, 1), 0)
+    def _told(self) -> tuple[str, ...]:
+        return (f"rank={self.g.shape[-1]}",)
 
-    def _transpose(self) -> Coupling:
-        return FactoredCoupling._make(Q=self.R, R=self.Q, g=self.g)
+    def _transpose(self) -> FactoredCoupling:
+        return self._make(Q=self.R, R=self.Q, g=self.g)
 
-    def _matmul(self, v: Tensor) -> Tensor:
-        return self.Q @ (self._per_pivot()[..., None] * (self.R.transpose(-1, -2) @ v))
+    def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
+        return self.Q @ fraction(self.R.mT @ v, self.g[..., None])
 
-    def _block(self, rows: Rows) -> Tensor:
-        return (self.Q[..., rows, :] * self._per_pivot()[..., None, :]) @ self.R.transpose(-1, -2)
+    def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
+        block = fraction(self.Q[..., rows, :], self.g[..., None, :]) @ self.R.mT
+        return block.expand(*self._shape()[:-2], *block.shape[-2:])
 
-    def _scale(self, row: Tensor, col: Tensor) -> Coupling:
-        return FactoredCoupling._make(Q=self.Q * row[..., None], R=self.R * col[..., None], g=self.g)
+    def _row_sums(self) -> Float[Tensor, "*b n"]:
+        return (self.Q @ fraction(self.R.sum(-2), self.g)[..., None])[..., 0]
+
+    def _cheap_mass(self) -> Tensor:
+        return self._row_sums().sum(-1)
+
+    def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+        Q, R = _rows(self.Q, i), _rows(self.R, j)
+        return fraction(Q * R, self.g[..., None, :]).sum(-1)
+
+    def _scale(self, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"]) -> FactoredCoupling:
+        return self._make(Q=self.Q * row[..., None], R=self.R * col[..., None], g=self.g)
+
+
+def _rows(factor: Tensor, index: Tensor) -> Tensor:
+    """``factor[..., index, :]``, where the index may have batch dimensions."""
+    batch = torch.broadcast_shapes(factor.shape[:-2], index.shape[:-1])
+    factor, index = factor.expand(*batch, *factor.shape[-2:]), index.expand(*batch, index.shape[-1])
+    return factor.gather(-2, index[..., None].expand(*index.shape, factor.shape[-1]))

@@ -1,4 +1,4 @@
-"""Two plans, one after the other."""
+"""Plans one after the other."""
 
 from __future__ import annotations
 
@@ -9,52 +9,103 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._value import value
+from monge.errors import InputError, ShapeError
 
+from . import _validate
+from ._numbers import fraction
+from ._representation import Representation
 from .base import Coupling, Rows
+from .permutation import PermutationCoupling
 
-__all__ = ["GluedCoupling"]
+__all__ = ["GluedCoupling", "diagonal"]
 
 
 @value
 class GluedCoupling(Coupling):
-    """P diag(1/mu) Q: from sources to targets through the points that both plans know.
+    r"""The plan $P\,\mathrm{diag}(1/\mu)\,Q$ that goes through points in the middle.
+
+    Given where it is in the middle, where mass came from and where it goes are independent: the gluing lemma. A
+    point in the middle with $\mu = 0$ is absent.
 
     Args:
-        P: (*b, n, r) plan.
-        Q: (*b, r, m) plan.
-        mu: (*b, r) the marginal that they share; where it is zero nothing passes.
+        P: The first plan.
+        Q: The second plan, from the target points of the first.
+        mu: The mass in the middle, the row marginal of Q by default, so that the row marginal of the gluing is that
+            of P.
+
+    Raises:
+        InputError: If one of the two is no plan, or a mass is negative.
+        ShapeError, DtypeError, DeviceError: If the plans do not share the points in the middle.
 
     Example:
         >>> import torch
-        >>> from monge.coupling import PermutationCoupling
-        >>> P = PermutationCoupling(torch.tensor([1, 2, 0]))
-        >>> P.then(P).assignment()
-        tensor([2, 0, 1])
+        >>> from monge.coupling import GluedCoupling, PermutationCoupling
+        >>> swap = PermutationCoupling(torch.tensor([1, 0]))
+        >>> GluedCoupling(swap, swap).dense()
+        tensor([[0.5000, 0.0000],
+                [0.0000, 0.5000]])
     """
 
     P: Coupling
     Q: Coupling
-    mu: Float[Tensor, "*b r"]
+    mu: Float[Tensor, "*b m"] = None  # type: ignore[assignment]
     _core: ClassVar[dict[str, int]] = {"mu": 1}
 
+    def __post_init__(self) -> None:
+        for name, plan in (("P", self.P), ("Q", self.Q)):
+            if not isinstance(plan, Coupling):
+                raise InputError(f"{name} must be a coupling, but is {type(plan).__name__}: P @ v is for values.")
+        if self.P._shape()[-1] != self.Q._shape()[-2]:
+            raise ShapeError(
+                f"The target points of P must be the source points of Q, but P is {tuple(self.P.shape)} and Q "
+                f"{tuple(self.Q.shape)}: exchange them, or transpose one with .T."
+            )
+        _validate.alike(P=self.P, Q=self.Q)
+        if self.mu is None:
+            object.__setattr__(self, "mu", self.Q._row_sums())
+        elif self.mu.shape[-1:] != (self.P._shape()[-1],):
+            raise ShapeError(
+                f"mu must have shape (*batch, {self.P._shape()[-1]}), one mass per point in the middle, but has "
+                f"{tuple(self.mu.shape)}."
+            )
+        _validate.alike(P=self.P, mu=self.mu)
+        _validate.masses(mu=self.mu)
+        _validate.batch("P, Q and mu", self.P.batch_shape, self.Q.batch_shape, self.mu.shape[:-1])
+
     def _shape(self) -> tuple[int, ...]:
-        first, second = self.P._shape(), self.Q._shape()
-        return (*torch.broadcast_shapes(first[:-2], second[:-2], self.mu.shape[:-1]), first[-2], second[-1])
+        batch = torch.broadcast_shapes(self.P._shape()[:-2], self.Q._shape()[:-2], self.mu.shape[:-1])
+        return (*batch, self.P._shape()[-2], self.Q._shape()[-1])
 
-    def _per_mass(self) -> Tensor:
-        present = self.mu > 0
-        return torch.where(present, 1 / torch.where(present, self.mu, 1), 0)
+    def _transpose(self) -> GluedCoupling:
+        return self._make(P=self.Q._transpose(), Q=self.P._transpose(), mu=self.mu)
 
-    def _transpose(self) -> Coupling:
-        return GluedCoupling._make(P=self.Q._transpose(), Q=self.P._transpose(), mu=self.mu)
+    def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
+        return self.P._matmul(fraction(self.Q._matmul(v), self.mu[..., None]))
 
-    def _matmul(self, v: Tensor) -> Tensor:
-        return self.P._matmul(self._per_mass()[..., None] * self.Q._matmul(v))
+    def _scalars_per_entry(self) -> int:
+        # A block of the first plan is as many rows of another width.
+        wide, narrow = self.P._shape()[-1], self.Q._shape()[-1]
+        return 1 + self.P._scalars_per_entry() * -(-wide // narrow)
 
-    def _block(self, rows: Rows) -> Tensor:
-        first = self.P._block(rows) * self._per_mass()[..., None, :]
-        return self.Q._transpose()._matmul(first.transpose(-1, -2)).transpose(-1, -2)
+    def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
+        first = fraction(self.P._block(rows), self.mu[..., None, :])
+        block = self.Q._transpose()._matmul(first.mT).mT
+        return block.expand(*self._shape()[:-2], *block.shape[-2:])
 
-    def _scale(self, row: Tensor, col: Tensor) -> Coupling:
-        ones = torch.ones_like(self.mu)
-        return GluedCoupling._make(P=self.P._scale(row, ones), Q=self.Q._scale(ones, col), mu=self.mu)
+    def _row_sums(self) -> Float[Tensor, "*b n"]:
+        return self.P._matmul(fraction(self.Q._row_sums(), self.mu)[..., None])[..., 0]
+
+    def _scale(self, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"]) -> GluedCoupling:
+        one = torch.ones_like(self.mu)
+        return self._make(P=self.P._scale(row, one), Q=self.Q._scale(one, col), mu=self.mu)
+
+
+def diagonal(row: Float[Tensor, "*b n"], P: Representation, col: Float[Tensor, "*b m"]) -> GluedCoupling:
+    """diag(row) P diag(col) for any plan: glued, through middles of mass one, with plans that stay in place."""
+    left, right = (PermutationCoupling._make(perm=_identity(part), weights=part) for part in (row, col))
+    first = GluedCoupling._make(P=left, Q=P, mu=torch.ones_like(row))
+    return GluedCoupling._make(P=first, Q=right, mu=torch.ones_like(col))
+
+
+def _identity(like: Tensor) -> Tensor:
+    return torch.arange(like.shape[-1], device=like.device)

@@ -1,114 +1,157 @@
-"""An average of plans."""
+"""Plans averaged over a further axis."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, ClassVar
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._checks import check_floating
 from monge._value import value
-from monge.errors import ShapeError
+from monge.errors import InputError, ShapeError
 
-from ._questions import recompute
-from .base import Coupling, Rows
+from . import _validate
+from ._numbers import accumulator, pick
+from ._stream import BLOCK_BYTES, recompute
+from .base import Coupling, Entries, Rows
+
+if TYPE_CHECKING:
+    from monge.geometry import Geometry
 
 __all__ = ["MixtureCoupling"]
-
-_CHUNK = 2**22  # numbers that one chunk of components may hold
 
 
 @value
 class MixtureCoupling(Coupling):
-    """sum_l weights_l P_l of plans of one kind: what slices and minibatches give.
+    r"""The plan $\sum_l w_l P^{(l)}$, where one coupling holds all the $P^{(l)}$ along its last batch dimension.
+
+    Plans of slices and of minibatches average to one of this kind; a mixture of permutations is applied by
+    gathering. What the L plans give is added up a few at a time, in the memory of one answer.
 
     Args:
-        component: A coupling with one more batch dimension, the last: (*b, L, n, m).
-        weights: (*b, L), non-negative.
+        component: The plans, with the axis l as the last batch dimension.
+        weights: The weight of each plan, uniform with sum one by default.
+
+    Raises:
+        InputError: If a weight is negative or not finite.
+        ShapeError, DtypeError, DeviceError: If plans and weights do not fit together.
 
     Example:
         >>> import torch
         >>> from monge.coupling import MixtureCoupling, PermutationCoupling
         >>> both = PermutationCoupling(torch.tensor([[0, 1], [1, 0]]))
-        >>> MixtureCoupling(both, torch.tensor([0.75, 0.25])).dense()
-        tensor([[0.3750, 0.1250],
-                [0.1250, 0.3750]])
+        >>> MixtureCoupling(both).dense()
+        tensor([[0.2500, 0.2500],
+                [0.2500, 0.2500]])
     """
 
     component: Coupling
-    weights: Float[Tensor, "*b L"]
+    weights: Float[Tensor, "*b l"] = None  # type: ignore[assignment]
     _core: ClassVar[dict[str, int]] = {"weights": 1}
 
     def __post_init__(self) -> None:
-        check_floating("weights", self.weights)
-        batch = self.component.batch_shape
-        if not batch or self.weights.shape[-1] != batch[-1]:
+        component = self.component
+        if not isinstance(component, Coupling) or not component.batch_shape:
+            told = tuple(component.shape) if isinstance(component, Coupling) else type(component).__name__
             raise ShapeError(
-                f"component must have a batch dimension for the {self.weights.shape[-1]} weights, the last one, "
-                f"but its batch is {tuple(batch)}."
+                f"component must be a coupling with the axis of the mixture as its last batch dimension, "
+                f"(*b, l, n, m), but is {told}: stack the plans in one coupling, or add them with SumCoupling."
             )
+        count = component.batch_shape[-1]
+        if count == 0:
+            raise InputError("component must hold at least one plan, but its last batch dimension is 0.")
+        if self.weights is None:
+            weights = torch.full((count,), 1.0 / count, dtype=component.dtype, device=component.device)
+            object.__setattr__(self, "weights", weights)
+            return
+        check_floating("weights", self.weights)
+        if self.weights.ndim < 1 or self.weights.shape[-1] != count:
+            raise ShapeError(
+                f"weights must have shape (*batch, {count}), one per plan, but has {tuple(self.weights.shape)}."
+            )
+        _validate.alike(component=component, weights=self.weights)
+        _validate.masses(weights=self.weights)
+        _validate.batch("component and weights", component.batch_shape, self.weights.shape)
 
     def _shape(self) -> tuple[int, ...]:
         *batch, n, m = self.component._shape()
-        return (*torch.broadcast_shapes(tuple(batch[:-1]), self.weights.shape[:-1]), n, m)
+        return (*torch.broadcast_shapes(tuple(batch), self.weights.shape)[:-1], n, m)
 
-    def _chunks(self, size: int) -> Iterator[tuple[Coupling, Tensor]]:
-        """Runs of components, short enough that ``size`` numbers for each of them fit."""
+    def _told(self) -> tuple[str, ...]:
+        return (f"of {self.weights.shape[-1]} {type(self.component).__name__}",)
+
+    def _scalars_per_entry(self) -> int:
+        return 1 + self.component._scalars_per_entry()
+
+    def _add_up(self, ask: Callable[[Coupling], Tensor], core: int, numbers: int) -> Tensor:
+        """The weighted sum of what ``ask`` gives for the plans.
+
+        Args:
+            ask: A question to plans with shape (*b, some of l, n, m).
+            core: How many dimensions follow the batch in its answer.
+            numbers: How many numbers one plan's answer holds.
+        """
+        count = self.weights.shape[-1]
+        size = min(count, max(1, BLOCK_BYTES // (accumulator(self.dtype).itemsize * max(1, numbers))))
         batch = self.component.batch_shape
-        step = max(1, _CHUNK // max(1, batch[:-1].numel() * size))
-        for start in range(0, batch[-1], step):
-            cut = slice(start, start + step)
-            index = (*(slice(None),) * (len(batch) - 1), cut)
-            part = self.component if step >= batch[-1] else self.component._select(index, batch)
-            yield part, self.weights[..., cut]
 
-    def _transpose(self) -> Coupling:
-        return MixtureCoupling._make(component=self.component._transpose(), weights=self.weights)
+        def part(some: slice) -> Tensor:
+            chosen = self.component
+            if size < count:
+                chosen = chosen._select((*(slice(None),) * (len(batch) - 1), some), batch)
+            answer = ask(chosen)
+            weights = self.weights[..., some].reshape(*self.weights.shape[:-1], -1, *(1,) * core)
+            return (weights * answer).sum(-1 - core)
 
-    def _matmul(self, v: Tensor) -> Tensor:
-        def body(part: Coupling, weights: Tensor) -> Tensor:
-            return (weights[..., None, None] * part._matmul(v.unsqueeze(-3))).sum(-3)
-
-        size = self._shape()[-2] * v.shape[-1]
-        total: Tensor | None = None
-        for part, weights in self._chunks(size):
-            found = recompute(body, part, weights)
-            total = found if total is None else total + found
-        assert total is not None
+        slices = [slice(start, min(count, start + size)) for start in range(0, count, size)]
+        if len(slices) == 1:
+            return part(slices[0])
+        total = recompute(part, slices[0])
+        for some in slices[1:]:
+            total = total + recompute(part, some)
         return total
 
-    def _block(self, rows: Rows) -> Tensor:
-        *_, n, m = self._shape()
-        count = len(range(*rows.indices(n))) if isinstance(rows, slice) else len(rows)
-        total: Tensor | None = None
-        for part, weights in self._chunks(max(1, count * m)):
-            found = (weights[..., None, None] * part._block(rows)).sum(-3)
-            total = found if total is None else total + found
-        assert total is not None
-        return total
+    def _transpose(self) -> MixtureCoupling:
+        return self._make(component=self.component._transpose(), weights=self.weights)
 
-    def _marginals(self) -> tuple[Tensor, Tensor]:
-        row, col = self.component._marginals()
-        return (self.weights[..., None] * row).sum(-2), (self.weights[..., None] * col).sum(-2)
+    def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
+        *own, n, _ = self._shape()
+        numbers = math.prod(torch.broadcast_shapes(tuple(own), v.shape[:-2])) * n * v.shape[-1]
+        return self._add_up(lambda plans: plans._matmul(v[..., None, :, :]), 2, numbers)
 
-    def _inner(self, geometry: Any) -> Tensor:
+    def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
+        *batch, n, m = self._shape()
+        count = len(range(n)[rows]) if isinstance(rows, slice) else len(rows)
+        return self._add_up(lambda plans: plans._block(rows), 2, math.prod(batch) * count * m)
+
+    def _row_sums(self) -> Float[Tensor, "*b n"]:
+        return self._add_up(lambda plans: plans._row_sums(), 1, math.prod(self._shape()[:-1]))
+
+    def _inner(self, geometry: Geometry) -> Float[Tensor, "*b"]:
+        batch = geometry.batch_shape
+        lifted = geometry._select((*(slice(None),) * len(batch), None), batch)
+        numbers = math.prod(self._shape()[:-1]) * max(1, geometry._scalars_per_entry())
+        return self._add_up(lambda plans: plans._inner(lifted), 0, numbers)
+
+    def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+        numbers = math.prod(self._shape()[:-2]) * i.shape[-1]
+        return self._add_up(lambda plans: plans._at(i[..., None, :], j[..., None, :]), 1, numbers)
+
+    def _entries(self) -> Entries | None:
         entries = self.component._entries()
         if entries is None:
-            return super()._inner(geometry)
-        i, j, w = entries
-        cost = geometry._entries(i.flatten(-2), j.flatten(-2)).unflatten(-1, i.shape[-2:])
-        each = torch.where(w > 0, w * torch.where(w > 0, cost, 0), 0).sum(-1)
-        return (self.weights * each).sum(-1)
+            return None
+        batch = (*self._shape()[:-2], self.weights.shape[-1])
+        i, j, w = (part.expand(*batch, part.shape[-1]) for part in entries)
+        return i.flatten(-2), j.flatten(-2), (w * self.weights[..., None]).flatten(-2)
 
-    def _scale(self, row: Tensor, col: Tensor) -> Coupling:
-        scaled = self.component._scale(row.unsqueeze(-2), col.unsqueeze(-2))
-        return MixtureCoupling._make(component=scaled, weights=self.weights)
+    def _scale(self, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"]) -> MixtureCoupling:
+        return self._make(component=self.component._scale(row[..., None, :], col[..., None, :]), weights=self.weights)
 
-    def _select(self, index: Any, batch: torch.Size) -> Coupling:
+    def _select(self, index: tuple[Any, ...], batch: torch.Size) -> MixtureCoupling:
         whole = torch.Size((*batch, self.weights.shape[-1]))
-        chosen = self.component._select(index, whole)
-        weights = self.weights.expand(whole)[index]
-        return MixtureCoupling._make(component=chosen, weights=weights)
+        return self._make(component=self.component._select(index, whole), weights=pick(self.weights, 1, batch, index))

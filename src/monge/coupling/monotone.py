@@ -1,10 +1,10 @@
-"""A plan on a line."""
+"""Plans that follow an order."""
 
 from __future__ import annotations
 
 from monge._value import value
+from monge.errors import ShapeError
 
-from .base import Coupling
 from .sparse import SparseCoupling
 
 __all__ = ["MonotoneCoupling"]
@@ -12,17 +12,34 @@ __all__ = ["MonotoneCoupling"]
 
 @value
 class MonotoneCoupling(SparseCoupling):
-    """The staircase between two sorted lists of atoms: at most n + m - 1 pieces, some of which may be empty.
+    """A plan that walks along two orders at once: at most n + m entries, each one step from the one before.
 
-    On a line, for every convex cost of the difference, it is optimal; indices are in the original order of the points.
+    Optimal plans on a line, on a circle, on an edge of a tree and of one slice are of this kind. The indices are
+    those of the points as given, so that the orders are i and j themselves.
+
+    Args:
+        i: Source points, along the first order.
+        j: Target points, along the second order.
+        w: Masses; steps of no mass are allowed.
+        n: How many source points there are.
+        m: How many target points there are.
+
+    Raises:
+        InputError: If an index is out of range or a mass is negative.
+        ShapeError, DtypeError, DeviceError: If the lists do not fit together or are longer than n + m.
 
     Example:
         >>> import torch
         >>> from monge.coupling import MonotoneCoupling
-        >>> i, j = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1])
-        >>> MonotoneCoupling(i, j, torch.tensor([0.3, 0.2, 0.5]), 2, 2).marginals()
-        (tensor([0.5000, 0.5000]), tensor([0.3000, 0.7000]))
+        >>> i, j, w = torch.tensor([1, 0, 0]), torch.tensor([0, 0, 1]), torch.tensor([0.5, 0.25, 0.25])
+        >>> MonotoneCoupling(i, j, w, 2, 2).barycentric(torch.tensor([0.0, 1.0]))
+        tensor([0.5000, 0.0000])
     """
 
-    def _transpose(self) -> Coupling:
-        return MonotoneCoupling._make(i=self.j, j=self.i, w=self.w, n=self.m, m=self.n)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.w.shape[-1] > self.n + self.m:
+            raise ShapeError(
+                f"A monotone plan has at most n + m = {self.n + self.m} entries, but {self.w.shape[-1]} are given: "
+                "use SparseCoupling."
+            )

@@ -1,4 +1,4 @@
-"""A bijection."""
+"""Bijections."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._checks import check_finite, check_floating
+from monge._checks import check_floating
 from monge._value import value
-from monge.errors import InputError, ShapeError
+from monge.errors import DeviceError, InputError, ShapeError
 
+from . import _validate
+from ._numbers import at
 from .base import Coupling, Entries, Rows
 
 __all__ = ["PermutationCoupling"]
@@ -19,17 +21,24 @@ __all__ = ["PermutationCoupling"]
 
 @value
 class PermutationCoupling(Coupling):
-    """A bijection: source i sends its weight to target perm[i], and applying it is a gather.
+    """A plan that sends every point to one partner of its own: the mass of i sits on (i, perm_i).
 
     Args:
-        perm: (*b, n) a permutation of 0..n-1 per problem.
-        weights: (*b, n) what each source sends; None is 1/n each.
+        perm: The partner of each source point; each problem holds 0, ..., n - 1 in some order.
+        weights: The mass of each source point, 1 / n by default.
+
+    Raises:
+        InputError: If a partner is missing or shared, or a mass is negative.
+        ShapeError, DtypeError, DeviceError: If the tensors do not fit together.
 
     Example:
         >>> import torch
+        >>> from monge.coupling import PermutationCoupling
         >>> P = PermutationCoupling(torch.tensor([2, 0, 1]))
-        >>> P.barycentric(torch.tensor([[10.0], [20.0], [30.0]]))[:, 0]
+        >>> P.barycentric(torch.tensor([10.0, 20.0, 30.0]))
         tensor([30., 10., 20.])
+        >>> P.T.perm
+        tensor([1, 2, 0])
     """
 
     perm: Int[Tensor, "*b n"]
@@ -37,71 +46,72 @@ class PermutationCoupling(Coupling):
     _core: ClassVar[dict[str, int]] = {"perm": 1, "weights": 1}
 
     def __post_init__(self) -> None:
-        perm, n = self.perm, self.perm.shape[-1] if self.perm.ndim else 0
-        if perm.dtype != torch.long or perm.ndim < 1:
-            raise ShapeError(
-                f"perm must be an int64 tensor of shape (*batch, n), but is {perm.dtype} of shape {tuple(perm.shape)}."
-            )
-        counts = torch.arange(n, device=perm.device)
-        if not bool((perm.sort(-1).values == counts).all()):
+        _validate.indices("perm", self.perm, self.perm.shape[-1] if isinstance(self.perm, Tensor) else 0)
+        perm = self.perm.long()
+        n = perm.shape[-1]
+        if n == 0 or not bool((perm.sort(-1).values == torch.arange(n, device=perm.device)).all()):
             raise InputError(
-                f"perm must hold each of 0..{n - 1} once: for a plan that is no bijection use SparseCoupling."
+                f"perm must hold each of 0, ..., {n - 1} once, but some are missing or shared: a plan with several "
+                "partners a point is a SparseCoupling."
             )
-        if self.weights is None:
-            object.__setattr__(self, "weights", torch.full(perm.shape, 1.0 / max(n, 1), device=perm.device))
-        check_floating("weights", self.weights)
-        check_finite("weights", self.weights)
-        if self.weights.shape[-1] != n:
-            raise ShapeError(f"weights must have shape (*batch, {n}), but has {tuple(self.weights.shape)}.")
+        w = torch.full((n,), 1.0 / n, device=perm.device) if self.weights is None else self.weights
+        check_floating("weights", w)
+        if w.ndim < 1 or w.shape[-1] != n:
+            raise ShapeError(f"weights must have shape (*batch, {n}), one mass per point, but has {tuple(w.shape)}.")
+        if w.device != perm.device:
+            raise DeviceError(f"weights are on {w.device} and perm on {perm.device}: move one with .to(device).")
+        _validate.masses(weights=w)
+        _validate.batch("perm and weights", perm.shape[:-1], w.shape[:-1])
+        object.__setattr__(self, "perm", perm)
+        object.__setattr__(self, "weights", w)
 
     def _shape(self) -> tuple[int, ...]:
         n = self.perm.shape[-1]
         return (*torch.broadcast_shapes(self.perm.shape[:-1], self.weights.shape[:-1]), n, n)
 
-    def _inverse(self) -> Tensor:
-        places = torch.arange(self.perm.shape[-1], device=self.perm.device).expand(self.perm.shape)
-        return torch.empty_like(self.perm).scatter_(-1, self.perm, places)
+    def _transpose(self) -> PermutationCoupling:
+        inverse = self.perm.argsort(-1)
+        return self._make(perm=inverse, weights=at(self.weights, inverse))
 
-    def _transpose(self) -> Coupling:
-        inverse = self._inverse()
-        return PermutationCoupling._make(perm=inverse, weights=_gather(self.weights, inverse))
+    def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
+        return self.weights[..., None] * torch.take_along_dim(*_level(v, self.perm), dim=-2)
 
-    def _matmul(self, v: Tensor) -> Tensor:
-        return self.weights[..., None] * _gather_rows(v, self.perm)
+    def _average(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
+        absent = (self.weights == 0)[..., None]
+        return torch.take_along_dim(*_level(v, self.perm), dim=-2).masked_fill(absent, 0)
 
-    def _average(self, v: Tensor) -> Tensor:
-        return torch.where(self.weights[..., None] > 0, _gather_rows(v, self.perm), 0)
+    def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
+        *batch, _, m = self._shape()
+        perm = self.perm[..., rows].expand(*batch, -1)
+        w = self.weights[..., rows].expand(*batch, -1)
+        return w.new_zeros(*perm.shape, m).scatter(-1, perm[..., None], w[..., None])
 
-    def _block(self, rows: Rows) -> Tensor:
-        perm, weights = self.perm[..., rows], self.weights[..., rows]
-        perm, weights = torch.broadcast_tensors(perm, weights)
-        empty = weights.new_zeros(*weights.shape, self.perm.shape[-1])
-        return empty.scatter(-1, perm[..., None], weights[..., None])
+    def _row_sums(self) -> Float[Tensor, "*b n"]:
+        return self.weights
 
-    def _marginals(self) -> tuple[Tensor, Tensor]:
-        return self.weights, _gather(self.weights, self._inverse())
+    def _cheap_mass(self) -> Tensor:
+        return self.weights.sum(-1)
 
     def _entries(self) -> Entries:
-        places = torch.arange(self.perm.shape[-1], device=self.perm.device)
-        i, j, w = torch.broadcast_tensors(places, self.perm, self.weights)
+        i = torch.arange(self.perm.shape[-1], device=self.perm.device)
+        i, j, w = torch.broadcast_tensors(i, self.perm, self.weights)
         return i, j, w
 
-    def _scale(self, row: Tensor, col: Tensor) -> Coupling:
-        return PermutationCoupling._make(perm=self.perm, weights=self.weights * row * _gather(col, self.perm))
+    def _assignment(self) -> Int[Tensor, "*b n"]:
+        return self.perm.expand(self._shape()[:-1])
 
-    def _sample_rows(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
-        del generator  # there is nothing to draw
-        return self.perm[..., rows]
+    def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+        return at(self.weights, i) * (at(self.perm, i) == j)
+
+    def _sample_rows(self, i: Int[Tensor, "*b k"], u: Float[Tensor, "*b k"]) -> Int[Tensor, "*b k"]:
+        return at(self.perm, i).expand(u.shape)
+
+    def _scale(self, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"]) -> PermutationCoupling:
+        return self._make(perm=self.perm, weights=self.weights * row * at(col, self.perm))
 
 
-def _gather(weights: Tensor, index: Tensor) -> Tensor:
-    batch = torch.broadcast_shapes(weights.shape[:-1], index.shape[:-1])
-    return weights.expand(*batch, -1).gather(-1, index.expand(*batch, -1))
-
-
-def _gather_rows(v: Tensor, index: Tensor) -> Tensor:
-    if index.ndim == 1:
-        return v.index_select(-2, index)
-    batch = torch.broadcast_shapes(v.shape[:-2], index.shape[:-1])
-    spread = index[..., None].expand(*batch, index.shape[-1], v.shape[-1])
-    return v.expand(*batch, *v.shape[-2:]).gather(-2, spread)
+def _level(v: Tensor, perm: Tensor) -> tuple[Tensor, Tensor]:
+    """Values and indices with as many dimensions."""
+    index = perm[..., None]
+    dims = max(v.ndim, index.ndim)
+    return v.reshape(*(1,) * (dims - v.ndim), *v.shape), index.reshape(*(1,) * (dims - index.ndim), *index.shape)

@@ -1,4 +1,4 @@
-"""A plan by its potentials."""
+"""Plans known through their potentials."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._checks import check_choice, check_finite, check_floating, check_same
+from monge import kernels
+from monge._checks import check_choice, check_floating, check_same, check_weights
 from monge._value import value
-from monge.errors import ShapeError
+from monge.errors import InputError, ShapeError
 
-from ._questions import recompute, row_slices
+from . import _stream, _validate
+from ._numbers import accumulator, at
 from .base import Coupling, Rows
 
 if TYPE_CHECKING:
@@ -21,31 +23,37 @@ if TYPE_CHECKING:
 
 __all__ = ["PotentialCoupling"]
 
+LINKS = ("exp", "quadratic")
+
 
 @value
 class PotentialCoupling(Coupling):
-    r"""$P_{ij} = a_i b_j\,\mathrm{link}((f_i + g_j - C_{ij}) / \epsilon)$, never built: cost and potentials are enough.
+    r"""The plan $P_{ij} = a_i b_j\,\varphi((f_i + g_j - C_{ij}) / \epsilon)$, with n + m numbers in memory.
 
-    The link is exp (entropic transport, softmax attention) or the positive part (quadratic regularisation). Applying it
-    streams the cost block by block; the exponential link runs on the fused kernels. A point of weight zero is absent,
-    whatever its potential.
+    The link $\varphi$ is the exponential for entropic plans (Sinkhorn, unbalanced, partial, softmax) and
+    $[\cdot]_+$ for plans with quadratic regularisation, which are sparse. Entries are computed block by block when
+    they are needed, again in a backward pass. Where a weight is zero, or a potential infinite, there is no mass and
+    no gradient.
 
     Args:
-        geometry: The cost.
-        f: (*b, n) row potentials.
-        g: (*b, m) column potentials.
-        a: (*b, n) row weights.
-        b: (*b, m) column weights.
-        epsilon: Temperature, a number or one per problem.
-        link: ``"exp"`` or ``"quadratic"``.
+        geometry: The costs; +inf forbids a pair.
+        f: Potential of the source points.
+        g: Potential of the target points.
+        a: Reference weights of the source points.
+        b: Reference weights of the target points.
+        epsilon: The regularisation, in units of the cost; a number, or one per problem.
+        link: "exp" or "quadratic".
+
+    Raises:
+        InputError: If the link is unknown, epsilon is not positive, or a weight is negative.
+        ShapeError, DtypeError, DeviceError: If the arguments do not fit together.
 
     Example:
         >>> import torch
+        >>> from monge.coupling import PotentialCoupling
         >>> from monge.geometry import PointCloud
-        >>> x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [1.0]])
-        >>> a = torch.tensor([0.5, 0.5])
-        >>> P = PotentialCoupling(PointCloud(x, y), torch.zeros(2), torch.zeros(2), a, a, torch.tensor(1.0))
-        >>> P.dense()
+        >>> x, zero, half = torch.tensor([[0.0], [1.0]]), torch.zeros(2), torch.tensor([0.5, 0.5])
+        >>> PotentialCoupling(PointCloud(x, x), zero, zero, half, half, epsilon=1.0).dense()
         tensor([[0.2500, 0.0920],
                 [0.0920, 0.2500]])
     """
@@ -55,45 +63,67 @@ class PotentialCoupling(Coupling):
     g: Float[Tensor, "*b m"]
     a: Float[Tensor, "*b n"]
     b: Float[Tensor, "*b m"]
-    epsilon: Float[Tensor, "*b"]
+    epsilon: float | Float[Tensor, "*b"]
     link: str = "exp"
     _core: ClassVar[dict[str, int]] = {"f": 1, "g": 1, "a": 1, "b": 1, "epsilon": 0}
 
     def __post_init__(self) -> None:
-        check_choice("link", self.link, ("exp", "quadratic"))
-        if not isinstance(self.epsilon, Tensor):
-            object.__setattr__(self, "epsilon", self.f.new_tensor(self.epsilon))
-        check_same(f=self.f, g=self.g, a=self.a, b=self.b)
+        check_choice("link", self.link, LINKS)
         n, m = self.geometry.shape
-        for name, held, size in (("f", self.f, n), ("g", self.g, m), ("a", self.a, n), ("b", self.b, m)):
-            check_floating(name, held)
-            if held.shape[-1:] != (size,):
-                raise ShapeError(f"{name} must have shape (*batch, {size}), but has {tuple(held.shape)}.")
-            check_finite(name, torch.nan_to_num(held, nan=math.nan, posinf=0.0, neginf=0.0))
+        for name, potential, size in (("f", self.f, n), ("g", self.g, m)):
+            check_floating(name, potential)
+            if potential.ndim < 1 or potential.shape[-1] != size:
+                raise ShapeError(
+                    f"{name} must have shape (*batch, {size}), one number per point of its side of the cost, but has "
+                    f"{tuple(potential.shape)}."
+                )
+            if bool(torch.isnan(potential.detach()).any()):
+                raise InputError(f"{name} must not hold NaN: the solver that made it has diverged.")
+        check_weights("a", self.a, n)
+        check_weights("b", self.b, m)
+        check_same(f=self.f, g=self.g, a=self.a, b=self.b)
+        if isinstance(self.epsilon, Tensor):
+            if not bool((self.epsilon.detach() > 0).all()):
+                raise InputError(f"epsilon must be positive, but its smallest value is {float(self.epsilon.min()):g}.")
+        else:
+            _validate.number("epsilon", self.epsilon, low=0.0, strict=True)
+        _validate.batch("geometry, f, g, a, b and epsilon", *self._batches())
+
+    def _batches(self) -> list[torch.Size]:
+        shapes = [self.geometry.batch_shape, *(part.shape[:-1] for part in (self.f, self.g, self.a, self.b))]
+        return [*shapes, self.epsilon.shape] if isinstance(self.epsilon, Tensor) else shapes
 
     def _shape(self) -> tuple[int, ...]:
-        leading = (held.shape[:-1] for held in (self.f, self.g, self.a, self.b))
-        batch = torch.broadcast_shapes(self.geometry.batch_shape, self.epsilon.shape, *leading)
-        return (*batch, *self.geometry.shape)
+        return (*torch.broadcast_shapes(*self._batches()), self.f.shape[-1], self.g.shape[-1])
+
+    def _told(self) -> tuple[str, ...]:
+        return (f"link={self.link!r}", type(self.geometry).__name__)
+
+    def _own_geometry(self) -> Geometry:
+        return self.geometry
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the potentials."""
-        return self.f.dtype
+        """The dtype of the costs."""
+        return self.geometry.dtype
 
-    def _logs(self) -> tuple[Tensor, Tensor]:
-        """Log weight + potential / epsilon of rows and columns; -inf where a point is absent."""
-        epsilon = self.epsilon[..., None]
+    def _epsilon(self, trailing: int) -> float | Tensor:
+        """Epsilon, ready to meet that many dimensions of points."""
+        if not isinstance(self.epsilon, Tensor):
+            return self.epsilon
+        return self.epsilon.reshape(*self.epsilon.shape, *(1,) * trailing)
 
-        def log(weights: Tensor, potential: Tensor) -> Tensor:
-            absent = weights <= 0
-            score = torch.where(absent, 1, weights).log() + torch.where(absent, 0, potential) / epsilon
-            return score.masked_fill(absent, -math.inf)
+    def _biases(self) -> tuple[Tensor, Tensor]:
+        """F / epsilon + log a and g / epsilon + log b, -inf where there is no mass."""
+        return self._bias(self.f, self.a), self._bias(self.g, self.b)
 
-        return log(self.a, self.f), log(self.b, self.g)
+    def _bias(self, potential: Tensor, weights: Tensor) -> Tensor:
+        absent = (weights == 0) | potential.isinf()
+        log = weights.masked_fill(absent, 1).log()
+        return (log + potential.masked_fill(absent, 0) / self._epsilon(1)).masked_fill(absent, -math.inf)
 
-    def _transpose(self) -> Coupling:
-        return PotentialCoupling._make(
+    def _transpose(self) -> PotentialCoupling:
+        return self._make(
             geometry=self.geometry._transpose(),
             f=self.g,
             g=self.f,
@@ -103,80 +133,79 @@ class PotentialCoupling(Coupling):
             link=self.link,
         )
 
-    def _matmul(self, v: Tensor) -> Tensor:
-        if self.link == "exp":
-            row, col = self._logs()
-            return self.geometry._apply(row, col, v, self.epsilon)
-        return torch.cat([recompute(lambda rows: self._block(rows) @ v, rows) for rows in row_slices(self)], -2)
+    def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
+        if self.link == "quadratic":
+            return _stream.matmul(self, v)
+        row, col = self._biases()
+        return self.geometry._apply(row, col, v, self.epsilon)
 
-    def _average(self, v: Tensor) -> Tensor:
-        if self.link != "exp":
+    def _average(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
+        if self.link == "quadratic":
             return super()._average(v)
-        mean = self.geometry._apply(None, self._logs()[1], v, self.epsilon)
-        return torch.where(self.a[..., None] > 0, mean, 0)
+        row, col = self._biases()
+        # The factor of a row cancels: only whether it is there matters.
+        return self.geometry._apply(None, col, v, self.epsilon).masked_fill((row == -math.inf)[..., None], 0)
 
-    def _block(self, rows: Rows) -> Tensor:
-        cost = self.geometry._block(rows).to(self.dtype)
+    def _scalars_per_entry(self) -> int:
+        return 2 + self.geometry._scalars_per_entry()
+
+    def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
+        block = self._link(self.geometry._block(rows), rows)
+        return block.expand(*self._shape()[:-2], *block.shape[-2:])
+
+    def _link(self, cost: Tensor, rows: Rows) -> Tensor:
+        wide = torch.promote_types(accumulator(cost.dtype), self.f.dtype)
         forbidden = cost == math.inf
-        cost = cost.masked_fill(forbidden, 0)
-        epsilon = self.epsilon[..., None, None]
+        cost = cost.to(wide).masked_fill(forbidden, 0)
         if self.link == "exp":
-            row, col = self._logs()
-            score = row[..., rows, None] + col[..., None, :] - cost / epsilon
-            return score.masked_fill(forbidden, -math.inf).exp()
-        absent = [(weights <= 0) for weights in (self.a, self.b)]
-        f, g = self.f.masked_fill(absent[0], 0), self.g.masked_fill(absent[1], 0)
-        height = ((f[..., rows, None] + g[..., None, :] - cost) / epsilon).clamp_min(0).masked_fill(forbidden, 0)
-        return self.a[..., rows, None] * self.b[..., None, :] * height
+            row, col = self._biases()
+            score = row[..., rows, None] + col[..., None, :] - cost / self._epsilon(2)
+            return score.masked_fill(forbidden, -math.inf).exp().to(self.dtype)
+        f, g = (part.masked_fill(part.isinf(), 0) for part in (self.f, self.g))
+        a, b = self.a.masked_fill(self.f.isinf(), 0), self.b.masked_fill(self.g.isinf(), 0)
+        room = (f[..., rows, None] + g[..., None, :] - cost).clamp_min(0).masked_fill(forbidden, 0)
+        return (a[..., rows, None] * b[..., None, :] * room / self._epsilon(2)).to(self.dtype)
 
-    def _marginals(self) -> tuple[Tensor, Tensor]:
-        if self.link != "exp":
-            return super()._marginals()
-        # From one soft transform a side: exact where the mass of a row is far below what `apply` resolves.
-        geometry, epsilon = self.geometry, self.epsilon[..., None]
+    def _inner(self, geometry: Geometry) -> Float[Tensor, "*b"]:
+        if self.link == "exp" and geometry is self.geometry:
+            row, col = self._biases()
+            return geometry._inner(row, col, self.epsilon)
+        return super()._inner(geometry)
 
-        def side(cost: Geometry, weights: Tensor, mine: Tensor, other: Tensor, other_weights: Tensor) -> Tensor:
-            absent = weights <= 0
-            log = torch.where(other_weights <= 0, 1, other_weights).log()
-            log = log.masked_fill(other_weights <= 0, -math.inf)
-            reach = cost._softmin(other.masked_fill(other_weights <= 0, 0), log, self.epsilon)
-            none = reach == math.inf
-            gap = (mine.masked_fill(absent, 0) - reach.masked_fill(none, 0)) / epsilon
-            return torch.where(absent | none, 0, weights * gap.masked_fill(absent | none, 0).exp())
+    def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+        cost = self.geometry._entries(i, j)
+        forbidden = cost == math.inf
+        cost = cost.to(torch.promote_types(accumulator(cost.dtype), self.f.dtype)).masked_fill(forbidden, 0)
+        if self.link == "exp":
+            row, col = self._biases()
+            score = at(row, i) + at(col, j) - cost / self._epsilon(1)
+            return score.masked_fill(forbidden, -math.inf).exp().to(self.dtype)
+        absent = forbidden | at(self.f, i).isinf() | at(self.g, j).isinf()
+        room = (at(self.f, i) + at(self.g, j)).masked_fill(absent, 0) - cost
+        weights = at(self.a, i) * at(self.b, j)
+        return (weights * room.clamp_min(0) / self._epsilon(1)).masked_fill(absent, 0).to(self.dtype)
 
-        row = side(geometry, self.a, self.f, self.g, self.b)
-        return row, side(geometry._transpose(), self.b, self.g, self.f, self.a)
-
-    def _inner(self, geometry: Geometry) -> Tensor:
-        if geometry is not self.geometry or self.link != "exp":
-            return super()._inner(geometry)
-        row, col = self._logs()
-        return geometry._inner(row, col, self.epsilon)
-
-    def _entropy(self) -> Tensor:
-        if self.link != "exp":
-            return super()._entropy()
-        row, col = self._logs()
-        mass_row, mass_col = self._marginals()
-
-        def weighted(mass: Tensor, log: Tensor) -> Tensor:
-            return (mass * torch.where(mass > 0, log, 0)).sum(-1)
-
-        cost = self.geometry._inner(row, col, self.epsilon)
-        return cost / self.epsilon - weighted(mass_row, row) - weighted(mass_col, col)
-
-    def _top_k(self, k: int) -> tuple[Int[Tensor, "*b n k"], Float[Tensor, "*b n k"]]:
-        if self.link != "exp":
+    def _top_k(self, k: int) -> tuple[Float[Tensor, "*b n k"], Int[Tensor, "*b n k"]]:
+        if self.link == "quadratic":
             return super()._top_k(k)
-        row, col = self._logs()
-        reduced, j = self.geometry._top_k(col * self.epsilon[..., None], k)
-        absent = (reduced == math.inf) | (row == -math.inf)[..., None]
-        score = torch.where(row == -math.inf, 0, row)[..., None]
-        score = score - torch.where(absent, 0, reduced) / self.epsilon[..., None, None]
-        return j, torch.where(absent, 0, score.exp())
+        row, col = self._biases()
+        # In a row the largest entries are the smallest reduced costs C_ij - (g_j + epsilon log b_j).
+        least, index = self.geometry._top_k(col * self._epsilon(1), k)
+        gone = least == math.inf
+        score = row[..., None] - least.masked_fill(gone, 0) / self._epsilon(2)
+        return score.masked_fill(gone, -math.inf).exp().to(self.dtype), index.clamp_min(0)
 
-    def _scale(self, row: Tensor, col: Tensor) -> Coupling:
-        return PotentialCoupling._make(
+    def _extract(self, threshold: float) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"]]:
+        pairs = self.geometry._pairs()
+        if self.link == "quadratic" or pairs is None:
+            return super()._extract(threshold)
+        with torch.no_grad():
+            row, col = self._biases()
+            i, j, _ = kernels.extract(pairs, row, col, self.epsilon, threshold)
+        return i, j
+
+    def _scale(self, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"]) -> PotentialCoupling:
+        return self._make(
             geometry=self.geometry,
             f=self.f,
             g=self.g,
@@ -185,6 +214,3 @@ class PotentialCoupling(Coupling):
             epsilon=self.epsilon,
             link=self.link,
         )
-
-    def _own_geometry(self) -> Geometry:
-        return self.geometry

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._checks import check_finite, check_floating, check_same
+from monge._checks import check_same, check_weights
 from monge._value import value
 from monge.errors import InputError
 
+from . import _validate
+from ._numbers import at, draw, fraction, minus_x_log_x
 from .base import Coupling, Rows
 
 __all__ = ["ProductCoupling"]
@@ -19,19 +21,24 @@ __all__ = ["ProductCoupling"]
 
 @value
 class ProductCoupling(Coupling):
-    """The independent plan a⊗b / total, which tells nothing about who goes where.
+    r"""The plan $P_{ij} = a_i b_j / \mathrm{total}$: every source point spreads its mass as b.
 
     Args:
-        a: (*b, n) row weights.
-        b: (*b, m) column weights.
-        total: (*b,) divisor; None takes the mass of a, so that equal masses make a and b the marginals. Where it is
-            zero the plan is zero.
+        a: Weights of the source points.
+        b: Weights of the target points.
+        total: The divisor, one number per problem; by default the mass that a and b share, so that they are the
+            marginals.
+
+    Raises:
+        InputError: If a weight is negative, a side has no mass, or the masses differ and no total is given.
+        ShapeError, DtypeError, DeviceError: If the weights do not fit together.
 
     Example:
         >>> import torch
-        >>> ProductCoupling(torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75])).dense()
-        tensor([[0.1250, 0.3750],
-                [0.1250, 0.3750]])
+        >>> from monge.coupling import ProductCoupling
+        >>> ProductCoupling(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 2.0])).dense()
+        tensor([[0.5000, 0.5000],
+                [1.5000, 1.5000]])
     """
 
     a: Float[Tensor, "*b n"]
@@ -41,30 +48,52 @@ class ProductCoupling(Coupling):
 
     def __post_init__(self) -> None:
         for name, weights in (("a", self.a), ("b", self.b)):
-            check_floating(name, weights)
-            check_finite(name, weights)
-            if weights.numel() and bool((weights < 0).any()):
-                raise InputError(f"{name} must be non-negative, but its smallest weight is {float(weights.min()):g}.")
+            check_weights(name, weights, weights.shape[-1] if isinstance(weights, Tensor) and weights.ndim else 0)
+        check_same(a=self.a, b=self.b)
+        _validate.batch("a and b", self.a.shape[:-1], self.b.shape[:-1])
         if self.total is None:
+            _validate.equal_mass(self.a, self.b)
             object.__setattr__(self, "total", self.a.sum(-1))
-        check_same(a=self.a, b=self.b, total=self.total)
+            return
+        total = torch.as_tensor(self.total, dtype=self.a.dtype, device=self.a.device)
+        _validate.batch("a, b and total", self.a.shape[:-1], self.b.shape[:-1], total.shape)
+        if not bool((total.detach() > 0).all()):
+            raise InputError(f"total must be positive, but its smallest value is {float(total.min()):g}.")
+        object.__setattr__(self, "total", total)
 
     def _shape(self) -> tuple[int, ...]:
         batch = torch.broadcast_shapes(self.a.shape[:-1], self.b.shape[:-1], self.total.shape)
         return (*batch, self.a.shape[-1], self.b.shape[-1])
 
-    def _per_mass(self) -> Tensor:
-        present = self.total > 0
-        return torch.where(present, 1 / torch.where(present, self.total, 1), 0)[..., None]
+    def _share(self) -> Tensor:
+        """A / total, and no mass at all where the total is zero."""
+        return fraction(self.a, self.total[..., None])
 
-    def _transpose(self) -> Coupling:
-        return ProductCoupling._make(a=self.b, b=self.a, total=self.total)
+    def _transpose(self) -> ProductCoupling:
+        return self._make(a=self.b, b=self.a, total=self.total)
 
-    def _matmul(self, v: Tensor) -> Tensor:
-        return (self.a * self._per_mass())[..., :, None] * (self.b[..., None, :] @ v)
+    def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
+        return self._share()[..., :, None] * (self.b[..., None, :] @ v)
 
-    def _block(self, rows: Rows) -> Tensor:
-        return (self.a * self._per_mass())[..., rows, None] * self.b[..., None, :]
+    def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
+        return self._share()[..., rows, None] * self.b[..., None, :]
 
-    def _scale(self, row: Tensor, col: Tensor) -> Coupling:
-        return ProductCoupling._make(a=self.a * row, b=self.b * col, total=self.total)
+    def _row_sums(self) -> Float[Tensor, "*b n"]:
+        return self._share() * self.b.sum(-1, keepdim=True)
+
+    def _cheap_mass(self) -> Tensor:
+        return self._row_sums().sum(-1)
+
+    def _entropy(self) -> Float[Tensor, "*b"]:
+        share, b = self._share(), self.b
+        return minus_x_log_x(share).sum(-1) * b.sum(-1) + share.sum(-1) * minus_x_log_x(b).sum(-1)
+
+    def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+        return at(self._share(), i) * at(self.b, j)
+
+    def _sample_rows(self, i: Int[Tensor, "*b k"], u: Float[Tensor, "*b k"]) -> Int[Tensor, "*b k"]:
+        batch = self._shape()[:-2]
+        return draw(self.b.expand(*batch, self.b.shape[-1]), u.expand(*batch, u.shape[-1]))
+
+    def _scale(self, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"]) -> ProductCoupling:
+        return self._make(a=self.a * row, b=self.b * col, total=self.total)

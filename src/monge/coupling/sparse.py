@@ -1,39 +1,51 @@
-"""A plan by its entries."""
+"""Lists of entries."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._checks import check_finite, check_floating, check_number
+from monge._checks import check_floating
 from monge._value import value
-from monge.errors import InputError, ShapeError
+from monge.errors import DeviceError, ShapeError
 
+from . import _validate
+from ._numbers import accumulator, at, fraction, minus_x_log_x
+from ._scatter import scatter_matmul
+from ._stream import weighted
 from .base import Coupling, Entries, Rows
+
+if TYPE_CHECKING:
+    from monge.geometry import Geometry
 
 __all__ = ["SparseCoupling"]
 
 
 @value
 class SparseCoupling(Coupling):
-    """A plan known entry by entry, w_k at (i_k, j_k), zero elsewhere.
+    """A plan given by its entries (i, j, w). Entries at the same place add up.
 
-    A batch has the same number of entries per problem; pad with weight zero. Entries at one place add up.
+    Every problem of a batch has equally many; entries of weight zero are padding.
 
     Args:
-        i: (*b, k) rows.
-        j: (*b, k) columns.
-        w: (*b, k) masses, non-negative.
-        n: Number of rows.
-        m: Number of columns.
+        i: Source points.
+        j: Target points.
+        w: Masses.
+        n: How many source points there are.
+        m: How many target points there are.
+
+    Raises:
+        InputError: If an index is out of range or a mass is negative.
+        ShapeError, DtypeError, DeviceError: If the lists do not fit together.
 
     Example:
         >>> import torch
-        >>> i, j = torch.tensor([0, 1]), torch.tensor([2, 0])
-        >>> SparseCoupling(i, j, torch.tensor([0.5, 0.5]), 2, 3).dense()
+        >>> from monge.coupling import SparseCoupling
+        >>> SparseCoupling(torch.tensor([0, 1]), torch.tensor([2, 0]), torch.tensor([0.5, 0.5]), 2, 3).dense()
         tensor([[0.0000, 0.0000, 0.5000],
                 [0.5000, 0.0000, 0.0000]])
     """
@@ -46,68 +58,133 @@ class SparseCoupling(Coupling):
     _core: ClassVar[dict[str, int]] = {"i": 1, "j": 1, "w": 1}
 
     def __post_init__(self) -> None:
+        _validate.count("n", self.n, low=1)
+        _validate.count("m", self.m, low=1)
         check_floating("w", self.w)
-        check_finite("w", self.w)
-        if self.w.numel() and bool((self.w < 0).any()):
-            raise InputError(f"A plan must be non-negative, but its smallest entry is {float(self.w.min()):g}.")
         for name, index, size in (("i", self.i, self.n), ("j", self.j, self.m)):
-            check_number("nm"[name == "j"], size, low=1)
-            if index.dtype != torch.long or index.shape[-1:] != self.w.shape[-1:]:
+            _validate.indices(name, index, size)
+            if index.ndim < 1 or self.w.ndim < 1 or index.shape[-1] != self.w.shape[-1]:
                 raise ShapeError(
-                    f"{name} must be int64 with one index per entry of w, shape {tuple(self.w.shape)}, "
-                    f"but is {index.dtype} of shape {tuple(index.shape)}."
+                    f"i, j and w must list the same entries, but have shapes {tuple(self.i.shape)}, "
+                    f"{tuple(self.j.shape)} and {tuple(self.w.shape)}: give each entry one row, column and mass."
                 )
-            if index.numel() and bool(((index < 0) | (index >= size)).any()):
-                raise InputError(
-                    f"{name} must lie in [0, {size - 1}], but spans [{int(index.min())}, {int(index.max())}]."
-                )
+            if index.device != self.w.device:
+                raise DeviceError(f"{name} is on {index.device} and w on {self.w.device}: move one with .to(device).")
+            object.__setattr__(self, name, index.long())
+        _validate.masses(w=self.w)
+        _validate.batch("i, j and w", self.i.shape[:-1], self.j.shape[:-1], self.w.shape[:-1])
 
     def _shape(self) -> tuple[int, ...]:
         batch = torch.broadcast_shapes(self.i.shape[:-1], self.j.shape[:-1], self.w.shape[:-1])
         return (*batch, self.n, self.m)
 
-    def _transpose(self) -> Coupling:
-        return SparseCoupling._make(i=self.j, j=self.i, w=self.w, n=self.m, m=self.n)
-
-    def _matmul(self, v: Tensor) -> Tensor:
-        batch = torch.broadcast_shapes(self._shape()[:-2], v.shape[:-2])
-        i, j, w = (part.expand(*batch, -1) for part in (self.i, self.j, self.w))
-        v = v.expand(*batch, *v.shape[-2:])
-        moved = w[..., None] * v.gather(-2, j[..., None].expand(*j.shape, v.shape[-1]))
-        return moved.new_zeros(*batch, self.n, v.shape[-1]).scatter_add(-2, i[..., None].expand(moved.shape), moved)
-
-    def _block(self, rows: Rows) -> Tensor:
-        place = torch.full((self.n,), -1, dtype=torch.long, device=self.i.device)
-        wanted = torch.arange(self.n, device=self.i.device)[rows]
-        unique, back = wanted.unique(return_inverse=True)
-        place[unique] = torch.arange(len(unique), device=place.device)
-        i, j, w = self._entries()
-        local = place[i]
-        flat = local.clamp_min(0) * self.m + j
-        out = w.new_zeros(*w.shape[:-1], len(unique) * self.m).scatter_add(-1, flat, torch.where(local >= 0, w, 0))
-        out = out.unflatten(-1, (len(unique), self.m))
-        return out if isinstance(rows, slice) else out.index_select(-2, back)
-
-    def _marginals(self) -> tuple[Tensor, Tensor]:
-        i, j, w = self._entries()
-        row = w.new_zeros(*w.shape[:-1], self.n).scatter_add(-1, i, w)
-        return row, w.new_zeros(*w.shape[:-1], self.m).scatter_add(-1, j, w)
-
-    def _entries(self) -> Entries:
-        i, j, w = torch.broadcast_tensors(self.i, self.j, self.w)
+    def _lists(self, *batch: int) -> Entries:
+        """The three lists with all batch dimensions."""
+        batch = batch or tuple(self._shape()[:-2])
+        i, j, w = (part.expand(*batch, part.shape[-1]) for part in (self.i, self.j, self.w))
         return i, j, w
 
-    def _entropy(self) -> Tensor:
-        # Entries at one place are one entry to the entropy: add them where the first one stands.
-        i, j, w = self._entries()
-        where, order = (i * self.m + j).sort(-1)
-        group = torch.cat([torch.zeros_like(where[..., :1]), (where.diff(dim=-1) > 0).long()], -1).cumsum(-1)
-        merged = torch.zeros_like(w).scatter_add(-1, group, w.gather(-1, order))
-        present = merged > 0
-        safe = torch.where(present, merged, 1)
-        return torch.where(present, -safe * safe.log(), 0).sum(-1)
+    def _transpose(self) -> SparseCoupling:
+        return self._make(i=self.j, j=self.i, w=self.w, n=self.m, m=self.n)
 
-    def _scale(self, row: Tensor, col: Tensor) -> Coupling:
-        i, j, w = self._entries()
-        row, col = (side.expand(*w.shape[:-1], side.shape[-1]) for side in (row, col))
-        return SparseCoupling._make(i=i, j=j, w=w * row.gather(-1, i) * col.gather(-1, j), n=self.n, m=self.m)
+    def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
+        own = self._shape()[:-2]
+        if not own:
+            # One plan, many problems: their values are further columns.
+            folded = v.movedim(-2, 0)
+            return self._product(folded.reshape(self.m, -1)).reshape(self.n, *folded.shape[1:]).movedim(0, -2)
+        batch = torch.broadcast_shapes(own, v.shape[:-2])
+        out = self._product(v.expand(*batch, *v.shape[-2:]).reshape(-1, v.shape[-1]), *batch)
+        return out.reshape(*batch, self.n, v.shape[-1])
+
+    def _product(self, v: Float[Tensor, "bm k"], *batch: int) -> Float[Tensor, "bn k"]:
+        """A batch of problems is one problem, with as many rows and columns side by side."""
+        i, j, w = self._lists(*batch)
+        count, wide = math.prod(batch), accumulator(v.dtype)
+        place = torch.arange(count, device=i.device)[:, None]
+        i, j = (i.reshape(count, -1) + place * self.n).reshape(-1), (j.reshape(count, -1) + place * self.m).reshape(-1)
+        return scatter_matmul(i, j, w.reshape(-1).to(wide), v.to(wide), count * self.n).to(v.dtype)
+
+    def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
+        batch, inverse = self._shape()[:-2], None
+        if isinstance(rows, Tensor):
+            rows, inverse = rows.unique(return_inverse=True)
+        kept = torch.arange(self.n, device=self.i.device)[rows]
+        # Entries of other rows go to one more row, which is dropped.
+        place = torch.full((self.n,), len(kept), device=self.i.device)
+        place[kept] = torch.arange(len(kept), device=self.i.device)
+        i, j, w = self._lists()
+        flat = w.new_zeros(*batch, (len(kept) + 1) * self.m, dtype=accumulator(w.dtype))
+        flat = flat.scatter_add(-1, place[i] * self.m + j, w.to(flat.dtype)).to(w.dtype)
+        block = flat.reshape(*batch, len(kept) + 1, self.m)[..., :-1, :]
+        return block if inverse is None else block[..., inverse, :]
+
+    def _row_sums(self) -> Float[Tensor, "*b n"]:
+        i, _, w = self._lists()
+        out = w.new_zeros(*w.shape[:-1], self.n, dtype=accumulator(w.dtype))
+        return out.scatter_add(-1, i, w.to(out.dtype)).to(w.dtype)
+
+    def _cheap_mass(self) -> Tensor:
+        return self.w.sum(-1)
+
+    def _told(self) -> tuple[str, ...]:
+        return (f"entries={self.w.shape[-1]}",)
+
+    def _entries(self) -> Entries:
+        return self._lists()
+
+    def _inner(self, geometry: Geometry) -> Float[Tensor, "*b"]:
+        return weighted(self.w, geometry._entries(self.i, self.j)).sum(-1)
+
+    def _sorted(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The entries in row-major order, equal ones merged: the first holds all, the others nothing."""
+        i, j, w = self._lists()
+        key, order = (i * self.m + j).sort(dim=-1, stable=True)
+        w = w.gather(-1, order)
+        first = torch.ones_like(key, dtype=torch.bool)
+        first[..., 1:] = key[..., 1:] != key[..., :-1]
+        group = first.long().cumsum(-1) - 1
+        total = torch.zeros_like(w, dtype=accumulator(w.dtype)).scatter_add(-1, group, w.to(accumulator(w.dtype)))
+        merged = total.gather(-1, group).masked_fill(~first, 0).to(w.dtype)
+        return key // self.m, key % self.m, merged
+
+    def _entropy(self) -> Float[Tensor, "*b"]:
+        w = self._sorted()[2]
+        return minus_x_log_x(w.to(accumulator(w.dtype))).sum(-1)
+
+    def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+        row, col, w = self._sorted()
+        batch = torch.broadcast_shapes(w.shape[:-1], i.shape[:-1], j.shape[:-1])
+        key = (row * self.m + col).expand(*batch, -1).contiguous()
+        wanted = (i * self.m + j).expand(*batch, -1).contiguous()
+        # The first of equal keys is the one that holds the merged mass.
+        where = torch.searchsorted(key, wanted).clamp_max(key.shape[-1] - 1)
+        return at(w, where) * (key.gather(-1, where) == wanted)
+
+    def _sample_rows(self, i: Int[Tensor, "*b k"], u: Float[Tensor, "*b k"]) -> Int[Tensor, "*b k"]:
+        row, col, w = self._sorted()
+        # Every row has mass one, and its entries are neighbours: it is an interval of the cumulative mass.
+        w = fraction(w.double(), at(self._row_sums().double(), row))
+        below = torch.cat([torch.zeros_like(w[..., :1]), w.cumsum(-1)], -1)
+        row, i = row.contiguous(), i.contiguous()
+        start, stop = (at(below, torch.searchsorted(row, i, right=right)) for right in (False, True))
+        level = torch.minimum(start + u * (stop - start), torch.nextafter(stop, torch.zeros_like(stop)))
+        return at(col, torch.searchsorted(below[..., 1:].contiguous(), level.contiguous(), right=True))
+
+    def _top_k(self, k: int) -> tuple[Float[Tensor, "*b n k"], Int[Tensor, "*b n k"]]:
+        row, col, w = self._sorted()
+        batch = w.shape[:-1]
+        # Rows stay together and their entries fall in weight: the rank of an entry is its distance from the start.
+        order = w.detach().argsort(dim=-1, descending=True, stable=True)
+        order = order.gather(-1, row.gather(-1, order).argsort(dim=-1, stable=True))
+        row, col, w = row.gather(-1, order), col.gather(-1, order), w.gather(-1, order)
+        points = torch.arange(self.n, device=row.device).expand(*batch, self.n).contiguous()
+        start = torch.searchsorted(row.contiguous(), points)
+        rank = torch.arange(row.shape[-1], device=row.device) - start.gather(-1, row)
+        slot = torch.where(rank < k, row * k + rank, self.n * k)
+        weights = w.new_zeros(*batch, self.n * k + 1).scatter(-1, slot, w)[..., :-1]
+        columns = col.new_zeros(*batch, self.n * k + 1).scatter(-1, slot, col)[..., :-1]
+        return weights.reshape(*batch, self.n, k), columns.reshape(*batch, self.n, k)
+
+    def _scale(self, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"]) -> SparseCoupling:
+        return self._make(i=self.i, j=self.j, w=self.w * at(row, self.i) * at(col, self.j), n=self.n, m=self.m)

@@ -1,73 +1,104 @@
-"""A sum of plans of different kinds."""
+"""Plans added up."""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
-from .base import Coupling, Rows
+from . import _validate
+from .base import Coupling, Entries, Rows
+
+if TYPE_CHECKING:
+    from monge.geometry import Geometry
 
 __all__ = ["SumCoupling"]
 
 
 @value
 class SumCoupling(Coupling):
-    """The sum of plans of any kinds: what rounding returns, and what blends are made of.
+    """The sum of plans between the same points.
 
     Args:
-        terms: Couplings of one shape.
+        terms: The plans.
+
+    Raises:
+        InputError: If there is no plan.
+        ShapeError, DtypeError, DeviceError: If the plans do not fit together.
 
     Example:
         >>> import torch
-        >>> from monge.coupling import PermutationCoupling, ProductCoupling, SumCoupling
-        >>> half = torch.tensor([0.25, 0.25])
-        >>> SumCoupling((PermutationCoupling(torch.tensor([0, 1]), half), ProductCoupling(half, half))).dense()
-        tensor([[0.3750, 0.1250],
-                [0.1250, 0.3750]])
+        >>> from monge.coupling import PermutationCoupling, SumCoupling
+        >>> quarter = torch.tensor([0.25, 0.25])
+        >>> there = PermutationCoupling(torch.tensor([0, 1]), quarter)
+        >>> back = PermutationCoupling(torch.tensor([1, 0]), quarter)
+        >>> SumCoupling((there, back)).dense()
+        tensor([[0.2500, 0.2500],
+                [0.2500, 0.2500]])
     """
 
     terms: tuple[Coupling, ...]
 
     def __post_init__(self) -> None:
-        if not self.terms:
-            raise InputError("A sum needs at least one coupling, but terms is empty.")
-        if len({tuple(term.shape[-2:]) for term in self.terms}) > 1:
-            raise ShapeError(f"All terms must have one shape, but have {[tuple(t.shape) for t in self.terms]}.")
+        terms = tuple(self.terms)
+        if not terms or not all(isinstance(term, Coupling) for term in terms):
+            told = [type(term).__name__ for term in terms]
+            raise InputError(f"terms must be one or more couplings, but are {told}: pass SumCoupling((P, Q)).")
+        if len({term._shape()[-2:] for term in terms}) > 1:
+            shapes = [tuple(term.shape) for term in terms]
+            raise ShapeError(f"All terms must be plans between the same points, but have shapes {shapes}.")
+        _validate.alike(**{f"terms[{k}]": term for k, term in enumerate(terms)})
+        _validate.batch("the terms", *(term.batch_shape for term in terms))
+        object.__setattr__(self, "terms", terms)
 
     def _shape(self) -> tuple[int, ...]:
-        shapes = [term._shape() for term in self.terms]
-        return (*torch.broadcast_shapes(*(shape[:-2] for shape in shapes)), *shapes[0][-2:])
+        batch = torch.broadcast_shapes(*(term._shape()[:-2] for term in self.terms))
+        return (*batch, *self.terms[0]._shape()[-2:])
 
-    def _transpose(self) -> Coupling:
-        return SumCoupling._make(terms=tuple(term._transpose() for term in self.terms))
+    def _own_geometry(self) -> Geometry | None:
+        kept = [costs for costs in (term._own_geometry() for term in self.terms) if costs is not None]
+        return kept[0] if kept and all(costs is kept[0] for costs in kept) else None
 
-    def _matmul(self, v: Tensor) -> Tensor:
-        return _total([term._matmul(v) for term in self.terms])
+    def _scalars_per_entry(self) -> int:
+        return 1 + max(term._scalars_per_entry() for term in self.terms)
 
-    def _block(self, rows: Rows) -> Tensor:
-        return _total([term._block(rows) for term in self.terms])
+    def _transpose(self) -> SumCoupling:
+        return self._make(terms=tuple(term._transpose() for term in self.terms))
 
-    def _marginals(self) -> tuple[Tensor, Tensor]:
-        rows, cols = zip(*(term._marginals() for term in self.terms), strict=True)
-        return _total(rows), _total(cols)
+    def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
+        return _total(term._matmul(v) for term in self.terms)
 
-    def _inner(self, geometry: Any) -> Tensor:
-        return _total([term._inner(geometry) for term in self.terms])
+    def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
+        return _total(term._block(rows) for term in self.terms)
 
-    def _own_geometry(self) -> Any:
-        return next((g for g in (term._own_geometry() for term in self.terms) if g is not None), None)
+    def _row_sums(self) -> Float[Tensor, "*b n"]:
+        return _total(term._row_sums() for term in self.terms)
 
-    def _scale(self, row: Tensor, col: Tensor) -> Coupling:
-        return SumCoupling._make(terms=tuple(term._scale(row, col) for term in self.terms))
+    def _inner(self, geometry: Geometry) -> Float[Tensor, "*b"]:
+        return _total(term._inner(geometry) for term in self.terms)
+
+    def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
+        return _total(term._at(i, j) for term in self.terms)
+
+    def _entries(self) -> Entries | None:
+        lists = [entries for entries in (term._entries() for term in self.terms) if entries is not None]
+        if len(lists) < len(self.terms):
+            return None
+        batch = self._shape()[:-2]
+        i, j, w = (
+            torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], -1) for parts in zip(*lists, strict=True)
+        )
+        return i, j, w
+
+    def _scale(self, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"]) -> SumCoupling:
+        return self._make(terms=tuple(term._scale(row, col) for term in self.terms))
 
 
 def _total(parts: Any) -> Tensor:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
+    return functools.reduce(torch.add, parts)

@@ -36,7 +36,7 @@ def marginals(P: Coupling, a: Float[Tensor, " n"] | None = None, b: Float[Tensor
         >>> import torch
         >>> from monge.coupling import ProductCoupling
         >>> from monge.plot import marginals
-        >>> picture = marginals(ProductCoupling(torch.ones(3), torch.ones(4)), a=torch.ones(3))
+        >>> picture = marginals(ProductCoupling(torch.ones(3), torch.full((4,), 0.75)), a=torch.ones(3))
         >>> [panel.get_title() for panel in picture.axes]
         ['sources', 'targets']
     """

@@ -49,7 +49,7 @@ def plan(
         >>> import torch
         >>> from monge.coupling import ProductCoupling
         >>> from monge.plot import plan
-        >>> picture = plan(ProductCoupling(torch.ones(3), torch.ones(4)))
+        >>> picture = plan(ProductCoupling(torch.ones(3), torch.full((4,), 0.75)))
         >>> picture.get_title()
         'ProductCoupling 3 × 4'
     """

@@ -1,0 +1,78 @@
+"""Small pieces of arithmetic that every representation needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+__all__ = ["accumulator", "at", "draw", "explicit", "fraction", "minus_x_log_x", "pick", "positive_log"]
+
+
+def accumulator(dtype: torch.dtype) -> torch.dtype:
+    """The dtype that sums are taken in: at least float32."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def fraction(above: Tensor, below: Tensor) -> Tensor:
+    """Above / below, and zero with zero derivatives where ``below`` is zero: no mass is absence."""
+    absent = below == 0
+    return (above / below.masked_fill(absent, 1)).masked_fill(absent, 0)
+
+
+def minus_x_log_x(x: Tensor) -> Tensor:
+    """-x log x with 0 log 0 = 0, whose derivative at zero is taken to be zero."""
+    return -x * x.masked_fill(x <= 0, 1).log()
+
+
+def positive_log(x: Tensor) -> Tensor:
+    """Log x where x > 0 and zero elsewhere, with zero derivatives there."""
+    return x.masked_fill(x <= 0, 1).log()
+
+
+def draw(weights: Float[Tensor, "*b n"], u: Float[Tensor, "*b k"]) -> Int[Tensor, "*b k"]:
+    """Indices with probability proportional to ``weights``, by inversion at ``u`` in [0, 1).
+
+    An index of zero weight is never drawn.
+    """
+    below = weights.detach().double().cumsum(-1)
+    total = below[..., -1:]
+    at = torch.minimum(u.double() * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(below.contiguous(), at.contiguous(), right=True).clamp_max(weights.shape[-1] - 1)
+
+
+def explicit(index: Any, batch: torch.Size) -> tuple[Any, ...]:
+    """An index into a tensor of shape ``batch`` that means the same before further dimensions: no ellipsis.
+
+    Raises:
+        IndexError, TypeError: If there is no such problem.
+    """
+    torch.empty(batch, dtype=torch.bool)[index]
+    parts = index if isinstance(index, tuple) else (index,)
+    place = next((k for k, part in enumerate(parts) if part is Ellipsis), None)
+    if place is None:
+        return parts
+    rest = parts[:place] + parts[place + 1 :]
+    filled = len(batch) - sum(_consumed(part) for part in rest)
+    return (*parts[:place], *(slice(None),) * filled, *parts[place + 1 :])
+
+
+def _consumed(part: Any) -> int:
+    """How many dimensions one part of an index uses up."""
+    if part is None or isinstance(part, bool):
+        return 0
+    mask = torch.as_tensor(part) if not isinstance(part, (slice, int)) else None
+    return mask.ndim if mask is not None and mask.dtype == torch.bool else 1
+
+
+def pick(tensor: Tensor, core: int, batch: torch.Size, index: tuple[Any, ...]) -> Tensor:
+    """``tensor[index]``, where all but its last ``core`` dimensions are broadcast to ``batch`` first."""
+    return tensor.expand(*batch, *tensor.shape[tensor.ndim - core :])[index]
+
+
+def at(vector: Shaped[Tensor, "*b n"], index: Int[Tensor, "*b k"]) -> Shaped[Tensor, "*b k"]:
+    """``vector[index]`` along the last dimension; batch dimensions broadcast."""
+    batch = torch.broadcast_shapes(vector.shape[:-1], index.shape[:-1])
+    return vector.expand(*batch, vector.shape[-1]).gather(-1, index.expand(*batch, index.shape[-1]))

@@ -1,0 +1,194 @@
+"""Checks of the arguments of a coupling's questions, made once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from monge._checks import check_finite, check_floating, check_number
+from monge.errors import DeviceError, DtypeError, InfeasibleError, InputError, ShapeError
+
+if TYPE_CHECKING:
+    from ._representation import Representation
+
+__all__ = ["batch", "count", "equal_mass", "geometry", "indices", "masses", "number", "rows", "shared_marginal"]
+
+number = check_number
+
+
+def batch(what: str, *shapes: Sequence[int]) -> torch.Size:
+    """The common batch dimensions of ``shapes``, which ``what`` names."""
+    try:
+        return torch.broadcast_shapes(*shapes)
+    except RuntimeError as error:
+        told = " and ".join(str(tuple(shape)) for shape in shapes)
+        raise ShapeError(
+            f"The batch dimensions of {what} must broadcast, but are {told}: give each one problem or as many as "
+            "the others."
+        ) from error
+
+
+def count(name: str, given: Any, *, low: int, high: int | None = None) -> None:
+    """``given`` must be an integer in [low, high]."""
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise InputError(f"{name} must be an integer, but is {type(given).__name__} {given!r}.")
+    if given < low or (high is not None and given > high):
+        span = f"at least {low}" if high is None else f"between {low} and {high}"
+        raise InputError(f"{name} must be {span}, but is {given}.")
+
+
+def _like(P: Representation, name: str, tensor: Tensor) -> None:
+    check_floating(name, tensor)
+    if tensor.device != P.device:
+        raise DeviceError(
+            f"{name} must live where the plan lives, but is on {tensor.device} and the plan on {P.device}: "
+            f"use {name}.to({str(P.device)!r})."
+        )
+    if tensor.dtype != P.dtype:
+        raise DtypeError(
+            f"{name} must have the dtype of the plan, {P.dtype}, but is {tensor.dtype}: use {name}.to({P.dtype}) "
+            f"or P.to({tensor.dtype})."
+        )
+
+
+def values(P: Representation, v: Any) -> tuple[Tensor, torch.Size]:
+    """Values (m,) or (*b, m, k) of the target points, with a last dimension, and the batch of the answer."""
+    from .base import Coupling
+
+    if isinstance(v, Coupling):
+        raise InputError("P @ v applies a plan to values, but v is a plan: two plans compose as P.then(Q).")
+    _like(P, "v", v)
+    m = P._shape()[-1]
+    wide = v[:, None] if v.ndim == 1 else v
+    if wide.ndim < 2 or wide.shape[-2] != m:
+        raise ShapeError(
+            f"v must have shape ({m},) or (*batch, {m}, k), one row for each of the {m} target points, but has "
+            f"{tuple(v.shape)}: one number a point in a batch is v[..., None], values of the source points "
+            "meet P.T."
+        )
+    return wide, batch("the plan and v", P._shape()[:-2], wide.shape[:-2])
+
+
+def weights(P: Representation, a: Any, b: Any) -> None:
+    """Reference weights a of the rows and b of the columns."""
+    *leading, n, m = P._shape()
+    for name, tensor, size, side in (("a", a, n, "source"), ("b", b, m, "target")):
+        _like(P, name, tensor)
+        if tensor.ndim < 1 or tensor.shape[-1] != size:
+            raise ShapeError(
+                f"{name} must have shape (*batch, {size}), one weight per {side} point, but has {tuple(tensor.shape)}."
+            )
+    masses(a=a, b=b)
+    batch("the plan, a and b", leading, a.shape[:-1], b.shape[:-1])
+
+
+def masses(**tensors: Tensor) -> None:
+    """Tensors must be finite and non-negative."""
+    for name, tensor in tensors.items():
+        held = tensor.detach()
+        check_finite(name, held)
+        if held.numel() and bool((held < 0).any()):
+            raise InputError(
+                f"{name} must be non-negative, but its smallest entry is {float(held.min()):g}: mass cannot be owed."
+            )
+
+
+def equal_mass(a: Tensor, b: Tensor) -> None:
+    """Two weight vectors must have the same mass up to rounding."""
+    first, second = a.detach().sum(-1), b.detach().sum(-1)
+    gap = (first - second).abs() / torch.maximum(first, second)
+    if bool((gap > (1e-9 if a.dtype == torch.float64 else 1e-4)).any()):
+        worst = int(gap.argmax())
+        told = [float(t.expand(gap.shape).reshape(-1)[worst]) for t in (first, second)]
+        raise InfeasibleError(
+            f"a and b must have the same mass, but have {told[0]:.9g} and {told[1]:.9g}: scale one to the other."
+        )
+
+
+def square(P: Representation) -> None:
+    """A plan with as many source as target points."""
+    n, m = P._shape()[-2:]
+    if n != m:
+        raise ShapeError(
+            f"assignment needs a square plan, but it is {n} x {m}: top_k(1) gives each source point its best partner."
+        )
+
+
+def geometry(P: Representation, costs: Any) -> None:
+    """Costs between the points of the plan."""
+    from monge.geometry import Geometry
+
+    if not isinstance(costs, Geometry):
+        raise InputError(
+            f"geometry must be a Geometry, but is {type(costs).__name__}: wrap a matrix as CostMatrix(cost), points "
+            "as PointCloud(x, y)."
+        )
+    if tuple(costs.shape) != tuple(P._shape()[-2:]):
+        raise ShapeError(
+            f"geometry must cost the {P._shape()[-2]} x {P._shape()[-1]} pairs of the plan, but has shape "
+            f"{tuple(costs.shape)}."
+        )
+    if costs.device != P.device:
+        raise DeviceError(f"geometry is on {costs.device} and the plan on {P.device}: move one with .to(device).")
+    if costs.dtype != P.dtype:
+        raise DtypeError(f"geometry is {costs.dtype} and the plan {P.dtype}: convert one with .to(dtype).")
+    batch("the plan and its costs", P._shape()[:-2], costs.batch_shape)
+
+
+def rows(given: Any, n: int, device: torch.device) -> slice | Tensor:
+    """Rows as a slice of step one, or as a 1-D tensor of indices in [0, n)."""
+    if isinstance(given, slice):
+        start, stop, step = given.indices(n)
+        return slice(start, max(start, stop)) if step == 1 else torch.arange(start, stop, step, device=device)
+    index = torch.as_tensor(given, device=device)
+    if index.numel() == 0:
+        index = index.long()
+    if index.dtype in (torch.bool, torch.uint8) or index.is_floating_point() or index.ndim > 1:
+        raise ShapeError(
+            f"rows must be a row, a slice or a list of integers, but is {index.dtype!s} of shape "
+            f"{tuple(index.shape)}: turn a mask into a list with mask.nonzero()[:, 0]."
+        )
+    index = index.reshape(-1).long()
+    if len(index) and not (-n <= int(index.min()) and int(index.max()) < n):
+        raise InputError(
+            f"rows must lie in [{-n}, {n - 1}] since there are {n}, but reach from {int(index.min())} to "
+            f"{int(index.max())}."
+        )
+    return index % n
+
+
+def indices(name: str, index: Any, size: int) -> None:
+    """Integers in [0, size)."""
+    if not isinstance(index, Tensor) or index.dtype not in (torch.int64, torch.int32):
+        told = str(index.dtype) if isinstance(index, Tensor) else type(index).__name__
+        raise DtypeError(f"{name} must be a tensor of integers, but is {told}: use torch.as_tensor({name}).long().")
+    if index.numel() and not (int(index.min()) >= 0 and int(index.max()) < size):
+        raise InputError(
+            f"{name} must lie in [0, {size - 1}], but reaches from {int(index.min())} to {int(index.max())}."
+        )
+
+
+def shared_marginal(left: Tensor, right: Tensor, tol: float) -> None:
+    """The marginals that two plans should share must agree."""
+    left, right = left.detach(), right.detach()
+    mass = torch.maximum(left.sum(-1), right.sum(-1))
+    gap = (left - right).abs().sum(-1) / mass.masked_fill(mass == 0, 1)
+    if bool((gap > tol).any()):
+        raise InputError(
+            f"P.then(Q) needs the column marginal of P to be the row marginal of Q, but they differ by "
+            f"{float(gap.max()):.3g} of the mass in L1, more than tol={tol:g}: solve to a smaller tolerance, or use "
+            "P.round(a, b).then(Q)."
+        )
+
+
+def alike(**held: Any) -> None:
+    """Couplings and tensors must share one dtype and one device."""
+    if len({thing.device for thing in held.values()}) > 1:
+        told = ", ".join(f"{name} on {thing.device}" for name, thing in held.items())
+        raise DeviceError(f"All parts of a plan must live on one device, but found {told}: use .to(device).")
+    if len({thing.dtype for thing in held.values()}) > 1:
+        told = ", ".join(f"{name} {thing.dtype}" for name, thing in held.items())
+        raise DtypeError(f"All parts of a plan must share one dtype, but found {told}: use .to(dtype).")
