@@ -25,6 +25,8 @@ _SORTED = 2**18
 def sparsify(P: Coupling, mass: float, threshold: float | None) -> SparseCoupling:
     """As few entries as hold the share ``mass`` of the plan, or those above ``threshold``."""
     *batch, n, m = P._shape()
+    if threshold is None and mass == 1.0:
+        threshold = 0.0
     problems = torch.zeros(batch, dtype=torch.bool).reshape(-1)
     lists = []
     for flat in range(len(problems)):
@@ -79,6 +81,8 @@ def _floor(P: Coupling, mass: float) -> float:
         sums, counts = _histogram(P, low, shift)
         if wanted is None:
             wanted = mass * float(sums.sum())
+            if wanted == 0:
+                return 0.0
         above = sums.flip(0).cumsum(0).flip(0)
         enough = (above >= wanted).nonzero()
         digit = int(enough[-1]) if len(enough) else int((counts > 0).nonzero()[:1].sum())

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ._numbers import accumulator, minus_x_log_x
+from ._numbers import accumulator, fraction, minus_x_log_x
 
 if TYPE_CHECKING:
     from monge.geometry import Geometry
@@ -171,7 +171,7 @@ def sample_rows(P: Representation, i: Int[Tensor, "*b k"], u: Float[Tensor, "*b 
         below = P._block(rows).double().cumsum(-1)
         m = below.shape[-1]
         # Rows of mass one, end to end, are a single increasing list that is searched at once.
-        below = (below / below[..., -1:]).reshape(-1, m)
+        below = fraction(below, below[..., -1:]).reshape(-1, m)
         line = problem * len(rows) + place
         start = torch.arange(len(below), dtype=below.dtype, device=below.device)
         at = torch.minimum(line + level, torch.nextafter(line + 1.0, torch.zeros((), dtype=below.dtype)))

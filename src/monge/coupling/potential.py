@@ -122,6 +122,15 @@ class PotentialCoupling(Coupling):
         log = weights.masked_fill(absent, 1).log()
         return (log + potential.masked_fill(absent, 0) / self._epsilon(1)).masked_fill(absent, -math.inf)
 
+    def _present(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """(f, a) and (g, b), where absent points have neither potential nor weight, and no gradient."""
+
+        def side(potential: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+            absent = (weights == 0) | potential.isinf()
+            return potential.masked_fill(absent, 0), weights.masked_fill(absent, 0)
+
+        return side(self.f, self.a), side(self.g, self.b)
+
     def _transpose(self) -> PotentialCoupling:
         return self._make(
             geometry=self.geometry._transpose(),
@@ -161,8 +170,7 @@ class PotentialCoupling(Coupling):
             row, col = self._biases()
             score = row[..., rows, None] + col[..., None, :] - cost / self._epsilon(2)
             return score.masked_fill(forbidden, -math.inf).exp().to(self.dtype)
-        f, g = (part.masked_fill(part.isinf(), 0) for part in (self.f, self.g))
-        a, b = self.a.masked_fill(self.f.isinf(), 0), self.b.masked_fill(self.g.isinf(), 0)
+        (f, a), (g, b) = self._present()
         room = (f[..., rows, None] + g[..., None, :] - cost).clamp_min(0).masked_fill(forbidden, 0)
         return (a[..., rows, None] * b[..., None, :] * room / self._epsilon(2)).to(self.dtype)
 
@@ -180,17 +188,18 @@ class PotentialCoupling(Coupling):
             row, col = self._biases()
             score = at(row, i) + at(col, j) - cost / self._epsilon(1)
             return score.masked_fill(forbidden, -math.inf).exp().to(self.dtype)
-        absent = forbidden | at(self.f, i).isinf() | at(self.g, j).isinf()
-        room = (at(self.f, i) + at(self.g, j)).masked_fill(absent, 0) - cost
-        weights = at(self.a, i) * at(self.b, j)
-        return (weights * room.clamp_min(0) / self._epsilon(1)).masked_fill(absent, 0).to(self.dtype)
+        (f, a), (g, b) = self._present()
+        room = (at(f, i) + at(g, j) - cost).clamp_min(0).masked_fill(forbidden, 0)
+        return (at(a, i) * at(b, j) * room / self._epsilon(1)).to(self.dtype)
 
     def _top_k(self, k: int) -> tuple[Float[Tensor, "*b n k"], Int[Tensor, "*b n k"]]:
         if self.link == "quadratic":
             return super()._top_k(k)
         row, col = self._biases()
         # In a row the largest entries are the smallest reduced costs C_ij - (g_j + epsilon log b_j).
-        least, index = self.geometry._top_k(col * self._epsilon(1), k)
+        absent = col == -math.inf
+        price = (col.masked_fill(absent, 0) * self._epsilon(1)).masked_fill(absent, -math.inf)
+        least, index = self.geometry._top_k(price, k)
         gone = least == math.inf
         score = row[..., None] - least.masked_fill(gone, 0) / self._epsilon(2)
         return score.masked_fill(gone, -math.inf).exp().to(self.dtype), index.clamp_min(0)

@@ -85,7 +85,8 @@ class ProductCoupling(Coupling):
         return self._row_sums().sum(-1)
 
     def _entropy(self) -> Float[Tensor, "*b"]:
-        share, b = self._share(), self.b
+        # An absent point has neither entropy nor a gradient.
+        share, b = (part.masked_fill(part == 0, 0) for part in (self._share(), self.b))
         return minus_x_log_x(share).sum(-1) * b.sum(-1) + share.sum(-1) * minus_x_log_x(b).sum(-1)
 
     def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:

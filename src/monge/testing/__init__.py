@@ -1,0 +1,23 @@
+"""Tests that others can use: the conformance suite, problems with known answers, strategies for hypothesis.
+
+The strategies live in `monge.testing.strategies`, which imports hypothesis; nothing else here does.
+"""
+
+from .conformance import check_coupling
+from .examples import Example, couplings
+from .problems import Answered, dirac, gaussians, permuted, quantiles, spread, translated
+from .reference import reference_matrix
+
+__all__ = [
+    "Answered",
+    "Example",
+    "check_coupling",
+    "couplings",
+    "dirac",
+    "gaussians",
+    "permuted",
+    "quantiles",
+    "reference_matrix",
+    "spread",
+    "translated",
+]

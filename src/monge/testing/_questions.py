@@ -1,0 +1,148 @@
+"""Every question that is asked of a coupling, beside its answer for a matrix."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from monge.coupling import Coupling
+from monge.geometry import CostMatrix, PointCloud
+
+__all__ = ["Question", "questions"]
+
+Answer = Tensor | Sequence[Tensor]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, and what a matrix answers.
+
+    Args:
+        name: What the user writes.
+        ask: The question to a coupling, given the inputs.
+        answer: What the matrix P says, given the same inputs.
+        inputs: Tensors besides the plan that the answer is differentiated by.
+        smooth: Whether the answer has a derivative at these inputs.
+    """
+
+    name: str
+    ask: Callable[..., Answer]
+    answer: Callable[..., Answer]
+    inputs: tuple[Tensor, ...] = ()
+    smooth: bool = True
+
+
+def questions(P: Coupling, generator: torch.Generator) -> list[Question]:
+    """The questions to a coupling whose answers are differentiable, with inputs of fitting shape."""
+    *batch, n, m = P.shape
+    like = {"dtype": P.dtype, "device": P.device}
+
+    def rand(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator, dtype=torch.float64).to(**like)
+
+    x, y = rand(n, 2), rand(*batch, m, 2)
+    a, b = rand(n) + 0.1, rand(*batch, m) + 0.1
+    b = b * (a.sum(-1) / b.sum(-1))[..., None]
+    v = rand(m)
+    # With one row or column the scaled plan meets the other marginal exactly, at the kink of the minimum.
+    smooth = min(n, m) > 1
+    some = torch.randint(n, (3,), generator=generator)
+    return [
+        Question("P @ v, a vector", lambda P, v: P @ v, lambda D, v: D @ v, (rand(m),)),
+        Question("P @ v", lambda P, v: P @ v, lambda D, v: D @ v, (rand(*batch, m, 3),)),
+        Question("P @ v, values in a larger batch", lambda P, v: P @ v, lambda D, v: D @ v, (rand(2, *batch, m, 1),)),
+        Question("P.T @ u", lambda P, u: P.T @ u, lambda D, u: D.mT @ u, (rand(n, 2),)),
+        Question("P.T.T @ v", lambda P, v: P.T.T @ v, lambda D, v: D @ v, (rand(m, 1),)),
+        Question("P.marginals()", lambda P: P.marginals(), lambda D: (D.sum(-1), D.sum(-2))),
+        Question("P.mass", lambda P: P.mass, lambda D: D.sum((-1, -2))),
+        Question("P.barycentric(v)", lambda P, v: P.barycentric(v), _barycentric, (rand(*batch, m, 2),)),
+        Question("P.T.barycentric(u)", lambda P, u: P.T.barycentric(u), lambda D, u: _barycentric(D.mT, u), (rand(n),)),
+        Question(
+            "P.transport_cost(PointCloud(x, y))",
+            lambda P, x, y: P.transport_cost(PointCloud(x, y)),
+            lambda D, x, y: (D * (x[..., :, None, :] - y[..., None, :, :]).square().sum(-1)).sum((-1, -2)),
+            (x, y),
+        ),
+        Question(
+            "P.transport_cost(CostMatrix(C))",
+            lambda P, C: P.transport_cost(CostMatrix(C)),
+            lambda D, C: (D * C).sum((-1, -2)),
+            (rand(*batch, n, m),),
+        ),
+        Question("P.entropy()", lambda P: P.entropy(), lambda D: _entropy(D)),
+        Question("P.kl(a, b)", lambda P, a, b: P.kl(a, b), _kl, (a, b)),
+        Question("P.rows(i)", lambda P: P.rows(n - 1), lambda D: D[..., n - 1 :, :]),
+        Question("P.rows(start:stop)", lambda P: P.rows(slice(0, -1)), lambda D: D[..., :-1, :]),
+        Question("P.rows(list)", lambda P: P.rows([0, -1, 0]), lambda D: D[..., [0, -1, 0], :]),
+        Question("P.rows(indices)", lambda P: P.rows(some), lambda D: D[..., some, :]),
+        Question("P.blocks()", lambda P: torch.cat([p for _, p in P.blocks(max_bytes=1)], -2), lambda D: D),
+        Question("P.dense()", lambda P: P.dense(), lambda D: D),
+        Question("P.T.dense()", lambda P: P.T.dense(), lambda D: D.mT),
+        Question("P.top_k(1)", lambda P: _positive(P.top_k(1).dense()), lambda D: _top_k(D, 1)),
+        Question("P.top_k(k)", lambda P: _positive(P.top_k(min(3, m)).dense()), lambda D: _top_k(D, min(3, m))),
+        Question("P.sparse(threshold=0)", lambda P: P.sparse(threshold=0.0).dense(), _positive),
+        Question("P.sparse(mass=1)", lambda P: P.sparse(mass=1.0) @ v, lambda D: _positive(D) @ v),
+        Question("P.round(a, b)", lambda P, a, b: P.round(a, b).dense(), _round, (a, b), smooth),
+        Question(
+            "P.round(a, b) @ v", lambda P, a, b: P.round(a, b) @ y, lambda D, a, b: _round(D, a, b) @ y, (a, b), smooth
+        ),
+        Question(
+            "P.then(P.T)",
+            lambda P: P.then(P.T).dense(),
+            lambda D: D @ (_inverse(D.sum(-2))[..., None] * D.mT),
+        ),
+        Question(
+            "P.then(P.T).T @ u",
+            lambda P, u: P.then(P.T).T @ u,
+            lambda D, u: D @ (_inverse(D.sum(-2))[..., None] * (D.mT @ u)),
+            (rand(n, 1),),
+        ),
+    ]
+
+
+def _inverse(x: Tensor) -> Tensor:
+    return torch.where(x > 0, 1 / torch.where(x > 0, x, 1), 0)
+
+
+def _positive(D: Tensor) -> Tensor:
+    """Lists hold no entry without mass, or hold it without a gradient."""
+    return D * (D > 0)
+
+
+def _barycentric(D: Tensor, v: Tensor) -> Tensor:
+    mean = _inverse(D.sum(-1))[..., None] * (D @ (v[:, None] if v.ndim == 1 else v))
+    return mean[..., 0] if v.ndim == 1 else mean
+
+
+def _entropy(D: Tensor) -> Tensor:
+    return -(D * torch.where(D > 0, D, 1).log()).sum((-1, -2))
+
+
+def _kl(D: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    expected = (D.sum(-1) * a.log()).sum(-1) + (D.sum(-2) * b.log()).sum(-1)
+    return -_entropy(D) - expected - D.sum((-1, -2)) + a.sum(-1) * b.sum(-1)
+
+
+def _top_k(D: Tensor, k: int) -> Tensor:
+    index = D.detach().topk(k, -1).indices
+    return _positive(torch.zeros_like(D).scatter(-1, index, D.gather(-1, index)))
+
+
+def _round(D: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    def down(wanted: Tensor, held: Tensor) -> Tensor:
+        return torch.where(held > 0, wanted * _inverse(held), 1).clamp_max(1)
+
+    under = down(a, D.sum(-1))[..., :, None] * D
+    under = under * down(b, under.sum(-2))[..., None, :]
+    row, col = (a - under.sum(-1)).clamp_min(0), (b - under.sum(-2)).clamp_min(0)
+    return under + row[..., :, None] * col[..., None, :] * _inverse(row.sum(-1))[..., None, None]
+
+
+def forbidden(P: Coupling, D: Tensor) -> tuple[Tensor, Tensor]:
+    """Costs that forbid what the plan leaves empty, and costs that forbid an entry it uses."""
+    idle = torch.where(D > 0, 1.0, math.inf).to(D.dtype)
+    return idle, torch.where(D.amax((-1, -2), keepdim=True) == D, math.inf, 1.0).to(D.dtype)

@@ -1,0 +1,119 @@
+"""Strategies for hypothesis: clouds, weights and costs, awkward ones included."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+__all__ = ["clouds", "costs", "weights"]
+
+
+def _numbers(low: float, high: float, *, integer: bool) -> st.SearchStrategy[float]:
+    if integer:
+        return st.integers(math.ceil(low), math.floor(high)).map(float)
+    return st.floats(low, high, allow_nan=False, width=32)
+
+
+def _tensor(numbers: list[float], *shape: int, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(numbers, dtype=dtype).reshape(shape)
+
+
+@st.composite
+def clouds(
+    draw: st.DrawFn,
+    n: int | st.SearchStrategy[int] = st.integers(1, 8),  # noqa: B008 - strategies are values
+    d: int | st.SearchStrategy[int] = st.integers(1, 3),  # noqa: B008
+    *,
+    radius: float = 10.0,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """Point clouds (n, d) with coordinates of at most ``radius``: real or integer ones, duplicates included.
+
+    Args:
+        draw: Given by hypothesis.
+        n: How many points, or a strategy for that.
+        d: Dimension, or a strategy for that.
+        radius: The largest coordinate.
+        dtype: The dtype.
+
+    Example:
+        >>> from hypothesis import given
+        >>> from monge.testing.strategies import clouds
+        >>> @given(clouds(n=4, d=2))
+        ... def holds(x):
+        ...     assert x.shape == (4, 2)
+        >>> holds()
+    """
+    n, d = (size if isinstance(size, int) else draw(size) for size in (n, d))
+    each = _numbers(-radius, radius, integer=draw(st.booleans()))
+    return _tensor(draw(st.lists(each, min_size=n * d, max_size=n * d)), n, d, dtype=dtype)
+
+
+@st.composite
+def weights(
+    draw: st.DrawFn,
+    n: int | st.SearchStrategy[int] = st.integers(1, 8),  # noqa: B008
+    *,
+    zeros: bool = True,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """Weights (n,) of mass one, uniform ones and ones with zeros among them.
+
+    Args:
+        draw: Given by hypothesis.
+        n: How many, or a strategy for that.
+        zeros: Whether some may be zero.
+        dtype: The dtype.
+
+    Example:
+        >>> from hypothesis import given
+        >>> from monge.testing.strategies import weights
+        >>> @given(weights(n=5))
+        ... def holds(a):
+        ...     assert abs(a.sum() - 1) < 1e-12
+        >>> holds()
+    """
+    size = n if isinstance(n, int) else draw(n)
+    low = 0 if zeros else 1
+    parts = draw(st.lists(st.integers(low, 20), min_size=size, max_size=size).filter(any))
+    held = _tensor([float(part) for part in parts], size, dtype=dtype)
+    return held / held.sum()
+
+
+@st.composite
+def costs(
+    draw: st.DrawFn,
+    n: int | st.SearchStrategy[int] = st.integers(1, 6),  # noqa: B008
+    m: int | st.SearchStrategy[int] = st.integers(1, 6),  # noqa: B008
+    *,
+    forbidden: bool = False,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """Cost matrices (n, m), real or integer, of either sign.
+
+    Args:
+        draw: Given by hypothesis.
+        n: Rows, or a strategy for that.
+        m: Columns, or a strategy for that.
+        forbidden: Whether some pairs may be forbidden by a cost of +inf; one of every row never is.
+        dtype: The dtype.
+
+    Example:
+        >>> from hypothesis import given
+        >>> from monge.testing.strategies import costs
+        >>> @given(costs(n=2, m=3))
+        ... def holds(cost):
+        ...     assert cost.shape == (2, 3)
+        >>> holds()
+    """
+    n, m = (size if isinstance(size, int) else draw(size) for size in (n, m))
+    each = _numbers(-10.0, 10.0, integer=draw(st.booleans()))
+    cost = _tensor(draw(st.lists(each, min_size=n * m, max_size=n * m)), n, m, dtype=dtype)
+    if forbidden:
+        mask = torch.tensor(draw(st.lists(st.booleans(), min_size=n * m, max_size=n * m))).reshape(n, m)
+        mask[torch.arange(n), torch.arange(n) % m] = False
+        cost = cost.masked_fill(mask, math.inf)
+    return cost
