@@ -1,0 +1,75 @@
+"""The command and its subcommands; what may go wrong becomes one sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from .._version import __version__
+from ..errors import TransportError
+from . import console
+from .cite import cite
+from .couple import couple
+from .demo import demo
+from .doctor import doctor
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="monge",
+    help="Optimal transport: plans between point clouds, from the command line.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.answer(f"monge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Optimal transport: plans between point clouds, from the command line."""
+
+
+for command in (couple, demo, doctor, cite):
+    app.command()(command)
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Run the command; ``--debug`` anywhere shows the traceback behind a sentence."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    try:
+        app(args=[argument for argument in arguments if argument != "--debug"], prog_name="monge")
+    except Exception as error:  # noqa: BLE001 - the last line of defence: nobody should read a traceback unasked
+        if debug:
+            raise
+        code, sentence = _explain(error)
+        console.complain(sentence)
+        sys.exit(code)
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    """The exit code and the sentence for what went wrong."""
+    told = " ".join(str(error).split())
+    if isinstance(error, TransportError):
+        return 2, told
+    if isinstance(error, MemoryError):
+        return 2, (
+            f"There is not enough memory for this problem ({told or 'allocation failed'}): "
+            "use fewer points, --dtype float32, or a positive --epsilon, which streams."
+        )
+    if isinstance(error, OSError):
+        return 2, f"The system refused ({told}): check the paths and the space that is left."
+    return 3, f"Something went wrong inside Monge ({type(error).__name__}: {told}): run it again with --debug to see where."

@@ -1,0 +1,201 @@
+"""``monge couple``: the transport plan between two files."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import resource
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor
+
+from ..data import read_points, read_weights
+from ..errors import InputError, ShapeError
+from ..geometry import PointCloud
+from ..problem import AtMost, Fixed, Linear, Relaxed, relative
+from ..solver import Assignment, Auto, Newton, Simplex, Sinkhorn, Solution, Solver, Sorted, solve
+from . import console
+from ._files import check_destination, write_whole
+from .plan_file import write_plan
+
+__all__ = ["couple"]
+
+PICTURES = (".png", ".pdf", ".svg")
+SOLVERS: dict[str, type[Solver]] = {
+    "auto": Auto,
+    "sinkhorn": Sinkhorn,
+    "newton": Newton,
+    "simplex": Simplex,
+    "assignment": Assignment,
+    "sorted": Sorted,
+}
+SolverName = enum.Enum("SolverName", {name: name for name in SOLVERS})
+
+
+class CostName(str, enum.Enum):
+    """Costs between points, with the names that SciPy gives them."""
+
+    sqeuclidean = "sqeuclidean"
+    euclidean = "euclidean"
+    cityblock = "cityblock"
+    chebyshev = "chebyshev"
+    cosine = "cosine"
+    dot = "dot"
+
+
+class Precision(str, enum.Enum):
+    """Floating dtypes to compute in."""
+
+    float32 = "float32"
+    float64 = "float64"
+
+
+def couple(
+    source: Annotated[str, typer.Argument(help="Points, one a row: .npy, .npz, .csv, .parquet or .pt.")],
+    target: Annotated[str, typer.Argument(help="Points of the same dimension; FILE.npz:NAME picks an array.")],
+    weights_source: Annotated[str | None, typer.Option(help="One weight per source point; uniform if left out.")] = None,
+    weights_target: Annotated[str | None, typer.Option(help="One weight per target point; uniform if left out.")] = None,
+    cost: Annotated[CostName, typer.Option(help="What a pair of points costs.")] = CostName.sqeuclidean,
+    epsilon: Annotated[
+        str, typer.Option(help="Entropy in units of the cost, or relative:FRACTION of the mean cost; 0 is exact.")
+    ] = "relative:0.05",
+    mass: Annotated[float | None, typer.Option(help="Move only this much mass (partial transport).")] = None,
+    rho: Annotated[
+        float | None, typer.Option(help="Price of not meeting the weights (unbalanced transport).")
+    ] = None,
+    normalise: Annotated[bool, typer.Option("--normalise", help="Divide the weights of each side by their total.")] = False,
+    solver: Annotated[SolverName, typer.Option(help="Which solver; auto takes the cheapest that fits.")] = SolverName["auto"],
+    tol: Annotated[float | None, typer.Option(help="Marginal error to reach, relative to the mass.")] = None,
+    max_iter: Annotated[int | None, typer.Option(help="Limit of the solver's iterations.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the plan to this .npz file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the plan into this .png, .pdf or .svg file.")] = None,
+    dtype: Annotated[Precision, typer.Option(help="Precision to compute in.")] = Precision.float64,
+    seed: Annotated[int, typer.Option(help="Seed of the pairs that --out draws.")] = 0,
+) -> None:
+    """Compute the transport plan between two point clouds.
+
+    Prints what the plan costs and how well it was solved; [cyan]--out[/] keeps the plan, [cyan]--plot[/] draws it.
+    """
+    if out:
+        check_destination(out, "--out", (".npz",))
+    if plot:
+        check_destination(plot, "--plot", PICTURES)
+    precision = getattr(torch, dtype.value)
+    start = time.perf_counter()
+    with console.steps() as steps:
+        with steps.step("read"):
+            x, y = read_points(source, dtype=precision), read_points(target, dtype=precision)
+            if x.shape[1] != y.shape[1]:
+                raise ShapeError(
+                    f"SOURCE and TARGET must have equally many columns, but {source} has {x.shape[1]} and {target} has "
+                    f"{y.shape[1]}: drop or add coordinates."
+                )
+            a = _weights(weights_source, x, normalise)
+            b = _weights(weights_target, y, normalise)
+        with steps.step("solve"):
+            problem = _problem(PointCloud(x, y, cost=cost.value), a, b, epsilon, mass, rho)
+            chosen = _solver(solver.value, tol, max_iter)
+            solution = solve(problem, chosen)
+        with steps.step("measure"):
+            rows = _measured(solution, problem)
+        if out:
+            with steps.step("write"):
+                form = write_plan(out, solution, problem.geometry, generator=torch.Generator().manual_seed(seed))
+                rows.append(("plan", f"{out} ({form} form)"))
+        if plot:
+            with steps.step("draw"):
+                _draw(solution, x, y, plot)
+                rows.append(("picture", str(plot)))
+    seconds = ", ".join(f"{name} {spent:.2f} s" for name, spent in steps.seconds.items())
+    rows += [("time", f"{time.perf_counter() - start:.2f} s ({seconds})"), ("peak memory", _peak_memory())]
+    n, m = problem.shape
+    console.answer(console.table(f"{type(solution.coupling).__name__} {n:,} × {m:,}", rows))
+    if not solution.report.status.ok:
+        console.note(f"The tolerance was not met. {solution.report.status.value}")
+        raise typer.Exit(1)
+
+
+def _weights(path: str | None, points: Tensor, normalise: bool) -> Tensor:
+    n = len(points)
+    if path is None:
+        return points.new_full((n,), 1 / n)
+    weights = read_weights(path, n, dtype=points.dtype)
+    return weights / weights.sum() if normalise else weights
+
+
+def _problem(
+    cloud: PointCloud, a: Tensor, b: Tensor, epsilon: str, mass: float | None, rho: float | None
+) -> Linear:
+    if mass is not None and rho is not None:
+        raise InputError(f"--mass {mass} and --rho {rho} exclude each other: partial or unbalanced, give one of them.")
+    if rho is not None:
+        sides: Any = Relaxed(a, rho), Relaxed(b, rho)
+    elif mass is not None:
+        sides = AtMost(a), AtMost(b)
+    else:
+        sides = Fixed(a), Fixed(b)
+    return Linear(cloud, *sides, epsilon=_epsilon(epsilon), mass=mass)
+
+
+def _epsilon(text: str) -> Any:
+    """``0.05`` or ``relative:0.05``."""
+    name, colon, number = text.rpartition(":")
+    try:
+        parsed = float(number)
+    except ValueError:
+        parsed = float("nan")
+    if name not in ("", "relative") or bool(colon) != bool(name) or not 0 <= parsed < float("inf"):
+        raise InputError(
+            f"--epsilon {text} must be a non-negative number or relative:FRACTION, as in 0.05, relative:0.05 or 0."
+        )
+    return relative(parsed) if name and parsed > 0 else parsed
+
+
+def _solver(name: str, tol: float | None, max_iter: int | None) -> Solver:
+    kind = SOLVERS[name]
+    given = {key: held for key, held in {"tol": tol, "max_iter": max_iter}.items() if held is not None}
+    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = [f"--{key.replace('_', '-')}" for key in given if key not in known]
+    if unknown:
+        raise InputError(
+            f"{' and '.join(unknown)} mean nothing to --solver {name}: name an iterative solver, such as sinkhorn."
+        )
+    return kind(**given)
+
+
+def _measured(solution: Solution, problem: Linear) -> list[tuple[str, str]]:
+    report = solution.report
+    with torch.no_grad():
+        cost = float(solution.coupling.transport_cost(problem.geometry))
+        moved = float(solution.coupling.mass)
+    return [
+        ("transport cost", f"{cost:.10g}"),
+        ("value", f"{float(solution.value):.10g}"),
+        ("mass moved", f"{moved:.10g}"),
+        ("epsilon", f"{float(report.epsilon):.6g}"),
+        ("marginal error", f"{float(report.marginal_error):.2e}"),
+        ("duality gap", f"{float(report.duality_gap):.2e}"),
+        ("iterations", f"{int(report.iterations):,}"),
+        ("status", report.status.value),
+    ]
+
+
+def _draw(solution: Solution, x: Tensor, y: Tensor, path: Path) -> None:
+    """The two clouds with the strongest links, beside the matrix in the order of the first coordinate."""
+    from ..plot import links, plan
+    from ..plot._canvas import figure
+
+    picture = figure(11.0, 5.6)
+    left, right = picture.subplots(1, 2)
+    links(solution.coupling, x, y, ax=left)
+    plan(solution.coupling, rows=x[:, 0].argsort(), columns=y[:, 0].argsort(), ax=right)
+    write_whole(path, lambda stream: picture.savefig(stream, format=path.suffix[1:].lower(), dpi=130))
+
+
+def _peak_memory() -> str:
+    """The most memory that the process has held, libraries included."""
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB, libraries included"
