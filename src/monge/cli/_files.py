@@ -20,7 +20,7 @@ def check_destination(path: Path, option: str, endings: tuple[str, ...]) -> None
         InputError: If the ending is unknown, the folder is missing or closed, or something that is no file is there.
     """
     if path.suffix.lower() not in endings:
-        raise InputError(f"{option} {path} must end in {' or '.join(endings)}, but ends in {path.suffix or 'nothing'!r}.")
+        raise InputError(f"{option} {path} must end in {' or '.join(endings)}, not in {path.suffix or 'nothing'!r}.")
     folder = path.resolve().parent
     if not folder.is_dir():
         raise InputError(f"{option} {path} needs the folder {folder}, which does not exist: make it first.")

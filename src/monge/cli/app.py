@@ -52,7 +52,7 @@ def run(arguments: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     try:
         app(args=[argument for argument in arguments if argument != "--debug"], prog_name="monge")
-    except Exception as error:  # noqa: BLE001 - the last line of defence: nobody should read a traceback unasked
+    except Exception as error:
         if debug:
             raise
         code, sentence = _explain(error)
@@ -72,4 +72,7 @@ def _explain(error: Exception) -> tuple[int, str]:
         )
     if isinstance(error, OSError):
         return 2, f"The system refused ({told}): check the paths and the space that is left."
-    return 3, f"Something went wrong inside Monge ({type(error).__name__}: {told}): run it again with --debug to see where."
+    return (
+        3,
+        f"A fault inside Monge ({type(error).__name__}: {told}): run it again with --debug to see where.",
+    )

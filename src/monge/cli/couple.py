@@ -13,10 +13,11 @@ import torch
 import typer
 from torch import Tensor
 
+from ..api._pose import pose
 from ..data import read_points, read_weights
 from ..errors import InputError, ShapeError
 from ..geometry import PointCloud
-from ..problem import AtMost, Fixed, Linear, Relaxed, relative
+from ..problem import Linear, relative
 from ..solver import Assignment, Auto, Newton, Simplex, Sinkhorn, Solution, Solver, Sorted, solve
 from . import console
 from ._files import check_destination, write_whole
@@ -25,15 +26,27 @@ from .plan_file import write_plan
 __all__ = ["couple"]
 
 PICTURES = (".png", ".pdf", ".svg")
-SOLVERS: dict[str, type[Solver]] = {
-    "auto": Auto,
-    "sinkhorn": Sinkhorn,
-    "newton": Newton,
-    "simplex": Simplex,
-    "assignment": Assignment,
-    "sorted": Sorted,
+
+
+class SolverName(str, enum.Enum):
+    """Solvers by name; auto takes the cheapest that fits."""
+
+    auto = "auto"
+    sinkhorn = "sinkhorn"
+    newton = "newton"
+    simplex = "simplex"
+    assignment = "assignment"
+    sorted = "sorted"
+
+
+SOLVERS: dict[SolverName, type[Solver]] = {
+    SolverName.auto: Auto,
+    SolverName.sinkhorn: Sinkhorn,
+    SolverName.newton: Newton,
+    SolverName.simplex: Simplex,
+    SolverName.assignment: Assignment,
+    SolverName.sorted: Sorted,
 }
-SolverName = enum.Enum("SolverName", {name: name for name in SOLVERS})
 
 
 class CostName(str, enum.Enum):
@@ -57,18 +70,24 @@ class Precision(str, enum.Enum):
 def couple(
     source: Annotated[str, typer.Argument(help="Points, one a row: .npy, .npz, .csv, .parquet or .pt.")],
     target: Annotated[str, typer.Argument(help="Points of the same dimension; FILE.npz:NAME picks an array.")],
-    weights_source: Annotated[str | None, typer.Option(help="One weight per source point; uniform if left out.")] = None,
-    weights_target: Annotated[str | None, typer.Option(help="One weight per target point; uniform if left out.")] = None,
+    weights_source: Annotated[
+        str | None, typer.Option(help="One weight per source point; uniform if left out.")
+    ] = None,
+    weights_target: Annotated[
+        str | None, typer.Option(help="One weight per target point; uniform if left out.")
+    ] = None,
     cost: Annotated[CostName, typer.Option(help="What a pair of points costs.")] = CostName.sqeuclidean,
     epsilon: Annotated[
         str, typer.Option(help="Entropy in units of the cost, or relative:FRACTION of the mean cost; 0 is exact.")
     ] = "relative:0.05",
     mass: Annotated[float | None, typer.Option(help="Move only this much mass (partial transport).")] = None,
-    rho: Annotated[
-        float | None, typer.Option(help="Price of not meeting the weights (unbalanced transport).")
-    ] = None,
-    normalise: Annotated[bool, typer.Option("--normalise", help="Divide the weights of each side by their total.")] = False,
-    solver: Annotated[SolverName, typer.Option(help="Which solver; auto takes the cheapest that fits.")] = SolverName["auto"],
+    rho: Annotated[float | None, typer.Option(help="Price of not meeting the weights (unbalanced transport).")] = None,
+    normalise: Annotated[
+        bool, typer.Option("--normalise", help="Divide the weights of each side by their total.")
+    ] = False,
+    solver: Annotated[SolverName, typer.Option(help="Which solver; auto takes the cheapest that fits.")] = SolverName[
+        "auto"
+    ],
     tol: Annotated[float | None, typer.Option(help="Marginal error to reach, relative to the mass.")] = None,
     max_iter: Annotated[int | None, typer.Option(help="Limit of the solver's iterations.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the plan to this .npz file.")] = None,
@@ -97,14 +116,15 @@ def couple(
             a = _weights(weights_source, x, normalise)
             b = _weights(weights_target, y, normalise)
         with steps.step("solve"):
-            problem = _problem(PointCloud(x, y, cost=cost.value), a, b, epsilon, mass, rho)
-            chosen = _solver(solver.value, tol, max_iter)
+            cloud = PointCloud(x, y, cost=cost.value)
+            problem = pose(cloud, None, a, b, cost=None, epsilon=_epsilon(epsilon), mass=mass, rho=rho)
+            chosen = _solver(solver, tol, max_iter)
             solution = solve(problem, chosen)
         with steps.step("measure"):
             rows = _measured(solution, problem)
         if out:
             with steps.step("write"):
-                form = write_plan(out, solution, problem.geometry, generator=torch.Generator().manual_seed(seed))
+                form = write_plan(out, solution, cloud, generator=torch.Generator().manual_seed(seed))
                 rows.append(("plan", f"{out} ({form} form)"))
         if plot:
             with steps.step("draw"):
@@ -127,20 +147,6 @@ def _weights(path: str | None, points: Tensor, normalise: bool) -> Tensor:
     return weights / weights.sum() if normalise else weights
 
 
-def _problem(
-    cloud: PointCloud, a: Tensor, b: Tensor, epsilon: str, mass: float | None, rho: float | None
-) -> Linear:
-    if mass is not None and rho is not None:
-        raise InputError(f"--mass {mass} and --rho {rho} exclude each other: partial or unbalanced, give one of them.")
-    if rho is not None:
-        sides: Any = Relaxed(a, rho), Relaxed(b, rho)
-    elif mass is not None:
-        sides = AtMost(a), AtMost(b)
-    else:
-        sides = Fixed(a), Fixed(b)
-    return Linear(cloud, *sides, epsilon=_epsilon(epsilon), mass=mass)
-
-
 def _epsilon(text: str) -> Any:
     """``0.05`` or ``relative:0.05``."""
     name, colon, number = text.rpartition(":")
@@ -155,14 +161,14 @@ def _epsilon(text: str) -> Any:
     return relative(parsed) if name and parsed > 0 else parsed
 
 
-def _solver(name: str, tol: float | None, max_iter: int | None) -> Solver:
+def _solver(name: SolverName, tol: float | None, max_iter: int | None) -> Solver:
     kind = SOLVERS[name]
     given = {key: held for key, held in {"tol": tol, "max_iter": max_iter}.items() if held is not None}
     known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = [f"--{key.replace('_', '-')}" for key in given if key not in known]
     if unknown:
         raise InputError(
-            f"{' and '.join(unknown)} mean nothing to --solver {name}: name an iterative solver, such as sinkhorn."
+            f"{' and '.join(unknown)} mean nothing to --solver {name.value}: name an iterative solver, such as sinkhorn."
         )
     return kind(**given)
 

@@ -1,11 +1,13 @@
 """Plans in files: the NumPy archives that ``monge couple --out`` writes.
 
-Every archive holds ``form`` (``"sparse"`` or ``"potential"``), ``shape`` (n, m), ``cost``, and what was measured: ``value``,
-``transport_cost``, ``marginal_error``, ``duality_gap``, ``iterations``, ``epsilon``, ``status``, ``version``; besides,
-``barycentric`` (n, d), the mean target of each source, and ``pairs`` (k, 2), one target drawn for each source that has mass.
+Every archive holds ``form`` (``"sparse"`` or ``"potential"``), ``shape`` (n, m), ``cost``, and what was measured:
+``value``, ``transport_cost``, ``marginal_error``, ``duality_gap``, ``iterations``, ``epsilon``, ``status``, ``version``;
+besides, ``barycentric`` (n, d), the mean target of each source, and ``pairs`` (k, 2), one target drawn for each source
+that has mass.
 
-sparse: ``i``, ``j``, ``w`` (k,), P[i, j] = w.
-potential: ``x`` (n, d), ``y`` (m, d), ``f``, ``a`` (n,), ``g``, ``b`` (m,); P_ij = a_i b_j exp((f_i + g_j - C_ij) / epsilon).
+sparse: ``i``, ``j``, ``w`` (k,): P[i, j] = w.
+potential: ``x`` (n, d), ``y`` (m, d), ``f``, ``a`` (n,), ``g``, ``b`` (m,):
+P_ij = a_i b_j exp((f_i + g_j - C_ij) / epsilon).
 """
 
 from __future__ import annotations
@@ -88,7 +90,7 @@ def read_plan(path: str | os.PathLike[str]) -> Coupling:
         return PotentialCoupling(cloud, f, g, a, b, torch.as_tensor(held["epsilon"]))
     except InputError:
         raise
-    except Exception as error:  # noqa: BLE001 - a broken file can make the reader raise anything
+    except Exception as error:
         raise InputError(f"{path} is no plan that `monge couple --out` wrote ({error}): write it anew.") from error
 
 

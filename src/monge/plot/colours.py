@@ -59,17 +59,19 @@ def palette(image: Float[Tensor, "h w 3"], *, columns: int = 48, rows: int = 5) 
 def colour_transfer(
     source: Float[Tensor, "h w 3"],
     target: Float[Tensor, "k l 3"],
-    result: Float[Tensor, "h w 3"],
+    moved_source: Float[Tensor, "h w 3"],
+    moved_target: Float[Tensor, "k l 3"],
     *,
     caption: str = "",
     dots: int = 4000,
 ) -> Figure:
-    """Draw two photographs, the first in the colours of the second, and for each its palette and cloud of colours.
+    """Draw two photographs above the same two in each other's colours, with palettes and clouds of colours.
 
     Args:
-        source: The photograph whose shapes stay.
-        target: The photograph that gives the colours.
-        result: The first in the colours of the second.
+        source: A photograph.
+        target: Another one.
+        moved_source: The first in the colours of the second.
+        moved_target: The second in the colours of the first.
         caption: A line below.
         dots: The most pixels to draw in a cloud.
 
@@ -79,28 +81,28 @@ def colour_transfer(
     Example:
         >>> import torch
         >>> from monge.plot import colour_transfer
-        >>> picture = torch.rand(20, 30, 3)
-        >>> len(colour_transfer(picture, picture, picture).axes)
-        9
+        >>> one, two = torch.rand(2, 20, 30, 3)
+        >>> len(colour_transfer(one, two, two, one).axes)
+        12
     """
-    drawn = figure(15.0, 7.4)
-    grid = drawn.add_gridspec(3, 3, height_ratios=[4.3, 0.55, 3.4])
-    images = {"source": source, "target": target, "source in the colours of the target": result}
-    clouds = [_sample(image, dots) for image in images.values()]
-    flat_source, flat_target = plane(clouds[0], clouds[1])
-    flat_result = _follow(clouds, flat_source, flat_target)
-    low = torch.cat([flat_source, flat_target]).amin(0)
-    high = torch.cat([flat_source, flat_target]).amax(0)
-    for k, ((title, image), cloud, flat) in enumerate(
-        zip(images.items(), clouds, (flat_source, flat_target, flat_result), strict=True)
-    ):
-        photograph = drawn.add_subplot(grid[0, k])
+    drawn = figure(16.0, 9.0)
+    # Photographs, their palettes, and at the right what the photographs of a row look like in the space of colours.
+    grid = drawn.add_gridspec(4, 4, width_ratios=[4, 4, 2, 2], height_ratios=[4, 0.5, 4, 0.5])
+    images = (source, target, moved_source, moved_target)
+    titles = ("source", "target", "source in the colours of the target", "target in the colours of the source")
+    clouds = [_sample(image, dots) for image in images]
+    flat = plane(torch.cat(clouds[:2]), torch.cat(clouds[2:]))
+    flats = [*flat[0].split([len(clouds[0]), len(clouds[1])]), *flat[1].split([len(clouds[2]), len(clouds[3])])]
+    low, high = torch.cat(flats).amin(0), torch.cat(flats).amax(0)
+    for k, (image, title, cloud, place) in enumerate(zip(images, titles, clouds, flats, strict=True)):
+        row, column = divmod(k, 2)
+        photograph = drawn.add_subplot(grid[2 * row, column])
         photograph.imshow(array(image.clamp(0, 1)), interpolation="lanczos")
         quiet(photograph, title)
-        strip = drawn.add_subplot(grid[1, k])
+        strip = drawn.add_subplot(grid[2 * row + 1, column])
         strip.imshow(array(palette(image)), aspect="auto", interpolation="nearest")
         quiet(strip)
-        _cloud(drawn.add_subplot(grid[2, k]), flat, cloud, low, high)
+        _cloud(drawn.add_subplot(grid[2 * row : 2 * row + 2, 2 + column]), place, cloud, low, high)
     if caption:
         drawn.supxlabel(caption, color=INK, fontsize=10)
     return drawn
@@ -119,11 +121,3 @@ def _sample(image: Tensor, count: int) -> Tensor:
     """Evenly spread pixels: enough to see the cloud of colours."""
     pixels = image.detach().reshape(-1, 3)
     return pixels[torch.linspace(0, len(pixels) - 1, min(count, len(pixels))).long()].double().cpu()
-
-
-def _follow(clouds: list[Tensor], flat_source: Tensor, flat_target: Tensor) -> Tensor:
-    """The third cloud in the plane of the first two: the affine map that took those there."""
-    both, flat = torch.cat(clouds[:2]), torch.cat([flat_source, flat_target])
-    ones = torch.ones(len(both), 1, dtype=both.dtype)
-    map_ = torch.linalg.lstsq(torch.cat([both, ones], 1), flat, driver="gelsd").solution
-    return torch.cat([clouds[2], ones.new_ones(len(clouds[2]), 1)], 1) @ map_

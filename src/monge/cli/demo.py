@@ -1,0 +1,79 @@
+"""``monge demo``: two real photographs in each other's colours."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor
+
+from ..data import photographs
+from ..errors import InputError
+from ..plot import colour_transfer
+from . import console
+from ._files import check_destination, write_whole
+from .colour import transfer
+
+__all__ = ["demo"]
+
+
+def demo(
+    pixels: Annotated[
+        int, typer.Option(min=500, help="How many pixels of each photograph the plan is solved between.")
+    ] = 20_000,
+    out: Annotated[Path, typer.Option(help="The folder for the pictures; made if missing.")] = Path("monge-demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the sample of pixels.")] = 0,
+) -> None:
+    """Move the colours of two photographs onto each other, through one streamed plan.
+
+    The photographs come with scikit-learn. Two pictures are written: [cyan]colour_transfer.png[/], everything at a
+    glance, and [cyan]temple.png[/], the source in its new colours, pixel by pixel.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--out {out} could not be made ({error.strerror or error}): choose another folder."
+        ) from error
+    overview, single = out / "colour_transfer.png", out / "temple.png"
+    for path in (overview, single):
+        check_destination(path, "--out", (".png",))
+    with console.steps() as steps:
+        with steps.step("read two photographs"):
+            temple, flower = photographs()
+        with steps.step(f"move the colours, {pixels:,} × {pixels:,} pixels"):
+            moved = transfer(temple, flower, pixels=pixels, generator=torch.Generator().manual_seed(seed))
+        with steps.step("draw"):
+            report = moved.solution.report
+            seconds = list(steps.seconds.values())[-1]
+            caption = (
+                f"one unbalanced entropic plan between {pixels:,} × {pixels:,} pixels, never built, "
+                f"extended to all {temple.shape[0] * temple.shape[1]:,} pixels of each photograph in {seconds:.0f} s"
+            )
+            picture = colour_transfer(temple, flower, moved.source, moved.target, caption=caption)
+            write_whole(overview, lambda stream: picture.savefig(stream, format="png", dpi=110))
+            _write_image(single, moved.source)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    plan_size = 4 * pixels**2 / 2**20
+    rows = [
+        ("pixels", f"{pixels:,} a side; the plan would take {plan_size:,.0f} MB and was never built"),
+        ("transport cost", f"{float(moved.solution.coupling.transport_cost()):.6g}"),
+        ("epsilon", f"{float(report.epsilon):.3g}"),
+        ("iterations", f"{int(report.iterations)}"),
+        ("marginal error", f"{float(report.marginal_error):.1e}"),
+        ("status", report.status.value),
+        ("time", ", ".join(f"{name} {spent:.1f} s" for name, spent in steps.seconds.items())),
+        ("peak memory", f"{peak:,.0f} MB, libraries included"),
+        ("pictures", f"{overview}, {single}"),
+    ]
+    console.answer(console.table("Colour transfer", rows))
+
+
+def _write_image(path: Path, image: Tensor) -> None:
+    from PIL import Image
+
+    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    write_whole(path, lambda stream: Image.fromarray(pixels).save(stream, format="png"))
