@@ -168,7 +168,7 @@ def _solver(name: SolverName, tol: float | None, max_iter: int | None) -> Solver
     unknown = [f"--{key.replace('_', '-')}" for key in given if key not in known]
     if unknown:
         raise InputError(
-            f"{' and '.join(unknown)} mean nothing to --solver {name.value}: name an iterative solver, such as sinkhorn."
+            f"{' and '.join(unknown)} mean nothing to --solver {name.value}: name an iterative one, such as sinkhorn."
         )
     return kind(**given)
 

@@ -1,9 +1,9 @@
 """Plans in files: the NumPy archives that ``monge couple --out`` writes.
 
 Every archive holds ``form`` (``"sparse"`` or ``"potential"``), ``shape`` (n, m), ``cost``, and what was measured:
-``value``, ``transport_cost``, ``marginal_error``, ``duality_gap``, ``iterations``, ``epsilon``, ``status``, ``version``;
-besides, ``barycentric`` (n, d), the mean target of each source, and ``pairs`` (k, 2), one target drawn for each source
-that has mass.
+``value``, ``transport_cost``, ``marginal_error``, ``duality_gap``, ``iterations``, ``epsilon``, ``status`` and
+``version``; besides, ``barycentric`` (n, d), the mean target of each source, and ``pairs`` (k, 2), one target drawn for
+each source that has mass.
 
 sparse: ``i``, ``j``, ``w`` (k,): P[i, j] = w.
 potential: ``x`` (n, d), ``y`` (m, d), ``f``, ``a`` (n,), ``g``, ``b`` (m,):
