@@ -1,0 +1,83 @@
+"""How the documentation is built; pages that depend on the code are generated first."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import generate  # noqa: E402
+
+import monge  # noqa: E402
+
+project = "Monge"
+author = "The Monge developers"
+copyright = "The Monge developers"  # noqa: A001
+release = version = monge.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "generated", "gallery/*.ipynb", "gallery/*.py", "gallery/*.md5", "gallery/*.zip"]
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+# In docstrings, `name` is a link where the name is known and code where it is not.
+default_role = "py:obj"
+
+html_theme = "furo"
+html_title = "Monge"
+html_static_path = ["_static"]
+html_css_files = ["monge.css"]
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#2a6f97", "color-brand-content": "#2a6f97"},
+    "dark_css_variables": {"color-brand-primary": "#8ecae6", "color-brand-content": "#8ecae6"},
+}
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"/plot_",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_memory": False,
+    "remove_config_comments": True,
+    "image_scrapers": ("matplotlib",),
+    "min_reported_time": 0,
+    "show_signature": False,
+}
+suppress_warnings = ["config.cache"]
+
+DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
+INLINE = re.compile(r"\$([^$\n]+?)\$")
+
+
+def mathematics(app, what, name, thing, options, lines):  # noqa: ARG001
+    """Dollar signs in docstrings are mathematics, as they are on the pages."""
+
+    def display(match: re.Match[str]) -> str:
+        body = " ".join(line.strip() for line in match[1].strip().splitlines())
+        return f"\n\n.. math:: {body}\n\n"
+
+    text = INLINE.sub(r":math:`\1`", DISPLAY.sub(display, "\n".join(lines)))
+    lines[:] = text.splitlines()
+
+
+def setup(app):
+    """Generate the pages that come from the code, then read."""
+    generate.write(HERE / "generated")
+    app.connect("autodoc-process-docstring", mathematics)
