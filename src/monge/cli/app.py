@@ -10,7 +10,6 @@ import typer
 from .._version import __version__
 from ..errors import TransportError
 from . import console
-from .cite import cite
 from .couple import couple
 from .demo import demo
 from .doctor import doctor
@@ -21,6 +20,7 @@ app = typer.Typer(
     name="monge",
     help="Optimal transport: plans between point clouds, from the command line.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -42,7 +42,7 @@ def root(
     """Optimal transport: plans between point clouds, from the command line."""
 
 
-for command in (couple, demo, doctor, cite):
+for command in (couple, demo, doctor):
     app.command()(command)
 
 
