@@ -24,7 +24,7 @@ STOREYS = {
     name: storey
     for storey, names in enumerate(
         [
-            ("_value", "_checks", "_version", "errors"),
+            ("_batch", "_checks", "_value", "_version", "errors"),
             ("kernels",),
             ("geometry",),
             ("coupling",),

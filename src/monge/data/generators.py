@@ -123,7 +123,7 @@ def rings(
     Example:
         >>> import torch
         >>> from monge.data import rings
-        >>> rings(50, noise=0.0, radii=(3.0,), generator=torch.Generator().manual_seed(0)).norm(dim=-1).mean().round(decimals=3)
+        >>> rings(50, noise=0.0, radii=(3.0,), generator=torch.Generator().manual_seed(0)).norm(dim=-1).mean().round()
         tensor(3.)
     """
     _check_size(n)

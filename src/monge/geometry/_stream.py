@@ -16,6 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 from monge import kernels
 
+from .._batch import broadcast_shapes
+
 if TYPE_CHECKING:
     from monge.kernels import Points
 
@@ -94,7 +96,7 @@ def row_blocks(geometry: Geometry, *others: Tensor | None, width: int = 1) -> It
     """
     n, m = geometry.shape
     leading = (other.shape[:-1] for other in others if other is not None)
-    batch = math.prod(torch.broadcast_shapes(geometry.batch_shape, *leading))
+    batch = math.prod(broadcast_shapes(geometry.batch_shape, *leading))
     size = 8 if geometry.dtype == torch.float64 else 4
     step = max(1, BLOCK_BYTES // max(1, batch * m * size * max(width, geometry._scalars_per_entry())))
     return (slice(start, min(n, start + step)) for start in range(0, n, step))
@@ -179,7 +181,7 @@ def slopes(
     Such a cost is homogeneous, <x, dC/dx> + <y, dC/dy> = power C (Euler), and the slopes of the mass of P by the points
     are those sums over P.
     """
-    batch = torch.broadcast_shapes(pairs.batch_shape, row.shape[:-1], col.shape[:-1])
+    batch = broadcast_shapes(pairs.batch_shape, row.shape[:-1], col.shape[:-1])
     # Norms do not see a common shift; without it the terms are larger than they need be.
     centre = pairs.y.mean(-2, keepdim=True)
     x = (pairs.x - centre).expand(*batch, *pairs.x.shape[-2:]).detach().requires_grad_()
@@ -266,7 +268,7 @@ def sinkhorn(
 
 def entries(geometry: Geometry, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
     """C[i, j] entry by entry, from blocks of the rows that are asked for."""
-    batch = torch.broadcast_shapes(geometry.batch_shape, i.shape[:-1], j.shape[:-1])
+    batch = broadcast_shapes(geometry.batch_shape, i.shape[:-1], j.shape[:-1])
     k = max(i.shape[-1], j.shape[-1])
     problem = torch.arange(math.prod(batch), device=i.device).repeat_interleave(k)
     i, j = i.expand(*batch, k).reshape(-1), j.expand(*batch, k).reshape(-1)

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
+from monge._batch import broadcast_shapes
 from monge._checks import check_same, check_weights
 from monge._value import Value, value
 from monge.errors import DenseLimitError, InfeasibleError, InputError, ShapeError
@@ -310,7 +311,7 @@ def take(points: Tensor, index: Tensor) -> Tensor:
     """``points[..., index, :]``, where the index may have batch dimensions of its own."""
     if index.ndim == 1:
         return points.index_select(-2, index)
-    batch = torch.broadcast_shapes(points.shape[:-2], index.shape[:-1])
+    batch = broadcast_shapes(points.shape[:-2], index.shape[:-1])
     points = points.expand(*batch, *points.shape[-2:])
     where = index.expand(*batch, index.shape[-1])[..., None].expand(*batch, index.shape[-1], points.shape[-1])
     return points.gather(-2, where)

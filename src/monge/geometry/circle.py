@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._checks import check_number
 from monge._value import value
 
@@ -61,7 +62,7 @@ class Circle(Geometry):
     @property
     def batch_shape(self) -> torch.Size:
         """The leading dimensions."""
-        return torch.broadcast_shapes(self.x.shape[:-1], self.y.shape[:-1])
+        return broadcast_shapes(self.x.shape[:-1], self.y.shape[:-1])
 
     def _cost(self, x: Tensor, y: Tensor) -> Tensor:
         apart = x - y

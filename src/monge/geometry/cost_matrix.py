@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._checks import check_finite, check_floating
 from monge._value import value
 from monge.errors import ShapeError
@@ -73,7 +74,7 @@ class CostMatrix(Geometry):
         return Matrix(self.cost)
 
     def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-        batch = torch.broadcast_shapes(self.batch_shape, i.shape[:-1], j.shape[:-1])
+        batch = broadcast_shapes(self.batch_shape, i.shape[:-1], j.shape[:-1])
         if i.ndim == j.ndim == 1:
             return self.cost[..., i, j]
         problems = torch.meshgrid(*(torch.arange(size, device=i.device) for size in batch), indexing="ij")

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._checks import check_number
 from monge._value import value
 from monge.errors import DtypeError, InputError, ShapeError
@@ -76,7 +77,7 @@ class Grid(Geometry):
             told = ", ".join(f"{axis.dtype} on {axis.device}" for axis in made)
             raise DtypeError(f"All axes must share one dtype and device, but they are {told}: convert with .to(...).")
         try:
-            torch.broadcast_shapes(*(axis.batch_shape for axis in made))
+            broadcast_shapes(*(axis.batch_shape for axis in made))
         except RuntimeError as error:
             told = [tuple(axis.batch_shape) for axis in made]
             raise ShapeError(f"The batch dimensions of all axes must broadcast, but are {told}.") from error
@@ -100,7 +101,7 @@ class Grid(Geometry):
     @property
     def batch_shape(self) -> torch.Size:
         """The leading dimensions."""
-        return torch.broadcast_shapes(*(axis.batch_shape for axis in self.axes))
+        return broadcast_shapes(*(axis.batch_shape for axis in self.axes))
 
     def _transpose(self) -> Grid:
         return self._make(axes=tuple(axis._transpose() for axis in self.axes), p=self.p)
@@ -152,7 +153,7 @@ class Grid(Geometry):
 
     def _start(self, col: Tensor) -> Tensor:
         dtype = _stream.working_dtype(self.dtype, col.dtype)
-        batch = torch.broadcast_shapes(self.batch_shape, col.shape[:-1])
+        batch = broadcast_shapes(self.batch_shape, col.shape[:-1])
         return col.to(dtype).expand(*batch, -1)
 
     def _softmin(self, g: Tensor, log_b: Tensor, epsilon: float | Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._checks import check_finite, check_floating, check_number, check_same
 from monge._value import value
 from monge.errors import ShapeError
@@ -60,7 +61,7 @@ class Line(Geometry):
     @property
     def batch_shape(self) -> torch.Size:
         """The leading dimensions."""
-        return torch.broadcast_shapes(self.x.shape[:-1], self.y.shape[:-1])
+        return broadcast_shapes(self.x.shape[:-1], self.y.shape[:-1])
 
     def _cloud(self) -> PointCloud:
         # On a line every norm is the absolute value: the cheapest one is taken.
@@ -107,7 +108,7 @@ def check_coordinates(x: Any, y: Any) -> tuple[Tensor, Tensor]:
             f"{tuple(x.shape)} and {tuple(y.shape)}: write both in one way."
         )
     try:
-        torch.broadcast_shapes(x.shape[:-1], y.shape[:-1])
+        broadcast_shapes(x.shape[:-1], y.shape[:-1])
     except RuntimeError as error:
         raise ShapeError(
             f"The batch dimensions of x and y must broadcast, but their shapes are {tuple(x.shape)} and "

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._checks import check_number
 from monge._value import value
 from monge.errors import InputError
@@ -127,7 +128,7 @@ class LowRankCost(Geometry):
     @property
     def batch_shape(self) -> torch.Size:
         """The leading dimensions."""
-        return torch.broadcast_shapes(self.A.shape[:-2], self.B.shape[:-2])
+        return broadcast_shapes(self.A.shape[:-2], self.B.shape[:-2])
 
     @property
     def rank(self) -> int:

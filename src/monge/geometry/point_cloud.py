@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._checks import check_choice, check_finite, check_number, check_points, check_same
 from monge._value import value
 from monge.errors import InputError, ShapeError
@@ -102,7 +103,7 @@ class PointCloud(Geometry):
     @property
     def batch_shape(self) -> torch.Size:
         """The leading dimensions."""
-        return torch.broadcast_shapes(self.x.shape[:-2], self.y.shape[:-2])
+        return broadcast_shapes(self.x.shape[:-2], self.y.shape[:-2])
 
     @property
     def _is_squared_euclidean(self) -> bool:
@@ -212,7 +213,7 @@ def check_clouds(x: Any, y: Any, names: tuple[str, str] = ("x", "y")) -> None:
             f"and {second} has {y.shape[-1]}: their shapes are {tuple(x.shape)} and {tuple(y.shape)}."
         )
     try:
-        torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        broadcast_shapes(x.shape[:-2], y.shape[:-2])
     except RuntimeError as error:
         raise ShapeError(
             f"The batch dimensions of {first} and {second} must broadcast, but their shapes are "

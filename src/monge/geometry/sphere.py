@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._checks import check_number
 from monge._value import value
 
@@ -62,7 +63,7 @@ class Sphere(Geometry):
     @property
     def batch_shape(self) -> torch.Size:
         """The leading dimensions."""
-        return torch.broadcast_shapes(self.x.shape[:-2], self.y.shape[:-2])
+        return broadcast_shapes(self.x.shape[:-2], self.y.shape[:-2])
 
     def _transpose(self) -> Sphere:
         return self._make(x=self.y, y=self.x, p=self.p)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._checks import check_finite, check_floating, check_number
 from monge._value import value
 from monge.errors import DtypeError, InputError, ShapeError
@@ -73,7 +74,7 @@ class Sum(Geometry):
     def batch_shape(self) -> torch.Size:
         """The leading dimensions."""
         weights = (weight.shape for weight in self.weights if isinstance(weight, Tensor))
-        return torch.broadcast_shapes(*(term.batch_shape for term in self.terms), *weights)
+        return broadcast_shapes(*(term.batch_shape for term in self.terms), *weights)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -234,7 +235,7 @@ def _check_terms(terms: tuple[Geometry, ...], weights: tuple[float | Tensor, ...
     shapes = [tuple(term.batch_shape) for term in terms]
     shapes += [tuple(weight.shape) for weight in weights if isinstance(weight, Tensor)]
     try:
-        torch.broadcast_shapes(*shapes)
+        broadcast_shapes(*shapes)
     except RuntimeError as error:
         raise ShapeError(
             f"The batch dimensions of terms and weights must broadcast, but are {shapes}: give each "

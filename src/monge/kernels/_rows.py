@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._batch import broadcast_shapes
 from ..errors import ShapeError
 
 __all__ = ["Priced", "RowProblem", "priced", "row_problem"]
@@ -41,7 +42,7 @@ class Priced(NamedTuple):
 def row_problem(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> RowProblem:
     """Broadcast the batch dimensions, flatten them to rows, scale the weights to mass one."""
     try:
-        batch = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1])
+        batch = broadcast_shapes(x.shape[:-1], y.shape[:-1])
     except RuntimeError as error:
         raise ShapeError(
             f"x and y must agree in all but their last dimension, but have shapes {tuple(x.shape)} and "

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge.errors import DeviceError, DtypeError, InputError, ShapeError
 
 from .stream import rows_per_block, stream
@@ -109,7 +110,7 @@ class Points:
     def gather(self, columns: Int[Tensor, "*b n k"]) -> Float[Tensor, "*b n k"]:
         """The costs C[i, columns[i, l]] of k chosen columns for each row."""
         compute = torch.promote_types(self.dtype, torch.float32)
-        batch = torch.broadcast_shapes(self.batch_shape, columns.shape[:-2])
+        batch = broadcast_shapes(self.batch_shape, columns.shape[:-2])
         x = self.x.to(compute).expand(*batch, *self.x.shape[-2:])
         y = self.y.to(compute).expand(*batch, *self.y.shape[-2:])
         columns = columns.expand(*batch, *columns.shape[-2:])
@@ -223,7 +224,7 @@ class Matrix:
 
     def gather(self, columns: Int[Tensor, "*b n k"]) -> Float[Tensor, "*b n k"]:
         """The costs C[i, columns[i, l]] of k chosen columns for each row."""
-        batch = torch.broadcast_shapes(self.batch_shape, columns.shape[:-2])
+        batch = broadcast_shapes(self.batch_shape, columns.shape[:-2])
         return self.cost.expand(*batch, *self.shape).gather(-1, columns.expand(*batch, *columns.shape[-2:]))
 
     def at(self, i: Int[Tensor, " k"], j: Int[Tensor, " k"]) -> Float[Tensor, " k"]:
@@ -243,7 +244,7 @@ def broadcast(*shapes: torch.Size) -> torch.Size:
     first = shapes[0]
     for shape in shapes[1:]:
         if shape and shape != first:
-            first = torch.broadcast_shapes(first, shape) if first else shape
+            first = broadcast_shapes(first, shape) if first else shape
     return first
 
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._checks import check_same
 from monge._value import Value, value
 from monge.errors import InfeasibleError, InputError, ShapeError
@@ -115,7 +116,7 @@ class Linear(Value):
     def batch_shape(self) -> torch.Size:
         """The leading dimensions, those of cost, weights, epsilon and mass broadcast together."""
         mass = () if self.mass is None else self.mass.shape
-        return torch.broadcast_shapes(
+        return broadcast_shapes(
             self.geometry.batch_shape, self.a.shape[:-1], self.b.shape[:-1], self.epsilon.shape, mass
         )
 
@@ -296,7 +297,7 @@ def _check_sides(geometry: Geometry, source: Marginal, target: Marginal) -> None
 
 def _check_batch(**shapes: torch.Size) -> None:
     try:
-        torch.broadcast_shapes(*shapes.values())
+        broadcast_shapes(*shapes.values())
     except RuntimeError as error:
         told = ", ".join(f"{tuple(shape)} for {name}" for name, shape in shapes.items())
         raise ShapeError(
@@ -310,7 +311,7 @@ def _equalised(source: Fixed, target: Fixed) -> Tensor:
     worst = float(((a - b).abs() / torch.maximum(a, b)).max())
     if worst > rounding(a.dtype):
         first = ((a - b).abs() / torch.maximum(a, b)).argmax()
-        a, b = a.broadcast_to(torch.broadcast_shapes(a.shape, b.shape)), b.expand_as(a + b)
+        a, b = a.broadcast_to(broadcast_shapes(a.shape, b.shape)), b.expand_as(a + b)
         raise InfeasibleError(
             "source and target must have the same mass when both are fixed, but have "
             f"{float(a.reshape(-1)[first]):.9g} and {float(b.reshape(-1)[first]):.9g}: normalise the weights, "

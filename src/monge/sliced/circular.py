@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge import kernels
+from monge._batch import broadcast_shapes
 from monge._checks import check_finite, check_floating, check_number, check_same, check_weights
 from monge.coupling import MonotoneCoupling
 from monge.errors import ShapeError
@@ -174,7 +175,7 @@ def circular_plan(
     """
     u, v = (side.detach().remainder(1.0) for side in _turns(x, y, a, b, p, circumference))
     shift = kernels.circle_shift(u, v, a, b, p)[..., None]
-    batch = torch.broadcast_shapes(u.shape[:-1], v.shape[:-1])
+    batch = broadcast_shapes(u.shape[:-1], v.shape[:-1])
     u, v = u.expand(*batch, -1), v.expand(*batch, -1)
     order_u, order_v = (side.argsort(dim=-1, stable=True) for side in (u, v))
     weights = [None if w is None else (w / w.sum(-1, keepdim=True)).double() for w in (a, b)]

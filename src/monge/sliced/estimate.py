@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._checks import check_points, check_same, check_weights
 from monge._value import Value, value
 from monge.errors import ShapeError
@@ -119,7 +120,7 @@ def _estimate(
     weights: Tensor | None = None,
     block: int = 1,
 ) -> Estimate:
-    batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2], *(w.shape[:-1] for w in (a, b) if w is not None))
+    batch = broadcast_shapes(x.shape[:-2], y.shape[:-2], *(w.shape[:-1] for w in (a, b) if w is not None))
     x, y = (points.expand(*batch, *points.shape[-2:]) for points in (x, y))
     a, b = (None if held is None else held.expand(*batch, held.shape[-1]) for held in (a, b))
 

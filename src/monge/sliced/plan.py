@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._checks import check_choice, check_number, check_points, check_same, check_weights
 from monge.coupling import (
     Coupling,
@@ -52,7 +53,7 @@ def monotone_plan(
         tensor([1, 0])
     """
     check_choice("ties", ties, ("spread", "order"))
-    batch = torch.broadcast_shapes(u.shape[:-1], v.shape[:-1])
+    batch = broadcast_shapes(u.shape[:-1], v.shape[:-1])
     u, v = u.detach().expand(*batch, -1), v.detach().expand(*batch, -1)
     sorted_u, order_u = u.sort(dim=-1, stable=True)
     sorted_v, order_v = v.sort(dim=-1, stable=True)

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..._batch import broadcast_shapes
 from ...errors import DeviceError, DtypeError, ShapeError
-from .._batch import broadcast_shapes
 from . import native, reference
 
 __all__ = ["monotone"]
