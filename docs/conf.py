@@ -15,7 +15,7 @@ import monge  # noqa: E402
 
 project = "Monge"
 author = "The Monge developers"
-copyright = "The Monge developers"  # noqa: A001
+copyright = "The Monge developers"
 release = version = monge.__version__
 
 extensions = [
@@ -66,7 +66,7 @@ DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
 INLINE = re.compile(r"\$([^$\n]+?)\$")
 
 
-def mathematics(app, what, name, thing, options, lines):  # noqa: ARG001
+def mathematics(app, what, name, thing, options, lines):
     """Dollar signs in docstrings are mathematics, as they are on the pages."""
 
     def display(match: re.Match[str]) -> str:

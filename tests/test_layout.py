@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 import monge
+from monge._batch import broadcast_shapes
 
 PACKAGE = Path(__file__).parents[1] / "src" / "monge"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -148,6 +150,27 @@ def test_importing_is_light() -> None:
     assert not foreign, f"import monge should not bring in {sorted(foreign)}"
     compiled = {name for name in added if name.startswith(("torch._dynamo", "torch._inductor"))}
     assert not compiled, f"the compiler is loaded when it is asked for, not before: {sorted(compiled)[:3]}"
+
+
+def test_the_first_answer_is_light_too() -> None:
+    """Torch's compiler and the computer algebra that it brings take seconds to import; no plan needs them."""
+    added = modules_added(
+        "import monge\nx = torch.rand(9, 2)\nmonge.couple(x, x, epsilon=0.1).pair()\nmonge.couple(x, x)"
+    )
+    assert not added & {"torch._dynamo", "torch._inductor", "sympy", "triton", "scipy", "sklearn"}
+
+
+def test_shapes_broadcast_as_in_torch() -> None:
+    shapes = [(), (1,), (3,), (2, 1), (2, 3), (4, 1, 3), (1, 1), (0,), (2,)]
+    for one in shapes:
+        for two in shapes:
+            try:
+                expected = torch.broadcast_shapes(one, two)
+            except RuntimeError:
+                with pytest.raises(RuntimeError, match="do not broadcast"):
+                    broadcast_shapes(one, two)
+            else:
+                assert broadcast_shapes(one, two) == expected
 
 
 def test_leaves_and_command_stay_outside() -> None:

@@ -134,4 +134,4 @@ def register_vmap(operator: Any, cores: Sequence[int | None]) -> None:
         out = operator(*aligned)
         return out, 0 if isinstance(out, Tensor) else (0,) * len(out)
 
-    torch.library.register_vmap(operator, rule)
+    operator.register_vmap(rule)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .._load import module
+from .._operator import custom_op
 from ..bridge import Call, Rule, decode, register_vmap
 from ..pairs import Pairs, Points, broadcast
 from ..scores import Scores, epsilon_tensor
@@ -56,7 +57,7 @@ def plan_reference(pairs: Pairs, row: Tensor, col: Tensor, l: Tensor, r: Tensor,
     return torch.exp(score.masked_fill(forbidden, -torch.inf)) * (l @ r.mT)
 
 
-@torch.library.custom_op("monge::moment", mutates_args=())
+@custom_op("moment")
 def moment_native(
     first: Tensor,
     second: Tensor,
@@ -77,7 +78,7 @@ def moment_native(
     return out, mass
 
 
-@torch.library.custom_op("monge::plan", mutates_args=())
+@custom_op("plan")
 def plan_native(
     first: Tensor,
     second: Tensor | None,

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from .._load import module
+from .._operator import custom_op
 from ..bridge import Call, Rule, decode, register_vmap
 from ..pairs import broadcast
 
 __all__ = ["apply_native", "attend_native"]
 
 
-@torch.library.custom_op("monge::apply", mutates_args=())
+@custom_op("apply")
 def apply_native(
     first: Tensor,
     second: Tensor | None,
@@ -69,7 +70,7 @@ apply_native.register_autograd(_backward, setup_context=_save)
 register_vmap(apply_native, (2, 2, None, None, None, 1, 1, 2, 0))
 
 
-@torch.library.custom_op("monge::attend", mutates_args=())
+@custom_op("attend")
 def attend_native(
     first: Tensor, second: Tensor | None, kind: str, p: float, power: float, col: Tensor, v: Tensor, epsilon: Tensor
 ) -> tuple[Tensor, Tensor]:

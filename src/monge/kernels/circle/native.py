@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .._load import AVAILABLE, module
+from .._operator import custom_op
 from .._rows import Priced, RowProblem
 from .reference import mean_position
 
@@ -40,7 +41,7 @@ def linear_circle_distance(problem: RowProblem, slopes: bool, potentials: bool, 
     return Priced(cost, dx, dy, f, g)
 
 
-@torch.library.custom_op("monge::circle_distance", mutates_args=())
+@custom_op("circle_distance")
 def _circle_distance(
     x: Tensor,
     y: Tensor,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .._load import AVAILABLE, module
+from .._operator import custom_op
 from .._rows import Priced, RowProblem
 
 __all__ = ["AVAILABLE", "line_distance"]
@@ -16,7 +17,7 @@ def line_distance(problem: RowProblem, slopes: bool, potentials: bool, p: float)
     return Priced(*_line_distance(problem.x, problem.y, problem.a, problem.b, p, slopes, potentials))
 
 
-@torch.library.custom_op("monge::line_distance", mutates_args=())
+@custom_op("line_distance")
 def _line_distance(
     x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, p: float, slopes: bool, potentials: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

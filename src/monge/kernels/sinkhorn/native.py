@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from .._load import module
+from .._operator import custom_op
 from ..bridge import Call, Rule, decode, register_vmap
 from ..pairs import broadcast
 
 __all__ = ["sinkhorn_native"]
 
 
-@torch.library.custom_op("monge::sinkhorn", mutates_args=())
+@custom_op("sinkhorn")
 def sinkhorn_native(
     first: Tensor,
     second: Tensor | None,

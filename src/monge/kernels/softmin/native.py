@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from .._load import module
+from .._operator import custom_op
 from ..bridge import Call, Rule, decode, register_vmap
 from ..pairs import broadcast
 
 __all__ = ["softmin_native"]
 
 
-@torch.library.custom_op("monge::softmin", mutates_args=())
+@custom_op("softmin")
 def softmin_native(
     first: Tensor, second: Tensor | None, kind: str, p: float, power: float, bias: Tensor, epsilon: Tensor
 ) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .._load import module
+from .._operator import custom_op
 from ..bridge import Call, Rule, decode, register_vmap
 from ..pairs import broadcast
 
@@ -15,7 +16,7 @@ __all__ = ["LARGEST_K", "top_k_native"]
 LARGEST_K = 256
 
 
-@torch.library.custom_op("monge::top_k", mutates_args=())
+@custom_op("top_k")
 def top_k_native(
     first: Tensor, second: Tensor | None, kind: str, p: float, power: float, g: Tensor, k: int
 ) -> tuple[Tensor, Tensor]:
