@@ -11,7 +11,7 @@ from torch import Tensor
 from ..coupling import Coupling, PotentialCoupling
 from ..geometry import PointCloud
 from ..problem import Linear, Relaxed, relative
-from ..solver import DualSolution, Sinkhorn, solve
+from ..solver import Sinkhorn, Solution, solve
 
 __all__ = ["Transfer", "transfer"]
 
@@ -29,7 +29,7 @@ class Transfer:
 
     source: Float[Tensor, "h w 3"]
     target: Float[Tensor, "k l 3"]
-    solution: DualSolution
+    solution: Solution
 
 
 def transfer(
@@ -61,7 +61,7 @@ def transfer(
     return Transfer(_extended(plan, source, y), _extended(plan.T, target, x), solution)
 
 
-def _solve(x: Tensor, y: Tensor) -> DualSolution:
+def _solve(x: Tensor, y: Tensor) -> Solution:
     cloud = PointCloud(x, y)
     a, b = x.new_full((len(x),), 1 / len(x)), y.new_full((len(y),), 1 / len(y))
     rho = RHO * float(cloud.mean(a, b))

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from .._batch import broadcast_shapes
+
 __all__ = ["accumulator", "at", "draw", "explicit", "fraction", "minus_x_log_x", "pick", "positive_log"]
 
 
@@ -74,5 +76,5 @@ def pick(tensor: Tensor, core: int, batch: torch.Size, index: tuple[Any, ...]) -
 
 def at(vector: Shaped[Tensor, "*b n"], index: Int[Tensor, "*b k"]) -> Shaped[Tensor, "*b k"]:
     """``vector[index]`` along the last dimension; batch dimensions broadcast."""
-    batch = torch.broadcast_shapes(vector.shape[:-1], index.shape[:-1])
+    batch = broadcast_shapes(vector.shape[:-1], index.shape[:-1])
     return vector.expand(*batch, vector.shape[-1]).gather(-1, index.expand(*batch, index.shape[-1]))

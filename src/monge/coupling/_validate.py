@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._checks import check_finite, check_floating, check_number
 from monge.errors import DeviceError, DtypeError, InfeasibleError, InputError, ShapeError
 
@@ -22,7 +23,7 @@ number = check_number
 def batch(what: str, *shapes: Sequence[int]) -> torch.Size:
     """The common batch dimensions of ``shapes``, which ``what`` names."""
     try:
-        return torch.broadcast_shapes(*shapes)
+        return broadcast_shapes(*shapes)
     except RuntimeError as error:
         told = " and ".join(str(tuple(shape)) for shape in shapes)
         raise ShapeError(

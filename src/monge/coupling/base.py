@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge.errors import InfeasibleError, InputError
 
 from . import _stream, _validate
@@ -156,7 +157,7 @@ class Coupling(Representation):
                 )
         else:
             _validate.geometry(self, geometry)
-        batch = torch.broadcast_shapes(self.batch_shape, geometry.batch_shape)
+        batch = broadcast_shapes(self.batch_shape, geometry.batch_shape)
         return self._inner(geometry).expand(batch)
 
     @final

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._checks import check_floating, check_same
 from monge._value import value
 from monge.errors import ShapeError
@@ -67,7 +67,7 @@ class FactoredCoupling(Coupling):
         _validate.batch("Q, R and g", self.Q.shape[:-2], self.R.shape[:-2], self.g.shape[:-1])
 
     def _shape(self) -> tuple[int, ...]:
-        batch = torch.broadcast_shapes(self.Q.shape[:-2], self.R.shape[:-2], self.g.shape[:-1])
+        batch = broadcast_shapes(self.Q.shape[:-2], self.R.shape[:-2], self.g.shape[:-1])
         return (*batch, self.Q.shape[-2], self.R.shape[-2])
 
     def _told(self) -> tuple[str, ...]:
@@ -99,6 +99,6 @@ class FactoredCoupling(Coupling):
 
 def _rows(factor: Tensor, index: Tensor) -> Tensor:
     """``factor[..., index, :]``, where the index may have batch dimensions."""
-    batch = torch.broadcast_shapes(factor.shape[:-2], index.shape[:-1])
+    batch = broadcast_shapes(factor.shape[:-2], index.shape[:-1])
     factor, index = factor.expand(*batch, *factor.shape[-2:]), index.expand(*batch, index.shape[-1])
     return factor.gather(-2, index[..., None].expand(*index.shape, factor.shape[-1]))

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
@@ -73,7 +74,7 @@ class GluedCoupling(Coupling):
         _validate.batch("P, Q and mu", self.P.batch_shape, self.Q.batch_shape, self.mu.shape[:-1])
 
     def _shape(self) -> tuple[int, ...]:
-        batch = torch.broadcast_shapes(self.P._shape()[:-2], self.Q._shape()[:-2], self.mu.shape[:-1])
+        batch = broadcast_shapes(self.P._shape()[:-2], self.Q._shape()[:-2], self.mu.shape[:-1])
         return (*batch, self.P._shape()[-2], self.Q._shape()[-1])
 
     def _transpose(self) -> GluedCoupling:

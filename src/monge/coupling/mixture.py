@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._checks import check_floating
 from monge._value import value
 from monge.errors import InputError, ShapeError
@@ -79,7 +80,7 @@ class MixtureCoupling(Coupling):
 
     def _shape(self) -> tuple[int, ...]:
         *batch, n, m = self.component._shape()
-        return (*torch.broadcast_shapes(tuple(batch), self.weights.shape)[:-1], n, m)
+        return (*broadcast_shapes(tuple(batch), self.weights.shape)[:-1], n, m)
 
     def _told(self) -> tuple[str, ...]:
         return (f"of {self.weights.shape[-1]} {type(self.component).__name__}",)
@@ -120,7 +121,7 @@ class MixtureCoupling(Coupling):
 
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
         *own, n, _ = self._shape()
-        numbers = math.prod(torch.broadcast_shapes(tuple(own), v.shape[:-2])) * n * v.shape[-1]
+        numbers = math.prod(broadcast_shapes(tuple(own), v.shape[:-2])) * n * v.shape[-1]
         return self._add_up(lambda plans: plans._matmul(v[..., None, :, :]), 2, numbers)
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:

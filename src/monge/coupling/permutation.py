@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._checks import check_floating
 from monge._value import value
 from monge.errors import DeviceError, InputError, ShapeError
@@ -67,7 +68,7 @@ class PermutationCoupling(Coupling):
 
     def _shape(self) -> tuple[int, ...]:
         n = self.perm.shape[-1]
-        return (*torch.broadcast_shapes(self.perm.shape[:-1], self.weights.shape[:-1]), n, n)
+        return (*broadcast_shapes(self.perm.shape[:-1], self.weights.shape[:-1]), n, n)
 
     def _transpose(self) -> PermutationCoupling:
         inverse = self.perm.argsort(-1)

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
+from monge._batch import broadcast_shapes
 from monge._checks import check_choice, check_floating, check_same, check_weights
 from monge._value import value
 from monge.errors import InputError, ShapeError
@@ -94,7 +95,7 @@ class PotentialCoupling(Coupling):
         return [*shapes, self.epsilon.shape] if isinstance(self.epsilon, Tensor) else shapes
 
     def _shape(self) -> tuple[int, ...]:
-        return (*torch.broadcast_shapes(*self._batches()), self.f.shape[-1], self.g.shape[-1])
+        return (*broadcast_shapes(*self._batches()), self.f.shape[-1], self.g.shape[-1])
 
     def _told(self) -> tuple[str, ...]:
         return (f"link={self.link!r}", type(self.geometry).__name__)

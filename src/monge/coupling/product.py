@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._checks import check_same, check_weights
 from monge._value import value
 from monge.errors import InputError
@@ -62,7 +63,7 @@ class ProductCoupling(Coupling):
         object.__setattr__(self, "total", total)
 
     def _shape(self) -> tuple[int, ...]:
-        batch = torch.broadcast_shapes(self.a.shape[:-1], self.b.shape[:-1], self.total.shape)
+        batch = broadcast_shapes(self.a.shape[:-1], self.b.shape[:-1], self.total.shape)
         return (*batch, self.a.shape[-1], self.b.shape[-1])
 
     def _share(self) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._checks import check_floating
 from monge._value import value
 from monge.errors import DeviceError, ShapeError
@@ -75,7 +76,7 @@ class SparseCoupling(Coupling):
         _validate.batch("i, j and w", self.i.shape[:-1], self.j.shape[:-1], self.w.shape[:-1])
 
     def _shape(self) -> tuple[int, ...]:
-        batch = torch.broadcast_shapes(self.i.shape[:-1], self.j.shape[:-1], self.w.shape[:-1])
+        batch = broadcast_shapes(self.i.shape[:-1], self.j.shape[:-1], self.w.shape[:-1])
         return (*batch, self.n, self.m)
 
     def _lists(self, *batch: int) -> Entries:
@@ -93,7 +94,7 @@ class SparseCoupling(Coupling):
             # One plan, many problems: their values are further columns.
             folded = v.movedim(-2, 0)
             return self._product(folded.reshape(self.m, -1)).reshape(self.n, *folded.shape[1:]).movedim(0, -2)
-        batch = torch.broadcast_shapes(own, v.shape[:-2])
+        batch = broadcast_shapes(own, v.shape[:-2])
         out = self._product(v.expand(*batch, *v.shape[-2:]).reshape(-1, v.shape[-1]), *batch)
         return out.reshape(*batch, self.n, v.shape[-1])
 
@@ -154,7 +155,7 @@ class SparseCoupling(Coupling):
 
     def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
         row, col, w = self._sorted()
-        batch = torch.broadcast_shapes(w.shape[:-1], i.shape[:-1], j.shape[:-1])
+        batch = broadcast_shapes(w.shape[:-1], i.shape[:-1], j.shape[:-1])
         key = (row * self.m + col).expand(*batch, -1).contiguous()
         wanted = (i * self.m + j).expand(*batch, -1).contiguous()
         # The first of equal keys is the one that holds the merged mass.

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._batch import broadcast_shapes
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
@@ -58,7 +59,7 @@ class SumCoupling(Coupling):
         object.__setattr__(self, "terms", terms)
 
     def _shape(self) -> tuple[int, ...]:
-        batch = torch.broadcast_shapes(*(term._shape()[:-2] for term in self.terms))
+        batch = broadcast_shapes(*(term._shape()[:-2] for term in self.terms))
         return (*batch, *self.terms[0]._shape()[-2:])
 
     def _own_geometry(self) -> Geometry | None:
