@@ -2,7 +2,7 @@
 
 from . import coupling, geometry, gradient, kernels, nn, problem, sliced, solver
 from ._version import __version__
-from .api import couple, divergence, wasserstein
+from .api import couple, divergence, pairwise, wasserstein
 from .coupling import Coupling
 from .errors import TransportError
 from .problem import AtMost, Fixed, Free, Linear, Relaxed, relative
@@ -25,6 +25,7 @@ __all__ = [
     "gradient",
     "kernels",
     "nn",
+    "pairwise",
     "problem",
     "relative",
     "sliced",

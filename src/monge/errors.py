@@ -7,6 +7,7 @@ from __future__ import annotations
 
 __all__ = [
     "CapabilityError",
+    "ConvergenceWarning",
     "DenseLimitError",
     "DeviceError",
     "DtypeError",
@@ -71,3 +72,7 @@ class NotConvergedError(TransportError, RuntimeError):
 
 class PrecisionWarning(UserWarning):
     """The numbers asked for are finer than the dtype resolves."""
+
+
+class ConvergenceWarning(UserWarning):
+    """A solver stopped before its tolerance, in a function whose answer has no room for a report."""

@@ -2,6 +2,7 @@
 
 from .couple import couple
 from .divergence import divergence
+from .pairwise import pairwise
 from .wasserstein import wasserstein
 
-__all__ = ["couple", "divergence", "wasserstein"]
+__all__ = ["couple", "divergence", "pairwise", "wasserstein"]

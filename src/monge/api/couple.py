@@ -11,8 +11,9 @@ from torch import Tensor
 from monge.coupling import Coupling
 from monge.geometry import Geometry
 from monge.problem.epsilon import Relative
-from monge.solver import Solver, solve
+from monge.solver import Solver
 
+from ._answer import answer
 from ._pose import pose
 
 __all__ = ["couple"]
@@ -31,11 +32,12 @@ def couple(
     penalty: Literal["kl", "l2", "tv"] = "kl",
     solver: Solver | None = None,
 ) -> Coupling:
-    r"""The optimal plan between two clouds, as an operator: nothing of size n x m is ever built for epsilon > 0.
+    r"""The optimal plan between two clouds, as an operator: for epsilon > 0 nothing of size n x m is ever built.
 
-    $$\min_P \langle C, P\rangle + \epsilon\,\mathrm{KL}(P | a \otimes b)$$
-    over plans with marginals a and b. With ``mass`` the plan moves just that much and leaves the rest; with ``rho`` the
-    marginals may be missed at a price.
+    $$\min_P \; \langle C, P\rangle + \epsilon\,\mathrm{KL}(P \,|\, a \otimes b)$$
+    over plans with marginals a and b. With ``mass`` the plan moves just that much and leaves the rest where it is; with
+    ``rho`` it may miss the marginals at a price, $\rho\,\mathrm{KL}(P1 | a) + \rho\,\mathrm{KL}(P^\top 1 | b)$.
+    Different conditions on the two sides are a `Linear` problem for `solve`.
 
     Args:
         x: Sources, or a geometry that holds both sides.
@@ -50,10 +52,16 @@ def couple(
         solver: How to solve; None chooses, see `explain`.
 
     Returns:
-        The coupling. Its potentials and the report of the solver are in `solve`.
+        The coupling. For the value, the potentials and a report use `solve`.
 
     Raises:
-        TransportError: Wrong input, with what is wrong and what to do.
+        InputError: If an argument is wrong; the message says which, why, and what to do. Shapes, dtypes and devices
+            have errors of their own below it.
+        InfeasibleError: If no plan meets the constraints.
+        CapabilityError: If no solver can, or the one given cannot.
+
+    Warns:
+        ConvergenceWarning: If the solver missed its tolerance.
 
     Example:
         >>> import torch
@@ -63,6 +71,8 @@ def couple(
         >>> P = monge.couple(x, y, epsilon=0.05)
         >>> P.barycentric(y).shape  # where each x goes, on average
         torch.Size([100, 2])
+
+    Source: Peyre, Cuturi, Computational optimal transport (arXiv 1803.00567).
     """
     problem = pose(x, y, a, b, cost=cost, epsilon=epsilon, mass=mass, rho=rho, penalty=penalty)
-    return solve(problem, solver).coupling
+    return answer(problem, solver).coupling

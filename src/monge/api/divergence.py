@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge.errors import InputError
-from monge.problem import Linear
-from monge.problem.marginal import pairing
-from monge.solver import DualSolution, Sinkhorn, Solver, solve
+from monge.errors import CapabilityError, InputError
+from monge.problem.epsilon import Relative
+from monge.problem.marginal import column, pairing
+from monge.solver import Auto, DualSolution, Solver
+from monge.solver._symmetric import is_entropic, solve_symmetric
 
+from ._answer import answer
 from ._pose import pose
 
-__all__ = ["divergence"]
+if TYPE_CHECKING:
+    from monge.problem import Linear
+
+__all__ = ["Own", "check_entropic", "debiased", "divergence", "dual_answer", "self_solution"]
+
+# Sweeps after which the symmetric iteration gives way to the solver.
+_PATIENCE = 200
 
 
 def divergence(
@@ -26,34 +34,37 @@ def divergence(
     b: Float[Tensor, "*b m"] | None = None,
     *,
     cost: str | Callable[[Tensor, Tensor], Tensor] = "sqeuclidean",
-    epsilon: float | Tensor = 0.05,
+    epsilon: float | Tensor | Relative = 0.05,
     rho: float | Tensor | None = None,
     solver: Solver | None = None,
 ) -> Float[Tensor, "*b"]:
     r"""The Sinkhorn divergence: entropic transport without its bias.
 
     $$S_\epsilon(\mu, \nu) = \mathrm{OT}_\epsilon(\mu, \nu) - \tfrac12\mathrm{OT}_\epsilon(\mu, \mu)
-    - \tfrac12\mathrm{OT}_\epsilon(\nu, \nu) \;[+ \tfrac\epsilon2 (|\mu| - |\nu|)^2]$$
-    Non-negative for powers p in [1, 2] of the Euclidean distance, zero only for equal measures, with a smooth gradient:
-    the loss between point clouds. The value is computed from differences of potentials, which do not cancel; the
-    gradient is the envelope's.
+    - \tfrac12\mathrm{OT}_\epsilon(\nu, \nu) \;\big[+ \tfrac\epsilon2 (|\mu| - |\nu|)^2 \text{ with } \rho\big]$$
+    where $\mathrm{OT}_\epsilon$ is the minimum of $\langle C, P\rangle + \epsilon\,\mathrm{KL}(P | a \otimes b)$.
+    Non-negative for powers p in (0, 2] of the Euclidean distance, zero only for equal measures, with a smooth gradient
+    that vanishes there: the loss between point clouds. The number comes from differences of potentials,
+    $\langle a, f_{xy} - f_{xx}\rangle + \langle b, g_{xy} - g_{yy}\rangle$, which keep their digits where the three
+    values would cancel. The terms of a measure with itself take one potential and a few sweeps.
 
     Args:
         x: First clouds.
         y: Second clouds.
         a: Weights of `x`, 1/n each if None.
         b: Weights of `y`; of the same mass unless ``rho`` is given.
-        cost: As in `PointCloud`.
-        epsilon: Strength of the entropy, > 0, in units of the cost, the same for all three terms.
-        rho: Price of missing a marginal (KL), or None for fixed marginals.
-        solver: An entropic solver; `Sinkhorn` if None.
+        cost: As in `PointCloud`; symmetric in its two points.
+        epsilon: Strength of the entropy, positive, in units of the cost; `relative` is taken of the cost between x and
+            y. The same number serves all three terms.
+        rho: Price of missing a marginal, $\rho\,\mathrm{KL}$ on either side; None for fixed marginals.
+        solver: An entropic solver, whose ``gradient`` says how the answer is differentiated; None chooses.
 
     Returns:
-        One divergence per problem.
+        One divergence per problem, in units of the cost (not rooted).
 
-    Source:
-        Feydy et al., Interpolating between optimal transport and MMD using Sinkhorn divergences (arXiv 1810.08278);
-        Sejourne et al., Sinkhorn divergences for unbalanced optimal transport (arXiv 1910.12958).
+    Raises:
+        InputError: If an argument is wrong; the message says which, why, and what to do.
+        InfeasibleError: If the masses differ and there is no ``rho``.
 
     Example:
         >>> import torch
@@ -61,37 +72,65 @@ def divergence(
         >>> x = torch.tensor([[0.0], [1.0]])
         >>> monge.divergence(x, x).abs() < 1e-6
         tensor(True)
+
+    Source: Feydy et al., Interpolating between optimal transport and MMD using Sinkhorn divergences (arXiv 1810.08278);
+        Sejourne et al., Sinkhorn divergences for unbalanced optimal transport (arXiv 1910.12958).
     """
-    solver = Sinkhorn() if solver is None else solver
+    problem = pose(x, y, a, b, cost=cost, epsilon=epsilon, rho=rho)
+    epsilon = problem.epsilon.detach() if isinstance(epsilon, Relative) else problem.epsilon
+    xx = pose(x, x, problem.a, problem.a, cost=cost, epsilon=epsilon, rho=rho)
+    yy = pose(y, y, problem.b, problem.b, cost=cost, epsilon=epsilon, rho=rho)
+    check_entropic(problem)
+    return debiased(problem, dual_answer(problem, solver), self_solution(xx, solver), self_solution(yy, solver))
 
-    def between(one: Tensor, other: Tensor, w: Tensor | None, u: Tensor | None) -> tuple[Linear, DualSolution]:
-        problem = pose(one, other, w, u, cost=cost, epsilon=epsilon, rho=rho)
-        if not problem.entropic:
-            raise InputError("epsilon must be positive for the Sinkhorn divergence, but is 0: use wasserstein.")
-        return problem, solve(problem, solver)  # type: ignore[return-value]
 
-    problem, xy = between(x, y, a, b)
-    _, xx = between(x, x, a, a)
-    _, yy = between(y, y, b, b)
+class Own(NamedTuple):
+    """A measure against itself: the value, and the potential, which both sides share."""
+
+    value: Float[Tensor, "*b"]
+    potential: Float[Tensor, "*b n"]
+
+
+def self_solution(problem: Linear, solver: Solver | None) -> Own:
+    """The solution of a measure against itself."""
+    chosen = Auto().explain(problem).chosen if solver is None else solver
+    found = None
+    if is_entropic(chosen):
+        gradient, tol = chosen.gradient, chosen.tol  # type: ignore[union-attr]
+        found = solve_symmetric(problem, gradient=gradient, tol=tol, max_iter=_PATIENCE)
+    if found is None:
+        found = dual_answer(problem, solver)
+    return Own(found.value, (found.f + found.g).detach() / 2)
+
+
+def debiased(problem: Linear, xy: DualSolution, xx: Own, yy: Own) -> Float[Tensor, "*b"]:
+    """The divergence from the solutions of its three problems, of which ``problem`` is the first."""
     value = xy.value - (xx.value + yy.value) / 2
-    weights = problem.a.detach(), problem.b.detach()
-    own_x, own_y = ((s.f.detach() + s.g.detach()) / 2 for s in (xx, yy))
-    f, g = xy.f.detach(), xy.g.detach()
-    if rho is None:
-        precise = pairing(weights[0], f - own_x) + pairing(weights[1], g - own_y)
-    else:
-        mass = problem.epsilon * (problem.source.total - problem.target.total) ** 2 / 2
-        value = value + mass
-        precise = _unbalanced(problem, weights, (f, own_x), (g, own_y))
+    if not problem.balanced:
+        value = value + problem.epsilon * (problem.source.total - problem.target.total) ** 2 / 2
+    with torch.no_grad():
+        precise = torch.zeros_like(value)
+        for side, cross, own in ((problem.source, xy.f, xx), (problem.target, xy.g, yy)):
+            if problem.balanced:
+                precise = precise + pairing(side.weights, cross - own.potential)
+                continue
+            rho = torch.as_tensor(side.rho, dtype=value.dtype, device=value.device)  # type: ignore[attr-defined]
+            # Every term is a difference of nearly equal exponentials, here without their cancellation.
+            change = torch.expm1((own.potential - cross) / column(rho))
+            change = -torch.exp(-own.potential / column(rho)) * change
+            precise = precise + (rho + problem.epsilon / 2) * pairing(side.weights, change)
     return value + (precise - value).detach()
 
 
-def _unbalanced(problem: Linear, weights: tuple[Tensor, Tensor], fs: Any, gs: Any) -> Tensor:
-    """The divergence from potentials: every term is a difference of nearly equal exponentials."""
-    total = torch.zeros((), dtype=weights[0].dtype, device=weights[0].device)
-    for side, weight, (cross, own) in ((problem.source, weights[0], fs), (problem.target, weights[1], gs)):
-        rho = side.rho.detach() if isinstance(side.rho, Tensor) else torch.as_tensor(side.rho)  # type: ignore[union-attr]
-        scale, epsilon = rho[..., None], problem.epsilon.detach()
-        change = -(-own / scale).exp() * torch.expm1((own - cross) / scale)
-        total = total + (rho + epsilon / 2) * (weight * change).sum(-1)
-    return total
+def dual_answer(problem: Linear, solver: Solver | None) -> DualSolution:
+    """The solution, with the potentials that the divergence is made of."""
+    solution = answer(problem, solver)
+    if not isinstance(solution, DualSolution):
+        raise CapabilityError(f"The divergence is made of potentials, and {solver} finds none: use Sinkhorn or Newton.")
+    return solution
+
+
+def check_entropic(problem: Linear) -> None:
+    """Without entropy there is no bias to remove."""
+    if not problem.entropic:
+        raise InputError("epsilon must be positive for the Sinkhorn divergence, but is 0: use wasserstein instead.")

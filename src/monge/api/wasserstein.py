@@ -7,10 +7,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number
-from monge.geometry import PointCloud
-from monge.problem import Linear
 from monge.problem.epsilon import Relative
-from monge.solver import Solver, solve
+from monge.solver import Solver
+
+from ._answer import answer
+from ._pose import distance_cloud, pose
 
 __all__ = ["wasserstein"]
 
@@ -28,8 +29,9 @@ def wasserstein(
     r"""The p-Wasserstein distance, rooted.
 
     $$W_p(\mu, \nu) = \Big(\min_P \sum_{ij} P_{ij} \lVert x_i - y_j\rVert_2^p\Big)^{1/p}$$
-    For epsilon > 0 the root of the transport cost of the entropic plan, an upper bound. At distance zero, where the
-    root has no slope, the gradient is zero.
+    For epsilon > 0 the root of the transport cost of the entropic plan, an upper bound (`divergence` has no such bias).
+    Where the distance is zero its root has no slope; the gradient is taken to be zero there, which is finite and a
+    subgradient. Close to zero the gradient of $W_p$ is still large for p > 1: as a loss, take the p-th power.
 
     Args:
         x: First clouds.
@@ -37,11 +39,15 @@ def wasserstein(
         a: Weights of `x`, 1/n each if None.
         b: Weights of `y`, of the same mass.
         p: Order, at least 1.
-        epsilon: Strength of the entropy; zero is exact.
+        epsilon: Strength of the entropy, or `relative`; zero is exact.
         solver: How to solve; None chooses.
 
     Returns:
         One distance per problem.
+
+    Raises:
+        InputError: If an argument is wrong; the message says which, why, and what to do.
+        InfeasibleError: If the masses differ.
 
     Example:
         >>> import torch
@@ -49,11 +55,10 @@ def wasserstein(
         >>> monge.wasserstein(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
         tensor(5.)
     """
-    check_number("p", p, low=1.0)
-    geometry = PointCloud(x, y, "sqeuclidean") if p == 2 else PointCloud(x, y, "euclidean", power=float(p))
-    solution = solve(Linear(geometry, a, b, epsilon=epsilon), solver)  # type: ignore[arg-type]
-    exact = not bool((solution.report.epsilon > 0).any())
-    cost = solution.value if exact else solution.coupling.transport_cost()
+    check_number("p", p, low=1.0, high=1e6)
+    problem = pose(distance_cloud(x, y, p), None, a, b, epsilon=epsilon)
+    solution = answer(problem, solver)
+    cost = solution.coupling.transport_cost() if problem.entropic else solution.value
     positive = cost > 0
     safe = torch.where(positive, cost, torch.ones_like(cost))
     return torch.where(positive, safe ** (1 / p), torch.zeros_like(cost))

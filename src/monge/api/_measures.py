@@ -1,0 +1,79 @@
+"""Lists of measures, as users give them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge._checks import check_points, check_same, check_weights
+from monge.errors import InputError, ShapeError
+
+__all__ = ["GivenMeasure", "Measure", "as_measures", "by_size"]
+
+# A cloud of points of equal weights, or a cloud with its weights.
+GivenMeasure = Tensor | tuple[Tensor, Tensor | None]
+
+
+class Measure(NamedTuple):
+    """Points with weights."""
+
+    x: Float[Tensor, "n d"]
+    a: Float[Tensor, " n"]
+    uniform: bool
+
+    @property
+    def size(self) -> int:
+        """How many points there are."""
+        return self.x.shape[-2]
+
+
+def as_measures(name: str, given: Sequence[GivenMeasure] | Tensor) -> list[Measure]:
+    """One `Measure` per entry, all in one space, of one dtype and on one device."""
+    if isinstance(given, Tensor) and given.ndim != 3:
+        raise ShapeError(
+            f"{name} must be a list of clouds, or one tensor (k, n, d) of k clouds, but is a tensor of shape "
+            f"{tuple(given.shape)}: put a single cloud into a list."
+        )
+    if not isinstance(given, (Tensor, Sequence)) or isinstance(given, str) or len(given) == 0:
+        raise InputError(f"{name} must be a list of at least one cloud (n, d) or pair (cloud, weights).")
+    measures = [_as_measure(f"{name}[{k}]", one) for k, one in enumerate(given)]
+    first = measures[0].x
+    for k, measure in enumerate(measures):
+        check_same(**{f"{name}[0]": first, f"{name}[{k}]": measure.x})
+        if measure.x.shape[-1] != first.shape[-1]:
+            raise ShapeError(
+                f"{name} must live in one space, but {name}[0] has points of dimension {first.shape[-1]} and "
+                f"{name}[{k}] of dimension {measure.x.shape[-1]}."
+            )
+    return measures
+
+
+def by_size(measures: Sequence[Measure]) -> dict[tuple[int, bool], list[int]]:
+    """Which measures can be stacked: those of one size, with those of equal weights apart."""
+    groups: dict[tuple[int, bool], list[int]] = {}
+    for k, measure in enumerate(measures):
+        groups.setdefault((measure.size, measure.uniform), []).append(k)
+    return groups
+
+
+def _as_measure(name: str, given: Any) -> Measure:
+    if isinstance(given, tuple):
+        if len(given) != 2:
+            raise InputError(f"{name} must be a cloud or a pair (cloud, weights), but is a tuple of {len(given)}.")
+        x, a = given
+    else:
+        x, a = given, None
+    check_points(name, x)
+    if x.ndim != 2:
+        raise ShapeError(f"{name} must be one cloud of shape (n, d), but has {tuple(x.shape)}: list the clouds.")
+    if a is None:
+        return Measure(x, torch.full((len(x),), 1.0 / len(x), dtype=x.dtype, device=x.device), True)
+    check_weights(f"the weights of {name}", a, len(x))
+    if a.ndim != 1:
+        raise ShapeError(f"the weights of {name} must have shape ({len(x)},), but have {tuple(a.shape)}.")
+    check_same(**{name: x, f"the weights of {name}": a})
+    return Measure(x, a, bool((a == a[0]).all()))

@@ -1,0 +1,222 @@
+"""All distances between many measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge._checks import check_choice, check_number, check_same
+from monge.errors import InputError, ShapeError
+from monge.problem.epsilon import Relative, resolve
+from monge.solver import Solver
+
+from ._measures import GivenMeasure, Measure, as_measures, by_size
+from ._pose import distance_cloud, pose
+from .divergence import Own, check_entropic, debiased, dual_answer, self_solution
+from .wasserstein import wasserstein
+
+__all__ = ["pairwise"]
+
+Metric = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+Compare = Callable[[list[int], list[int]], Tensor]
+
+
+def pairwise(
+    measures: Sequence[GivenMeasure] | Float[Tensor, "k n d"],
+    others: Sequence[GivenMeasure] | Float[Tensor, "l m d"] | None = None,
+    *,
+    metric: str | Metric = "wasserstein",
+    p: float = 2.0,
+    epsilon: float | Tensor | Relative = 0.0,
+    solver: Solver | None = None,
+    max_bytes: int = 2**27,
+    progress: bool | Callable[[int, int], None] = False,
+) -> Float[Tensor, "k l"]:
+    r"""The matrix of distances between the measures of a list, or of two lists.
+
+    Pairs of measures of equal sizes are solved together, as many at a time as ``max_bytes`` allows. Within one list
+    only the half above the diagonal is computed: the metric is taken to be symmetric. A divergence solves the term of
+    each measure with itself once, not once a pair.
+
+    Args:
+        measures: Clouds (n, d) of any sizes, or pairs (cloud, weights), or one tensor of clouds.
+        others: A second list; None compares the first with itself.
+        metric: ``"wasserstein"`` (rooted), ``"divergence"`` (Sinkhorn's, not rooted), or a symmetric function
+            ``(x, y, a, b) -> values`` of batches of clouds (k, n, d), (k, m, d) and weights (k, n), (k, m).
+        p: The cost is the p-th power of the Euclidean distance.
+        epsilon: Strength of the entropy, or `relative`: of the cost of each pair for ``"wasserstein"``, of the mean
+            cost of all points for ``"divergence"``, whose terms must share it.
+        solver: How to solve each batch; None chooses.
+        max_bytes: Bound of the memory of a batch, though never less than a pair; the answer comes on top.
+        progress: True draws a bar on the terminal; a function is called with (pairs done, pairs in all).
+
+    Returns:
+        One number per pair; a function as metric has its diagonal evaluated, too.
+
+    Raises:
+        InputError: If a measure or an option is wrong.
+
+    Example:
+        >>> import torch
+        >>> import monge
+        >>> clouds = [torch.zeros(3, 2), torch.ones(3, 2), torch.ones(5, 2)]
+        >>> monge.pairwise(clouds, p=1.0).round(decimals=4)
+        tensor([[0.0000, 1.4142, 1.4142],
+                [1.4142, 0.0000, 0.0000],
+                [1.4142, 0.0000, 0.0000]])
+    """
+    check_number("p", p, low=1.0, high=1e6)
+    check_number("max_bytes", max_bytes, low=1)
+    if not callable(metric):
+        check_choice("metric", metric, ("wasserstein", "divergence"))
+    elif solver is not None or epsilon != 0.0 or p != 2.0:
+        raise InputError("p, epsilon and solver belong to the metrics known by name: set them inside your function.")
+    left = as_measures("measures", measures)
+    right = left if others is None else as_measures("others", others)
+    check_same(measures=left[0].x, others=right[0].x)
+    if left[0].x.shape[-1] != right[0].x.shape[-1]:
+        raise ShapeError(
+            f"measures and others must live in one space, but have dimensions {left[0].x.shape[-1]} and "
+            f"{right[0].x.shape[-1]}."
+        )
+    same = others is None
+    if callable(metric):
+        compare, diagonal = _by_function(metric, left, right), True
+    elif metric == "divergence":
+        compare, diagonal = _by_divergence(left, right, p, epsilon, solver, max_bytes), not same
+    else:
+        compare = _by_wasserstein(left, right, p, epsilon, solver)
+        # An entropic plan of a measure with itself has a cost.
+        diagonal = not (isinstance(epsilon, (int, float)) and epsilon == 0)
+    batches = list(_batches(left, right, same, diagonal, max_bytes))
+    total = sum(len(i) for i, _ in batches)
+    out = torch.zeros(len(left), len(right), dtype=left[0].x.dtype, device=left[0].x.device)
+    with _progress(progress, total) as advance:
+        for i, j in batches:
+            values = compare(i, j)
+            rows, columns = torch.tensor(i, device=out.device), torch.tensor(j, device=out.device)
+            out = out.index_put((rows, columns), values)
+            if same:
+                out = out.index_put((columns, rows), values)
+            advance(len(i))
+    return out
+
+
+def _by_function(metric: Metric, left: list[Measure], right: list[Measure]) -> Compare:
+    def compare(i: list[int], j: list[int]) -> Tensor:
+        (x, a), (y, b) = _stacked(left, i), _stacked(right, j)
+        values = metric(x, y, a, b)
+        if not isinstance(values, Tensor) or values.shape != (len(i),):
+            told = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise ShapeError(
+                f"metric must give one number for each of {len(i)} pairs, but gave {told}: it is called with clouds "
+                f"{tuple(x.shape)} and {tuple(y.shape)}."
+            )
+        return values
+
+    return compare
+
+
+def _by_wasserstein(left: list[Measure], right: list[Measure], p: float, epsilon: Any, solver: Any) -> Compare:
+    def compare(i: list[int], j: list[int]) -> Tensor:
+        (x, a), (y, b) = _stacked(left, i), _stacked(right, j)
+        return wasserstein(x, y, a, b, p=p, epsilon=epsilon, solver=solver)
+
+    return compare
+
+
+def _by_divergence(
+    left: list[Measure], right: list[Measure], p: float, epsilon: Any, solver: Any, max_bytes: int
+) -> Compare:
+    if isinstance(epsilon, Relative):
+        epsilon = _pooled_epsilon(left if right is left else [*left, *right], p, epsilon)
+
+    def own(measures: list[Measure]) -> list[Own]:
+        """Each measure with itself, those of one size together."""
+        found: dict[int, Own] = {}
+        for (n, _), members in by_size(measures).items():
+            size = max(1, max_bytes // _pair_bytes(n, n, measures[0].x.shape[-1]))
+            for chunk in (members[k : k + size] for k in range(0, len(members), size)):
+                x, a = _stacked(measures, chunk)
+                problem = pose(distance_cloud(x, x, p), None, a, a, epsilon=epsilon)
+                check_entropic(problem)
+                solved = self_solution(problem, solver)
+                found |= {k: Own(solved.value[place], solved.potential[place]) for place, k in enumerate(chunk)}
+        return [found[k] for k in range(len(measures))]
+
+    own_left = own(left)
+    own_right = own_left if right is left else own(right)
+
+    def compare(i: list[int], j: list[int]) -> Tensor:
+        (x, a), (y, b) = _stacked(left, i), _stacked(right, j)
+        problem = pose(distance_cloud(x, y, p), None, a, b, epsilon=epsilon)
+        itself = (
+            Own(*(torch.stack(part) for part in zip(*(side[k] for k in members), strict=True)))
+            for side, members in ((own_left, i), (own_right, j))
+        )
+        return debiased(problem, dual_answer(problem, solver), *itself)
+
+    return compare
+
+
+def _pooled_epsilon(measures: list[Measure], p: float, epsilon: Relative) -> Tensor:
+    """A fraction of the mean cost between all points of all measures."""
+    x = torch.cat([measure.x.detach() for measure in measures])
+    a = torch.cat([measure.a.detach() / measure.a.detach().sum() for measure in measures]) / len(measures)
+    return resolve(epsilon, distance_cloud(x, x, p), a, a)
+
+
+def _stacked(measures: list[Measure], members: list[int]) -> tuple[Tensor, Tensor]:
+    return torch.stack([measures[k].x for k in members]), torch.stack([measures[k].a for k in members])
+
+
+def _batches(
+    left: list[Measure], right: list[Measure], same: bool, diagonal: bool, max_bytes: int
+) -> Iterator[tuple[list[int], list[int]]]:
+    """The pairs to compare, those of one shape together, in an order that depends on nothing else."""
+    shapes: dict[tuple[int, int, bool], list[tuple[int, int]]] = {}
+    for i, x in enumerate(left):
+        for j, y in enumerate(right):
+            if same and (j < i or (j == i and not diagonal)):
+                continue
+            # The smaller measure first, so that pairs of one shape meet, in whatever order they were listed.
+            pair = (j, i) if same and x.size > y.size else (i, j)
+            sizes = left[pair[0]].size, right[pair[1]].size
+            shapes.setdefault((*sizes, x.uniform and y.uniform), []).append(pair)
+    for (n, m, _), pairs in shapes.items():
+        size = max(1, max_bytes // _pair_bytes(n, m, left[0].x.shape[-1]))
+        for start in range(0, len(pairs), size):
+            chunk = pairs[start : start + size]
+            yield [i for i, _ in chunk], [j for _, j in chunk]
+
+
+def _pair_bytes(n: int, m: int, d: int) -> int:
+    """What one pair of a batch may take: its costs, and what solvers keep for each point."""
+    return 8 * (n * m + 32 * (n + m) * (d + 1))
+
+
+@contextmanager
+def _progress(told: bool | Callable[[int, int], None], total: int) -> Iterator[Callable[[int], None]]:
+    """A function to be called with every number of pairs that are done."""
+    if callable(told):
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            told(done, total)
+
+        yield advance
+    elif told:
+        from rich.progress import Progress
+
+        with Progress() as bar:
+            task = bar.add_task("pairs", total=total)
+            yield lambda count: bar.update(task, advance=count)
+    else:
+        yield lambda count: None

@@ -1,0 +1,144 @@
+"""All pairs: the same numbers as one by one, within a bound of memory."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+import monge
+from monge.errors import DtypeError, InputError, ShapeError
+from monge.solver import Simplex, Sinkhorn
+
+
+def clouds(sizes: tuple[int, ...], d: int = 2) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(n, d, generator=generator, dtype=torch.float64) + k / 3 for k, n in enumerate(sizes)]
+
+
+def weighted(sizes: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    drawn = [torch.rand(n, generator=generator, dtype=torch.float64) for n in sizes]
+    return [(x, a / a.sum()) for x, a in zip(clouds(sizes), drawn, strict=True)]
+
+
+SIZES = (5, 7, 5, 1, 7, 5)
+
+
+@pytest.mark.parametrize("max_bytes", [1, 2**16, 2**27])
+@pytest.mark.parametrize("p", [1.0, 2.0])
+def test_wasserstein_equals_a_loop(max_bytes: int, p: float) -> None:
+    mixed = [*clouds(SIZES), *weighted((5, 6))]
+    found = monge.pairwise(mixed, p=p, max_bytes=max_bytes)
+    plain = [(one, None) if isinstance(one, Tensor) else one for one in mixed]
+    for (i, (x, a)), (j, (y, b)) in itertools.product(enumerate(plain), enumerate(plain)):
+        expected = monge.wasserstein(x, y, a, b, p=p)
+        torch.testing.assert_close(found[i, j], expected, rtol=1e-9, atol=1e-12)
+    assert (found.diagonal() == 0).all()
+    torch.testing.assert_close(found, found.T, rtol=0, atol=0)
+
+
+def test_two_lists() -> None:
+    left, right = clouds((4, 6, 4)), weighted((6, 4))
+    found = monge.pairwise(left, right)
+    assert found.shape == (3, 2)
+    for (i, x), (j, (y, b)) in itertools.product(enumerate(left), enumerate(right)):
+        torch.testing.assert_close(found[i, j], monge.wasserstein(x, y, None, b), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("epsilon", [0.3, monge.relative(0.1)])
+def test_divergence_equals_a_loop(epsilon: object) -> None:
+    measures = [*clouds((6, 8, 6)), *weighted((8,))]
+    solver = Sinkhorn(tol=1e-9)
+    found = monge.pairwise(measures, metric="divergence", epsilon=epsilon, solver=solver)
+    if not isinstance(epsilon, float):
+        pooled = torch.cat([*clouds((6, 8, 6)), weighted((8,))[0][0]])
+        shares = torch.cat([*(torch.full((n,), 1 / n).double() for n in (6, 8, 6)), weighted((8,))[0][1]]) / 4
+        epsilon = 0.1 * float(shares @ torch.cdist(pooled, pooled).square() @ shares)
+    plain = [(one, None) if isinstance(one, Tensor) else one for one in measures]
+    for (i, (x, a)), (j, (y, b)) in itertools.product(enumerate(plain), enumerate(plain)):
+        expected = monge.divergence(x, y, a, b, epsilon=epsilon, solver=solver)
+        torch.testing.assert_close(found[i, j], expected, rtol=1e-6, atol=1e-7)
+    across = monge.pairwise(measures[:2], measures[2:], metric="divergence", epsilon=epsilon, solver=solver)
+    torch.testing.assert_close(across, found[:2, 2:], rtol=1e-6, atol=1e-7)
+
+
+def test_entropic_plans_have_a_diagonal() -> None:
+    found = monge.pairwise(clouds((5, 5)), epsilon=0.5)
+    assert (found.diagonal() > 0.05).all()
+
+
+def test_a_tensor_is_a_list_of_clouds() -> None:
+    x = torch.stack(clouds((6, 6, 6)))
+    torch.testing.assert_close(monge.pairwise(x), monge.pairwise(list(x)), rtol=0, atol=0)
+
+
+def test_a_function_may_be_the_metric() -> None:
+    calls = []
+
+    def means(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        calls.append(len(x))
+        centres = (a[..., None] * x).sum(-2), (b[..., None] * y).sum(-2)
+        return (centres[0] - centres[1]).norm(dim=-1)
+
+    measures = clouds((5, 7, 5, 7))
+    found = monge.pairwise(measures, metric=means)
+    centres = torch.stack([x.mean(0) for x in measures])
+    torch.testing.assert_close(found, torch.cdist(centres, centres), rtol=1e-9, atol=1e-7)
+    assert sum(calls) == 10  # the upper half with its diagonal
+    assert len(calls) == 3  # pairs (5, 5), (5, 7) and (7, 7)
+
+
+def test_memory_of_a_batch_is_bounded() -> None:
+    sizes: list[tuple[int, ...]] = []
+
+    def metric(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        sizes.append(tuple(x.shape))
+        return x.sum((-1, -2)) - y.sum((-1, -2)) + 0 * (a.sum(-1) + b.sum(-1))
+
+    monge.pairwise(torch.zeros(12, 50, 3), metric=metric, max_bytes=2**18)
+    assert max(8 * k * 50 * 50 for k, *_ in sizes) <= 2**18
+    assert sum(k for k, *_ in sizes) == 78
+
+
+def test_progress_is_told() -> None:
+    told: list[tuple[int, int]] = []
+    monge.pairwise(clouds((4, 4, 5)), progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 3), (3, 3)]
+
+
+def test_progress_may_be_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    monge.pairwise(clouds((4, 4)), progress=True)
+    assert "pairs" in capsys.readouterr().out
+    monge.pairwise(clouds((4, 4)))
+    assert not capsys.readouterr().out
+
+
+def test_gradients_reach_the_clouds() -> None:
+    measures = [x.requires_grad_() for x in clouds((4, 3, 4))]
+    assert torch.autograd.gradcheck(lambda *given: monge.pairwise(given).square().sum(), tuple(measures))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "told"),
+    [
+        (lambda x: monge.pairwise([]), InputError, "at least one"),
+        (lambda x: monge.pairwise(x[0]), ShapeError, "put a single cloud into a list"),
+        (lambda x: monge.pairwise([x[0], x[1][:, 0]]), ShapeError, r"measures\[1\]"),
+        (lambda x: monge.pairwise([x[0], x[1][:, :1]]), ShapeError, "dimension 2 and measures"),
+        (lambda x: monge.pairwise([x[0], x[1].float()]), DtypeError, "one dtype"),
+        (lambda x: monge.pairwise(x, [x[0][:, :1]]), ShapeError, "one space"),
+        (lambda x: monge.pairwise([(x[0], x[0][:, 0] * 0)]), InputError, "positive mass"),
+        (lambda x: monge.pairwise([(x[0], None, None)]), InputError, "tuple of 3"),
+        (lambda x: monge.pairwise(x, metric="emd"), InputError, "'emd' is unknown"),
+        (lambda x: monge.pairwise(x, metric="divergence"), InputError, "epsilon must be positive"),
+        (lambda x: monge.pairwise(x, metric=lambda *_: 0.0), ShapeError, "one number for each"),
+        (lambda x: monge.pairwise(x, metric=lambda *_: 0.0, solver=Simplex()), InputError, "inside your function"),
+        (lambda x: monge.pairwise(x, max_bytes=0), InputError, "max_bytes"),
+    ],
+)
+def test_errors_say_what_to_do(call, error: type, told: str) -> None:
+    with pytest.raises(error, match=told):
+        call(clouds((4, 5)))
