@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DensePlan", "Plan", "SparsePlan", "StreamedPlan"]
 
-# Entries that a sparse plan may hold: both orders of them, of 12 bytes each, stay under 100 MB.
+# Entries that a sparse plan may hold (both orders of them, of 12 bytes each, stay under 100 MB), and their share of
+# all, above which a dense or a streamed product is as fast.
 _SPARSE_ENTRIES = 2**22
+_SPARSE_SHARE = 0.2
 _SAMPLED_ROWS = 64
 
 
@@ -65,14 +67,14 @@ class StreamedPlan:
         return DensePlan(self._exponential(slice(None)).double())
 
     def sparse(self, threshold: float) -> SparsePlan | None:
-        """The entries above a threshold, or None if they are too many, or there is a batch, or an accelerator."""
+        """The entries above a threshold; None if they are too many, or in a batch, or on an accelerator."""
         if self.epsilon.ndim or self.row.device.type != "cpu":
             return None
         n, m = self.geometry.shape
         step = max(1, n // _SAMPLED_ROWS)
         sample = torch.arange(0, n, step, device=self.row.device)
         share = float((self._exponential(sample) > threshold).double().mean())
-        if share * n * m > 0.5 * _SPARSE_ENTRIES:
+        if share > _SPARSE_SHARE or share * n * m > 0.8 * _SPARSE_ENTRIES:
             return None
         return SparsePlan.of(*self._extract(threshold), (n, m))
 

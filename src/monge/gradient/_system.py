@@ -146,7 +146,7 @@ class System(Value):
             partial=self.partial,
             gauge=self.gauge,
         )
-        return Vector(*schur.solve(*v, tol=tol, max_iter=max_iter))
+        return Vector(*schur.solve(*v, tol=tol, max_iter=max_iter, direct=True))
 
 
 class _Correction(torch.autograd.Function):

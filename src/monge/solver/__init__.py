@@ -5,6 +5,7 @@ from .auto import Auto
 from .base import Capability, Solver
 from .candidates import CANDIDATES
 from .explanation import Explanation, explain
+from .newton import Newton
 from .simplex import Simplex
 from .sinkhorn import Sinkhorn
 from .solution import DualSolution, Report, Solution, Status
@@ -18,6 +19,7 @@ __all__ = [
     "Capability",
     "DualSolution",
     "Explanation",
+    "Newton",
     "Report",
     "Simplex",
     "Sinkhorn",

@@ -25,16 +25,20 @@ class Sweep(NamedTuple):
 
     Args:
         f: The best potential of the rows for g; with a mass it contains the multiplier of the mass.
-        g: The potential it started from, translated against f where the problem allows it.
-        image: The best potential of the columns for f, and the next g.
-        error: L1 column error of the pair (f, g), whose rows are exact, relative to its mass.
-        dual: The dual value of the pair (f, image), which block ascent never lowers.
+        g: The potential it started from.
+        marginal: The column marginal of the pair (f, g), whose rows are exact.
+        error: L1 distance of that marginal from the one after the next update, relative to its mass.
+        last: f again, translated against the next potential of the columns where the problem allows it.
+        image: The best potential of the columns for f, translated likewise: the next g.
+        dual: The dual value of the pair (last, image), which block ascent never lowers.
     """
 
     f: Float[Tensor, "*b n"]
     g: Float[Tensor, "*b m"]
-    image: Float[Tensor, "*b m"]
+    marginal: Float[Tensor, "*b m"]
     error: Float[Tensor, "*b"]
+    last: Float[Tensor, "*b n"]
+    image: Float[Tensor, "*b m"]
     dual: Float[Tensor, "*b"]
 
 
@@ -75,30 +79,32 @@ class Ascent:
         source = self.problem.source
         if self.problem.balanced:
             f, image, error = self.problem.geometry._sinkhorn(g, self.log_a, self.log_b, epsilon)
-            return Sweep(f, g, image, error / source.total, self._dual(f, image, source.total, epsilon))
+            marginal = torch.exp(self.log_b + (g - image) / column(epsilon))
+            dual = self._dual(f, image, source.total, epsilon)
+            return Sweep(f, g, marginal, error / source.total, f, image, dual)
 
-        f, g, level = self._rows(g, epsilon)
+        f, level = self._rows(g, epsilon)
         image, next_level, p = self._columns(f, epsilon)
-        before = torch.exp(self.log_b + (g + column(level) - p) / column(epsilon))
+        marginal = torch.exp(self.log_b + (g + column(level) - p) / column(epsilon))
         after = torch.exp(self.log_b + (image + column(next_level) - p) / column(epsilon))
         moved = after.sum(-1)
-        f, image = self._translate(f, image)
-        dual = self._dual(f, image, moved, epsilon)
+        last, image = self._translate(f, image)
+        dual = self._dual(last, image, moved, epsilon)
         if self.mass is not None:
             dual = dual + next_level * self.mass
-        return Sweep(f + column(next_level), g, image, (before - after).abs().sum(-1) / moved, dual)
+        error = (marginal - after).abs().sum(-1) / moved
+        return Sweep(f + column(level), g, marginal, error, last + column(next_level), image, dual)
 
     def update(self, g: Float[Tensor, "*b m"], epsilon: Float[Tensor, "*b"]) -> tuple[Tensor, Tensor]:
         """The next pair (f, g), differentiable, and nothing else."""
-        f, _, _ = self._rows(g, epsilon)
+        f, _ = self._rows(g, epsilon)
         g, level, _ = self._columns(f, epsilon)
         f, g = self._translate(f, g)
         return f + column(level), g
 
-    def _rows(self, g: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _rows(self, g: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
         q = self.problem.geometry._softmin(g, self.log_b, epsilon)
-        f, level = self._best(self.problem.source, self.log_a, q, epsilon)
-        return *self._translate(f, g), level
+        return self._best(self.problem.source, self.log_a, q, epsilon)
 
     def _columns(self, f: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         p = self.columns._softmin(f, self.log_a, epsilon)
@@ -120,6 +126,8 @@ class Ascent:
 
         Source: Faster unbalanced optimal transport: translation invariant Sinkhorn, arXiv:2201.00730.
         """
+        if self.problem.balanced:
+            return f, g
         rows = _exponential_mass(self.problem.source, self.log_a, f)
         cols = _exponential_mass(self.problem.target, self.log_b, g)
         if rows is None or cols is None:

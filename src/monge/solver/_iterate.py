@@ -75,10 +75,10 @@ def iterate(
         sweep, final = loop.step()
         if k % patience and k < max_iter:
             continue
-        floor = resolvable(sweep.f, sweep.image, loop.target)
+        floor = resolvable(sweep.last, sweep.image, loop.target)
         settled = loop.open & final & (sweep.error <= floor.clamp(min=tol))
         if bool(settled.any()):
-            end = Iterate(sweep.f, sweep.image, torch.full_like(loop.age, k), settled)
+            end = Iterate(sweep.last, sweep.image, torch.full_like(loop.age, k), settled)
             ended = _write(ended, end, settled, whereabouts)
             loop.open = loop.open & ~settled
             still = int(loop.open.sum())
@@ -119,7 +119,7 @@ class _Loop:
         slack = 10 * torch.finfo(self.g.dtype).eps * sweep.dual.abs().clamp(min=self.target)
         refused = self.jumped & ~(sweep.dual >= self.guard - slack)
         held = column(refused)
-        self.f_held = torch.where(held, self.f_held, sweep.f)
+        self.f_held = torch.where(held, self.f_held, sweep.last)
         self.g_held = torch.where(held, self.g_held, sweep.image)
         self.guard = torch.where(refused, self.guard, torch.where(final, sweep.dual, -math.inf))
         self.age = torch.where(refused, 0, self.age + 1)

@@ -1,0 +1,94 @@
+"""Entropic transport by Newton's method."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge._checks import check_number
+from monge._value import value
+from monge.gradient import Gradient, Implicit
+from monge.problem import Linear
+
+from ._ascent import Ascent
+from ._climb import climb
+from ._conclude import conclude
+from .base import Capability, Solver
+from .sinkhorn import default_tol, initial_potential
+from .solution import DualSolution
+
+__all__ = ["Newton"]
+
+# Passes over the costs that a solve usually takes, whatever epsilon is.
+_USUAL_PASSES = 100
+
+
+@value
+class Newton(Solver):
+    """Newton's method on the dual: for a small epsilon, or for marginals met to many digits.
+
+    Where block ascent needs a number of sweeps that grows like 1 / epsilon, this needs about a dozen for each factor
+    of ten. Each step solves (K - P^T R^-1 P) d = epsilon (b - P^T 1) for the columns by conjugate gradients, on the
+    large entries of the plan, which are few when epsilon is small, and is followed by an exact update of the rows. A
+    step that lowers the dual value is cut, and plain sweeps take over where steps fail. Epsilon falls by factors of
+    four.
+
+    Args:
+        tol: L1 marginal error, relative to the mass moved; None is 1e-9 in float64 and 1e-4 in lower precision.
+        max_iter: Limit of the number of sweeps, one for each point that is tried.
+        init: Potentials to start from: a pair (f, g) or an earlier solution. They replace the annealing.
+        gradient: How the answer is differentiated.
+        strict: Whether to raise NotConvergedError instead of reporting an unmet tolerance.
+
+    Example:
+        >>> import torch
+        >>> from monge.geometry import PointCloud
+        >>> from monge.problem import Linear, relative
+        >>> from monge.solver import Newton
+        >>> x = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+        >>> solution = Newton()._solve(Linear(PointCloud(x, x**2), epsilon=relative(1e-3)))
+        >>> bool(solution.report.marginal_error < 1e-9)
+        True
+
+    Source: Accelerating Sinkhorn algorithm with sparse Newton iterations, arXiv:2401.12253; A truncated Newton method
+    for optimal transport, arXiv:2504.02067.
+    """
+
+    tol: float | None = None
+    max_iter: int = 1000
+    init: tuple[Float[Tensor, "*b n"], Float[Tensor, "*b m"]] | DualSolution | None = None
+    gradient: Gradient = Implicit()
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tol is not None:
+            check_number("tol", self.tol, low=0.0, high=1.0, strict=True)
+        check_number("max_iter", self.max_iter, low=1)
+
+    def supports(self, problem: Linear) -> Capability:
+        """Every linear problem with a positive epsilon."""
+        if not isinstance(problem, Linear):
+            return Capability.no(f"Newton treats Linear problems, not {type(problem).__name__}.")
+        if not problem.entropic:
+            return Capability.no("Newton needs a positive epsilon; Simplex and Assignment are exact.")
+        if self.gradient._recorded:
+            return Capability.no("Newton has no fixed number of iterations to record; Sinkhorn has.")
+        n, m = problem.shape
+        cost = 2.0 * math.prod(problem.batch_shape) * n * m * _USUAL_PASSES
+        return Capability(True, cost, f"about {_USUAL_PASSES} passes over the {n} x {m} costs, whatever epsilon is.")
+
+    def _solve(self, problem: Linear) -> DualSolution:
+        tol = self.tol
+        if tol is None:
+            tol = 1e-9 if problem.a.dtype == torch.float64 else default_tol(problem.a.dtype)
+        constant = problem.detach()
+        with torch.no_grad():
+            g, epsilon = Ascent(constant).start()
+            if self.init is not None:
+                g = initial_potential(self.init, constant)
+                epsilon = constant.epsilon.broadcast_to(constant.batch_shape)
+            end = climb(constant, g, epsilon, tol=tol, max_iter=int(self.max_iter))
+        return conclude(problem, end.f, end.g, gradient=self.gradient, iterations=end.iterations, tol=tol)
