@@ -9,44 +9,16 @@ import numpy as np
 import ot
 import pytest
 import torch
+from linear_problems import PROBLEMS, D, clouds, weights
 
 from monge.errors import InfeasibleError, InputError, PrecisionWarning
 from monge.geometry import CostMatrix, PointCloud
-from monge.problem import AtMost, Fixed, Free, Linear, Relaxed, relative
+from monge.problem import AtMost, Linear, Relaxed, relative
 from monge.solver import DualSolution, Sinkhorn, Status
-
-D = torch.float64
-
-
-def weights(*shape):
-    a = torch.rand(*shape, dtype=D) + 0.05
-    return a / a.sum(-1, keepdim=True)
-
-
-def clouds(n, m, d, dtype=D):
-    x = torch.randn(n, d, dtype=D)
-    y = 1.2 * torch.randn(m, d, dtype=D) + 0.5 / d**0.5
-    return PointCloud(x.to(dtype), y.to(dtype))
 
 
 def solved(problem, **settings):
     return Sinkhorn(**({"tol": 1e-11} | settings))._solve(problem)
-
-
-# name, sides, and whether the mass is left open
-PROBLEMS = {
-    "balanced": lambda a, b: (Fixed(a), Fixed(b), None),
-    "kl": lambda a, b: (Relaxed(a, 0.4), Relaxed(1.7 * b, 0.4), None),
-    "kl-uneven": lambda a, b: (Relaxed(a, 0.4), Relaxed(1.7 * b, 5.0), None),
-    "kl-fixed": lambda a, b: (Relaxed(a, 0.4), Fixed(1.7 * b), None),
-    "l2": lambda a, b: (Relaxed(a, 2.0, "l2"), Relaxed(1.7 * b, 2.0, "l2"), None),
-    "tv": lambda a, b: (Relaxed(a, 0.3, "tv"), Relaxed(1.7 * b, 0.3, "tv"), None),
-    "semi-relaxed": lambda a, b: (Fixed(a), Free(b), None),
-    "one-sided": lambda a, b: (AtMost(a), Fixed(0.6 * b), None),
-    "partial": lambda a, b: (AtMost(a), AtMost(1.2 * b), 0.55),
-    "partial-all": lambda a, b: (AtMost(a), AtMost(b), 1.0),
-    "mixed": lambda a, b: (Relaxed(a, 0.4), Relaxed(1.7 * b, 0.3, "tv"), None),
-}
 
 
 @pytest.mark.parametrize("name", PROBLEMS)

@@ -106,13 +106,18 @@ class DensePlan:
     matrix: Float[Tensor, "*b n m"]
 
     def rows(self, g: Tensor) -> Tensor:
-        return (self.matrix @ g[..., None])[..., 0]
+        return _times(self.matrix, g)
 
     def columns(self, f: Tensor) -> Tensor:
-        return (self.matrix.mT @ f[..., None])[..., 0]
+        return _times(self.matrix.mT, f)
 
     def square_columns(self, f: Tensor) -> Tensor:
-        return ((self.matrix * self.matrix).mT @ f[..., None])[..., 0]
+        return _times((self.matrix * self.matrix).mT, f)
+
+
+def _times(matrix: Tensor, vector: Tensor) -> Tensor:
+    """A product in the precision of the matrix, returned in that of the vector."""
+    return (matrix @ vector.to(matrix.dtype)[..., None])[..., 0].to(vector.dtype)
 
 
 @dataclass(frozen=True)

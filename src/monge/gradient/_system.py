@@ -133,20 +133,24 @@ class System(Value):
 
     def _eliminated(self, v: Vector, tol: float, max_iter: int) -> Vector:
         plan: Plan = StreamedPlan(self.geometry, self.row, self.col, self.epsilon)
+        dtype, kappa_f, kappa_g = v.g.dtype, self.kappa_f, self.kappa_g
         if self.geometry.shape[1] <= DENSE_UNKNOWNS and plan.entries() <= DENSE_ENTRIES:
-            plan = plan.dense()
+            # A factorisation is cheap in double precision too, and the system may be nearly singular.
+            plan, kappa_f, kappa_g = plan.dense(), kappa_f.double(), kappa_g.double()
+            v = Vector(*(part.double() for part in v))
         r, c = plan.rows(torch.ones_like(v.g)), plan.columns(torch.ones_like(v.f))
         schur = Schur(
             plan=plan,
             r=r,
             c=c,
-            inverse=torch.where(self.free_f & (r > 0), 1.0 / (r + self.kappa_f), 0.0),
-            diagonal=torch.where(self.free_g & (c > 0), c + self.kappa_g, 1.0),
+            inverse=torch.where(self.free_f & (r > 0), 1.0 / (r + kappa_f), 0.0),
+            diagonal=torch.where(self.free_g & (c > 0), c + kappa_g, 1.0),
             free=self.free_g & (c > 0),
             partial=self.partial,
             gauge=self.gauge,
         )
-        return Vector(*schur.solve(*v, tol=tol, max_iter=max_iter, direct=True))
+        y = schur.solve(*v, tol=tol, max_iter=max_iter, direct=True)
+        return Vector(*(part.to(dtype) for part in y))
 
 
 class _Correction(torch.autograd.Function):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .assignment import Assignment
 from .base import Solver
+from .newton import Newton
 from .simplex import Simplex
 from .sinkhorn import Sinkhorn
 from .sorted import Sorted
@@ -16,4 +17,5 @@ CANDIDATES: tuple[Solver, ...] = (
     Assignment(),
     Simplex(),
     Sinkhorn(),
+    Newton(),
 )

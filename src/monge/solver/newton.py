@@ -16,14 +16,16 @@ from monge.problem import Linear
 from ._ascent import Ascent
 from ._climb import climb
 from ._conclude import conclude
+from ._estimate import relative_epsilon
 from .base import Capability, Solver
 from .sinkhorn import default_tol, initial_potential
 from .solution import DualSolution
 
 __all__ = ["Newton"]
 
-# Passes over the costs that a solve usually takes, whatever epsilon is.
-_USUAL_PASSES = 100
+# A solve takes about this many passes over the costs, and for each factor of ten by which epsilon is below the mean
+# cost this many more; linear systems included, in units of one sweep.
+_FEW_PASSES, _PASSES_PER_DECADE = 80, 40
 
 
 @value
@@ -77,8 +79,9 @@ class Newton(Solver):
         if self.gradient._recorded:
             return Capability.no("Newton has no fixed number of iterations to record; Sinkhorn has.")
         n, m = problem.shape
-        cost = 2.0 * math.prod(problem.batch_shape) * n * m * _USUAL_PASSES
-        return Capability(True, cost, f"about {_USUAL_PASSES} passes over the {n} x {m} costs, whatever epsilon is.")
+        passes = int(_FEW_PASSES - _PASSES_PER_DECADE * math.log10(relative_epsilon(problem)))
+        cost = 2.0 * math.prod(problem.batch_shape) * n * m * passes
+        return Capability(True, cost, f"about {passes} passes over the {n} x {m} costs, linear systems included.")
 
     def _solve(self, problem: Linear) -> DualSolution:
         tol = self.tol

@@ -16,14 +16,15 @@ from monge.problem import Linear
 
 from ._ascent import Ascent
 from ._conclude import conclude
+from ._estimate import relative_epsilon
 from ._iterate import iterate
 from .base import Capability, Solver
 from .solution import DualSolution
 
 __all__ = ["Sinkhorn"]
 
-# Sweeps that an accelerated solve usually takes; only the order of magnitude matters.
-_USUAL_SWEEPS = 150
+# Sweeps that an accelerated solve takes are about the first, plus the second over epsilon in units of the mean cost.
+_FEW_SWEEPS, _SWEEPS_OVER_EPSILON = 20, 1.2
 
 
 @value
@@ -79,7 +80,9 @@ class Sinkhorn(Solver):
         if not problem.entropic:
             return Capability.no("Sinkhorn needs a positive epsilon; Simplex and Assignment are exact.")
         n, m = problem.shape
-        sweeps = self.max_iter if self.gradient._recorded else min(self.max_iter, _USUAL_SWEEPS)
+        sweeps = int(self.max_iter)
+        if not self.gradient._recorded:
+            sweeps = min(sweeps, int(_FEW_SWEEPS + _SWEEPS_OVER_EPSILON / relative_epsilon(problem)))
         cost = 2.0 * math.prod(problem.batch_shape) * n * m * sweeps
         return Capability(True, cost, f"about {sweeps} sweeps over the {n} x {m} costs, streamed.")
 
