@@ -11,6 +11,8 @@ from monge.errors import CapabilityError, InputError, ShapeError
 from monge.nn import Attention
 from monge.nn.couplers import Sinkhorn, names
 
+from . import small
+
 NAMES = list(names())
 
 
@@ -122,7 +124,7 @@ class TestModule:
     @pytest.mark.parametrize("name", NAMES)
     def test_weights_explain_the_output(self, name):
         torch.manual_seed(0)
-        attention = Attention(16, 4, name).double()
+        attention = Attention(16, 4, small.make(name, 4, 4)).double()
         x = torch.randn(2, 9, 16, dtype=torch.float64)
         pad = torch.arange(9) >= torch.tensor([[9], [4]])
         expected, nothing = attention(x, key_padding_mask=pad)
@@ -135,7 +137,7 @@ class TestModule:
     @pytest.mark.parametrize("name", NAMES)
     def test_dropout_only_in_training_and_unbiased(self, name):
         torch.manual_seed(0)
-        attention = Attention(8, 2, name, dropout=0.5, bias=False)
+        attention = Attention(8, 2, small.make(name, 2, 4), dropout=0.5, bias=False)
         x = torch.randn(1, 12, 8)
         still = attention.eval()(x)[0]
         close(attention(x)[0], still)
@@ -197,9 +199,9 @@ class TestGraphs:
     def test_traces_as_one_graph(self, name):
         torch.manual_seed(0)
         torch._dynamo.reset()
-        attention = Attention(8, 2, name)
+        attention = Attention(4, 2, small.make(name, 2, 2, tiny=True))
         compiled = torch.compile(attention, fullgraph=True, backend="aot_eager")
-        x = torch.randn(2, 6, 8)
+        x = torch.randn(2, 6, 4)
         pad = torch.arange(6) >= torch.tensor([[6], [4]])
         for masks in ({}, {"key_padding_mask": pad}):
             plain, traced = x.clone().requires_grad_(), x.clone().requires_grad_()
@@ -212,8 +214,8 @@ class TestGraphs:
     @pytest.mark.parametrize("name", NAMES)
     def test_exports(self, name):
         torch.manual_seed(0)
-        attention = Attention(8, 2, name).eval()
-        x = torch.randn(2, 6, 8)
+        attention = Attention(4, 2, small.make(name, 2, 2, tiny=True)).eval()
+        x = torch.randn(2, 6, 4)
         pad = torch.arange(6) >= torch.tensor([[6], [4]])
         program = torch.export.export(attention, (x,), {"key_padding_mask": pad})
         out = program.module()(x, key_padding_mask=pad)[0]

@@ -7,37 +7,16 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from monge.errors import CapabilityError, ShapeError
-from monge.nn.couplers import Coupler, build, names
+from monge.nn.couplers import Coupler, names
+
+from . import small
 
 HEADS, WIDTH, VALUE = 3, 8, 5
-OPTIONS = {
-    "pivots": {"pivots": 6},
-    "entropic-pivots": {"pivots": 6},
-    "causal-pivots": {"pivots": 6},
-    "performer": {"size": 24},
-    "luna": {"projections": 6, "channels": 2, "hidden": 16},
-    "circuit": {"tokens": 16, "layers": 3},
-}
-# Small enough for numerical derivatives of every parameter.
-TINY = {
-    "luna": {"projections": 2, "channels": 2, "hidden": 3},
-    "performer": {"size": 3},
-    "pivots": {"pivots": 3},
-    "entropic-pivots": {"pivots": 3},
-    "causal-pivots": {"pivots": 3},
-    "circuit": {"tokens": 4, "layers": 2},
-}
 NAMES = list(names())
 
 
-def make(name: str, dtype: torch.dtype = torch.float32, heads: int = HEADS, width: int = WIDTH, tiny: bool = False):
-    torch.manual_seed(7)
-    options = (TINY if tiny else OPTIONS).get(name, {})
-    coupler = build(name, heads, width, **options).to(dtype)
-    with torch.no_grad():
-        for parameter in coupler.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return coupler.eval()
+def make(name: str, dtype: torch.dtype = torch.float32) -> Coupler:
+    return small.make(name, HEADS, WIDTH, dtype=dtype)
 
 
 def draw(*shape: int, scale: float = 1.0, dtype: torch.dtype = torch.float32, seed: int = 0):
@@ -180,7 +159,7 @@ class TestEveryCoupler:
             torch.testing.assert_close(coupler.attend(q, k, v).mean(-2), v.mean(-2))
 
     def test_gradients_of_inputs_and_parameters(self, name: str):
-        coupler = make(name, torch.float64, heads=2, width=3, tiny=True)
+        coupler = small.make(name, 2, 3, dtype=torch.float64, tiny=True)
         q, k, v = (draw(1, 2, 4, width, dtype=torch.float64, seed=seed) for seed, width in ((1, 3), (2, 3), (3, 2)))
         pad = last(4, 1)
         parameters = {key: p.detach() for key, p in coupler.named_parameters() if p.requires_grad}

@@ -66,10 +66,8 @@ class TestSinkhorn:
 
     def test_coupling_has_the_marginal_of_the_last_half_step(self, memory):
         q, k = draw(1, 2, 7, 4, seed=1), draw(1, 2, 9, 4, seed=2)
-        for end_on, side in (("rows", 0), ("columns", 1)):
-            plan = Sinkhorn(4, end_on=end_on, memory=memory)(q, k)
-            marginal = plan.marginals()[side]
-            torch.testing.assert_close(marginal, torch.full_like(marginal, 1 / marginal.shape[-1]))
+        rows, _ = Sinkhorn(4, memory=memory)(q, k).marginals()
+        torch.testing.assert_close(rows, torch.full_like(rows, 1 / 7))
 
 
 class TestConvergence:

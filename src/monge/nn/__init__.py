@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import couplers, features, functional
+from . import couplers, diagnostics, features, functional
 from .attention import Attention
 
-__all__ = ["Attention", "couplers", "features", "functional"]
+__all__ = ["Attention", "couplers", "diagnostics", "features", "functional"]

@@ -7,16 +7,24 @@ from typing import Any
 from ..._checks import check_choice
 from ._base import Coupler, Promise
 from ._prefix import PrefixCoupling
+from .blend import Blend
 from .causal import CausalPivots
 from .kernel import Kernel, Linear, Luna, Performer
+from .orthogonal import QR, Cayley, Circuit
 from .pivots import EntropicPivots, Pivots
 from .sinkhorn import Sinkhorn
+from .slices import ExpectedSlices, SoftSlices
 from .softmax import Softmax
 
 __all__ = [
+    "QR",
+    "Blend",
     "CausalPivots",
+    "Cayley",
+    "Circuit",
     "Coupler",
     "EntropicPivots",
+    "ExpectedSlices",
     "Kernel",
     "Linear",
     "Luna",
@@ -25,9 +33,11 @@ __all__ = [
     "PrefixCoupling",
     "Promise",
     "Sinkhorn",
+    "SoftSlices",
     "Softmax",
     "build",
     "names",
+    "table",
 ]
 
 _COUPLERS: tuple[type[Coupler], ...] = (
@@ -35,16 +45,45 @@ _COUPLERS: tuple[type[Coupler], ...] = (
     Sinkhorn,
     Pivots,
     EntropicPivots,
+    ExpectedSlices,
+    SoftSlices,
     Linear,
     Performer,
     Luna,
+    QR,
+    Cayley,
+    Circuit,
     CausalPivots,
+    Blend,
 )
 
 
 def names() -> dict[str, type[Coupler]]:
     """Every coupler that `build` and `monge.nn.Attention` know by name."""
     return {coupler.name: coupler for coupler in _COUPLERS}
+
+
+def table() -> str:
+    """The promises of every coupler as a table in Markdown."""
+    head = ("coupler", "exactness", "time", "memory", "padding", "pairs", "causal", "n ≠ m", "gradient", "source")
+    rows = [head, ("---",) * len(head)]
+    for name, coupler in names().items():
+        told = coupler.promise
+        rows.append(
+            (
+                f"`{name}`",
+                told.exactness,
+                told.time,
+                told.memory,
+                "yes",
+                "yes" if told.pairs else "no",
+                told.causal,
+                "no" if told.square else "yes",
+                told.gradient,
+                told.source,
+            )
+        )
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def build(name: str, heads: int, width: int, **options: Any) -> Coupler:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...coupling import PotentialCoupling
 from ...geometry import PointCloud
 
-__all__ = ["potential_coupling", "row_anchored"]
+__all__ = ["row_anchored"]
 
 
 def row_anchored(q: Tensor, k: Tensor, price: Tensor, a: Tensor, b: Tensor) -> PotentialCoupling:
@@ -23,16 +23,11 @@ def row_anchored(q: Tensor, k: Tensor, price: Tensor, a: Tensor, b: Tensor) -> P
         a: source weights.
         b: target weights, a reference that the potentials absorb.
     """
-    geometry = PointCloud._make(x=q, y=k, cost="dot", p=None, power=None)
+    geometry = PointCloud._make(x=q, y=k, cost="dot", p=2.0, power=None)
     log_b = b.log()
     g = price.masked_fill(b == 0, 0.0) - log_b.masked_fill(b == 0, 0.0)
     f = geometry._softmin(g, log_b, 1.0)
-    return potential_coupling(geometry, f, g, a, b)
-
-
-def potential_coupling(geometry: PointCloud, f: Tensor, g: Tensor, a: Tensor, b: Tensor) -> PotentialCoupling:
-    """a_i b_j exp(f_i + g_j - C_ij) with zero potentials where there is no mass."""
-    f = f.masked_fill((a == 0) | (f.abs() == math.inf), 0.0)
+    f = f.masked_fill((a == 0) | (f == math.inf), 0.0)
     # Queries without a single key carry no mass at all.
     a = torch.where((b > 0).any(-1, keepdim=True), a, torch.zeros_like(a))
     return PotentialCoupling._make(geometry=geometry, f=f, g=g, a=a, b=b, epsilon=f.new_ones(()), link="exp")

@@ -58,7 +58,7 @@ class Coupler(nn.Module, ABC):
     """
 
     name: ClassVar[str]
-    promise: ClassVar[Promise]
+    promise: Promise
     why_not_causal: ClassVar[str] = (
         "a lower-triangular matrix whose rows and columns all sum to one is the identity, and a balance of the keys "
         "over later queries tells of the future"

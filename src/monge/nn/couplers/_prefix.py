@@ -45,6 +45,9 @@ class PrefixCoupling(Coupling):
             return prefix_matmul(self.Q.flip(-2), self.R.flip(-2), v.flip(-2)).flip(-2)
         return prefix_matmul(self.Q, self.R, v)
 
+    def _scale(self, row: Tensor, col: Tensor) -> Coupling:
+        return self._make(Q=self.Q * row[..., None], R=self.R * col[..., None], backward=self.backward)
+
     def _block(self, rows: Rows) -> Float[Tensor, "*b k n"]:
         index = torch.arange(self.Q.shape[-2], device=self.Q.device)
         i, j = index[rows][:, None], index

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from ..._checks import check_choice, check_number
 from ...coupling import Coupling, DenseCoupling
 from ...errors import InputError
-from ...geometry import PointCloud
 from ..functional._padding import at_least_single, full_precision, log_uniform, scale_of, uniform
 from ..functional.sinkhorn import plan_rows, sinkhorn_attention, sinkhorn_potentials
-from ._anchor import potential_coupling, row_anchored
+from ._anchor import row_anchored
 from ._base import Coupler, Promise, drop_keys
 
 __all__ = ["Sinkhorn"]
@@ -24,11 +23,10 @@ class Sinkhorn(Coupler):
     """The entropic plan of the scores with uniform marginals, after a fixed number of half-steps or to a tolerance.
 
     Args:
-        n_half: half-steps, the last one on the side that ``end_on`` names; 1 is softmax attention.
+        n_half: half-steps, the last one on the rows; 1 is softmax attention.
         epsilon: regularisation; lower is closer to a matching, and slower to converge.
-        tol: if given, iterate until the L1 error of the other marginal is below it, looked at every ten rounds.
+        tol: if given, iterate until the L1 error of the columns is below it, looked at every ten rounds.
         max_iter: rounds at most, with ``tol``.
-        end_on: "rows" or "columns", the marginal that is exact.
         gradient: "unrolled" through the half-steps, or "implicit" at their fixed point.
         memory: "dense", or "linear": no matrix of all pairs, in forward and backward.
         learn_epsilon: make epsilon a parameter, kept positive by softplus.
@@ -39,7 +37,7 @@ class Sinkhorn(Coupler):
     promise = Promise(
         rows=1e-5,
         columns=None,
-        exactness="rows exact; columns at convergence (the reverse with end_on='columns')",
+        exactness="rows exact, columns at convergence",
         time="n_half n² d",
         memory="n², or n with memory='linear'",
         causal="no",
@@ -56,7 +54,6 @@ class Sinkhorn(Coupler):
         *,
         tol: float | None = None,
         max_iter: int = 1000,
-        end_on: str = "rows",
         gradient: str = "unrolled",
         memory: str = "dense",
         learn_epsilon: bool = False,
@@ -64,13 +61,12 @@ class Sinkhorn(Coupler):
     ) -> None:
         super().__init__()
         check_number("epsilon", epsilon, low=0.0, strict=True)
-        check_choice("end_on", end_on, ("rows", "columns"))
         check_choice("gradient", gradient, ("unrolled", "implicit"))
         check_choice("memory", memory, ("dense", "linear"))
         if n_half < 1:
             raise InputError(f"n_half must be at least 1, but is {n_half}: 1 is softmax attention.")
         self.n_half, self.tol, self.max_iter = n_half, tol, max_iter
-        self.end_on, self.gradient, self.memory, self.scale = end_on, gradient, memory, scale
+        self.gradient, self.memory, self.scale = gradient, memory, scale
         self._epsilon: float | nn.Parameter = epsilon
         if learn_epsilon:
             self._epsilon = nn.Parameter(torch.tensor(math.log(math.expm1(epsilon))))
@@ -87,7 +83,6 @@ class Sinkhorn(Coupler):
             "n_half": self.n_half,
             "tol": self.tol,
             "max_iter": self.max_iter,
-            "end_on": self.end_on,
             "gradient": self.gradient,
             "memory": self.memory,
         }
@@ -108,15 +103,10 @@ class Sinkhorn(Coupler):
                 q, k, query_padding=query_padding, key_padding=key_padding, pairs=pairs, **self._options()
             )
             if logits is not None:
-                rows = plan_rows(logits, u, v, log_uniform(q, query_padding), self.end_on)
+                rows = plan_rows(logits, u, v, log_uniform(q, query_padding), "rows")
                 return DenseCoupling._make(matrix=rows * a[..., None])
             q = q * (scale_of(q, self.scale) / self.epsilon)
-            if self.end_on == "rows":
-                return row_anchored(q, k, v, a, b)
-            geometry = PointCloud._make(x=q, y=k, cost="dot", p=None, power=None)
-            f = u - a.log().masked_fill(a == 0, 0.0)
-            g = (v - b.log()).masked_fill(b == 0, 0.0)
-            return potential_coupling(geometry, f, g, a, b)
+            return row_anchored(q, k, v, a, b)
 
     def _attend(
         self,

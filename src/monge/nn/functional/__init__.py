@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from .causal import harmonic_mass, prefix_pivot_attention, prefix_pivot_step
 from .features import elu_features, feature_attention, feature_step, linear_attention
+from .orthogonal import cayley_matrix, circuit_matrix, qr_matrix
 from .pivots import entropic_pivot_attention, pivot_attention
 from .sinkhorn import sinkhorn_attention
+from .slices import sliced_attention, soft_sliced_attention
 from .softmax import softmax_attention
 
 __all__ = [
+    "cayley_matrix",
+    "circuit_matrix",
     "elu_features",
     "entropic_pivot_attention",
     "feature_attention",
@@ -18,6 +22,9 @@ __all__ = [
     "pivot_attention",
     "prefix_pivot_attention",
     "prefix_pivot_step",
+    "qr_matrix",
     "sinkhorn_attention",
+    "sliced_attention",
+    "soft_sliced_attention",
     "softmax_attention",
 ]

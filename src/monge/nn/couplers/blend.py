@@ -1,0 +1,125 @@
+"""A gate between two couplers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from ...coupling import Coupling, SumCoupling
+from ...errors import InputError
+from ._base import Coupler, Promise
+
+__all__ = ["Blend"]
+
+
+class Blend(Coupler):
+    r"""(1 - λ_h) first + λ_h second, one λ = sigmoid(g) per head.
+
+    Rows sum to one for every λ, and the worst column deviates by at most (1 - λ) times that of the first coupler plus
+    λ times that of the second. A gate near zero keeps a trained model as it was while the second coupler grows in.
+
+    Args:
+        first: the coupler at λ = 0.
+        second: the coupler at λ = 1.
+        heads: heads of the attention.
+        gate: g at the start: -4 to convert a trained model from the first, 0 to train from scratch.
+
+    Raises:
+        InputError: a coupler does not promise its rows, so that the blend would not be a mean.
+    """
+
+    name = "blend"
+    promise = Promise(
+        rows=1e-5,
+        columns=None,
+        exactness="rows exact, columns as near as the two couplers",
+        time="the sum of both",
+        memory="the sum of both",
+        causal="optional",
+        pairs=True,
+        square=False,
+        gradient="as both",
+        source="this library",
+    )
+
+    def __init__(self, first: Coupler, second: Coupler, heads: int, *, gate: float = 0.0) -> None:
+        super().__init__()
+        one, two = first.promise, second.promise
+        for coupler in (first, second):
+            if coupler.promise.rows is None:
+                raise InputError(
+                    f"{type(coupler).__name__} does not promise its row sums, so a blend with it would be no mean of "
+                    "values: use 'expected-slices' in place of 'soft-slices'."
+                )
+        self.first, self.second = first, second
+        self.gate = nn.Parameter(torch.full((heads,), float(gate)))
+        causal = {one.causal, two.causal}
+        self.promise = Promise(
+            rows=max(one.rows or 0.0, two.rows or 0.0),
+            columns=None if one.columns is None or two.columns is None else max(one.columns, two.columns),
+            exactness=f"(1 - λ) × [{one.exactness}] + λ × [{two.exactness}]",
+            time=f"{one.time} + {two.time}",
+            memory=f"{one.memory} + {two.memory}",
+            causal="no" if "no" in causal else "always" if causal == {"always"} else "optional",
+            pairs=one.pairs and two.pairs,
+            square=one.square or two.square,
+            gradient=f"{one.gradient}; {two.gradient}",
+            source=f"{one.source}; {two.source}",
+        )
+
+    @classmethod
+    def build(
+        cls,
+        heads: int,
+        width: int,
+        *,
+        first: str = "softmax",
+        second: str = "pivots",
+        gate: float = 0.0,
+        **options: Any,
+    ) -> Self:
+        """Softmax and pivots unless named otherwise; ``options`` go to the second."""
+        from . import build
+
+        return cls(build(first, heads, width), build(second, heads, width, **options), heads, gate=gate)
+
+    def _couple(
+        self,
+        q: Tensor,
+        k: Tensor,
+        query_padding: Tensor | None,
+        key_padding: Tensor | None,
+        pairs: Tensor | None,
+        causal: bool,
+    ) -> Coupling:
+        n, m = q.shape[-2], k.shape[-2]
+        terms = []
+        for coupler, weight in zip((self.first, self.second), self._weights(), strict=True):
+            plan = coupler._couple(q, k, query_padding, key_padding, pairs, causal)
+            weight = weight.to(plan.dtype)[:, None]
+            terms.append(plan._scale(weight.expand(-1, n), torch.ones_like(weight).expand(-1, m)))
+        return SumCoupling._make(terms=tuple(terms))
+
+    def _attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        query_padding: Tensor | None,
+        key_padding: Tensor | None,
+        pairs: Tensor | None,
+        causal: bool,
+        dropout: float,
+    ) -> Tensor:
+        parts = [
+            weight.to(v.dtype)[:, None, None]
+            * coupler._attend(q, k, v, query_padding, key_padding, pairs, causal, dropout)
+            for coupler, weight in zip((self.first, self.second), self._weights(), strict=True)
+        ]
+        return parts[0] + parts[1]
+
+    def _weights(self) -> tuple[Tensor, Tensor]:
+        return torch.sigmoid(-self.gate), torch.sigmoid(self.gate)

@@ -1,0 +1,196 @@
+"""Couplers by orthogonal matrices: doubly stochastic without normalisation, for as many keys as queries."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from ...coupling import Coupling, DenseCoupling
+from ...errors import CapabilityError, InputError
+from ..functional._padding import at_least_single, blank, full_precision, uniform
+from ..functional.orthogonal import cayley_matrix, circuit_matrix, qr_matrix
+from ._base import Coupler, Promise, drop_keys
+
+__all__ = ["QR", "Cayley", "Circuit"]
+
+
+class _Orthogonal(Coupler):
+    """A coupler whose subclass gives the attention matrix itself, for one sequence."""
+
+    def matrix(self, q: Tensor, k: Tensor, padding: Tensor | None) -> Tensor:
+        """The doubly stochastic matrix, identity on padding."""
+        raise TypeError("An orthogonal coupler must say what its matrix is.")
+
+    @classmethod
+    def build(cls, heads: int, width: int, **options: Any) -> Self:
+        """The coupler for an attention module of so many heads of such a width."""
+        return cls(heads, width, **options)
+
+    def _couple(
+        self,
+        q: Tensor,
+        k: Tensor,
+        query_padding: Tensor | None,
+        key_padding: Tensor | None,
+        pairs: Tensor | None,
+        causal: bool,
+    ) -> Coupling:
+        self._one_padding(query_padding, key_padding)
+        q, k = at_least_single(q, k)
+        with full_precision(q):
+            return DenseCoupling._make(matrix=self.matrix(q, k, key_padding) * uniform(q, query_padding)[..., None])
+
+    def _attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        query_padding: Tensor | None,
+        key_padding: Tensor | None,
+        pairs: Tensor | None,
+        causal: bool,
+        dropout: float,
+    ) -> Tensor:
+        self._one_padding(query_padding, key_padding)
+        dtype = v.dtype
+        (v,) = at_least_single(drop_keys(v, dropout))
+        with full_precision(q):
+            matrix = self.matrix(q, k, key_padding)
+            return blank(matrix.to(v.dtype) @ v, query_padding).to(dtype)
+
+    def _one_padding(self, query_padding: Tensor | None, key_padding: Tensor | None) -> None:
+        if query_padding is not key_padding:
+            raise CapabilityError(
+                f"{type(self).__name__} couples a sequence with itself: pass key_padding_mask alone, it is that of "
+                "the queries too."
+            )
+
+
+class QR(_Orthogonal):
+    """The squared orthogonal factor of s Q K^T + λ I, the quantum-inspired coupler. The order of keys matters.
+
+    Args:
+        heads: heads of the attention.
+        width: width of a head.
+        shift: λ at the start; a parameter per head.
+        scale: s, width^{-1/2} if None.
+    """
+
+    name = "qr"
+    promise = Promise(
+        rows=1e-5,
+        columns=1e-5,
+        exactness="rows and columns exact",
+        time="n³",
+        memory="n²",
+        causal="no",
+        pairs=False,
+        square=True,
+        gradient="exact",
+        source="arXiv 2504.16275",
+    )
+
+    def __init__(self, heads: int, width: int, *, shift: float = 1.0, scale: float | None = None) -> None:
+        super().__init__()
+        self.scale = width**-0.5 if scale is None else scale
+        self.shift = nn.Parameter(torch.full((heads,), float(shift)))
+
+    def matrix(self, q: Tensor, k: Tensor, padding: Tensor | None) -> Tensor:
+        """The doubly stochastic matrix, identity on padding."""
+        return qr_matrix(q, k, shift=self.shift, scale=self.scale, padding=padding)
+
+
+class Cayley(_Orthogonal):
+    """The squared Cayley transform of the skew part of the scores: smooth, and equivariant to the order of tokens.
+
+    Args:
+        heads: heads of the attention.
+        width: width of a head.
+        gain: of the skew part at the start; a parameter per head.
+        scale: s, width^{-1/2} if None.
+    """
+
+    name = "cayley"
+    promise = Promise(
+        rows=1e-5,
+        columns=1e-5,
+        exactness="rows and columns exact",
+        time="n³",
+        memory="n²",
+        causal="no",
+        pairs=False,
+        square=True,
+        gradient="exact",
+        source="this library",
+    )
+
+    def __init__(self, heads: int, width: int, *, gain: float = 1.0, scale: float | None = None) -> None:
+        super().__init__()
+        self.scale = width**-0.5 if scale is None else scale
+        self.gain = nn.Parameter(torch.full((heads,), float(gain)))
+        # Symmetric scores would give the identity, and queries equal to keys start there.
+        self.drift = nn.Parameter(torch.randn(heads, width) * width**-0.5)
+
+    def matrix(self, q: Tensor, k: Tensor, padding: Tensor | None) -> Tensor:
+        """The doubly stochastic matrix, identity on padding."""
+        (drift,) = at_least_single(self.drift)
+        alpha = (q.to(drift.dtype) @ drift[..., None])[..., 0]
+        return cayley_matrix(q, k, drift=alpha, gain=self.gain, scale=self.scale, padding=padding)
+
+
+class Circuit(_Orthogonal):
+    """The measured probabilities of a small simulated circuit whose angles are parameters times scores.
+
+    Args:
+        heads: heads of the attention.
+        width: width of a head.
+        tokens: how many tokens the circuit holds at most; it has a parameter for each.
+        layers: depth; with ``tokens`` of them every token reaches every other.
+        ancilla: auxiliary states per token.
+        scale: s, width^{-1/2} if None.
+    """
+
+    name = "circuit"
+    promise = Promise(
+        rows=1e-5,
+        columns=1e-5,
+        exactness="rows and columns exact",
+        time="layers n² a²",
+        memory="layers n² a²",
+        causal="no",
+        pairs=False,
+        square=True,
+        gradient="exact",
+        source="arXiv 2504.16275",
+    )
+
+    def __init__(
+        self,
+        heads: int,
+        width: int,
+        tokens: int = 8,
+        *,
+        layers: int = 16,
+        ancilla: int = 1,
+        scale: float | None = None,
+    ) -> None:
+        super().__init__()
+        if min(tokens, layers, ancilla) < 1:
+            raise InputError(f"tokens, layers and ancilla must be positive, but are {tokens}, {layers}, {ancilla}.")
+        self.scale = width**-0.5 if scale is None else scale
+        turn = math.pi / 4
+
+        def angles(*shape: int) -> nn.Parameter:
+            return nn.Parameter((2 * torch.rand(heads, layers, *shape) - 1) * turn)
+
+        self.rotations = angles(ancilla, tokens - 1, 2)
+        self.phases = angles(ancilla, tokens, 2)
+        self.mixing = angles(ancilla - 1, tokens)
+
+    def matrix(self, q: Tensor, k: Tensor, padding: Tensor | None) -> Tensor:
+        """The doubly stochastic matrix, identity on padding."""
+        return circuit_matrix(q, k, self.rotations, self.phases, self.mixing, scale=self.scale, padding=padding)

@@ -1,0 +1,220 @@
+"""What an attention coupling is like: errors of its marginals, entropy, rank, sinks, and a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from .._value import Value, value
+from ..coupling import Coupling
+from .functional import harmonic_mass
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "Diagnosis",
+    "attention_matrix",
+    "causal_balance",
+    "diagnose",
+    "double_center",
+    "effective_rank",
+    "interaction_rank",
+    "marginal_error",
+    "plot_maps",
+    "rank",
+    "row_entropy",
+    "sink_share",
+]
+
+
+@value
+class Diagnosis(Value):
+    """The numbers of `diagnose`, one per problem of the batch.
+
+    Args:
+        row_error: largest deviation of a row sum of the attention matrix from one.
+        column_error: largest deviation of a column sum from n_q/n_k, relative to it.
+        entropy: mean entropy of the rows over log n_k; one is uniform, zero is hard.
+        rank: numerical rank of the attention matrix.
+        effective_rank: exponential of the entropy of its singular values.
+        sink: largest share of all attention that one key receives.
+    """
+
+    row_error: Float[Tensor, "*b"]
+    column_error: Float[Tensor, "*b"]
+    entropy: Float[Tensor, "*b"]
+    rank: Int[Tensor, "*b"]
+    effective_rank: Float[Tensor, "*b"]
+    sink: Float[Tensor, "*b"]
+
+
+def diagnose(
+    coupling: Coupling,
+    query_padding: Bool[Tensor, "*#b n"] | None = None,
+    key_padding: Bool[Tensor, "*#b m"] | None = None,
+) -> Diagnosis:
+    """Everything below at once.
+
+    Args:
+        coupling: what a coupler returned, or `monge.nn.Attention.couple`.
+        query_padding: True where a query is absent; broadcasts to (*b, n).
+        key_padding: True where a key is absent.
+
+    Example:
+        >>> import monge, torch
+        >>> attention = monge.nn.Attention(32, 4, coupler="pivots")
+        >>> told = monge.nn.diagnostics.diagnose(attention.couple(torch.randn(50, 32)))
+        >>> bool((told.column_error < 1e-5).all()), tuple(told.rank.shape)
+        (True, (4,))
+    """
+    row_error, column_error = marginal_error(coupling, query_padding, key_padding)
+    return Diagnosis(
+        row_error=row_error,
+        column_error=column_error,
+        entropy=row_entropy(coupling, key_padding),
+        rank=rank(coupling),
+        effective_rank=effective_rank(coupling),
+        sink=sink_share(coupling).amax(-1),
+    )
+
+
+def attention_matrix(coupling: Coupling, *, max_bytes: int = 2**30) -> Float[Tensor, "*b n m"]:
+    """diag(1/a) P with the row sums that P really has as a; zero rows stay zero."""
+    matrix = coupling.dense(max_bytes=max_bytes)
+    total = matrix.sum(-1, keepdim=True)
+    return matrix / total.masked_fill(total == 0, 1.0)
+
+
+def marginal_error(
+    coupling: Coupling,
+    query_padding: Bool[Tensor, "*#b n"] | None = None,
+    key_padding: Bool[Tensor, "*#b m"] | None = None,
+) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
+    """Largest |n_q · row sum - 1| and |n_k · column sum - 1| of a coupling over what is present.
+
+    Mass on padding counts as an error of its own size. Nothing of size n x m is built.
+    """
+    rows, columns = coupling.marginals()
+    return _deviation(rows, query_padding), _deviation(columns, key_padding)
+
+
+def row_entropy(
+    coupling: Coupling, key_padding: Bool[Tensor, "*#b m"] | None = None, *, max_bytes: int = 2**25
+) -> Float[Tensor, "*b"]:
+    """Mean entropy of the rows that have mass, over log n_k; streamed. One key makes it zero."""
+    total, present = 0.0, 0.0
+    for _, block in coupling.blocks(max_bytes):
+        mass = block.sum(-1, keepdim=True)
+        share = block / mass.masked_fill(mass == 0, 1.0)
+        total = total - torch.special.xlogy(share, share).sum((-1, -2))
+        present = present + (mass[..., 0] > 0).sum(-1)
+    counts = coupling.shape[-1] if key_padding is None else (~key_padding).sum(-1)
+    scale = torch.as_tensor(counts, dtype=coupling.dtype, device=coupling.device).clamp_min(1).log()
+    return total / torch.as_tensor(present).clamp_min(1) / scale.masked_fill(scale == 0, 1.0)
+
+
+def rank(coupling: Coupling, *, tol: float | None = None, max_bytes: int = 2**28) -> Int[Tensor, "*b"]:
+    """Numerical rank of the attention matrix: singular values above ``tol`` times the largest.
+
+    ``tol`` is max(n, m) times the resolution of the dtype if None.
+    """
+    values = torch.linalg.svdvals(attention_matrix(coupling, max_bytes=max_bytes))
+    if tol is None:
+        tol = max(coupling.shape[-2:]) * torch.finfo(coupling.dtype).eps
+    return (values > tol * values[..., :1]).sum(-1)
+
+
+def effective_rank(coupling: Coupling, *, max_bytes: int = 2**28) -> Float[Tensor, "*b"]:
+    """Exponential of the entropy of the singular values of the attention matrix, between one and its rank."""
+    values = torch.linalg.svdvals(attention_matrix(coupling, max_bytes=max_bytes))
+    share = values / values.sum(-1, keepdim=True)
+    return (-torch.special.xlogy(share, share).sum(-1)).exp()
+
+
+def sink_share(coupling: Coupling) -> Float[Tensor, "*b m"]:
+    """The share of all attention that each key receives; a doubly stochastic layer gives each 1/n_k."""
+    _, columns = coupling.marginals()
+    total = columns.sum(-1, keepdim=True)
+    return columns / total.masked_fill(total == 0, 1.0)
+
+
+def causal_balance(coupling: Coupling) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
+    """Largest and mean relative deviation of the column sums of a causal attention matrix from `harmonic_mass`."""
+    rows, columns = coupling.marginals()
+    n = columns.shape[-1]
+    target = harmonic_mass(n, dtype=columns.dtype).to(columns.device)
+    deviation = (n * columns / rows.sum(-1, keepdim=True) / target - 1).abs()
+    return deviation.amax(-1), deviation.mean(-1)
+
+
+def double_center(scores: Float[Tensor, "*b n m"]) -> Float[Tensor, "*b n m"]:
+    """Scores less their row and column means, plus the grand mean: what a plan with fixed marginals can see of them.
+
+    Adding α_i + β_j to the scores changes no plan anchored on both sides, and this is the representative without.
+
+    Source: Geometric Attention, arXiv 2601.11618.
+    """
+    rows, columns = scores.mean(-1, keepdim=True), scores.mean(-2, keepdim=True)
+    return scores - rows - columns + scores.mean((-1, -2), keepdim=True)
+
+
+def interaction_rank(scores: Float[Tensor, "*b n m"], tol: float = 1e-5) -> Int[Tensor, "*b"]:
+    """Rank of the doubly centred scores: singular values above ``tol`` times the largest of the scores themselves."""
+    values = torch.linalg.svdvals(double_center(scores))
+    top = torch.linalg.matrix_norm(scores, 2)[..., None]
+    return (values > tol * top).sum(-1)
+
+
+def plot_maps(
+    coupling: Coupling, *, titles: Sequence[str] | None = None, columns: int = 4, max_bytes: int = 2**28
+) -> Figure:
+    """The attention matrices of the problems of a batch side by side, each on its own scale, uniform in the middle.
+
+    Args:
+        coupling: (*b, n, m); without a batch there is one picture.
+        titles: one per picture; the index of the problem if None.
+        columns: pictures in a row.
+        max_bytes: largest dense tensor allowed.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+
+    matrix = attention_matrix(coupling, max_bytes=max_bytes).detach().cpu().float()
+    batch = tuple(matrix.shape[:-2])
+    pictures = matrix.reshape(-1, *matrix.shape[-2:])
+    count, m = pictures.shape[0], pictures.shape[-1]
+    wide = min(columns, count)
+    high = math.ceil(count / wide)
+    figure = Figure(figsize=(2.4 * wide, 2.5 * high), layout="constrained")
+    axes: Any = figure.subplots(high, wide, squeeze=False)
+    for index, axis in enumerate(axes.flat):
+        axis.set_xticks([])
+        axis.set_yticks([])
+        if index >= count:
+            axis.set_visible(False)
+            continue
+        # Logarithm of how much more than its equal share a key gets from a query.
+        gain = (pictures[index] * m).clamp_min(1e-3).log10()
+        limit = max(float(gain.abs().max()), 1e-3)
+        axis.imshow(gain, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+        place = tuple(int(k) for k in torch.unravel_index(torch.tensor(index), batch)) if batch else ()
+        axis.set_title(titles[index] if titles is not None else ", ".join(map(str, place)), fontsize=8)
+    figure.supxlabel("keys", fontsize=8)
+    figure.supylabel("queries", fontsize=8)
+    return figure
+
+
+def _deviation(weights: Tensor, padding: Tensor | None) -> Tensor:
+    if padding is None:
+        return (weights * weights.shape[-1] - 1).abs().amax(-1)
+    count = (~padding).sum(-1, keepdim=True)
+    expected = (~padding).to(weights.dtype)
+    return (weights * count - expected).abs().amax(-1)

@@ -1,0 +1,162 @@
+r"""Attention matrices U∘Ū of an orthogonal or unitary U: doubly stochastic without any normalisation."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ...errors import ShapeError
+from ._padding import at_least_single, full_precision, scale_of
+
+__all__ = ["cayley_matrix", "circuit_matrix", "qr_matrix"]
+
+
+def qr_matrix(
+    q: Float[Tensor, "*b n d"],
+    k: Float[Tensor, "*b n d"],
+    *,
+    shift: float | Float[Tensor, "..."] = 1.0,
+    scale: float | None = None,
+    padding: Bool[Tensor, "*#b n"] | None = None,
+) -> Float[Tensor, "*b n n"]:
+    r"""U∘U where U R = s Q K^T + shift · I; cubic time.
+
+    The shift keeps the matrix of full rank, which Q K^T is not beyond n = d tokens, where the derivative of QR would
+    not exist. Invariant to the scale of the columns; the order of the keys matters, as in Gram-Schmidt.
+
+    Args:
+        q: queries.
+        k: keys, as many.
+        shift: λ, a number or one per head.
+        scale: s, d^{-1/2} if None.
+        padding: True where a token is absent; its row and column are those of the identity.
+
+    Source: Quantum Doubly Stochastic Transformers, arXiv 2504.16275.
+    """
+    q, k = at_least_single(q, k)
+    with full_precision(q):
+        matrix = scale_of(q, scale) * (q @ k.mT)
+        if isinstance(shift, Tensor):
+            shift = shift.to(q.dtype)[..., None, None]
+        identity = torch.eye(q.shape[-2], dtype=q.dtype, device=q.device)
+        u, _ = torch.linalg.qr(_isolate(matrix, padding) + shift * identity)
+        return u * u
+
+
+def cayley_matrix(
+    q: Float[Tensor, "*b n d"],
+    k: Float[Tensor, "*b n d"],
+    *,
+    drift: Float[Tensor, "*b n"] | None = None,
+    gain: float | Float[Tensor, "..."] = 1.0,
+    scale: float | None = None,
+    padding: Bool[Tensor, "*#b n"] | None = None,
+) -> Float[Tensor, "*b n n"]:
+    r"""O∘O of the Cayley transform O = (I + K)^{-1}(I - K), K the skew part of the scores; cubic time.
+
+    Smooth everywhere, and permuting the tokens permutes rows and columns. Symmetric scores give the identity; ``drift``
+    adds the skew matrix α_i - α_j, which mixes even then.
+
+    Args:
+        q: queries.
+        k: keys, as many.
+        drift: α, one number per token.
+        gain: multiplies K, a number or one per head.
+        scale: s, d^{-1/2} if None.
+        padding: True where a token is absent; it attends to itself alone.
+    """
+    q, k = at_least_single(q, k)
+    with full_precision(q):
+        scores = scale_of(q, scale) * (q @ k.mT)
+        skew = (scores - scores.mT) / 2
+        if drift is not None:
+            skew = skew + (drift[..., :, None] - drift[..., None, :])
+        if isinstance(gain, Tensor):
+            gain = gain.to(q.dtype)[..., None, None]
+        skew = _isolate(gain * skew, padding)
+        identity = torch.eye(q.shape[-2], dtype=q.dtype, device=q.device)
+        # I + K is never singular, so there is nothing to check and no device to wait for.
+        o, _ = torch.linalg.solve_ex(identity + skew, identity - skew)
+        return o * o
+
+
+def circuit_matrix(
+    q: Float[Tensor, "*b n d"],
+    k: Float[Tensor, "*b n d"],
+    rotations: Float[Tensor, "*#h l a p 2"],
+    phases: Float[Tensor, "*#h l a t 2"],
+    mixing: Float[Tensor, "*#h l c t"],
+    *,
+    scale: float | None = None,
+    padding: Bool[Tensor, "*#b n"] | None = None,
+) -> Float[Tensor, "*b n n"]:
+    r"""|U|² averaged over auxiliary states, U a simulated circuit whose angles are parameters times scores.
+
+    The state space is a auxiliary states times t tokens. Layer l turns neighbouring tokens, even and odd pairs by
+    turns, by θ·m + φ; turns neighbouring auxiliary states by fixed angles; and shifts phases by ω·m + χ. The scores m
+    are those of a token and of one l places on, so that t layers see them all. The attention
+    :math:`A_{ij} = \frac1a \sum_{bc} |U_{(i,b),(j,c)}|^2` is doubly stochastic for every parameter.
+
+    Args:
+        q: queries, at most t of them.
+        k: keys, as many.
+        rotations: θ and φ of the p = t - 1 pairs of neighbouring tokens in every layer and auxiliary state.
+        phases: ω and χ of every state in every layer.
+        mixing: angles of the c = a - 1 pairs of neighbouring auxiliary states in every layer, for every token.
+        scale: s, d^{-1/2} if None.
+        padding: True where a token is absent; it attends to itself alone.
+
+    Source: Quantum Doubly Stochastic Transformers, arXiv 2504.16275, for the idea; the layout of gates is this
+    library's.
+    """
+    q, k, rotations, phases, mixing = at_least_single(q, k, rotations, phases, mixing)
+    with full_precision(q):
+        n, (layers, ancilla, tokens) = q.shape[-2], phases.shape[-4:-1]
+        if n > tokens:
+            raise ShapeError(f"The circuit holds {tokens} tokens, but there are {n}: build it with tokens={n}.")
+        present = torch.ones(q.shape[:-1], dtype=torch.bool, device=q.device)
+        present = present if padding is None else present & ~padding
+        scores = (scale_of(q, scale) * (q @ k.mT)) * (present[..., :, None] & present[..., None, :])
+        scores = F.pad(scores, (0, tokens - n, 0, tokens - n))
+        present = F.pad(present, (0, tokens - n)).to(q.dtype)
+        together = (present[..., 1:] * present[..., :-1])[..., None, :]
+        real = torch.eye(ancilla * tokens, dtype=q.dtype, device=q.device).unflatten(0, (ancilla, tokens))
+        real = real.expand(*q.shape[:-2], *real.shape)
+        state = torch.stack([real, torch.zeros_like(real)])
+        for layer in range(layers):
+            # Row i of the scores, turned so that its entry `layer` places after i comes first.
+            seen = torch.diagonal(scores.roll(-layer - 1, -1), dim1=-2, dim2=-1)[..., None, :]
+            theta, phi = rotations[..., layer, :, :, :].unbind(-1)
+            state = _turn(state, (theta * seen[..., :-1] + phi) * together, layer % 2, -2)
+            if ancilla > 1:
+                angle = mixing[..., layer, :, :].mT.expand(*q.shape[:-2], tokens, ancilla - 1)
+                state = _turn(state.transpose(-3, -2), angle, layer % 2, -2).transpose(-3, -2)
+            omega, chi = phases[..., layer, :, :, :].unbind(-1)
+            shift = (omega * seen + chi)[..., None]
+            cos, sin = shift.cos(), shift.sin()
+            state = torch.stack([state[0] * cos - state[1] * sin, state[0] * sin + state[1] * cos])
+        power = (state * state).sum(0).unflatten(-1, (ancilla, tokens))
+        return (power.sum((-4, -2)) / ancilla)[..., :n, :n]
+
+
+def _turn(state: Tensor, angle: Tensor, first: int, dim: int) -> Tensor:
+    """Rotate rows (i, i + 1) of ``state`` for every second i from ``first``, by the angle of the pair."""
+    size = state.shape[dim]
+    pairs = (size - first) // 2
+    if pairs == 0:
+        return state
+    head, body, tail = state.split([first, 2 * pairs, size - first - 2 * pairs], dim)
+    upper, lower = body.unflatten(dim, (pairs, 2)).unbind(dim)
+    angle = angle[..., first : first + 2 * pairs : 2][..., None]
+    cos, sin = angle.cos(), angle.sin()
+    turned = torch.stack([cos * upper - sin * lower, sin * upper + cos * lower], dim)
+    return torch.cat([head, turned.flatten(dim - 1, dim), tail], dim)
+
+
+def _isolate(matrix: Tensor, padding: Tensor | None) -> Tensor:
+    """Zero rows and columns of absent tokens."""
+    if padding is None:
+        return matrix
+    return matrix.masked_fill(padding[..., :, None] | padding[..., None, :], 0.0)

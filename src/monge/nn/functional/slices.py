@@ -1,0 +1,264 @@
+"""Attention by expected sliced plans (ESPFormer): sort along every coordinate, match by rank, average by cost."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from ._padding import at_least_single, blank, full_precision, scale_of, uniform
+
+__all__ = ["Matches", "match_slices", "slice_weights", "sliced_attention", "soft_sliced_attention", "soft_sliced_plan"]
+
+# Numbers that one group of slices may gather at once.
+_GROUP = 2**22
+
+
+class Matches(NamedTuple):
+    """Who meets whom along every slice: the pieces of L one-dimensional plans.
+
+    ``i`` is None where every slice is a bijection and piece k starts at query k.
+    """
+
+    i: Int[Tensor, "*b l p"] | None
+    j: Int[Tensor, "*b l p"]
+    w: Float[Tensor, "*b p"]
+
+
+def sliced_attention(
+    q: Float[Tensor, "*b n d"],
+    k: Float[Tensor, "*b m d"],
+    v: Float[Tensor, "*b m c"],
+    *,
+    inverse_temperature: float = 10.0,
+    scale: float | None = None,
+    query_padding: Bool[Tensor, "*#b n"] | None = None,
+    key_padding: Bool[Tensor, "*#b m"] | None = None,
+) -> Float[Tensor, "*b n c"]:
+    r"""Doubly stochastic attention by a convex combination of d permutations, in n log n time and linear memory.
+
+    Along coordinate l the queries and keys, sorted, are matched by rank, which is a plan :math:`U^l` with uniform
+    marginals. Its cost :math:`D_l = \langle U^l, \|s q_i - s k_j\|\rangle` in the full space weighs it,
+    :math:`\sigma = \mathrm{softmax}(-\tau D)`, and the plan is :math:`\sum_l \sigma_l U^l`. Gradients reach queries
+    and keys through the costs; the permutations are piecewise constant.
+
+    Args:
+        q: queries.
+        k: keys.
+        v: values.
+        inverse_temperature: τ; zero is the plain mean over slices, infinity the cheapest slice.
+        scale: s, d^{-1/2} if None.
+        query_padding: True where a query is absent; its output is zero.
+        key_padding: True where a key is absent.
+
+    Returns:
+        One convex combination of the values per query, with the values' mean as their mean.
+
+    Source: ESPFormer, arXiv 2502.07962; the linear-time form is this library's.
+    """
+    dtype = v.dtype
+    q, k, v = at_least_single(q, k, v)
+    with full_precision(q):
+        q, k, v = (t for t in (blank(q, query_padding), blank(k, key_padding), blank(v, key_padding)))
+        s = scale_of(q, scale)
+        matches = match_slices(q, k, query_padding, key_padding)
+        weights = slice_weights(q * s, k * s, matches, inverse_temperature)
+        out = _spread(v, matches, weights, q.shape[-2])
+        count = q.shape[-2] if query_padding is None else (~query_padding).sum(-1)[..., None, None]
+        return (out * count).to(dtype)
+
+
+def match_slices(
+    q: Float[Tensor, "*b n d"],
+    k: Float[Tensor, "*b m d"],
+    query_padding: Bool[Tensor, "*#b n"] | None = None,
+    key_padding: Bool[Tensor, "*#b m"] | None = None,
+) -> Matches:
+    """The one-dimensional plans along the coordinates; absent points come last and carry nothing.
+
+    Where queries and keys are equally many and share their padding, the plans are bijections.
+    """
+    order_q, order_k = _order(q, query_padding), _order(k, key_padding)
+    if q.shape[-2] == k.shape[-2] and query_padding is key_padding:
+        partner = torch.empty_like(order_k).scatter(-1, order_q, order_k)
+        return Matches(None, partner, uniform(q, query_padding))
+    i, j, w = _rank_pieces(_count(q, query_padding), _count(k, key_padding), q.shape[-2], k.shape[-2])
+    i, j = (index[..., None, :].expand(*order_q.shape[:-1], index.shape[-1]) for index in (i, j))
+    return Matches(order_q.gather(-1, i), order_k.gather(-1, j), w.to(q.dtype).expand(*q.shape[:-2], w.shape[-1]))
+
+
+def slice_weights(
+    x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b m d"], matches: Matches, inverse_temperature: float
+) -> Float[Tensor, "*b l"]:
+    """softmax(-τ D) of the costs of the slices; differentiable in the points, one group of slices at a time."""
+
+    def body(x: Tensor, y: Tensor, i: Tensor | None, j: Tensor, w: Tensor) -> Tensor:
+        near = x[..., None, :, :] if i is None else _gather(x, i)
+        return (w[..., None, :] * torch.linalg.vector_norm(near - _gather(y, j), dim=-1)).sum(-1)
+
+    i, j, w = matches
+    costs = [
+        checkpoint(body, x, y, None if i is None else i[..., cut, :], j[..., cut, :], w, use_reentrant=False,
+                   preserve_rng_state=False)
+        for cut in _groups(j, x.shape[-1])
+    ]  # fmt: skip
+    costs = torch.cat(costs, -1)
+    if inverse_temperature == math.inf:
+        cheapest = costs.argmin(-1, keepdim=True)
+        return torch.zeros_like(costs).scatter(-1, cheapest, 1.0)
+    return torch.softmax(-inverse_temperature * costs, -1)
+
+
+def soft_sliced_attention(
+    q: Float[Tensor, "*b n d"],
+    k: Float[Tensor, "*b m d"],
+    v: Float[Tensor, "*b m c"],
+    *,
+    inverse_temperature: float = 10.0,
+    softness: float = 1e-3,
+    scale: float | None = None,
+    query_padding: Bool[Tensor, "*#b n"] | None = None,
+    key_padding: Bool[Tensor, "*#b m"] | None = None,
+) -> Float[Tensor, "*b n c"]:
+    """`sliced_attention` with soft sorting: gradients reach the permutations, the sums of rows and columns are not one.
+
+    A sorted row is a softmax over tokens, :math:`A_{ki} = softmax_i(-(x_{(k)} - x_i)^2 / t)`, row-stochastic only;
+    for t = 1e-3 marginals may be several per cent off. Quadratic memory, cubic time. ``softness`` is t; other
+    arguments as in `sliced_attention`.
+
+    Returns:
+        A weighted mean of the values per query.
+    """
+    dtype = v.dtype
+    (v,) = at_least_single(v)
+    with full_precision(q):
+        plan = soft_sliced_plan(
+            q, k, inverse_temperature=inverse_temperature, softness=softness, scale=scale,
+            query_padding=query_padding, key_padding=key_padding,
+        )  # fmt: skip
+        total = plan.sum(-1, keepdim=True)
+        plan = plan / total.masked_fill(total == 0, 1.0)
+        return (plan @ blank(v, key_padding).to(plan.dtype)).to(dtype)
+
+
+def soft_sliced_plan(
+    q: Float[Tensor, "*b n d"],
+    k: Float[Tensor, "*b m d"],
+    *,
+    inverse_temperature: float = 10.0,
+    softness: float = 1e-3,
+    scale: float | None = None,
+    query_padding: Bool[Tensor, "*#b n"] | None = None,
+    key_padding: Bool[Tensor, "*#b m"] | None = None,
+) -> Float[Tensor, "*b n m"]:
+    """The plan of `soft_sliced_attention`, slice by slice in two passes: costs, then the weighted sum."""
+    q, k = at_least_single(q, k)
+    with full_precision(q):
+        s = scale_of(q, scale)
+        x, y = blank(q, query_padding) * s, blank(k, key_padding) * s
+        cost = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+        ranks = _rank_plan(uniform(x, query_padding), uniform(y, key_padding))
+
+        def slice_plan(x: Tensor, y: Tensor) -> Tensor:
+            return _soft_sort(x, query_padding, softness).mT @ ranks @ _soft_sort(y, key_padding, softness)
+
+        def slice_cost(x: Tensor, y: Tensor, cost: Tensor) -> Tensor:
+            return (slice_plan(x, y) * cost).sum((-1, -2))
+
+        def add(total: Tensor, weight: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            return total + weight[..., None, None] * slice_plan(x, y)
+
+        columns = list(zip(x.unbind(-1), y.unbind(-1), strict=True))
+        costs = torch.stack([_recompute(slice_cost, *column, cost) for column in columns], -1)
+        weights = torch.softmax(-inverse_temperature * costs, -1)
+        total = torch.zeros_like(cost)
+        for weight, column in zip(weights.unbind(-1), columns, strict=True):
+            total = _recompute(add, total, weight, *column)
+        return total
+
+
+def _order(x: Tensor, padding: Tensor | None) -> Tensor:
+    """The tokens in descending order along every coordinate, (*b, d, n); absent ones last."""
+    x = x.detach().mT
+    if padding is not None:
+        x = x.masked_fill(padding[..., None, :], -math.inf)
+    return x.argsort(dim=-1, descending=True, stable=True)
+
+
+def _count(x: Tensor, padding: Tensor | None) -> Tensor:
+    if padding is None:
+        return torch.full((1,), x.shape[-2], device=x.device)
+    return (~padding).sum(-1, keepdim=True)
+
+
+def _rank_pieces(n_q: Tensor, n_k: Tensor, n: int, m: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The pieces of the plan between n_q and n_k ranks of equal mass; of n + m, some empty.
+
+    Counted in units of 1 / (n_q n_k), so that no rounding can put mass on a rank that is absent.
+    """
+    ends_q = torch.arange(1, n + 1, device=n_q.device).minimum(n_q) * n_k
+    ends_k = torch.arange(1, m + 1, device=n_q.device).minimum(n_k) * n_q
+    batch = torch.broadcast_shapes(ends_q.shape[:-1], ends_k.shape[:-1])
+    levels = torch.cat([ends_q.expand(*batch, n), ends_k.expand(*batch, m)], -1).sort(-1).values
+    starts = torch.nn.functional.pad(levels[..., :-1], (1, 0))
+    i, j = starts // n_k.clamp_min(1), starts // n_q.clamp_min(1)
+    w = (levels - starts).double() / (n_q * n_k).clamp_min(1)
+    return i.clamp_max(n - 1), j.clamp_max(m - 1), w
+
+
+def _groups(index: Tensor, width: int) -> list[slice]:
+    size = max(1, _GROUP // max(1, index[..., 0, :].numel() * width))
+    return [slice(start, start + size) for start in range(0, index.shape[-2], size)]
+
+
+def _gather(x: Tensor, index: Tensor) -> Tensor:
+    """Rows of (*b, m, c) at (*b, l, p): (*b, l, p, c)."""
+    flat = index.flatten(-2)[..., None].expand(*index.shape[:-2], -1, x.shape[-1])
+    return x.gather(-2, flat).unflatten(-2, index.shape[-2:])
+
+
+def _spread(v: Tensor, matches: Matches, weights: Tensor, n: int) -> Tensor:
+    """sum_l σ_l U^l v, a group of slices at a time."""
+
+    def body(v: Tensor, weights: Tensor, w: Tensor, i: Tensor | None, j: Tensor) -> Tensor:
+        moved = weights[..., :, None, None] * w[..., None, :, None] * _gather(v, j)
+        if i is None:
+            return moved.sum(-3)
+        index = i.flatten(-2)[..., None].expand(*i.shape[:-2], -1, v.shape[-1])
+        return v.new_zeros(*v.shape[:-2], n, v.shape[-1]).scatter_add(-2, index, moved.flatten(-3, -2))
+
+    i, j, w = matches
+    parts = [
+        _recompute(body, v, weights[..., cut], w, None if i is None else i[..., cut, :], j[..., cut, :])
+        for cut in _groups(j, v.shape[-1])
+    ]
+    return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+
+
+def _recompute(function, *arguments):
+    return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+
+
+def _rank_plan(a: Tensor, b: Tensor) -> Tensor:
+    """The plan between ranks: how much of the k-th share of mass and the r-th share overlap."""
+    after_a, after_b = (w.double().sort(-1, descending=True).values.cumsum(-1) for w in (a, b))
+    before_a, before_b = (torch.nn.functional.pad(after[..., :-1], (1, 0)) for after in (after_a, after_b))
+    top = torch.minimum(after_a[..., :, None], after_b[..., None, :])
+    bottom = torch.maximum(before_a[..., :, None], before_b[..., None, :])
+    return (top - bottom).clamp_min(0.0).to(a.dtype)
+
+
+def _soft_sort(x: Tensor, padding: Tensor | None, softness: float) -> Tensor:
+    """Row k is a softmax over the tokens, peaked at the token of rank k; (*b, n, n)."""
+    order = x.detach() if padding is None else x.detach().masked_fill(padding, -math.inf)
+    # Through the order, so that a sorted value is differentiable as the token's own.
+    ranked = x.gather(-1, order.argsort(dim=-1, descending=True, stable=True))
+    logits = -((ranked[..., :, None] - x[..., None, :]) ** 2) / softness
+    if padding is not None:
+        everything = padding.all(-1)[..., None, None]
+        logits = logits.masked_fill(padding[..., None, :] & ~everything, -math.inf)
+    return torch.softmax(logits, -1)
