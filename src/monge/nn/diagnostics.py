@@ -204,7 +204,7 @@ def plot_maps(
         # Logarithm of how much more than its equal share a key gets from a query.
         gain = (pictures[index] * m).clamp_min(1e-3).log10()
         limit = max(float(gain.abs().max()), 1e-3)
-        axis.imshow(gain, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+        axis.imshow(gain.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
         place = tuple(int(k) for k in torch.unravel_index(torch.tensor(index), batch)) if batch else ()
         axis.set_title(titles[index] if titles is not None else ", ".join(map(str, place)), fontsize=8)
     figure.supxlabel("keys", fontsize=8)

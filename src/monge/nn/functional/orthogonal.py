@@ -79,6 +79,9 @@ def cayley_matrix(
         identity = torch.eye(q.shape[-2], dtype=q.dtype, device=q.device)
         # I + K is never singular, so there is nothing to check and no device to wait for.
         o, _ = torch.linalg.solve_ex(identity + skew, identity - skew)
+        # A solve loses as many digits as K has; each step of Newton squares what is missing to orthogonality.
+        for _ in range(2):
+            o = o @ (1.5 * identity - 0.5 * (o.mT @ o))
         return o * o
 
 
