@@ -109,7 +109,7 @@ def row_entropy(
 ) -> Float[Tensor, "*b"]:
     """Mean entropy of the rows that have mass, over log n_k; streamed. One key makes it zero."""
     total, present = 0.0, 0.0
-    for _, block in coupling.blocks(max_bytes):
+    for _, block in coupling.blocks(max_bytes=max_bytes):
         mass = block.sum(-1, keepdim=True)
         share = block / mass.masked_fill(mass == 0, 1.0)
         total = total - torch.special.xlogy(share, share).sum((-1, -2))
