@@ -216,11 +216,17 @@ void Costs<T>::tile(std::size_t b, const RowBlock<T>& block, std::size_t group, 
   }
   const T* from[kGroup];
   for (std::size_t r = 0; r < kGroup; ++r) from[r] = &x_(b, index[r], first);
-  // No hardware foresees steps of a whole matrix row, so the lines of the next tile are asked for here.
-  const std::ptrdiff_t ahead = static_cast<std::ptrdiff_t>(first + 2 * width <= m ? width : 0) * x_.column_stride;
+  // No hardware foresees steps of a whole matrix row, so the lines that all groups will read in the next tile are asked
+  // for here, a page at a time.
+  if (group == 0 && first + width < m) {
+    const std::size_t next = std::min(width, m - first - width), line = 64 / sizeof(T);
+    for (std::size_t j = 0; j < next; ++j) {
+      const T* at = &x_(b, index[0], first + width + j);
+      for (std::size_t r = 0; r < block.count; r += line) __builtin_prefetch(at + r, 0, 2);
+    }
+  }
   for (std::size_t j = 0; j < inside; ++j) {
     const std::ptrdiff_t step = static_cast<std::ptrdiff_t>(j) * x_.column_stride;
-    __builtin_prefetch(from[0] + step + ahead);
     for (std::size_t r = 0; r < kGroup; ++r) buffer[r * ld + j] = from[r][step];
   }
 }

@@ -7,9 +7,11 @@ around ``torch.vmap``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,33 +80,36 @@ class Call:
         self.batch = broadcast(*shapes) if second is None else broadcast(second.shape[:-2], *shapes)
         self.size = self.batch.numel()
         self.costs = (
-            self.flat(first, 2, second is not None),
-            None if second is None else self.flat(second, 2),
+            self.flat(_array(first), 2, second is not None),
+            None if second is None else self.flat(_array(second), 2),
             rule.kind == "dot",
             rule.p,
             rule.power,
-            self.flat(epsilon.double()[..., None], 1),
+            self.flat(_array(epsilon).astype(np.float64)[..., None], 1),
         )
-        self.vectors = [self.flat(t, 1) for t in vectors]
-        self.values = [self.flat(t, 2) for t in values]
+        self.vectors = [self.flat(_array(t), 1) for t in vectors]
+        self.values = [self.flat(_array(t), 2) for t in values]
 
-    def flat(self, tensor: Tensor, core: int, pack: bool = True) -> Any:
-        """``tensor`` with one batch dimension, of length one if the batch shares it."""
-        cut = tensor.ndim - core
+    def flat(self, array: np.ndarray, core: int, pack: bool = True) -> np.ndarray:
+        """``array`` with one batch dimension, of length one if the batch shares it."""
+        cut = array.ndim - core
+        shape = array.shape[cut:]
         if cut == 0:
-            tensor = tensor[None]
-        elif tensor.shape[:cut].numel() == 1:
-            tensor = tensor.reshape(1, *tensor.shape[cut:])
-        elif cut > 1 or tensor.shape[0] != self.size:
-            tensor = tensor.expand(*self.batch, *tensor.shape[cut:]).reshape(self.size, *tensor.shape[cut:])
-        if tensor.requires_grad:
-            tensor = tensor.detach()
-        return (tensor.contiguous() if pack else tensor).numpy()
+            array = array[None]
+        elif math.prod(array.shape[:cut]) == 1:
+            array = array.reshape(1, *shape)
+        elif cut > 1 or array.shape[0] != self.size:
+            array = np.broadcast_to(array, (*self.batch, *shape)).reshape(self.size, *shape)
+        return np.ascontiguousarray(array) if pack else array
 
-    def output(self, *core: int, dtype: torch.dtype) -> tuple[Tensor, Any]:
+    def output(self, *core: int, dtype: torch.dtype) -> tuple[Tensor, np.ndarray]:
         """An output of this batch, and the array that the kernel writes."""
         out = torch.empty((*self.batch, *core), dtype=dtype)
-        return out, (out if len(self.batch) == 1 else out.view(self.size, *core)).numpy()
+        return out, out.numpy().reshape(self.size, *core)
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return (tensor.detach() if tensor.requires_grad else tensor).numpy()
 
 
 def sum_to(grad: Tensor, like: Tensor) -> Tensor:
