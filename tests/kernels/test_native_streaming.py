@@ -70,7 +70,7 @@ def gradients(out, weights, leaves):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("rule", RULES, ids=str)
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (63, 100), (1000, 63), (9, 1000)])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (63, 100), (1000, 63)])
 def test_points_outputs_and_gradients(rule, n, m, dtype):
     d = 3 if n > 100 or m > 100 else 20
     x, y, row, col, v = inputs(*clouds(n, m, d, dtype))
@@ -178,7 +178,7 @@ def test_sinkhorn_of_a_matrix_with_forbidden_pairs(dtype):
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_smallest_reduced_costs(rule, dtype):
     for d, k in [(2, 1), (2, 7), (20, 63)]:
-        x, y, _, g, _ = clouds(130, 1001, d, dtype, batch=(2,))
+        x, y, _, g, _ = clouds(30, 1001, d, dtype, batch=(2,))
         g[3] = -math.inf
         values, index = top_k(Points(x, y, **rule), g, k)
         expected, at = top_k_reference(Points(x, y, **rule), g, k)
@@ -195,7 +195,7 @@ def test_smallest_reduced_costs(rule, dtype):
 @pytest.mark.parametrize("d", [3, 20])
 def test_instruction_sets_agree(level, dtype, d, instructions):
     """The tables for lesser processors, on this one; where a processor has nothing better the test is a repetition."""
-    x, y, row, col, v = inputs(*clouds(101, 530, d, dtype))
+    x, y, row, col, v = inputs(*clouds(21, 530, d, dtype))
     v = torch.cat([v] * 9, -1).detach().requires_grad_()
 
     def everything():

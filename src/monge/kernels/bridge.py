@@ -99,7 +99,10 @@ class Call:
         elif math.prod(array.shape[:cut]) == 1:
             array = array.reshape(1, *shape)
         elif cut > 1 or array.shape[0] != self.size:
-            array = np.broadcast_to(array, (*self.batch, *shape)).reshape(self.size, *shape)
+            if array.shape[:cut] != self.batch:
+                # A copy, since broadcast arrays are read-only, which the kernels do not accept.
+                array = np.broadcast_to(array, (*self.batch, *shape)).copy()
+            array = array.reshape(self.size, *shape)
         return np.ascontiguousarray(array) if pack else array
 
     def output(self, *core: int, dtype: torch.dtype) -> tuple[Tensor, np.ndarray]:

@@ -75,10 +75,9 @@ def attended(
     need_first, need_second, need_col, need_epsilon = needs
     empty = f == torch.inf
     f = f.masked_fill(empty, 0)
-    # Epsilon may be float64 beside float32 points; what the kernels read keeps the dtype of the points.
-    row = (f / epsilon[..., None]).masked_fill(empty, -torch.inf).to(f.dtype)
+    row = (f / epsilon[..., None]).masked_fill(empty, -torch.inf)
     grad_f = torch.zeros_like(f) if grad_f is None else grad_f.masked_fill(empty, 0)
-    left, right = -(epsilon[..., None] * grad_f)[..., None].to(f.dtype), col.new_ones(pairs.shape[1], 1)
+    left, right = -(epsilon[..., None] * grad_f)[..., None], col.new_ones(pairs.shape[1], 1)
     width = 0
     v, out, grad = (None, None, None) if values is None else values
     if v is not None and out is not None and grad is not None:
