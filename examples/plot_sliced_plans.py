@@ -2,8 +2,8 @@
 Plans from slices
 =================
 
-A direction sorts both clouds, and equal ranks are partners: a plan with exact marginals, for the price of two sorts. The
-average over directions is diffuse; weighting the cheap ones sharpens it; a direction that is searched for does better.
+A direction sorts both clouds, and equal ranks are partners: a plan with exact marginals, for the price of two sorts.
+The average over directions is diffuse; weighting the cheap ones sharpens it; a searched direction does better.
 """
 
 # %%
