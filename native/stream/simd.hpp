@@ -6,6 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #define MONGE_INLINE inline __attribute__((always_inline))
 #define MONGE_LAMBDA __attribute__((always_inline))
 
@@ -86,6 +90,30 @@ MONGE_INLINE T total(typename Simd<T>::V a) {
   for (int l = 0; l < Simd<T>::lanes; ++l) sum += a[l];
   return sum;
 }
+
+// The lanes in which a > b, as bits.
+#if defined(__AVX512F__)
+MONGE_INLINE unsigned lanes_above(Simd<float>::V a, Simd<float>::V b) {
+  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
+}
+MONGE_INLINE unsigned lanes_above(Simd<double>::V a, Simd<double>::V b) {
+  return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_GT_OQ);
+}
+#elif defined(__AVX2__)
+MONGE_INLINE unsigned lanes_above(Simd<float>::V a, Simd<float>::V b) {
+  return static_cast<unsigned>(_mm256_movemask_ps((__m256)(a > b)));
+}
+MONGE_INLINE unsigned lanes_above(Simd<double>::V a, Simd<double>::V b) {
+  return static_cast<unsigned>(_mm256_movemask_pd((__m256d)(a > b)));
+}
+#else
+template <class V>
+MONGE_INLINE unsigned lanes_above(V a, V b) {
+  unsigned bits = 0;
+  for (unsigned l = 0; l < sizeof(V) / sizeof(a[0]); ++l) bits |= static_cast<unsigned>(a[l] > b[l]) << l;
+  return bits;
+}
+#endif
 
 // Minimax polynomials of 2^r on [-1/2, 1/2]: relative error 2e-9 in single and 3e-18 in double precision.
 MONGE_INLINE Simd<float>::V fraction_power(Simd<float>::V r) {

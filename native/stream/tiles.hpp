@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace monge {
 namespace stream {
@@ -40,6 +41,9 @@ struct Tiles {
   // s = bias_j - c_rj * scale, and the largest of each row.
   void (*scores)(const T* const* c, std::size_t rows, std::size_t width, const T* bias, T scale, T* s, std::size_t ld,
                  T* top);
+
+  // The places where s exceeds a limit, in order; how many there are.
+  std::size_t (*select)(const T* s, std::size_t width, T limit, std::uint32_t* found);
 
   // s <- 2^(s - shift_r) and the sum of each row; `weights` needs s <= shift, `free_weights` may overflow to infinity.
   void (*weights)(T* s, std::size_t ld, std::size_t rows, std::size_t width, const T* shift, double* sums);

@@ -167,6 +167,19 @@ void scores(const T* const* c, std::size_t rows, std::size_t width, const T* bia
   }
 }
 
+template <class T>
+std::size_t select(const T* s, std::size_t width, T limit, std::uint32_t* found) {
+  constexpr std::size_t W = Simd<T>::lanes;
+  const typename Simd<T>::V least = broadcast<T>(limit);
+  std::size_t count = 0;
+  for (std::size_t j = 0; j < width; j += W) {
+    for (unsigned bits = lanes_above(load<T>(s + j), least); bits; bits &= bits - 1) {
+      found[count++] = static_cast<std::uint32_t>(j + static_cast<unsigned>(__builtin_ctz(bits)));
+    }
+  }
+  return count;
+}
+
 template <class T, bool Free>
 void weights(T* s, std::size_t ld, std::size_t rows, std::size_t width, const T* shift, double* sums) {
   typedef typename Simd<T>::V V;
@@ -414,7 +427,7 @@ void gradient(const CostRule<T>& rule, const T* x, const T* c, T* q, std::size_t
 
 // Constant-initialised: no code of this instruction set may run before the processor has been asked.
 template <class T>
-constexpr Tiles<T> table = {2 * Simd<T>::lanes, Simd<T>::lanes, cost<T>,    scores<T>,       weights<T, false>,
+constexpr Tiles<T> table = {2 * Simd<T>::lanes, Simd<T>::lanes, cost<T>,    scores<T>, select<T>, weights<T, false>,
                             weights<T, true>,   columns<T>,     product<T>, thin_product<T>, bilinear<T>,
                             gradient<T>};
 

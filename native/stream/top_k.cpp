@@ -25,16 +25,21 @@ struct Best {
   }
 
   void offer(const T* s, std::size_t width, std::size_t first) {
-    for (std::size_t j = 0; j < width; ++j) {
-      if (!(s[j] > score[k - 1])) continue;
-      std::size_t at = k - 1;
-      for (; at > 0 && s[j] > score[at - 1]; --at) {
-        score[at] = score[at - 1];
-        index[at] = index[at - 1];
-      }
-      score[at] = s[j];
-      index[at] = static_cast<std::int64_t>(first + j);
+    std::uint32_t found[tile_width<T>()];
+    const std::size_t count = tiles<T>().select(s, width, score[k - 1], found);
+    for (std::size_t q = 0; q < count; ++q) {
+      if (s[found[q]] > score[k - 1]) insert(s[found[q]], first + found[q]);
     }
+  }
+
+  void insert(T value, std::size_t at) {
+    std::size_t place = k - 1;
+    for (; place > 0 && value > score[place - 1]; --place) {
+      score[place] = score[place - 1];
+      index[place] = index[place - 1];
+    }
+    score[place] = value;
+    index[place] = static_cast<std::int64_t>(at);
   }
 };
 

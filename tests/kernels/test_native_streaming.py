@@ -317,6 +317,42 @@ def test_batches_broadcast():
             torch.testing.assert_close(out[s, t], apply(pairs, None, col, v[t], float(epsilon[s, t])))
 
 
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_threads_change_nothing(threads):
+    """Rows are independent; column sums are added in an order that the data sets, so runs repeat to the last bit."""
+    x, y, row, g, v = clouds(1001, 700, 20, torch.float32)
+    pairs = Points(x, y)
+
+    def everything():
+        f, g_new, error = sinkhorn(pairs, g, row, g, 0.3)
+        return (
+            softmin(pairs, g, 0.3),
+            apply(pairs, None, g, v, 0.3),
+            *top_k(pairs, g, 4),
+            *extract(pairs, row, g, 0.3, 0.5),
+            f,
+            g_new,
+            error,
+        )
+
+    threads(1)
+    alone = everything()
+    threads(3)
+    together, again = everything(), everything()
+    for k, (one, many, repeated) in enumerate(zip(alone, together, again, strict=True)):
+        assert torch.equal(many, repeated)
+        if k < 8:
+            assert torch.equal(one, many)
+        else:
+            torch.testing.assert_close(one, many)
+
+
 def test_many_small_problems():
     x, y = torch.randn(3000, 7, 2), torch.randn(3000, 5, 2)
     pairs, col = Points(x, y), torch.randn(3000, 5)

@@ -1,4 +1,10 @@
-"""The few hot loops that everything else is composed of; one folder each."""
+"""The few hot loops that everything else is composed of; one folder each.
+
+Every kernel has a definition in plain torch, ``reference.py``, and most have a C++ twin, ``native.py``, which must
+equal it on outputs and gradients. The twin takes float32 and float64 tensors on the CPU (half-precision points are
+converted first); the reference takes everything else, and everything if the extension is missing, which is said once,
+at import.
+"""
 
 from __future__ import annotations
 
