@@ -18,11 +18,12 @@ struct SinkhornArrays {
   Array f, g_new, error;      // (batch, n), (batch, m), (batch, 1) of float64
 };
 
-// Rows kept at once: as many as leave their terms in the second-level cache.
+// Rows kept at once: as many as leave their terms in the second-level cache; more where each sweep over the columns is
+// dear because their vectors are long.
 template <class T>
-std::size_t kept_rows(std::size_t m_pad) {
-  constexpr std::size_t kCache = 1 << 18;
-  const std::size_t rows = kCache / (m_pad * sizeof(T)) / kGroup * kGroup;
+std::size_t kept_rows(std::size_t m_pad, std::size_t d) {
+  const std::size_t cache = d > 16 ? 1 << 20 : 1 << 18;
+  const std::size_t rows = cache / (m_pad * sizeof(T)) / kGroup * kGroup;
   return std::min(std::max(rows, kGroup), kBlockRows);
 }
 
@@ -31,7 +32,7 @@ template <class T>
 void one_pass(const Costs<T>& costs, const T* bias, const View<const T>& log_a, const View<T>& f, std::size_t b,
               std::size_t begin, std::size_t end, double* sums) {
   constexpr std::size_t tile = tile_width<T>();
-  const std::size_t m_pad = costs.m_pad, kept = kept_rows<T>(m_pad), parts = (m_pad + tile - 1) / tile;
+  const std::size_t m_pad = costs.m_pad, kept = kept_rows<T>(m_pad, costs.d), parts = (m_pad + tile - 1) / tile;
   RowBlock<T> block(costs.d);
   const Buffer<T> w(kept * m_pad), top(kept * parts);
   const Buffer<double> part_sum(kept * parts);
