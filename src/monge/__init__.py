@@ -1,12 +1,24 @@
 """Optimal transport for deep learning, in PyTorch: everything is a Coupling."""
 
-from . import coupling, geometry, gradient, kernels, nn, problem, sliced, solver
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from . import coupling, geometry, gradient, kernels, problem, solver
 from ._version import __version__
 from .api import couple, divergence, pairwise, wasserstein
 from .coupling import Coupling
 from .errors import TransportError
 from .problem import AtMost, Fixed, Free, Linear, Relaxed, relative
 from .solver import explain, solve
+
+if TYPE_CHECKING:
+    from . import nn, sliced
+
+# Rooms that are opened when somebody first asks for them, so that the face comes up at once.
+_LATER = ("nn", "sliced")
 
 __all__ = [
     "AtMost",
@@ -33,3 +45,13 @@ __all__ = [
     "solver",
     "wasserstein",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LATER:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
