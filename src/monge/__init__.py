@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import coupling, geometry, gradient, kernels, problem, solver
 from ._version import __version__
-from .api import couple, divergence, pairwise, wasserstein
+from .api import barycenter, barycenter_on, citation, couple, divergence, pairwise, wasserstein
 from .coupling import Coupling
 from .errors import TransportError
 from .problem import AtMost, Fixed, Free, Linear, Relaxed, relative
@@ -29,6 +29,9 @@ __all__ = [
     "Relaxed",
     "TransportError",
     "__version__",
+    "barycenter",
+    "barycenter_on",
+    "citation",
     "couple",
     "coupling",
     "divergence",

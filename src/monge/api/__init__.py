@@ -1,8 +1,11 @@
 """The face: the functions that most people need, each a few lines over problems and solvers."""
 
+from .barycenter import Barycenter, barycenter
+from .barycenter_on import barycenter_on
+from .citation import citation
 from .couple import couple
 from .divergence import divergence
 from .pairwise import pairwise
 from .wasserstein import wasserstein
 
-__all__ = ["couple", "divergence", "pairwise", "wasserstein"]
+__all__ = ["Barycenter", "barycenter", "barycenter_on", "citation", "couple", "divergence", "pairwise", "wasserstein"]

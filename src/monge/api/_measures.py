@@ -12,7 +12,7 @@ from torch import Tensor
 from monge._checks import check_points, check_same, check_weights
 from monge.errors import InputError, ShapeError
 
-__all__ = ["GivenMeasure", "Measure", "as_measures", "by_size"]
+__all__ = ["GivenMeasure", "Measure", "as_measures", "by_size", "stacked"]
 
 # A cloud of points of equal weights, or a cloud with its weights.
 GivenMeasure = Tensor | tuple[Tensor, Tensor | None]
@@ -58,6 +58,11 @@ def by_size(measures: Sequence[Measure]) -> dict[tuple[int, bool], list[int]]:
     for k, measure in enumerate(measures):
         groups.setdefault((measure.size, measure.uniform), []).append(k)
     return groups
+
+
+def stacked(measures: Sequence[Measure], members: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The clouds and weights of some measures of one size, as a batch."""
+    return torch.stack([measures[k].x for k in members]), torch.stack([measures[k].a for k in members])
 
 
 def _as_measure(name: str, given: Any) -> Measure:

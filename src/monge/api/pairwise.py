@@ -15,7 +15,7 @@ from monge.errors import InputError, ShapeError
 from monge.problem.epsilon import Relative, resolve
 from monge.solver import Solver
 
-from ._measures import GivenMeasure, Measure, as_measures, by_size
+from ._measures import GivenMeasure, Measure, as_measures, by_size, stacked
 from ._pose import distance_cloud, pose
 from .divergence import Own, check_entropic, debiased, dual_answer, self_solution
 from .wasserstein import wasserstein
@@ -109,7 +109,7 @@ def pairwise(
 
 def _by_function(metric: Metric, left: list[Measure], right: list[Measure]) -> Compare:
     def compare(i: list[int], j: list[int]) -> Tensor:
-        (x, a), (y, b) = _stacked(left, i), _stacked(right, j)
+        (x, a), (y, b) = stacked(left, i), stacked(right, j)
         values = metric(x, y, a, b)
         if not isinstance(values, Tensor) or values.shape != (len(i),):
             told = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
@@ -124,7 +124,7 @@ def _by_function(metric: Metric, left: list[Measure], right: list[Measure]) -> C
 
 def _by_wasserstein(left: list[Measure], right: list[Measure], p: float, epsilon: Any, solver: Any) -> Compare:
     def compare(i: list[int], j: list[int]) -> Tensor:
-        (x, a), (y, b) = _stacked(left, i), _stacked(right, j)
+        (x, a), (y, b) = stacked(left, i), stacked(right, j)
         return wasserstein(x, y, a, b, p=p, epsilon=epsilon, solver=solver)
 
     return compare
@@ -142,7 +142,7 @@ def _by_divergence(
         for (n, _), members in by_size(measures).items():
             size = max(1, max_bytes // _pair_bytes(n, n, measures[0].x.shape[-1]))
             for chunk in (members[k : k + size] for k in range(0, len(members), size)):
-                x, a = _stacked(measures, chunk)
+                x, a = stacked(measures, chunk)
                 problem = pose(distance_cloud(x, x, p), None, a, a, epsilon=epsilon)
                 check_entropic(problem)
                 solved = self_solution(problem, solver)
@@ -153,7 +153,7 @@ def _by_divergence(
     own_right = own_left if right is left else own(right)
 
     def compare(i: list[int], j: list[int]) -> Tensor:
-        (x, a), (y, b) = _stacked(left, i), _stacked(right, j)
+        (x, a), (y, b) = stacked(left, i), stacked(right, j)
         problem = pose(distance_cloud(x, y, p), None, a, b, epsilon=epsilon)
         itself = (
             Own(*(torch.stack(part) for part in zip(*(side[k] for k in members), strict=True)))
@@ -169,10 +169,6 @@ def _pooled_epsilon(measures: list[Measure], p: float, epsilon: Relative) -> Ten
     x = torch.cat([measure.x.detach() for measure in measures])
     a = torch.cat([measure.a.detach() / measure.a.detach().sum() for measure in measures]) / len(measures)
     return resolve(epsilon, distance_cloud(x, x, p), a, a)
-
-
-def _stacked(measures: list[Measure], members: list[int]) -> tuple[Tensor, Tensor]:
-    return torch.stack([measures[k].x for k in members]), torch.stack([measures[k].a for k in members])
 
 
 def _batches(

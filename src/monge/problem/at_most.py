@@ -33,7 +33,7 @@ class AtMost(Constraint):
         >>> AtMost(torch.tensor([0.25, 0.75]))
         AtMost(weights=float32[2])
 
-    Source: Iterative Bregman projections for regularized transportation problems, arXiv:1412.5154.
+    Source: Benamou et al., Iterative Bregman projections for regularized transportation problems, arXiv:1412.5154.
     """
 
     weights: Float[Tensor, "*b n"]

@@ -38,7 +38,7 @@ class Relaxed(Marginal):
         >>> Relaxed(torch.tensor([0.25, 0.75]), rho=2.0)
         Relaxed(weights=float32[2], rho=2.0, penalty='kl')
 
-    Source: Scaling algorithms for unbalanced optimal transport problems, arXiv:1607.05816.
+    Source: Chizat et al., Scaling algorithms for unbalanced optimal transport problems, arXiv:1607.05816.
     """
 
     weights: Float[Tensor, "*b n"]

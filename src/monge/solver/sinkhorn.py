@@ -57,7 +57,8 @@ class Sinkhorn(Solver):
         >>> Sinkhorn()._solve(problem).report.status.ok
         True
 
-    Source: Sinkhorn distances, arXiv:1306.0895; Computational optimal transport, arXiv:1803.00567.
+    Source: Cuturi, Sinkhorn distances, arXiv:1306.0895; Peyre, Cuturi, Computational optimal transport,
+    arXiv:1803.00567.
     """
 
     tol: float | None = None

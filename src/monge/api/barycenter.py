@@ -1,0 +1,287 @@
+"""Barycentres whose points move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge._checks import check_number, check_points, check_same, check_weights
+from monge._value import Value, value
+from monge.coupling import Coupling, PotentialCoupling
+from monge.errors import InfeasibleError, InputError, ShapeError
+from monge.geometry import Geometry
+from monge.problem import Linear
+from monge.problem.epsilon import Relative, resolve
+from monge.problem.marginal import rounding
+from monge.solver import Auto, DualSolution, Solver, Status
+
+from ._answer import answer, warn_unless
+from ._measures import GivenMeasure, Measure, as_measures, by_size, stacked
+from ._pose import distance_cloud, pose
+from .divergence import self_solution
+
+__all__ = ["Barycenter", "barycenter", "check_shares"]
+
+
+@value
+class Barycenter(Value):
+    """A measure between measures, and how it was found.
+
+    Args:
+        points: Its points.
+        weights: Their weights, which are equal.
+        couplings: One plan for each measure, from the barycentre to that measure.
+        history: The objective before each update; it falls.
+        status: Whether the points came to rest.
+
+    Example:
+        >>> import torch
+        >>> import monge
+        >>> monge.barycenter([torch.zeros(3, 2), torch.ones(3, 2)]).points[0]
+        tensor([0.5000, 0.5000])
+    """
+
+    points: Float[Tensor, "n d"]
+    weights: Float[Tensor, " n"]
+    couplings: tuple[Coupling, ...]
+    history: Float[Tensor, " updates"]
+    status: Status
+
+    @property
+    def value(self) -> Float[Tensor, ""]:
+        """The last objective of the history."""
+        return self.history[-1]
+
+
+def barycenter(
+    measures: Sequence[GivenMeasure] | Float[Tensor, "k n d"],
+    weights: Float[Tensor, " k"] | Sequence[float] | None = None,
+    *,
+    size: int | None = None,
+    start: Float[Tensor, "n d"] | None = None,
+    epsilon: float | Tensor | Relative = 0.0,
+    debiased: bool = True,
+    tol: float = 1e-5,
+    max_iter: int = 200,
+    solver: Solver | None = None,
+) -> Barycenter:
+    r"""The Wasserstein barycentre of clouds: n points of equal weight that are nearest to all measures together.
+
+    $$\min_z \sum_k \lambda_k \mathrm{OT}(z, \mu_k), \qquad C_{ij} = \lVert z_i - y_j\rVert^2$$
+    Plans to every measure and the best points for these plans, $z_i \leftarrow \sum_k \lambda_k T_k(z_i)$ with the
+    barycentric maps $T_k$, alternate until the points rest; the objective falls at every step. It is not convex in z:
+    the answer is a local minimum, and depends on where it starts. Entropic plans pull points together; the debiased
+    barycentre minimises Sinkhorn divergences instead, by $z \leftarrow z + \sum_k \lambda_k T_k(z) - T_z(z)$.
+    Histograms on common points have their own method, `barycenter_on`.
+
+    Args:
+        measures: Clouds (n, d) of any sizes, or pairs (cloud, weights) of equal mass, or one tensor of clouds.
+        weights: How much each measure counts, lambda, scaled to sum one; None counts all alike.
+        size: How many points the barycentre has; None takes that of the measure that counts most.
+        start: Points to start from; None takes points of the measures, evenly along their list.
+        epsilon: Strength of the entropy, or `relative` to the mean cost of all points; zero takes exact plans.
+        debiased: Whether an entropic barycentre is corrected for its shrinkage; exact ones have none.
+        tol: Movement at which the points rest, root mean square relative to the spread of all points.
+        max_iter: Limit of the number of updates.
+        solver: How the plans are found; None chooses.
+
+    Returns:
+        Points, weights, the plans from them to the measures, and the history of the objective. With exact plans the
+        points are differentiable in those of the measures and in lambda, almost everywhere; with entropic plans they
+        are constants.
+
+    Raises:
+        InputError: If a measure or an option is wrong.
+        InfeasibleError: If the measures differ in mass.
+
+    Warns:
+        ConvergenceWarning: If the points still moved after ``max_iter`` updates.
+
+    Example:
+        >>> import torch
+        >>> import monge
+        >>> square = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+        >>> monge.barycenter([square, square + 2.0]).points.mean(0)
+        tensor([1.5000, 1.5000])
+
+    Source: Cuturi, Doucet, Fast computation of Wasserstein barycenters (arXiv 1310.4375); Janati, Cuturi, Gramfort,
+        Debiased Sinkhorn barycenters (arXiv 2006.02575).
+    """
+    check_number("tol", tol, low=0.0, high=1.0, strict=True)
+    check_number("max_iter", max_iter, low=1)
+    given = _checked(measures)
+    shares = check_shares("weights", weights, len(given), given[0].x)
+    constant = [Measure(measure.x.detach(), measure.a.detach(), measure.uniform) for measure in given]
+    with torch.no_grad():
+        search = _Search(constant, shares.detach(), epsilon, debiased, solver)
+        z = search.first(size, start)
+        history: list[Tensor] = []
+        for _ in range(int(max_iter)):
+            step = search.step(z)
+            history.append(step.value)
+            moved = (step.z - z).square().sum(-1).mean().sqrt()
+            z = step.z
+            if rested := bool(moved <= tol * search.spread):
+                break
+    warn_unless(
+        rested,
+        f"The points of the barycentre still moved by {float(moved / search.spread):.1e} of the spread after "
+        f"max_iter={max_iter} updates, more than tol={tol:.0e}: raise max_iter or tol.",
+    )
+    if not search.entropic:
+        # Exact plans are locally constant, so that the last update has the derivative of the fixed point.
+        means = [plan.barycentric(measure.x) for plan, measure in zip(step.plans, given, strict=True)]
+        z = (shares[:, None, None] * torch.stack(means)).sum(0)
+    return Barycenter._make(
+        points=z,
+        weights=search.weights(len(z)),
+        couplings=step.plans,
+        history=torch.stack(history),
+        status=Status.CONVERGED if rested else Status.MAX_ITER,
+    )
+
+
+class _Step(NamedTuple):
+    """One update: the points after it, the plans and the objective before it."""
+
+    z: Tensor
+    plans: tuple[Coupling, ...]
+    value: Tensor
+
+
+class _Search:
+    """The alternation, with what it keeps from one update to the next: the potentials of each group of measures."""
+
+    def __init__(self, measures: list[Measure], shares: Tensor, epsilon: Any, debiased: bool, solver: Any) -> None:
+        self.measures, self.shares, self.solver = measures, shares, solver
+        self.mass = measures[0].a.sum()
+        pooled = torch.cat([measure.x for measure in measures])
+        joint = torch.cat([share * measure.a for share, measure in zip(shares, measures, strict=True)])
+        centre = (joint[:, None] * pooled).sum(0) / joint.sum()
+        spread = ((joint[:, None] * (pooled - centre) ** 2).sum() / joint.sum()).sqrt()
+        # Points that are all one have no spread, and then nothing moves either.
+        self.spread = torch.where(spread > 0, spread, torch.ones_like(spread))
+        self.pooled = pooled
+        self.epsilon = resolve(epsilon, distance_cloud(pooled, pooled, 2.0), joint, joint)
+        self.entropic = bool((self.epsilon > 0).all())
+        self.debiased = debiased and self.entropic
+        self.groups = [members for _, members in sorted(by_size(measures).items())]
+        self.known: list[DualSolution | None] = [None] * len(self.groups)
+        self.bias = self._bias() if self.debiased else torch.zeros_like(self.mass)
+
+    def weights(self, n: int) -> Tensor:
+        """Equal weights of the mass of the measures."""
+        return (self.mass / n).expand(n).clone()
+
+    def first(self, size: int | None, start: Tensor | None) -> Tensor:
+        """Where the points start."""
+        if start is not None:
+            check_points("start", start)
+            check_same(start=start, measures=self.pooled)
+            if start.ndim != 2 or start.shape[-1] != self.pooled.shape[-1]:
+                raise ShapeError(f"start must have shape (n, {self.pooled.shape[-1]}), but has {tuple(start.shape)}.")
+            if size is not None and size != len(start):
+                raise InputError(f"size={size} and start, of {len(start)} points, disagree: leave one of them out.")
+            return start.detach()
+        heaviest = self.measures[int(self.shares.argmax())]
+        count = heaviest.size if size is None else size
+        check_number("size", count, low=1)
+        if count == heaviest.size:
+            return heaviest.x
+        # Points of one measure where it has enough of them: a mixture starts further from any barycentre.
+        source = heaviest.x if count <= heaviest.size else self.pooled
+        if count > len(source):
+            raise InputError(
+                f"size={count} is more than the {len(source)} points of all measures: give start points yourself."
+            )
+        return source[torch.arange(count, device=source.device) * len(source) // count]
+
+    def step(self, z: Tensor) -> _Step:
+        """Plans to all measures, and the points that are best for them."""
+        update = torch.zeros_like(z)
+        objective = self.bias.clone()
+        plans: list[Coupling | None] = [None] * len(self.measures)
+        for place, members in enumerate(self.groups):
+            x, a = stacked(self.measures, members)
+            shares = self.shares[torch.tensor(members, device=z.device)]
+            problem = pose(distance_cloud(z, x, 2.0), None, self.weights(len(z)), a, epsilon=self.epsilon)
+            solution = answer(problem, self._warm(problem, self.known[place]))
+            self.known[place] = solution if isinstance(solution, DualSolution) else None
+            update = update + (shares[:, None, None] * solution.coupling.barycentric(x)).sum(0)
+            objective = objective + (shares * solution.value).sum()
+            for index, k in enumerate(members):
+                plans[k] = solution.coupling[index]
+        if self.debiased:
+            problem = self._itself(z, self.weights(len(z)))
+            own = self_solution(problem, self.solver)
+            plan = _potential_plan(problem, own.potential)
+            update = z + update - plan
+            objective = objective - own.value / 2
+        return _Step(update, tuple(plan for plan in plans if plan is not None), objective)
+
+    def _warm(self, problem: Linear, known: DualSolution | None) -> Solver | None:
+        """The solver, starting from the potentials of the last update if it can."""
+        solver = Auto().explain(problem).chosen if self.solver is None else self.solver
+        if known is None or not hasattr(solver, "init"):
+            return solver
+        return replace(solver, init=(known.f, known.g))  # type: ignore[type-var]
+
+    def _itself(self, x: Tensor, a: Tensor) -> Linear:
+        return pose(distance_cloud(x, x, 2.0), None, a, a, epsilon=self.epsilon)
+
+    def _bias(self) -> Tensor:
+        """Half of what the measures cost with themselves, a constant of the debiased objective."""
+        total = torch.zeros_like(self.mass)
+        for members in self.groups:
+            x, a = stacked(self.measures, members)
+            shares = self.shares[torch.tensor(members, device=x.device)]
+            total = total - (shares * self_solution(self._itself(x, a), self.solver).value).sum() / 2
+        return total
+
+
+def _potential_plan(problem: Linear, potential: Tensor) -> Tensor:
+    """Where the plan of a cloud with itself sends its points, on average."""
+    plan = PotentialCoupling._make(
+        geometry=problem.geometry,
+        f=potential,
+        g=potential,
+        a=problem.a,
+        b=problem.b,
+        epsilon=problem.epsilon,
+        link="exp",
+    )
+    return plan.barycentric(problem.geometry.x)  # type: ignore[attr-defined]
+
+
+def check_shares(
+    name: str, weights: Tensor | Sequence[float] | None, count: int, like: Tensor
+) -> Float[Tensor, " {count}"]:
+    """How much each measure counts, summing to one."""
+    if weights is None:
+        return torch.full((count,), 1.0 / count, dtype=like.dtype, device=like.device)
+    shares = weights if isinstance(weights, Tensor) else torch.tensor(weights, dtype=like.dtype, device=like.device)
+    check_weights(name, shares, count)
+    if shares.ndim != 1:
+        raise ShapeError(f"{name} must have shape ({count},), one number per measure, but has {tuple(shares.shape)}.")
+    check_same(**{name: shares, "measures": like})
+    return shares / shares.sum()
+
+
+def _checked(measures: Any) -> list[Measure]:
+    if isinstance(measures, Geometry):
+        raise InputError(
+            "measures must be a list of clouds, but is a geometry: use barycenter_on(geometry, histograms)"
+        )
+    given = as_measures("measures", measures)
+    masses = torch.stack([measure.a.detach().sum() for measure in given])
+    if bool((masses - masses[0]).abs().max() > rounding(masses.dtype) * masses.max()):
+        raise InfeasibleError(
+            f"measures must have the same mass, but theirs range from {float(masses.min()):.9g} to "
+            f"{float(masses.max()):.9g}: normalise the weights."
+        )
+    return given

@@ -1,0 +1,254 @@
+"""Barycentres against closed forms: quantiles, translations, Gaussians, identical measures."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+import monge
+from monge.api import Barycenter
+from monge.errors import ConvergenceWarning, DtypeError, InfeasibleError, InputError, ShapeError
+from monge.geometry import CostMatrix, Grid, PointCloud
+from monge.solver import Status
+
+
+def cloud(n: int, d: int = 2, seed: int = 0) -> Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def sorted_rows(x: Tensor) -> Tensor:
+    return x[x[:, 0].argsort()]
+
+
+# ---------------------------------------------------------------------- points that move
+
+
+def test_one_dimension_averages_quantiles() -> None:
+    measures = [3 * cloud(40, 1, 0), cloud(40, 1, 1) + 5, cloud(40, 1, 2) ** 3]
+    shares = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
+    found = monge.barycenter(measures, shares)
+    expected = sum(share * x.sort(0).values for share, x in zip(shares, measures, strict=True))
+    torch.testing.assert_close(found.points.sort(0).values, expected, rtol=0, atol=1e-12)
+    assert found.status is Status.CONVERGED
+    assert len(found.history) == 2  # one update finds it, the second sees that it rests
+
+
+def test_one_dimension_with_weights_and_another_size() -> None:
+    """Against the integral of the quantile functions over each of the n equal pieces of mass."""
+    generator = torch.Generator().manual_seed(5)
+    measures = []
+    for n in (7, 12):
+        a = torch.rand(n, generator=generator, dtype=torch.float64)
+        measures.append((cloud(n, 1, n), a / a.sum()))
+    found = monge.barycenter(measures, [0.25, 0.75], size=10)
+    steps = torch.linspace(0, 1, 10_001, dtype=torch.float64)
+    middle = (steps[1:] + steps[:-1]) / 2
+    expected = torch.zeros(10, dtype=torch.float64)
+    for share, (x, a) in zip((0.25, 0.75), measures, strict=True):
+        order = x[:, 0].argsort()
+        place = torch.searchsorted(a[order].cumsum(0), middle).clamp(max=len(x) - 1)
+        expected += share * x[order, 0][place].reshape(10, -1).mean(1)
+    torch.testing.assert_close(found.points[:, 0].sort().values, expected, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.2])
+def test_translates_meet_in_the_middle(epsilon: float) -> None:
+    x, shift = cloud(30), torch.tensor([4.0, -2.0], dtype=torch.float64)
+    found = monge.barycenter([x, x + shift], [0.75, 0.25], epsilon=epsilon, start=x + shift, solver=None)
+    error = monge.wasserstein(found.points, x + shift / 4)
+    assert error < (1e-9 if epsilon == 0 else 2e-2)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.3])
+def test_of_identical_measures_is_that_measure(epsilon: float) -> None:
+    x = cloud(25)
+    found = monge.barycenter([x, x, x], epsilon=epsilon)
+    torch.testing.assert_close(found.points, x, rtol=0, atol=1e-5)
+    assert abs(found.value) < 1e-6
+
+
+def test_entropic_barycentres_shrink_unless_debiased() -> None:
+    x = cloud(60)
+    options = {"epsilon": 1.0}
+    plain = monge.barycenter([x, x], debiased=False, tol=5e-3, **options)
+    debiased = monge.barycenter([x, x], start=x + 0.05 * cloud(60, 2, 9), tol=5e-3, **options)
+    assert plain.points.var(0).sum() < 0.7 * x.var(0).sum()
+    assert (debiased.points.var(0).sum() / x.var(0).sum()).item() == pytest.approx(1, abs=0.03)
+
+
+def test_gaussians_average_their_bures_covariances() -> None:
+    """Commuting covariances: the barycentre of Gaussians averages means and standard deviations."""
+    x, y = cloud(400, 2, 0), cloud(400, 2, 1)
+    x, y = ((z - z.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky((z - z.mean(0)).T.cov())).T for z in (x, y))
+    scale = torch.tensor([3.0, 1.0], dtype=torch.float64)
+    found = monge.barycenter([x * scale, y * scale.flip(0) + 2])
+    torch.testing.assert_close(found.points.mean(0), torch.ones(2, dtype=torch.float64), rtol=0, atol=1e-9)
+    torch.testing.assert_close(found.points.std(0), torch.full((2,), 2.0).double(), rtol=0.04, atol=0)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, monge.relative(0.05)])
+@pytest.mark.parametrize("debiased", [True, False])
+def test_the_objective_falls(epsilon: object, debiased: bool) -> None:
+    measures = [cloud(20), (cloud(15, 2, 1) + 2, torch.softmax(cloud(15, 1, 2)[:, 0], 0)), cloud(20, 2, 3)]
+    found = monge.barycenter(measures, epsilon=epsilon, debiased=debiased, tol=1e-3, solver=None)
+    fall = found.history.diff()
+    assert (fall <= 1e-6 * found.history[:-1].abs()).all()
+    assert found.value < found.history[0]
+    assert [plan.shape for plan in found.couplings] == [(20, 20), (20, 15), (20, 20)]
+
+
+def test_value_is_the_mean_cost() -> None:
+    measures = [cloud(20), cloud(15, 2, 1) + 2]
+    found = monge.barycenter(measures, [0.3, 0.7])
+    costs = [monge.wasserstein(found.points, x) ** 2 for x in measures]
+    torch.testing.assert_close(found.value, 0.3 * costs[0] + 0.7 * costs[1], rtol=1e-6, atol=0)
+
+
+def test_mass_is_kept() -> None:
+    weights = [torch.full((n,), 3.0 / n, dtype=torch.float64) for n in (6, 9)]
+    found = monge.barycenter([(cloud(6), weights[0]), (cloud(9, 2, 1), weights[1])], size=4)
+    torch.testing.assert_close(found.weights, torch.full((4,), 0.75).double())
+    torch.testing.assert_close(found.couplings[1].marginals()[1], weights[1])
+
+
+def test_points_are_differentiable_in_measures_and_shares() -> None:
+    x, y = cloud(6).requires_grad_(), (cloud(6, 2, 1) + 3).requires_grad_()
+    shares = torch.tensor([0.4, 0.6], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, y, s: monge.barycenter([x, y], s).points, (x, y, shares))
+
+
+def test_not_resting_is_told() -> None:
+    with pytest.warns(ConvergenceWarning, match="max_iter=1 updates"):
+        found = monge.barycenter([cloud(20), cloud(20, 2, 1) + 1, cloud(20, 2, 2) - 1], max_iter=1)
+    assert isinstance(found, Barycenter)
+    assert found.status is Status.MAX_ITER
+
+
+# ---------------------------------------------------------------------- histograms
+
+
+def bump(n: int, mean: float, deviation: float) -> Tensor:
+    bins = torch.arange(n, dtype=torch.float64)
+    weight = torch.exp(-((bins - mean) ** 2) / (2 * deviation**2))
+    return weight / weight.sum()
+
+
+def moments(weight: Tensor) -> tuple[float, float]:
+    bins = torch.arange(len(weight), dtype=weight.dtype)
+    mean = float(weight @ bins)
+    return mean, math.sqrt(float(weight @ (bins - mean) ** 2))
+
+
+def test_identical_histograms_stay_as_they_are_if_debiased() -> None:
+    grid = Grid((torch.arange(60).double(),))
+    bins = torch.stack([bump(60, 20, 4) / 2 + bump(60, 40, 3) / 2] * 3)
+    debiased = monge.barycenter_on(grid, bins, epsilon=4.0, tol=1e-7)
+    torch.testing.assert_close(debiased, bins[0], rtol=0, atol=1e-5)
+    blurred = monge.barycenter_on(grid, bins, epsilon=4.0, debiased=False)
+    assert moments(blurred)[1] > moments(bins[0])[1] + 0.05
+    torch.testing.assert_close(blurred.sum(), torch.ones((), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("epsilon", [1.0, 10.0])
+def test_gaussian_histograms_average_means_and_deviations(epsilon: float) -> None:
+    grid = Grid((torch.arange(120).double(),))
+    bins = torch.stack([bump(120, 35, 5), bump(120, 85, 5)])
+    mean, deviation = moments(monge.barycenter_on(grid, bins, [0.25, 0.75], epsilon=epsilon))
+    assert mean == pytest.approx(0.25 * 35 + 0.75 * 85, abs=1e-3)
+    assert deviation == pytest.approx(5, abs=1e-2)
+
+
+def test_blur_of_gaussians_has_its_closed_form() -> None:
+    """For equal deviations s the entropic barycentre has variance s^2 + epsilon / 2 with cost |x - y|^2."""
+    grid = Grid((torch.arange(120).double(),))
+    bins = torch.stack([bump(120, 45, 5), bump(120, 75, 5)])
+    _, deviation = moments(monge.barycenter_on(grid, bins, epsilon=10.0, debiased=False, tol=1e-9))
+    assert deviation**2 == pytest.approx(25 + 10.0 / 2, rel=1e-3)
+
+
+def test_plain_barycentres_agree_with_pot() -> None:
+    ot = pytest.importorskip("ot")
+    x = cloud(25)
+    cost = torch.cdist(x, x).square()
+    bins = torch.softmax(3 * cloud(3, 25, 4), -1)
+    shares = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
+    expected = ot.bregman.barycenter(
+        bins.T.contiguous().numpy(),
+        cost.numpy(),
+        0.5,
+        shares.numpy(),
+        method="sinkhorn_log",
+        stopThr=1e-12,
+        numItermax=5000,
+    )
+    found = monge.barycenter_on(PointCloud(x, x), bins, shares, epsilon=0.5, debiased=False, tol=1e-10)
+    torch.testing.assert_close(found, torch.from_numpy(expected), rtol=1e-6, atol=1e-9)
+
+
+def test_debiased_barycentres_agree_with_pot() -> None:
+    ot = pytest.importorskip("ot")
+    grid = torch.arange(40).double()[:, None]
+    cost = torch.cdist(grid, grid).square()
+    bins = torch.stack([bump(40, 10, 2), bump(40, 28, 4)])
+    expected = ot.bregman.barycenter_debiased(
+        bins.T.contiguous().numpy(), cost.numpy(), 1.0, method="sinkhorn_log", stopThr=1e-12, numItermax=2000
+    )
+    found = monge.barycenter_on(CostMatrix(cost), bins, epsilon=1.0, tol=1e-10)
+    torch.testing.assert_close(found, torch.from_numpy(expected), rtol=1e-4, atol=1e-7)
+
+
+def test_small_epsilon_and_empty_bins() -> None:
+    grid = Grid((torch.arange(50).double(),))
+    bins = torch.zeros(2, 50, dtype=torch.float64)
+    bins[0, 5], bins[1, 45] = 1.0, 1.0
+    found = monge.barycenter_on(grid, bins, epsilon=0.05)
+    assert found.isfinite().all()
+    assert moments(found)[0] == pytest.approx(25, abs=1e-6)
+
+
+def test_batches_and_masses() -> None:
+    grid = Grid((6, 5)).to(torch.float64)
+    bins = torch.softmax(cloud(2 * 3, 30).reshape(2, 3, 30), -1) * torch.tensor([2.0, 5.0])[:, None, None].double()
+    together = monge.barycenter_on(grid, bins, epsilon=0.3, tol=1e-6)
+    torch.testing.assert_close(together.sum(-1), torch.tensor([2.0, 5.0], dtype=torch.float64))
+    for k in range(2):
+        alone = monge.barycenter_on(grid, bins[k], epsilon=0.3, tol=1e-6)
+        torch.testing.assert_close(together[k], alone, rtol=0, atol=1e-5)
+
+
+def test_missing_the_tolerance_is_told() -> None:
+    with pytest.warns(ConvergenceWarning, match="max_iter=2 sweeps"):
+        monge.barycenter_on(Grid((9,)), torch.eye(9)[[1, 7]], epsilon=0.01, max_iter=2)
+
+
+# ---------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "told"),
+    [
+        (lambda x: monge.barycenter([]), InputError, "at least one"),
+        (lambda x: monge.barycenter(Grid((4,))), InputError, "barycenter_on"),
+        (lambda x: monge.barycenter([x, x], [1.0]), ShapeError, "one weight per point|one number per measure"),
+        (lambda x: monge.barycenter([x, x], [1.0, -1.0]), InputError, "non-negative"),
+        (lambda x: monge.barycenter([(x, torch.ones(4).double()), x]), InfeasibleError, "same mass"),
+        (lambda x: monge.barycenter([x], size=40), InputError, "give start points"),
+        (lambda x: monge.barycenter([x], start=x[:, :1]), ShapeError, "start must have shape"),
+        (lambda x: monge.barycenter([x], start=x.float()), DtypeError, "one dtype"),
+        (lambda x: monge.barycenter([x], start=x, size=3), InputError, "disagree"),
+        (lambda x: monge.barycenter([x], epsilon=-1.0), InputError, "epsilon"),
+        (lambda x: monge.barycenter([x], max_iter=0), InputError, "max_iter"),
+        (lambda x: monge.barycenter_on(x, x, epsilon=1.0), InputError, "barycenter\\(measures\\)"),
+        (lambda x: monge.barycenter_on(Grid((3,)), x, epsilon=1.0), ShapeError, "flatten"),
+        (lambda x: monge.barycenter_on(Grid((4,)), torch.eye(4), epsilon=0.0), InputError, "one positive number"),
+        (lambda x: monge.barycenter_on(Grid((2,)), x.float().abs(), epsilon=1.0), InfeasibleError, "same mass"),
+        (lambda x: monge.barycenter_on(Grid((2,)), x.abs(), epsilon=1.0), DtypeError, "one dtype"),
+        (lambda x: monge.barycenter_on(PointCloud(x, x[:2]), x.abs(), epsilon=1.0), ShapeError, "debiased=False"),
+    ],
+)
+def test_errors_say_what_to_do(call, error: type, told: str) -> None:
+    with pytest.raises(error, match=told):
+        call(cloud(4))
