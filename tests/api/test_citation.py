@@ -19,7 +19,7 @@ def entries(text: str) -> list[str]:
     return text.split("\n\n")
 
 
-@pytest.mark.parametrize("thing", [*CANDIDATES, *FACE], ids=lambda thing: getattr(thing, "__name__", type(thing).__name__))
+@pytest.mark.parametrize("thing", [*map(type, CANDIDATES), *FACE], ids=lambda thing: thing.__name__)
 def test_methods_name_their_sources(thing: object) -> None:
     for entry in entries(monge.citation(thing)):
         assert ENTRY.fullmatch(entry), entry

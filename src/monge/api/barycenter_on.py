@@ -55,7 +55,8 @@ def barycenter_on(
         epsilon: Strength of the entropy, positive, in units of the cost, or `relative`.
         debiased: Whether the blur is removed. Needs a square, symmetric cost: the points of the histograms.
         tol: Largest L1 error of the plans' marginals, and of d K d = q, relative to mass; None is 1e-6 in float64 and
-            1e-4 below.
+            1e-4 below. Where the objective is flat, as for debiased barycentres with many nearly empty bins, the
+            weights themselves are known less sharply.
         max_iter: Limit of the number of sweeps.
 
     Returns:

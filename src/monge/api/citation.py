@@ -59,8 +59,8 @@ def citation(thing: Any = None) -> str:
 
     Example:
         >>> import monge
-        >>> print(monge.citation(monge.solver.Sinkhorn()).splitlines()[1])
-          title         = {{Sinkhorn distances}},
+        >>> monge.citation(monge.solver.Sinkhorn()).splitlines()[0]
+        '@misc{cuturi2013sinkhorn,'
     """
     if thing is None:
         return "\n".join(

@@ -40,7 +40,7 @@ class Implicit(Gradient):
         >>> Implicit()
         Implicit(tol=1e-10, max_iter=1000)
 
-    Source: A unified framework for implicit Sinkhorn differentiation, arXiv:2205.06688.
+    Source: Eisenberger et al., A unified framework for implicit Sinkhorn differentiation, arXiv:2205.06688.
     """
 
     tol: float = 1e-10

@@ -55,8 +55,8 @@ class Newton(Solver):
         >>> bool(solution.report.marginal_error < 1e-9)
         True
 
-    Source: Accelerating Sinkhorn algorithm with sparse Newton iterations, arXiv:2401.12253; A truncated Newton method
-    for optimal transport, arXiv:2504.02067.
+    Source: Tang et al., Accelerating Sinkhorn algorithm with sparse Newton iterations, arXiv:2401.12253; Kemertas,
+    Farahmand, Jepson, A truncated Newton method for optimal transport, arXiv:2504.02067.
     """
 
     tol: float | None = None
