@@ -85,16 +85,18 @@ def colour_transfer(
         >>> len(colour_transfer(one, two, two, one).axes)
         12
     """
-    drawn = figure(16.0, 9.0)
-    # Photographs, their palettes, and at the right what the photographs of a row look like in the space of colours.
-    grid = drawn.add_gridspec(4, 4, width_ratios=[4, 4, 2, 2], height_ratios=[4, 0.5, 4, 0.5])
+    drawn = figure(14.6, 9.6)
+    # Two rows of two photographs with their palettes; at the right, what the photographs look like as clouds of colours.
+    grid = drawn.add_gridspec(4, 3, width_ratios=[4, 4, 2.4], height_ratios=[4, 0.45, 4, 0.45])
+    aside = grid[:, 2].subgridspec(4, 1)
     images = (source, target, moved_source, moved_target)
     titles = ("source", "target", "source in the colours of the target", "target in the colours of the source")
     clouds = [_sample(image, dots) for image in images]
-    flat = plane(torch.cat(clouds[:2]), torch.cat(clouds[2:]))
-    flats = [*flat[0].split([len(clouds[0]), len(clouds[1])]), *flat[1].split([len(clouds[2]), len(clouds[3])])]
+    sizes = [len(cloud) for cloud in clouds]
+    one, two = plane(torch.cat(clouds[:2]), torch.cat(clouds[2:]))
+    flats = (*one.split(sizes[:2]), *two.split(sizes[2:]))
     low, high = torch.cat(flats).amin(0), torch.cat(flats).amax(0)
-    for k, (image, title, cloud, place) in enumerate(zip(images, titles, clouds, flats, strict=True)):
+    for k, (image, title, cloud, flat) in enumerate(zip(images, titles, clouds, flats, strict=True)):
         row, column = divmod(k, 2)
         photograph = drawn.add_subplot(grid[2 * row, column])
         photograph.imshow(array(image.clamp(0, 1)), interpolation="lanczos")
@@ -102,7 +104,7 @@ def colour_transfer(
         strip = drawn.add_subplot(grid[2 * row + 1, column])
         strip.imshow(array(palette(image)), aspect="auto", interpolation="nearest")
         quiet(strip)
-        _cloud(drawn.add_subplot(grid[2 * row : 2 * row + 2, 2 + column]), place, cloud, low, high)
+        _cloud(drawn.add_subplot(aside[k]), flat, cloud, low, high)
     if caption:
         drawn.supxlabel(caption, color=INK, fontsize=10)
     return drawn

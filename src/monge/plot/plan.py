@@ -62,8 +62,13 @@ def plan(
     cells = averaged(P, rows, columns, resolution)
     canvas = axes(ax, 5.2, 5.2)
     colours = LinearSegmentedColormap.from_list("monge", [PAPER, "#f4a582", "#b2182b", INK])
-    # A few strong entries should not make all others invisible: a square root spreads the small ones.
-    canvas.imshow(array(cells.sqrt()), cmap=colours, aspect="auto", extent=(0, m, n, 0), interpolation="nearest")
+    # A few strong entries should not make all others invisible: a square root spreads the small ones, and the strongest
+    # cells may saturate.
+    shown = cells.sqrt()
+    top = float(shown.flatten().kthvalue(max(1, round(0.995 * shown.numel()))).values) or float(shown.max()) or 1.0
+    canvas.imshow(
+        array(shown), cmap=colours, vmin=0, vmax=top, aspect="auto", extent=(0, m, n, 0), interpolation="nearest"
+    )
     quiet(canvas, f"{type(P).__name__} {n} × {m}", frame=True)
     for side, marginal, colour in (("left", cells.mean(1), SOURCE), ("top", cells.mean(0), TARGET)):
         _along(canvas, side, marginal, colour)
