@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..api._pose import pose
 from ..data import read_points, read_weights
-from ..errors import InputError, ShapeError
+from ..errors import InfeasibleError, InputError, ShapeError
 from ..geometry import PointCloud
 from ..problem import Linear, relative
 from ..solver import Auto, Simplex, Sinkhorn, Solution, Solver, Sorted, solve
@@ -112,15 +112,15 @@ def couple(
             a = _weights(weights_source, x, normalise)
             b = _weights(weights_target, y, normalise)
         with steps.step("solve"):
-            cloud = PointCloud(x, y, cost=cost.value)
-            problem = pose(cloud, None, a, b, cost=None, epsilon=_epsilon(epsilon), mass=mass, rho=rho)
+            problem = _problem(x, y, a, b, cost=cost.value, epsilon=_epsilon(epsilon), mass=mass, rho=rho)
             chosen = _solver(solver, tol, max_iter)
             solution = solve(problem, chosen)
         with steps.step("measure"):
             rows = _measured(solution, problem)
         if out:
             with steps.step("write"):
-                form = write_plan(out, solution, cloud, generator=torch.Generator().manual_seed(seed))
+                assert isinstance(problem.geometry, PointCloud)
+                form = write_plan(out, solution, problem.geometry, generator=torch.Generator().manual_seed(seed))
                 rows.append(("plan", f"{out} ({form} form)"))
         if plot:
             with steps.step("draw"):
@@ -141,6 +141,15 @@ def _weights(path: str | None, points: Tensor, normalise: bool) -> Tensor:
         return points.new_full((n,), 1 / n)
     weights = read_weights(path, n, dtype=points.dtype)
     return weights / weights.sum() if normalise else weights
+
+
+def _problem(x: Tensor, y: Tensor, a: Tensor, b: Tensor, **settings: Any) -> Linear:
+    try:
+        return pose(x, y, a, b, **settings)
+    except InfeasibleError as error:
+        if settings["mass"] is not None:
+            raise
+        raise InfeasibleError(f"{error} On the command line: --normalise, --rho or --mass.") from error
 
 
 def _epsilon(text: str) -> Any:

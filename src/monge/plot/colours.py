@@ -86,7 +86,7 @@ def colour_transfer(
         12
     """
     drawn = figure(14.6, 9.6)
-    # Two rows of two photographs with their palettes; at the right, what the photographs look like as clouds of colours.
+    # Two rows of two photographs with their palettes; at the right, the photographs as clouds of colours.
     grid = drawn.add_gridspec(4, 3, width_ratios=[4, 4, 2.4], height_ratios=[4, 0.45, 4, 0.45])
     aside = grid[:, 2].subgridspec(4, 1)
     images = (source, target, moved_source, moved_target)

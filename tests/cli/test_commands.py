@@ -1,0 +1,90 @@
+"""The other commands: version, doctor, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import monge
+
+pytest.importorskip("typer")
+
+from monge.cli import main
+from monge.cli.colour import transfer
+from monge.cli.self_test import CHECKS
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(list(arguments))
+    return left.value.code or 0
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out.strip() == f"monge {monge.__version__}"
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    told = capsys.readouterr().out
+    for command in ("couple", "demo", "doctor"):
+        assert command in told
+    assert "--debug" not in told
+
+
+@pytest.mark.parametrize("name", list(CHECKS))
+def test_self_test(name: str) -> None:
+    error, allowed = CHECKS[name]()
+    assert error <= allowed
+
+
+def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("doctor") == 0
+    told = capsys.readouterr().out
+    assert f"{monge.__version__}" in told
+    assert torch.__version__ in told
+    assert "native (C++)" in told
+    assert told.count("ok: error") == len(CHECKS)
+
+
+def test_doctor_notices(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CHECKS, "two points", lambda: (1.0, 1e-9))
+    assert run("doctor") == 1
+    told = capsys.readouterr()
+    assert "WRONG: error 1.0e+00" in told.out
+    assert "self-test failed" in told.err
+
+
+def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn")
+    image = pytest.importorskip("PIL.Image")
+    pytest.importorskip("matplotlib")
+    assert run("demo", "--pixels", "600", "--out", str(tmp_path / "demo")) == 0
+    assert "600 a side" in capsys.readouterr().out
+    with image.open(tmp_path / "demo" / "temple.png") as picture:
+        assert picture.size == (640, 427)
+    with image.open(tmp_path / "demo" / "colour_transfer.png") as picture:
+        assert picture.width > 1000
+    assert len(list((tmp_path / "demo").iterdir())) == 2
+
+
+def test_demo_needs_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert run("demo", "--out", str(tmp_path / "file" / "demo")) == 2
+    assert "could not be made" in capsys.readouterr().err
+
+
+def test_colours_move() -> None:
+    """The moved photograph has colours of the other one only, and dark stays dark."""
+    generator = torch.Generator().manual_seed(0)
+    red = torch.rand(20, 20, 3, generator=generator) * torch.tensor([1.0, 0.1, 0.1])
+    blue = torch.rand(20, 20, 3, generator=generator) * torch.tensor([0.1, 0.1, 1.0])
+    moved = transfer(red, blue, pixels=400, generator=generator)
+    assert moved.source[..., 0].max() < 0.1 < moved.source[..., 2].mean()
+    assert moved.target[..., 2].max() < 0.1 < moved.target[..., 0].mean()
+    assert torch.corrcoef(torch.stack([red.sum(-1).flatten(), moved.source.sum(-1).flatten()]))[0, 1] > 0.8
+    assert moved.source.min() >= 0
+    assert moved.source.max() <= 1
