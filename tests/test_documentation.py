@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "monge"
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-OPTIONAL = re.compile(r"^(?:import|from) (ot|ott|geomloss|torchcfm|sklearn|matplotlib)\b", re.MULTILINE)
+OPTIONAL = re.compile(r"^(?:import|from) .*?\b(ot|ott|geomloss|torchcfm|sklearn|matplotlib)\b", re.MULTILINE)
 
 
 def docstrings(path: Path) -> Iterator[tuple[str, str, int]]:

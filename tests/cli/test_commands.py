@@ -80,11 +80,10 @@ def test_demo_needs_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_colours_move() -> None:
     """The moved photograph has colours of the other one only, and dark stays dark."""
     generator = torch.Generator().manual_seed(0)
-    red = torch.rand(20, 20, 3, generator=generator) * torch.tensor([1.0, 0.1, 0.1])
-    blue = torch.rand(20, 20, 3, generator=generator) * torch.tensor([0.1, 0.1, 1.0])
+    light = torch.rand(2, 20, 20, 1, generator=generator)
+    red, blue = light[0] * torch.tensor([1.0, 0.1, 0.1]), light[1] * torch.tensor([0.1, 0.1, 1.0])
     moved = transfer(red, blue, pixels=400, generator=generator)
     assert moved.source[..., 0].max() < 0.1 < moved.source[..., 2].mean()
     assert moved.target[..., 2].max() < 0.1 < moved.target[..., 0].mean()
-    assert torch.corrcoef(torch.stack([red.sum(-1).flatten(), moved.source.sum(-1).flatten()]))[0, 1] > 0.8
+    assert torch.corrcoef(torch.stack([red.sum(-1).flatten(), moved.source.sum(-1).flatten()]))[0, 1] > 0.95
     assert moved.source.min() >= 0
-    assert moved.source.max() <= 1

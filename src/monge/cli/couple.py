@@ -18,7 +18,7 @@ from ..data import read_points, read_weights
 from ..errors import InfeasibleError, InputError, ShapeError
 from ..geometry import PointCloud
 from ..problem import Linear, relative
-from ..solver import Auto, Simplex, Sinkhorn, Solution, Solver, Sorted, solve
+from ..solver import Assignment, Auto, Newton, Simplex, Sinkhorn, Solution, Solver, Sorted, solve
 from . import console
 from ._files import check_destination, write_whole
 from .plan_file import write_plan
@@ -33,14 +33,18 @@ class SolverName(str, enum.Enum):
 
     auto = "auto"
     sinkhorn = "sinkhorn"
+    newton = "newton"
     simplex = "simplex"
+    assignment = "assignment"
     sorted = "sorted"
 
 
 SOLVERS: dict[SolverName, type[Solver]] = {
     SolverName.auto: Auto,
     SolverName.sinkhorn: Sinkhorn,
+    SolverName.newton: Newton,
     SolverName.simplex: Simplex,
+    SolverName.assignment: Assignment,
     SolverName.sorted: Sorted,
 }
 

@@ -1,0 +1,122 @@
+"""Parts of pages that come from the code: which solver, which gradient, what was measured, what the face offers."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+from pathlib import Path
+
+import torch
+
+import monge
+from monge.geometry import CostMatrix, Line, PointCloud
+from monge.gradient import INPUTS, OUTPUTS, TABLE
+from monge.problem import AtMost, Linear, Relaxed
+from monge.solver import Auto, explain
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def write(folder: Path) -> None:
+    """Write every generated part; a file that would not change is left alone, so that nothing is built twice."""
+    folder.mkdir(exist_ok=True)
+    parts = {"solvers": solvers(), "gradients": gradients(), "benchmarks": benchmarks(), "face": face()}
+    for name, text in parts.items():
+        path = folder / f"{name}.md"
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+
+
+def problems() -> dict[str, Linear]:
+    """Problems that people have, by the words they use."""
+    generator = torch.Generator().manual_seed(0)
+
+    def cloud(n: int, m: int, d: int = 3) -> PointCloud:
+        return PointCloud(torch.randn(n, d, generator=generator), torch.randn(m, d, generator=generator))
+
+    def uneven(n: int) -> torch.Tensor:
+        weights = torch.rand(n, generator=generator)
+        return weights / weights.sum()
+
+    small, large = cloud(500, 500), cloud(20_000, 20_000)
+    line = Line(torch.randn(5000, generator=generator), torch.randn(5000, generator=generator))
+    a = torch.full((500,), 1 / 500)
+    return {
+        "exact, 500 × 500, uniform": Linear(small),
+        "exact, 500 × 500, weights": Linear(small, uneven(500), uneven(500)),
+        "exact, on a line, 5000 points": Linear(line),
+        "entropic, 500 × 500": Linear(small, epsilon=monge.relative(0.05)),
+        "entropic, small ε, 500 × 500": Linear(small, epsilon=monge.relative(0.001)),
+        "entropic, 20,000 × 20,000": Linear(large, epsilon=monge.relative(0.05)),
+        "entropic, a cost matrix": Linear(CostMatrix(torch.rand(500, 500, generator=generator)), epsilon=0.05),
+        "unbalanced": Linear(small, Relaxed(a, 1.0), Relaxed(a, 1.0), epsilon=monge.relative(0.05)),
+        "partial, entropic": Linear(small, AtMost(a), AtMost(a), epsilon=monge.relative(0.05), mass=0.5),
+        "partial, exact": Linear(small, AtMost(a), AtMost(a), mass=0.5),
+    }
+
+
+def solvers() -> str:
+    """A row for each problem, a column for each solver, in estimated operations; the one that is taken is bold."""
+    names = [type(solver).__name__ for solver in Auto().candidates]
+    lines = [row(["problem", *(f"`{name}`" for name in names)]), row(["---"] * (len(names) + 1))]
+    for title, problem in problems().items():
+        explanation = explain(problem)
+        chosen = type(explanation.chosen).__name__
+        cells = {}
+        for solver, capability in explanation.rows:
+            name = type(solver).__name__
+            told = f"{capability.cost:.0e}" if capability.supported and capability.cost < math.inf else "–"
+            cells[name] = f"**{told}**" if name == chosen else told
+        lines.append(row([title, *(cells[name] for name in names)]))
+    return "\n".join(lines) + "\n"
+
+
+def gradients() -> str:
+    """One table a gradient: what is asked against what it depends on."""
+    lines = []
+    for gradient in dict.fromkeys(key[0] for key in TABLE):
+        lines += [f"### `{gradient}`", "", row(["", *(f"`{given}`" for given in INPUTS)]), row(["---"] * (len(INPUTS) + 1))]
+        lines += [row([output, *(TABLE[gradient, output, given] for given in INPUTS)]) for output in OUTPUTS]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def benchmarks() -> str:
+    """The tables of every results file."""
+    files = sorted(RESULTS.glob("*.json"))
+    if not files:
+        return "No results are kept in this checkout: run `make bench`.\n"
+    lines = []
+    for path in files:
+        lines += [f"## {path.stem.replace('_', ' ').capitalize()}", ""]
+        for title, held in json.loads(path.read_text()).items():
+            lines += table(title, held)
+    return "\n".join(lines)
+
+
+def table(title: str, held: dict) -> list[str]:
+    """One measurement: contestants, seconds, memory, and how they compare."""
+    base = held["timings"][held["baseline"]]["median"]
+    heading = ["", "median s", "min", "max", "MB", f"times {held['baseline']}"]
+    lines = [f"### {title}", "", row(heading), row(["---"] * len(heading))]
+    for who, timing in held["timings"].items():
+        numbers = [f"{timing[key]:.4g}" for key in ("median", "least", "most")]
+        lines.append(row([who, *numbers, f"{timing['megabytes']:.0f}", f"{base / timing['median']:.2f} ×"]))
+    facts = "; ".join(f"{fact}: {told}" for fact, told in held["facts"].items())
+    lines += ["", f"{facts + '. ' if facts else ''}torch {held['torch']}, {held['threads']} threads.", ""]
+    return lines
+
+
+def face() -> str:
+    """Every public function and class of the face, in the order of the alphabet."""
+    functions = [name for name in sorted(monge.__all__) if inspect.isfunction(getattr(monge, name))]
+    lines = ["```{eval-rst}"]
+    lines += [f".. autofunction:: monge.{name}" for name in functions]
+    return "\n".join([*lines, "```", ""])
+
+
+def row(cells: list[str]) -> str:
+    """A line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"

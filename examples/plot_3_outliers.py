@@ -1,0 +1,38 @@
+"""
+Outliers: balanced, unbalanced, partial
+=======================================
+
+Balanced transport must move every point, outliers included, and pays for them with everybody's partners. Two remedies: let
+the marginals be missed at a price (``rho``), or move only a part of the mass (``mass``).
+"""
+
+import torch
+from matplotlib import pyplot
+
+import monge
+from monge.data import gaussian
+from monge.plot import links, marginals
+
+generator = torch.Generator().manual_seed(1)
+x = torch.cat([gaussian(80, scale=0.5, generator=generator), gaussian(12, scale=0.3, generator=generator) + 4])
+y = torch.cat(
+    [
+        gaussian(80, scale=0.5, generator=generator) + torch.tensor([3.0, -1.0]),
+        gaussian(12, scale=0.3, generator=generator) + torch.tensor([-1.0, -4.0]),
+    ]
+)
+
+plans = {
+    "balanced": monge.couple(x, y, epsilon=0.05),
+    "unbalanced, rho = 3": monge.couple(x, y, epsilon=0.05, rho=3.0),
+    "partial, mass = 0.85": monge.couple(x, y, epsilon=0.05, mass=0.85),
+}
+figure, panels = pyplot.subplots(1, 3, figsize=(15, 5), layout="constrained")
+for (title, P), panel in zip(plans.items(), panels, strict=True):
+    links(P, x, y, ax=panel).set_title(f"{title}\nmass moved {float(P.mass):.2f}")
+
+# %%
+# The marginals that the partial plan really has: the last twelve points on each side are left at home.
+
+uniform = torch.full((92,), 1 / 92)
+marginals(plans["partial, mass = 0.85"], a=uniform, b=uniform)
