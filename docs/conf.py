@@ -56,28 +56,42 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "remove_config_comments": True,
-    "image_scrapers": ("matplotlib",),
+    "image_scrapers": ("matplotlib", "scraper.scrape"),
     "min_reported_time": 0,
     "show_signature": False,
 }
-suppress_warnings = ["config.cache"]
+# Sphinx: a picture settings function is no cached value; names such as Linear live in two rooms.
+suppress_warnings = ["config.cache", "ref.python"]
 
 DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
 INLINE = re.compile(r"\$([^$\n]+?)\$")
+# What must stay as it is: literals, roles, links, and mathematics.
+FIXED = re.compile(r"(``.+?``|:\w+:`[^`]+`|`[^`]+`)")
 
 
-def mathematics(app, what, name, thing, options, lines):
-    """Dollar signs in docstrings are mathematics, as they are on the pages."""
+def docstrings(app, what, name, thing, options, lines):
+    """Docstrings are written as the pages are: dollar signs are mathematics, stars and bars are just themselves."""
 
     def display(match: re.Match[str]) -> str:
         body = " ".join(line.strip() for line in match[1].strip().splitlines())
         return f"\n\n.. math:: {body}\n\n"
 
     text = INLINE.sub(r":math:`\1`", DISPLAY.sub(display, "\n".join(lines)))
-    lines[:] = text.splitlines()
+    example, fresh = False, []
+    for line in text.splitlines():
+        example = bool(line.strip()) and (example or line.lstrip().startswith(">>>"))
+        fresh.append(line if example or ".. math::" in line else plain(line))
+    lines[:] = fresh
+
+
+def plain(line: str) -> str:
+    """Escape what reStructuredText would take for markup: ``(*b, n)``, ``|x - y|``."""
+    parts = FIXED.split(line)
+    parts[::2] = [re.sub(r"(?<!\*)\*(?=\w)(?!\w[^*]*\w\*)|\|", r"\\\g<0>", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def setup(app):
     """Generate the pages that come from the code, then read."""
     generate.write(HERE / "generated")
-    app.connect("autodoc-process-docstring", mathematics)
+    app.connect("autodoc-process-docstring", docstrings)

@@ -77,7 +77,12 @@ def gradients() -> str:
     """One table a gradient: what is asked against what it depends on."""
     lines = []
     for gradient in dict.fromkeys(key[0] for key in TABLE):
-        lines += [f"### `{gradient}`", "", row(["", *(f"`{given}`" for given in INPUTS)]), row(["---"] * (len(INPUTS) + 1))]
+        lines += [
+            f"### `{gradient}`",
+            "",
+            row(["", *(f"`{given}`" for given in INPUTS)]),
+            row(["---"] * (len(INPUTS) + 1)),
+        ]
         lines += [row([output, *(TABLE[gradient, output, given] for given in INPUTS)]) for output in OUTPUTS]
         lines.append("")
     return "\n".join(lines)

@@ -2,8 +2,8 @@
 Plans at several epsilons
 =========================
 
-The entropy of a plan is a dial between the exact matching and no matching at all. The code does not change with it: every
-answer is a coupling.
+The entropy of a plan is a dial between the exact matching and no matching at all. The code does not change with it:
+every answer is a coupling.
 """
 
 import torch
@@ -25,10 +25,9 @@ for fraction, (top, bottom) in zip(fractions, panels.T, strict=True):
     plan(P, rows=x[:, 0].argsort(), columns=y[:, 1].argsort(), ax=bottom).set_title("")
 
 # %%
-# An exact plan between equally many uniform points is a bijection. With entropy each point splits its mass among more and
-# more partners; at the right the plan has almost forgotten the geometry.
+# An exact plan between equally many uniform points is a bijection. With entropy each point splits its mass among more
+# and more partners; at the right the plan has almost forgotten the geometry.
 
 for fraction in fractions[1:]:
     P = monge.couple(x, y, epsilon=monge.relative(fraction))
-    row = P.marginals()[0]
     print(f"{fraction:5}: transport cost {float(P.transport_cost()):.3f}, entropy {float(P.entropy()):.3f}")

@@ -2,8 +2,8 @@
 Two photographs in each other's colours
 =======================================
 
-A photograph is a cloud of colours. One unbalanced entropic plan between samples of both clouds moves the colours of each
-photograph onto the other one; ``monge demo`` does the same with 20,000 pixels a side.
+A photograph is a cloud of colours. One unbalanced entropic plan between samples of both clouds moves the colours of
+each photograph onto the other one; ``monge demo`` does the same with 20,000 pixels a side.
 """
 
 import torch
@@ -46,5 +46,3 @@ def everywhere(plan, image, values):
 
 
 picture = colour_transfer(temple, flower, everywhere(P, temple, y), everywhere(P.T, flower, x))
-picture.set_dpi(80)
-picture

@@ -2,8 +2,8 @@
 Outliers: balanced, unbalanced, partial
 =======================================
 
-Balanced transport must move every point, outliers included, and pays for them with everybody's partners. Two remedies: let
-the marginals be missed at a price (``rho``), or move only a part of the mass (``mass``).
+Balanced transport must move every point, outliers included, and pays for them with everybody's partners. Two remedies:
+let the marginals be missed at a price (``rho``), or move only a part of the mass (``mass``).
 """
 
 import torch
@@ -35,4 +35,4 @@ for (title, P), panel in zip(plans.items(), panels, strict=True):
 # The marginals that the partial plan really has: the last twelve points on each side are left at home.
 
 uniform = torch.full((92,), 1 / 92)
-marginals(plans["partial, mass = 0.85"], a=uniform, b=uniform)
+picture = marginals(plans["partial, mass = 0.85"], a=uniform, b=uniform)
