@@ -22,7 +22,7 @@ figure, panels = pyplot.subplots(2, len(fractions), figsize=(15, 7), layout="con
 for fraction, (top, bottom) in zip(fractions, panels.T, strict=True):
     P = monge.couple(x, y, epsilon=monge.relative(fraction) if fraction else 0.0)
     links(P, x, y, ax=top).set_title(f"{type(P).__name__}\nepsilon = {fraction} × mean cost")
-    plan(P, rows=x[:, 0].argsort(), columns=y[:, 1].argsort(), ax=bottom).set_title("")
+    plan(P, rows=x[:, 1].argsort(), columns=y[:, 1].argsort(), ax=bottom).set_title("")
 
 # %%
 # An exact plan between equally many uniform points is a bijection. With entropy each point splits its mass among more

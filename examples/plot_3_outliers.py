@@ -14,17 +14,19 @@ from monge.data import gaussian
 from monge.plot import links, marginals
 
 generator = torch.Generator().manual_seed(1)
-x = torch.cat([gaussian(80, scale=0.5, generator=generator), gaussian(12, scale=0.3, generator=generator) + 4])
+x = torch.cat([gaussian(80, scale=0.5, generator=generator), gaussian(12, scale=0.3, generator=generator) + 5])
 y = torch.cat(
     [
         gaussian(80, scale=0.5, generator=generator) + torch.tensor([3.0, -1.0]),
-        gaussian(12, scale=0.3, generator=generator) + torch.tensor([-1.0, -4.0]),
+        gaussian(12, scale=0.3, generator=generator) + torch.tensor([-3.0, -6.0]),
     ]
 )
+# A small epsilon beside large costs asks for more digits than single precision has.
+x, y = x.double(), y.double()
 
 plans = {
     "balanced": monge.couple(x, y, epsilon=0.05),
-    "unbalanced, rho = 3": monge.couple(x, y, epsilon=0.05, rho=3.0),
+    "unbalanced, rho = 15": monge.couple(x, y, epsilon=0.05, rho=15.0),
     "partial, mass = 0.85": monge.couple(x, y, epsilon=0.05, mass=0.85),
 }
 figure, panels = pyplot.subplots(1, 3, figsize=(15, 5), layout="constrained")
@@ -34,5 +36,5 @@ for (title, P), panel in zip(plans.items(), panels, strict=True):
 # %%
 # The marginals that the partial plan really has: the last twelve points on each side are left at home.
 
-uniform = torch.full((92,), 1 / 92)
+uniform = x.new_full((92,), 1 / 92)
 picture = marginals(plans["partial, mass = 0.85"], a=uniform, b=uniform)
