@@ -91,11 +91,12 @@ def test_palette_keeps_the_mean_colour_and_sorts_by_light() -> None:
     assert (light.diff() > 0).all()
 
 
-def test_colour_transfer_draws_three_pictures(tmp_path: Path) -> None:
-    source, target = torch.rand(30, 40, 3), torch.rand(20, 30, 3)
-    figure = colour_transfer(source, target, 1 - source, caption="one line")
+def test_colour_transfer_draws_each_photograph(tmp_path: Path) -> None:
+    images = [torch.rand(30, 40, 3), torch.rand(20, 30, 3), torch.rand(30, 40, 3), torch.rand(20, 30, 3)]
+    figure = colour_transfer(*images, caption="one line")
     assert isinstance(figure, Figure)
-    torch.testing.assert_close(torch.from_numpy(figure.axes[6].images[0].get_array().data), (1 - source).double())
+    for image, panel in zip(images, figure.axes[::3], strict=True):
+        torch.testing.assert_close(torch.from_numpy(panel.images[0].get_array().data), image.double())
     figure.savefig(tmp_path / "picture.png", dpi=40)
     assert (tmp_path / "picture.png").stat().st_size > 1000
 
