@@ -1,4 +1,4 @@
-"""The other commands: version, doctor, demo."""
+"""The other commands: version, doctor, demo, cite."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     told = capsys.readouterr().out
-    for command in ("couple", "demo", "doctor"):
+    for command in ("couple", "demo", "doctor", "cite"):
         assert command in told
     assert "--debug" not in told
 
@@ -87,3 +87,12 @@ def test_colours_move() -> None:
     assert moved.target[..., 2].max() < 0.1 < moved.target[..., 0].mean()
     assert torch.corrcoef(torch.stack([red.sum(-1).flatten(), moved.source.sum(-1).flatten()]))[0, 1] > 0.95
     assert moved.source.min() >= 0
+
+
+def test_cite(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("cite") == 0
+    assert capsys.readouterr().out.startswith("@software{monge,")
+    assert run("cite", "sinkhorn") == 0
+    assert "1306.0895" in capsys.readouterr().out
+    assert run("cite", "sinkhrn") == 2
+    assert "not a public name" in capsys.readouterr().err

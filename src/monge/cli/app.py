@@ -10,6 +10,7 @@ import typer
 from .._version import __version__
 from ..errors import TransportError
 from . import console
+from .cite import cite
 from .couple import couple
 from .demo import demo
 from .doctor import doctor
@@ -42,7 +43,7 @@ def root(
     """Optimal transport: plans between point clouds, from the command line."""
 
 
-for command in (couple, demo, doctor):
+for command in (couple, demo, doctor, cite):
     app.command()(command)
 
 
