@@ -45,8 +45,10 @@ def questions(P: Coupling, generator: torch.Generator) -> list[Question]:
         return torch.rand(shape, generator=generator, dtype=torch.float64).to(**like)
 
     x, y = rand(n, 2), rand(*batch, m, 2)
-    a, b = rand(n) + 0.1, rand(*batch, m) + 0.1
-    b = b * (a.sum(-1) / b.sum(-1))[..., None]
+    # Of the mass of the plan, so that rounding to them has rows and columns to scale down.
+    a, b = rand(*batch, n) + 0.1, rand(*batch, m) + 0.1
+    mass = P.detach().mass[..., None].clamp_min(0.1)
+    a, b = a * mass / a.sum(-1, keepdim=True), b * mass / b.sum(-1, keepdim=True)
     v = rand(m)
     # With one row or column the scaled plan meets the other marginal exactly, at the kink of the minimum.
     smooth = min(n, m) > 1
