@@ -221,6 +221,21 @@ class TestEntropicForm:
         packed = softmax_attention(z.expand(2, 5, 4), k, v)
         torch.testing.assert_close(out, softmax_attention(q, z.expand(2, 5, 4), packed))
 
+    @pytest.mark.parametrize("n_half", [1, 3, 5, 9])
+    def test_equals_the_naive_half_steps(self, n_half):
+        q, k, z = draw(8, 4, seed=1), draw(9, 4, seed=2), draw(3, 4, seed=3)
+        p = torch.tensor([0.2, 0.5, 0.3], dtype=D)
+        first, second = scores(q, z).exp(), scores(z, k).exp()
+        for step in range(n_half):
+            if step % 2 == 0:
+                first = first / first.sum(1, keepdim=True) / 8
+                second = second / second.sum(1, keepdim=True) * p[:, None]
+            else:
+                first = first / first.sum(0) * p
+                second = second / second.sum(0) / 9
+        left, right = entropic_pivot_factors(q, k, z, log_mass=p.log(), n_half=n_half)
+        torch.testing.assert_close(left @ right.T, 8 * first @ torch.diag(1 / p) @ second, rtol=1e-10, atol=1e-12)
+
     def test_converges_to_the_glued_plans(self):
         q, k, z = draw(8, 4, seed=1), draw(9, 4, seed=2), draw(3, 4, seed=3)
         p = torch.tensor([0.2, 0.5, 0.3], dtype=D)
@@ -314,8 +329,8 @@ class TestArguments:
             Pivots(2, 4, 0)
         with pytest.raises(InputError, match="iterations must not be negative"):
             Pivots(2, 4, iterations=-1)
-        with pytest.raises(InputError, match="n_half must be at least 1"):
-            EntropicPivots(2, 4, n_half=0)
+        with pytest.raises(InputError, match=r"n_half must be odd, .* but is 4: use 5"):
+            EntropicPivots(2, 4, n_half=4)
 
     def test_epsilon_can_be_learned(self):
         coupler = Pivots(2, 4, 8, epsilon=0.5, learn_epsilon=True)

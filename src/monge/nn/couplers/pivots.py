@@ -16,6 +16,7 @@ from ...coupling import Coupling, FactoredCoupling
 from ...errors import InputError
 from ..functional._padding import at_least_single, uniform
 from ..functional.pivots import (
+    check_odd,
     entropic_pivot_attention,
     entropic_pivot_factors,
     pivot_attention,
@@ -163,7 +164,7 @@ class EntropicPivots(LearnedPivots):
         heads: heads of the attention.
         width: width of a head.
         pivots: r, number of pivots per head.
-        n_half: half-steps of each problem, the last one normalising the queries, and the pivots.
+        n_half: half-steps of each problem, odd: they begin and end on the queries, and on the pivots.
         epsilon: regularisation of both problems.
         learn_epsilon: make it a parameter per head, kept positive by softplus.
         learn_mass: make the masses parameters.
@@ -188,8 +189,7 @@ class EntropicPivots(LearnedPivots):
 
     def __init__(self, heads: int, width: int, pivots: int = 32, *, n_half: int = 5, **options: Any) -> None:
         super().__init__(heads, width, pivots, **options)
-        if n_half < 1:
-            raise InputError(f"n_half must be at least 1, but is {n_half}.")
+        check_odd(n_half)
         self.n_half = n_half
 
     def _couple(

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["balance", "converge", "half_steps"]
+__all__ = ["balance", "balance_thin", "converge", "half_steps"]
 
 
 def half_steps(
@@ -62,6 +62,45 @@ def balance(
     with torch.no_grad():
         _, v = half_steps(scores, log_a, log_b, n_half, v)
     return _FixedPoint.apply(scores, log_a, log_b, v)
+
+
+def balance_thin(
+    scores: Float[Tensor, "*b n r"],
+    weights: Float[Tensor, "*b n"],
+    log_mass: Float[Tensor, "*b r"],
+    start: Float[Tensor, "*b r"],
+    *,
+    rounds: int,
+    implicit: bool,
+) -> Float[Tensor, "*b r"]:
+    """The column potential after so many rounds of row and column half-steps, for a few columns.
+
+    A round is a softmax over the columns and one product with the weights: the same half-steps as `half_steps` as long
+    as no column is out of reach of every row, by more than the smallest number of the dtype. Such a column is lifted
+    by the logarithm of that number a round instead, so that it comes back into reach.
+
+    Args:
+        scores: S over the regularisation.
+        weights: a, zero on padding.
+        log_mass: logarithm of the columns' marginal.
+        start: the column potential to begin with.
+        rounds: how many.
+        implicit: differentiate the fixed point instead of the rounds.
+    """
+    if not implicit:
+        return _rounds(scores, weights, log_mass, start, rounds)
+    with torch.no_grad():
+        v = _rounds(scores, weights, log_mass, start, rounds)
+    return _FixedPoint.apply(scores, weights.log(), log_mass, v)
+
+
+def _rounds(scores: Tensor, weights: Tensor, log_mass: Tensor, start: Tensor, rounds: int) -> Tensor:
+    tiny = torch.finfo(scores.dtype).tiny
+    for _ in range(rounds):
+        share = torch.softmax(scores + start[..., None, :], -1)
+        use = (weights[..., None, :] @ share)[..., 0, :]
+        start = start + log_mass - use.clamp_min(tiny).log()
+    return start
 
 
 def converge(

@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..._checks import check_choice
-from ...errors import ShapeError
-from ._padding import absent, at_least_single, blank, full_precision, keep, log_uniform, scale_of
+from ...errors import InputError, ShapeError
+from ._padding import absent, at_least_single, blank, full_precision, keep, scale_of, uniform
 from ._pivot import assign, maximal_coupling, pivot_apply
-from ._sinkhorn import balance, half_steps
+from ._sinkhorn import balance_thin
 
 __all__ = ["entropic_pivot_attention", "entropic_pivot_factors", "pivot_attention", "pivot_factors"]
 
@@ -136,9 +136,9 @@ def entropic_pivot_attention(
 ) -> Float[Tensor, "*b n c"]:
     """Two entropic problems glued through pivots, as published: rows exact, columns at convergence only.
 
-    ``n_half`` half-steps each, the last one normalising the first marginal: that of the queries, then that of the
-    pivots. ``n_half=1`` with uniform masses is attention packed by the pivots and unpacked again. Other arguments as
-    in `pivot_attention`.
+    An odd number ``n_half`` of half-steps each, which begin and end on the first marginal: that of the queries, then
+    that of the pivots. ``n_half=1`` is attention packed by the pivots and unpacked again. Other arguments as in
+    `pivot_attention`.
 
     Returns:
         One convex combination of the values per query.
@@ -170,28 +170,53 @@ def entropic_pivot_factors(
 ) -> tuple[Float[Tensor, "*b n r"], Float[Tensor, "*b m r"]]:
     """diag(1/a) P1 and (diag(1/p) P2)^T of `entropic_pivot_attention`: both with rows, or columns, that sum to one."""
     check_choice("gradient", gradient, GRADIENTS)
+    check_odd(n_half)
     q, k, pivots = at_least_single(q, k, pivots)
     with full_precision(q):
         pivots, log_mass = prepare(q, pivots, log_mass, scale, epsilon)
         log_mass = log_mass.expand(*q.shape[:-2], log_mass.shape[-1])
         q, k = blank(q, query_padding), blank(k, key_padding)
-        scores = q @ pivots.mT
-        log_a = _log_weights(q, query_padding)
-        v = _balanced(scores, log_a, log_mass, n_half, gradient, start=None)
-        left = torch.softmax(scores + v[..., None, :], -1)
-        kept = keep(query_padding, q)
-        left = left if kept is None else left * kept[..., None]
-        scores = pivots @ k.mT
-        log_b = _log_weights(k, key_padding)
-        if gradient == "implicit" and n_half > 1:
-            # The r x r system belongs to the pivots' potential; that of the keys follows from it.
-            u = balance(scores.mT, log_b, log_mass, n_half)
-            v = log_b - torch.logsumexp(scores + u[..., None], -2)
-        else:
-            v = half_steps(scores, log_mass, log_b, n_half)[1]
-        right = torch.softmax(scores + v[..., None, :], -1).mT
-        empty = absent(key_padding)
-        return left, right if empty is None else right.masked_fill(empty, 0.0)
+        (left, _), (share, use) = (
+            _balanced_shares(x, padding, pivots, log_mass, n_half, gradient, own)
+            for x, padding, own in ((q, query_padding, True), (k, key_padding, False))
+        )
+        return left, share / use.clamp_min(torch.finfo(use.dtype).tiny)[..., None, :]
+
+
+def _balanced_shares(
+    x: Tensor, padding: Tensor | None, pivots: Tensor, log_mass: Tensor, n_half: int, gradient: str, own: bool
+) -> tuple[Tensor, Tensor]:
+    """Shares of the pivots in every point after the half-steps of one problem, and the sum of each pivot.
+
+    ``own``: the points' side goes first, and last. Otherwise the pivots' side does; dividing the shares by the sums is
+    its last half-step.
+    """
+    scores, rounds = x @ pivots.mT, (n_half - 1) // 2
+    present, weights = keep(padding, x), uniform(x, padding)
+    start = torch.zeros_like(log_mass)
+    if not own:
+        reached = scores if padding is None else scores.masked_fill(padding[..., None], -math.inf)
+        nothing = absent(padding)
+        reached = reached if nothing is None else reached.masked_fill(nothing, 0.0)
+        start = log_mass - torch.logsumexp(reached, -2)
+        if rounds == 0:
+            share = torch.softmax(reached, -2)
+            share = share if present is None else share * present[..., None]
+            return share, torch.ones_like(start)
+        rounds -= 1
+    implicit = gradient == "implicit" and n_half > 1
+    v = balance_thin(scores, weights, log_mass, start, rounds=rounds, implicit=implicit)
+    share = torch.softmax(scores + v[..., None, :], -1)
+    share = share if present is None else share * present[..., None]
+    return share, share.sum(-2)
+
+
+def check_odd(n_half: int) -> None:
+    """Half-steps that begin and end on the same side are odd in number."""
+    if n_half < 1 or n_half % 2 == 0:
+        raise InputError(
+            f"n_half must be odd, to begin and to end on one side, but is {n_half}: use {max(1, n_half + 1)}."
+        )
 
 
 def prepare(
@@ -210,19 +235,6 @@ def prepare(
     return pivots, torch.log_softmax(log_mass.to(q.dtype), -1)
 
 
-def _log_weights(x: Tensor, padding: Tensor | None) -> Tensor:
-    """Log weights of the points; where all is padding, as if all were present: the result is dropped later."""
-    weights = log_uniform(x, padding)
-    empty = absent(padding)
-    return weights if empty is None else weights.masked_fill(empty[..., 0], 0.0)
-
-
-def _balanced(scores: Tensor, log_a: Tensor, log_b: Tensor, n_half: int, gradient: str, start: Tensor | None) -> Tensor:
-    if gradient == "implicit" and n_half > 1:
-        return balance(scores, log_a, log_b, n_half, start)
-    return half_steps(scores, log_a, log_b, n_half, start)[1]
-
-
 def _potential(
     x: Tensor, padding: Tensor | None, pivots: Tensor, log_mass: Tensor, iterations: int, gradient: str
 ) -> Tensor:
@@ -230,4 +242,6 @@ def _potential(
     if iterations == 0:
         return log_mass
     mass = log_mass.expand(*x.shape[:-2], log_mass.shape[-1])
-    return _balanced(x @ pivots.mT, _log_weights(x, padding), mass, 2 * iterations + 1, gradient, mass)
+    weights = uniform(x, padding)
+    implicit = gradient == "implicit"
+    return balance_thin(x @ pivots.mT, weights, mass, mass, rounds=iterations, implicit=implicit)

@@ -1,0 +1,63 @@
+"""Attention by its coupler: forward and backward against fused softmax attention, with memory and column error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from monge.nn.couplers import build
+from monge.nn.diagnostics import marginal_error
+
+from ._measure import in_turn, report
+
+HEADS, WIDTH, PIVOTS = 8, 64, 32
+LINEAR = {
+    "linear (elu + 1)": ("linear", {}),
+    f"pivots, r = {PIVOTS}": ("pivots", {"pivots": PIVOTS}),
+    f"pivots, r = {PIVOTS}, 2 iterations": ("pivots", {"pivots": PIVOTS, "iterations": 2}),
+    f"entropic pivots, r = {PIVOTS}, 5 half-steps": ("entropic-pivots", {"pivots": PIVOTS}),
+    f"causal pivots, r = {PIVOTS}": ("causal-pivots", {"pivots": PIVOTS}),
+    "performer": ("performer", {"size": 128}),
+    "luna": ("luna", {}),
+    "expected slices": ("expected-slices", {}),
+}
+QUADRATIC = {
+    "sinkhorn, 5 half-steps, dense": ("sinkhorn", {}),
+    "sinkhorn, 5 half-steps, streamed": ("sinkhorn", {"memory": "linear"}),
+    "blend of softmax and pivots": ("blend", {"pivots": PIVOTS}),
+    "cayley": ("cayley", {}),
+}
+
+
+def main() -> None:
+    """Four lengths; the quadratic and cubic couplers at the shortest only."""
+    compare(512, {**LINEAR, **QUADRATIC}, runs=9)
+    compare(1024, {name: LINEAR[name] for name in list(LINEAR)[:3]}, runs=9)
+    compare(4096, {name: LINEAR[name] for name in list(LINEAR)[:5]}, runs=5)
+    compare(16384, {name: LINEAR[name] for name in list(LINEAR)[:2]}, runs=1)
+
+
+def compare(n: int, chosen: dict[str, tuple[str, dict]], *, runs: int) -> None:
+    """Every chosen coupler against fused softmax attention at n tokens, in one process and in turn."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v, cotangent = (torch.randn(1, HEADS, n, WIDTH, generator=generator) for _ in range(4))
+    torch.manual_seed(0)
+    couplers = {"softmax (fused)": build("softmax", HEADS, WIDTH)}
+    couplers |= {name: build(kind, HEADS, WIDTH, **options) for name, (kind, options) in chosen.items()}
+
+    def step(coupler: torch.nn.Module) -> Callable[[], None]:
+        def run() -> None:
+            leaves = [t.clone().requires_grad_() for t in (q, k, v)]
+            coupler.attend(*leaves).backward(cotangent)  # type: ignore[operator]
+
+        return run
+
+    errors = {}
+    with torch.no_grad():
+        for name, coupler in couplers.items():
+            if n <= 1024:
+                errors[f"column error, {name}"] = f"{float(marginal_error(coupler(q, k))[1].max()):.1e}"
+    timings = in_turn({name: step(coupler) for name, coupler in couplers.items()}, runs=runs)
+    title = f"attention, forward and backward, n = {n}, {HEADS} heads of {WIDTH}, float32"
+    report("attention", title, timings, "softmax (fused)", **errors)
