@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from .._checks import check_choice
 from ..errors import InputError
@@ -68,7 +67,8 @@ class PerformerFeatures(FeatureMap):
         log_q, log_k = self._exponent(q), self._exponent(k)
         if key_padding is not None:
             log_k = log_k.masked_fill(key_padding[..., None], -1e30)
-        return self._lift(log_q, log_q.amax(-1, keepdim=True)), self._lift(log_k, log_k.amax((-1, -2), keepdim=True))
+        top_k = log_k.flatten(-2).max(-1).values[..., None, None]
+        return self._lift(log_q, log_q.max(-1, keepdim=True).values), self._lift(log_k, top_k)
 
     def _exponent(self, x: Tensor) -> Tensor:
         x = x * x.shape[-1] ** -0.25
@@ -83,9 +83,9 @@ class LunaFeatures(FeatureMap):
 
     .. math:: φ(x) = m^{-1/2} [ψ_l(w_i·x + β_i)]_{i \le m, l \le L}, \quad x ← d^{-1/4} x
 
-    ψ: R → R^L is a ReLU network with one hidden layer, hence piecewise linear with a knot per hidden unit. In
-    training its hidden layer is recomputed in backward instead of being kept; in evaluation it is a lookup of the
-    piece, equal to rounding.
+    ψ: R → R^L is a ReLU network with one hidden layer, hence piecewise linear with a knot per hidden unit. It is
+    evaluated by looking up the piece, whose slope and level are differentiable functions of the weights: values and
+    gradients are those of the network to rounding, and no hidden layer is ever computed per token.
 
     Args:
         width: d.
@@ -124,25 +124,22 @@ class LunaFeatures(FeatureMap):
         self.offset = nn.Parameter(torch.zeros(nets, channels // nets))
 
     def map(self, x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n r"]:
-        """φ(x): recomputed in training, looked up in evaluation."""
+        """φ(x)."""
         t = F.linear(x * x.shape[-1] ** -0.25, self.weight.to(x.dtype), self.bias.to(x.dtype))
-        if self.training:
-            raw = checkpoint(self._network, t, use_reentrant=False, preserve_rng_state=False)
-        else:
-            raw = self._lookup(t)
+        raw = self.lookup(t)
         positive = F.relu(raw) + 1e-3 if self.output == "relu" else F.softplus(raw)
         return positive.flatten(-2) * t.shape[-1] ** -0.5
 
-    def _network(self, t: Tensor) -> Tensor:
-        """ψ of every scalar by its definition: (..., m) to (..., m, L)."""
+    def network(self, t: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m l"]:
+        """ψ of every scalar by its definition, hidden layer and all, before the output is made positive."""
         channels = []
         for slope, shift, mix, offset in zip(self.slope, self.shift, self.mix, self.offset, strict=True):
             hidden = F.relu(t[..., None] * slope.to(t.dtype) + shift.to(t.dtype))
             channels.append(F.linear(hidden, mix.to(t.dtype), offset.to(t.dtype)))
         return torch.cat(channels, -1)
 
-    def _lookup(self, t: Tensor) -> Tensor:
-        """ψ of every scalar by the affine piece it falls into: (..., m) to (..., m, L)."""
+    def lookup(self, t: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m l"]:
+        """ψ of every scalar by the affine piece it falls into; equal to `network`."""
         channels = []
         for slope, shift, mix, offset in zip(self.slope, self.shift, self.mix, self.offset, strict=True):
             slope, shift, mix, offset = (p.to(t.dtype) for p in (slope, shift, mix, offset))

@@ -144,7 +144,7 @@ class Luna(Kernel):
         rows=1e-5,
         columns=None,
         exactness="rows exact, columns free",
-        time="n m (d + L c) + n m L d",
+        time="n m (d + L) + n m L d",
         memory="n m L",
         causal="optional",
         pairs=False,
