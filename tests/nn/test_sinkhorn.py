@@ -80,6 +80,23 @@ class TestConvergence:
         expected = entropic_plan(scores(q, k)[0, 0], rows[0, 0], torch.full((6,), 1 / 6, dtype=D))
         torch.testing.assert_close(plan.dense()[0, 0], expected, rtol=1e-8, atol=1e-10)
 
+    def test_streamed_equals_dense_with_its_gradient(self):
+        masks = {"query_padding": padding(8, 2, 0), "key_padding": padding(6, 0, 6)}
+        arguments = [draw(2, 1, size, 4, seed=size + i).requires_grad_() for i, size in enumerate((8, 6, 6))]
+        answers = []
+        for memory in ("dense", "linear"):
+            out = sinkhorn_attention(*arguments, tol=1e-11, memory=memory, **masks)
+            assert (out[1] == 0).all()
+            answers.append((out, *torch.autograd.grad(out.square().sum(), arguments)))
+        for dense, streamed in zip(*answers, strict=True):
+            torch.testing.assert_close(streamed, dense, rtol=1e-6, atol=1e-8)
+        q, k, v = (t.detach()[:1] for t in arguments)
+        coupler = Sinkhorn(tol=1e-10, memory="linear")
+        torch.testing.assert_close(coupler(q, k).barycentric(v), coupler.attend(q, k, v))
+        rows, columns = coupler(q, k).marginals()
+        torch.testing.assert_close(rows, torch.full_like(rows, 1 / 8))
+        torch.testing.assert_close(columns, torch.full_like(columns, 1 / 6), rtol=1e-8, atol=0)
+
     def test_column_error_decreases(self):
         q, k = draw(1, 1, 30, 4, seed=1, scale=2.0), draw(1, 1, 30, 4, seed=2)
         b = torch.full((30,), 1 / 30, dtype=D)
@@ -145,8 +162,10 @@ class TestArguments:
             sinkhorn_attention(q, k, v, n_half=0)
         with pytest.raises(InputError, match="end_on='both' is unknown"):
             sinkhorn_attention(q, k, v, end_on="both")
-        with pytest.raises(CapabilityError, match="memory='dense'"):
-            sinkhorn_attention(q, k, v, memory="linear", tol=1e-3)
+        with pytest.raises(CapabilityError, match="give a tol, which has"):
+            sinkhorn_attention(q, k, v, memory="linear", gradient="implicit")
+        with pytest.raises(CapabilityError, match="never sees pairs"):
+            sinkhorn_attention(q, k, v, memory="linear", pairs=torch.zeros(4, 4))
         with pytest.raises(InputError, match="epsilon must lie in"):
             Sinkhorn(epsilon=0.0)
 

@@ -11,6 +11,9 @@ from torch import Tensor
 from ... import kernels
 from ..._checks import check_choice
 from ...errors import CapabilityError, InputError
+from ...geometry import PointCloud
+from ...problem import Linear
+from ...solver import Sinkhorn as Solver
 from ._padding import at_least_single, blank, full_precision, log_uniform, scale_of
 from ._sinkhorn import balance, converge, half_steps
 from .softmax import fused_attention
@@ -110,12 +113,19 @@ def sinkhorn_potentials(
         raise InputError(f"n_half must be at least 1, but is {n_half}: 1 is softmax attention.")
     log_a, log_b = log_uniform(q, query_padding), log_uniform(k, key_padding)
     if memory == "linear":
-        if pairs is not None or tol is not None or gradient == "implicit":
+        if pairs is not None:
+            raise CapabilityError("memory='linear' never sees pairs: use memory='dense' for attn_mask.")
+        q = q * _temper(q, scale, epsilon)
+        if tol is not None:
+            price = _converged(q, k, log_a, log_b, tol, max_iter)
+            rows = kernels.softmin(kernels.Points(q, k, kind="dot"), price, 1.0)
+            return None, log_a + _finite(rows), price
+        if gradient == "implicit" and n_half > 1:
             raise CapabilityError(
-                "memory='linear' recomputes its fixed half-steps in backward and sees no pairs: use memory='dense' "
-                "for attn_mask, tol or gradient='implicit'."
+                "memory='linear' recomputes its half-steps in backward and has no implicit gradient of a fixed number "
+                "of them: give a tol, which has, or use memory='dense'."
             )
-        return None, *_streamed(q * _temper(q, scale, epsilon), k, log_a, log_b, n_half, end_on)
+        return None, *_streamed(q, k, log_a, log_b, n_half, end_on)
     logits = (q * _temper(q, scale, epsilon)) @ k.mT
     if pairs is not None:
         # -inf stays out of additions, where a second -inf would make its derivative undefined.
@@ -153,6 +163,15 @@ def _solve(
         return half_steps(logits, log_a, log_b, n_half)
     v = balance(logits, log_a, log_b, n_half) if tol is None else converge(logits, log_a, log_b, tol, max_iter)
     return half_steps(logits, log_a, log_b, 1, v)
+
+
+def _converged(q: Tensor, k: Tensor, log_a: Tensor, log_b: Tensor, tol: float, max_iter: int) -> Tensor:
+    """The prices of the keys at convergence, streamed, with their implicit gradient."""
+    geometry = PointCloud._make(x=q, y=k, cost="dot", p=2.0, power=None)
+    present = [torch.where((log == -math.inf).all(-1, keepdim=True), 0.0, log) for log in (log_a, log_b)]
+    a, b = (torch.softmax(log, -1) for log in present)
+    solution = Solver(tol=tol, max_iter=max_iter)._solve(Linear(geometry, a, b, epsilon=1.0))
+    return solution.g.masked_fill(b == 0, 0.0) + present[1]
 
 
 def _streamed(q: Tensor, k: Tensor, log_a: Tensor, log_b: Tensor, n_half: int, end_on: str) -> tuple[Tensor, Tensor]:
