@@ -14,6 +14,7 @@ OPTIONS = {
     "luna": {"projections": 6, "channels": 2, "hidden": 16},
     "circuit": {"tokens": 16, "layers": 3, "ancilla": 2},
     "blend": {"pivots": 6},
+    "hybrid": {"pivots": 6, "special": 1},
 }
 # Small enough for numerical derivatives of every parameter.
 TINY = {
@@ -24,6 +25,7 @@ TINY = {
     "causal-pivots": {"pivots": 3},
     "circuit": {"tokens": 6, "layers": 2},
     "blend": {"pivots": 3},
+    "hybrid": {"pivots": 3},
 }
 
 

@@ -11,6 +11,7 @@ from monge.nn.couplers import (
     QR,
     Blend,
     ExpectedSlices,
+    Hybrid,
     Linear,
     Luna,
     Pivots,
@@ -22,6 +23,7 @@ from monge.nn.couplers import (
     table,
 )
 from monge.nn.diagnostics import double_center, interaction_rank, marginal_error
+from monge.nn.functional import anchored_matrix
 
 from .oracles import scores
 
@@ -78,6 +80,33 @@ class TestBlend:
         assert attention.coupler.gate.grad.abs().min() > 0
 
 
+class TestHybrid:
+    @pytest.mark.parametrize("inner", ["pivots", "expected-slices", "cayley"])
+    def test_special_tokens_read_all_and_the_rest_each_other(self, inner):
+        torch.manual_seed(0)
+        part = build(inner, 2, 4).double()
+        hybrid = Hybrid(part, 2)
+        q, k, v = (draw(1, 2, 9, 4, seed=i) for i in range(3))
+        out = hybrid.attend(q, k, v)
+        torch.testing.assert_close(out[:, :, :2], Softmax().attend(q[:, :, :2], k, v))
+        torch.testing.assert_close(out[:, :, 2:], part.attend(q[:, :, 2:], k[:, :, 2:], v[:, :, 2:]))
+        plan = hybrid(q, k).dense()
+        assert (plan[:, :, 2:, :2] == 0).all()
+        torch.testing.assert_close(9 * plan @ v, out)
+
+    def test_readable(self):
+        torch.manual_seed(0)
+        part = build("pivots", 2, 4).double()
+        hybrid = Hybrid(part, 1, readable=True)
+        q, k, v = (draw(1, 2, 9, 4, seed=i) for i in range(3))
+        torch.testing.assert_close(hybrid.attend(q, k, v)[:, :, 1:], part.attend(q[:, :, 1:], k, v))
+        torch.testing.assert_close(hybrid(q, k).barycentric(v), hybrid.attend(q, k, v))
+        with pytest.raises(InputError, match="cannot read special"):
+            Hybrid(QR(2, 4), readable=True)
+        with pytest.raises(InputError, match="special must be at least 1"):
+            Hybrid(part, 0)
+
+
 class TestAnchors:
     """Scores S + alpha 1^T + 1 beta^T: alpha cannot matter to a row anchor, neither can matter to a plan anchor."""
 
@@ -102,6 +131,36 @@ class TestAnchors:
         assert (Softmax()(*both).dense() - expected).abs().max() > 1e-3
         plan = Sinkhorn(tol=1e-13)
         torch.testing.assert_close(plan(*both).dense(), plan(q, k).dense(), rtol=1e-8, atol=1e-10)
+
+    def test_every_anchor_and_its_gauge(self):
+        s, alpha, beta = draw(2, 6, 8, seed=1), draw(2, 6, 1, seed=2), draw(2, 1, 8, seed=3)
+        allowed = torch.ones(6, 8, dtype=torch.bool)
+        allowed[2, 3:] = allowed[5, 0] = False
+        blind = {"none": (0, 0), "row": (1, 0), "column": (0, 1), "plan": (1, 1)}
+        for anchor, (rows, columns) in blind.items():
+            matrix = anchored_matrix(s, anchor, allowed=allowed, tol=1e-13)
+            assert (matrix[:, ~allowed] == 0).all()
+            moved = anchored_matrix(s + rows * alpha + columns * beta, anchor, allowed=allowed, tol=1e-13)
+            torch.testing.assert_close(moved, matrix, rtol=1e-8, atol=1e-10)
+            for shift in ([] if rows else [alpha]) + ([] if columns else [beta]):
+                moved = anchored_matrix(s + shift, anchor, allowed=allowed, tol=1e-13)
+                assert (moved - matrix).abs().max() > 1e-2
+        plan = anchored_matrix(s, "plan", tol=1e-13)
+        torch.testing.assert_close(plan.sum(-1), torch.ones(2, 6, dtype=D))
+        torch.testing.assert_close(plan.sum(-2), torch.full((2, 8), 6 / 8, dtype=D))
+        torch.testing.assert_close(anchored_matrix(double_center(s), "plan", tol=1e-13), plan, rtol=1e-8, atol=1e-10)
+        a, b = draw(6, seed=4).softmax(0), draw(8, seed=5).softmax(0)
+        weighted = anchored_matrix(s, "plan", a=a, b=b, tol=1e-13)
+        torch.testing.assert_close(weighted.sum(-1), torch.ones(2, 6, dtype=D))
+        torch.testing.assert_close(a @ weighted, b.expand(2, 8))
+
+    def test_an_empty_row_is_zero_under_every_anchor(self):
+        allowed = torch.ones(4, 4, dtype=torch.bool)
+        allowed[1] = False
+        for anchor in ("none", "row", "column"):
+            assert (anchored_matrix(torch.randn(4, 4), anchor, allowed=allowed)[1] == 0).all()
+        with pytest.raises(InputError, match="anchor='both' is unknown"):
+            anchored_matrix(torch.randn(4, 4), "both")
 
     def test_double_centring_is_the_representative(self):
         s = draw(6, 8, seed=1)

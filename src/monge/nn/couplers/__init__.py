@@ -9,6 +9,7 @@ from ._base import Coupler, Promise
 from ._prefix import PrefixCoupling
 from .blend import Blend
 from .causal import CausalPivots
+from .hybrid import Hybrid
 from .kernel import Kernel, Linear, Luna, Performer
 from .orthogonal import QR, Cayley, Circuit
 from .pivots import EntropicPivots, Pivots
@@ -25,6 +26,7 @@ __all__ = [
     "Coupler",
     "EntropicPivots",
     "ExpectedSlices",
+    "Hybrid",
     "Kernel",
     "Linear",
     "Luna",
@@ -55,6 +57,7 @@ _COUPLERS: tuple[type[Coupler], ...] = (
     Circuit,
     CausalPivots,
     Blend,
+    Hybrid,
 )
 
 

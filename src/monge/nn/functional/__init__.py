@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .anchor import anchored_matrix
 from .causal import harmonic_mass, prefix_pivot_attention, prefix_pivot_step
 from .features import elu_features, feature_attention, feature_step, linear_attention
 from .orthogonal import cayley_matrix, circuit_matrix, qr_matrix
@@ -11,6 +12,7 @@ from .slices import sliced_attention, soft_sliced_attention
 from .softmax import softmax_attention
 
 __all__ = [
+    "anchored_matrix",
     "cayley_matrix",
     "circuit_matrix",
     "elu_features",

@@ -1,0 +1,79 @@
+"""Which representative of equivalent scores an attention layer picks: carrier, link and anchor in one function."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ..._checks import check_choice
+from ._sinkhorn import converge, half_steps
+
+__all__ = ["anchored_matrix"]
+
+_ANCHORS = ("none", "row", "column", "plan")
+
+
+def anchored_matrix(
+    scores: Float[Tensor, "*b n m"],
+    anchor: str = "row",
+    *,
+    allowed: Bool[Tensor, "*#b n m"] | None = None,
+    a: Float[Tensor, "*#b n"] | None = None,
+    b: Float[Tensor, "*#b m"] | None = None,
+    tol: float = 1e-6,
+    max_iter: int = 1000,
+) -> Float[Tensor, "*b n m"]:
+    r"""An attention matrix from scores, with the choices named that a layer usually makes silently.
+
+    The *carrier* ``allowed`` says which pairs exist. The *link* is the exponential, E = exp(S) on the carrier, the one
+    under which scores add as evidence multiplies. The *anchor* picks one matrix among those that differ by a gauge:
+
+    ==========  ===========================================  =================================
+    anchor      matrix                                       scores that cannot matter
+    ==========  ===========================================  =================================
+    ``none``    E                                            none
+    ``row``     diag(1/E1) E, softmax                        α 1^T
+    ``column``  E diag(1/E^T 1)                              1 β^T
+    ``plan``    diag(1/a) P, P the entropic plan of a and b  α 1^T + 1 β^T
+    ==========  ===========================================  =================================
+
+    For the last, only the doubly centred scores matter: see `monge.nn.diagnostics.double_center`.
+
+    Args:
+        scores: S.
+        anchor: one of the table.
+        allowed: True where a pair exists; all if None.
+        a: row marginal of the plan, uniform if None.
+        b: column marginal of the plan, uniform if None.
+        tol: L1 error of the plan's column marginal.
+        max_iter: rounds at most.
+
+    Returns:
+        The matrix; a row (or column) without a pair is zero.
+
+    Raises:
+        InputError: unknown ``anchor``.
+
+    Source: Geometric Attention, arXiv 2601.11618.
+    """
+    check_choice("anchor", anchor, _ANCHORS)
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed, -math.inf)
+    if anchor == "none":
+        return scores.exp()
+    if anchor in ("row", "column"):
+        dim = -1 if anchor == "row" else -2
+        empty = (scores == -math.inf).all(dim, keepdim=True)
+        return torch.softmax(scores.masked_fill(empty, 0.0), dim).masked_fill(empty, 0.0)
+    n, m = scores.shape[-2:]
+    log_a = scores.new_full((n,), -math.log(n)) if a is None else a.log()
+    log_b = scores.new_full((m,), -math.log(m)) if b is None else b.log()
+    log_a, log_b = log_a.expand(*scores.shape[:-1]), log_b.expand(*scores.shape[:-2], m)
+    v = converge(scores, log_a, log_b, tol, max_iter)
+    u, _ = half_steps(scores, log_a, log_b, 1, v)
+    present = log_a > -math.inf
+    u = torch.where(present, u - log_a.masked_fill(~present, 0.0), -math.inf)
+    return torch.exp(scores + u[..., None] + v[..., None, :])
