@@ -15,6 +15,7 @@ OPTIONS = {
     "circuit": {"tokens": 16, "layers": 3, "ancilla": 2},
     "blend": {"pivots": 6},
     "hybrid": {"pivots": 6, "special": 1},
+    "prior": {"frequencies": 3, "hidden": 5},
 }
 # Small enough for numerical derivatives of every parameter.
 TINY = {
@@ -26,6 +27,7 @@ TINY = {
     "circuit": {"tokens": 6, "layers": 2},
     "blend": {"pivots": 3},
     "hybrid": {"pivots": 3},
+    "prior": {"frequencies": 2, "hidden": 2},
 }
 
 

@@ -13,6 +13,7 @@ from .hybrid import Hybrid
 from .kernel import Kernel, Linear, Luna, Performer
 from .orthogonal import QR, Cayley, Circuit
 from .pivots import EntropicPivots, Pivots
+from .prior import Prior
 from .sinkhorn import Sinkhorn
 from .slices import ExpectedSlices, SoftSlices
 from .softmax import Softmax
@@ -33,6 +34,7 @@ __all__ = [
     "Performer",
     "Pivots",
     "PrefixCoupling",
+    "Prior",
     "Promise",
     "Sinkhorn",
     "SoftSlices",
@@ -58,6 +60,7 @@ _COUPLERS: tuple[type[Coupler], ...] = (
     CausalPivots,
     Blend,
     Hybrid,
+    Prior,
 )
 
 

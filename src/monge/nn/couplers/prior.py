@@ -1,0 +1,134 @@
+"""A learned prior over positions for couplers of dot products."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from ...coupling import Coupling
+from ...errors import InputError
+from ..functional._padding import at_least_single, full_precision
+from ._base import Coupler, Promise
+from .sinkhorn import Sinkhorn
+from .softmax import Softmax
+
+__all__ = ["Prior"]
+
+
+class Prior(Coupler):
+    r"""Scores plus log π(i, j), the prior of one-sided entropic transport, carried by more dimensions of q and k.
+
+    .. math:: \log π_{ij} = \sum_ρ λ^s_ρ \cos ω_ρ(i-j) + λ^a_ρ \sin ω_ρ(i-j) + u(j), \quad
+              ω_ρ = 10^{-4ρ/(R-1)}
+
+    u is a small network of the position, with a bump at the first one, and a slope towards recent keys in causal use.
+    Since it is a product of features, fused kernels and streamed plans see nothing new; under a plan anchor u cannot
+    matter.
+
+    Args:
+        heads: heads of the attention.
+        width: width of a head.
+        inner: "softmax" or "sinkhorn".
+        frequencies: R.
+        hidden: width of the network of u.
+        options: of the inner coupler.
+
+    Source: You Need Better Attention Priors, arXiv 2601.15380.
+    """
+
+    name = "prior"
+    promise = Softmax.promise
+
+    def __init__(
+        self, heads: int, width: int, inner: str = "softmax", *, frequencies: int = 8, hidden: int = 32, **options: Any
+    ) -> None:
+        super().__init__()
+        known = {"softmax": Softmax, "sinkhorn": Sinkhorn}
+        if inner not in known:
+            raise InputError(f"inner={inner!r} has no dot-product scores to add to: choose one of {sorted(known)}.")
+        if frequencies < 1:
+            raise InputError(f"frequencies must be at least 1, but is {frequencies}.")
+        self.scale = options.pop("scale", None) or width**-0.5
+        self.inner: Coupler = known[inner](scale=1.0, **options)
+        self.promise: Promise = self.inner.promise
+        self.even = nn.Parameter(0.01 * torch.randn(heads, frequencies))
+        self.odd = nn.Parameter(torch.zeros(heads, frequencies))
+        self.first = nn.Parameter(torch.zeros(heads))
+        self.enter, self.leave = nn.Linear(2 * frequencies + 2, hidden), nn.Linear(hidden, heads)
+        nn.init.normal_(self.leave.weight, std=1e-3)
+        nn.init.zeros_(self.leave.bias)
+        # Slopes 2^{-8h/H}, through the inverse of softplus.
+        slopes = torch.tensor([2 ** (-8 * (head + 1) / heads) for head in range(heads)])
+        self.slope = nn.Parameter(slopes.expm1().log())
+
+    @classmethod
+    def build(cls, heads: int, width: int, **options: Any) -> Self:
+        """The coupler for an attention module of so many heads of such a width."""
+        return cls(heads, width, **options)
+
+    def log_prior(self, n: int, m: int, *, causal: bool = False) -> Float[Tensor, "h n m"]:
+        """Log π, dense: what is added to the scores."""
+        query, key = self._features(n, m, self.even, causal)
+        return query @ key.mT
+
+    def _features(self, n: int, m: int, like: Tensor, causal: bool) -> tuple[Tensor, Tensor]:
+        count = self.even.shape[-1]
+        omega = 10.0 ** (-4.0 * torch.arange(count, device=like.device) / max(1, count - 1))
+        place = torch.arange(max(n, m), device=like.device, dtype=omega.dtype)
+        angle = (place[:, None] * omega).to(like.dtype)
+        cos, sin = angle.cos(), angle.sin()
+        even, odd = self.even.to(like.dtype)[:, None], self.odd.to(like.dtype)[:, None]
+        query = torch.cat([even * cos[:n] + odd * sin[:n], even * sin[:n] - odd * cos[:n]], -1)
+        query = torch.cat([query, torch.ones_like(query[..., :1])], -1)
+        scales = torch.stack([place / 1024.0, place.log1p() / math.log(1024.0)], -1).to(like.dtype)
+        told = torch.cat([cos[:m], sin[:m], scales[:m]], -1)
+        bias = F.gelu(F.linear(told, self.enter.weight.to(like.dtype), self.enter.bias.to(like.dtype)))
+        bias = F.linear(bias, self.leave.weight.to(like.dtype), self.leave.bias.to(like.dtype)).mT
+        bias = bias + self.first.to(like.dtype)[:, None] * (place[:m] == 0)
+        if causal:
+            bias = bias + F.softplus(self.slope).to(like.dtype)[:, None] * place[:m].to(like.dtype)
+        key = torch.cat([cos[:m], sin[:m]], -1).expand(len(bias), -1, -1)
+        return query, torch.cat([key, bias[..., None]], -1)
+
+    def _extended(self, q: Tensor, k: Tensor, causal: bool) -> tuple[Tensor, Tensor]:
+        q, k = at_least_single(q, k)
+        with full_precision(q):
+            query, key = self._features(q.shape[-2], k.shape[-2], q, causal)
+            batch = q.shape[:-2]
+            q = torch.cat([q * self.scale, query.expand(*batch, *query.shape[-2:])], -1)
+            k = torch.cat([k, key.expand(*batch, *key.shape[-2:])], -1)
+        return q, k
+
+    def _couple(
+        self,
+        q: Tensor,
+        k: Tensor,
+        query_padding: Tensor | None,
+        key_padding: Tensor | None,
+        pairs: Tensor | None,
+        causal: bool,
+    ) -> Coupling:
+        q, k = self._extended(q, k, causal)
+        return self.inner._couple(q, k, query_padding, key_padding, pairs, causal)
+
+    def _attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        query_padding: Tensor | None,
+        key_padding: Tensor | None,
+        pairs: Tensor | None,
+        causal: bool,
+        dropout: float,
+    ) -> Tensor:
+        q, k = self._extended(q, k, causal)
+        with full_precision(q):
+            out = self.inner._attend(q, k, v.to(q.dtype), query_padding, key_padding, pairs, causal, dropout)
+        return out.to(v.dtype)
