@@ -1,0 +1,96 @@
+"""What a model is trained on: tokens, labels, and the three parts they are split into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ..errors import InputError, ShapeError
+
+__all__ = ["Split", "Task"]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Sequences and their labels.
+
+    Args:
+        tokens: one sequence a row, padded to one length, or pairs of sequences; of any integer dtype.
+        labels: one class a row.
+
+    Raises:
+        ShapeError: there is not one label per row.
+    """
+
+    tokens: Int[Tensor, "count *pair length"]
+    labels: Int[Tensor, "count"]
+
+    def __post_init__(self) -> None:
+        if self.tokens.ndim not in (2, 3) or self.labels.shape != self.tokens.shape[:1]:
+            raise ShapeError(
+                "tokens must have shape (count, length) or (count, 2, length) and labels (count,), but have "
+                f"{tuple(self.tokens.shape)} and {tuple(self.labels.shape)}."
+            )
+
+    def __len__(self) -> int:
+        """How many sequences there are."""
+        return self.labels.shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A classification of sequences of tokens.
+
+    Args:
+        name: what to call it in a table.
+        train: the part to learn from.
+        valid: the part to choose a checkpoint on.
+        test: the part to report.
+        vocabulary: token ids run from 0 to vocabulary - 1.
+        classes: labels run from 0 to classes - 1.
+        pad: the id that stands for absence, None if every position is present (pixels).
+
+    Raises:
+        InputError: a split is empty, or a token or a label lies outside of its range.
+
+    Example:
+        >>> import torch
+        >>> from monge.data import Split, Task
+        >>> part = Split(torch.tensor([[1, 2, 0], [2, 2, 1]]), torch.tensor([0, 1]))
+        >>> Task("toy", part, part, part, vocabulary=3, classes=2, pad=0).majority_rate
+        0.5
+    """
+
+    name: str
+    train: Split
+    valid: Split
+    test: Split
+    vocabulary: int
+    classes: int
+    pad: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, split in (("train", self.train), ("valid", self.valid), ("test", self.test)):
+            if len(split) == 0:
+                raise InputError(f"{name} of the task {self.name!r} is empty: give it at least one sequence.")
+            ranges = (("token", split.tokens, self.vocabulary), ("label", split.labels, self.classes))
+            for what, numbers, count in ranges:
+                low, high = int(numbers.min()), int(numbers.max())
+                if low < 0 or high >= count:
+                    raise InputError(
+                        f"{what}s of {name} of the task {self.name!r} must lie in 0..{count - 1}, but reach "
+                        f"from {low} to {high}: check the files it was read from."
+                    )
+
+    @property
+    def length(self) -> int:
+        """The longest sequence, padding included."""
+        return max(split.tokens.shape[-1] for split in (self.train, self.valid, self.test))
+
+    @property
+    def majority_rate(self) -> float:
+        """The accuracy on the test part of always guessing its most frequent class: what has to be beaten."""
+        return float(torch.bincount(self.test.labels.long()).max()) / len(self.test)
