@@ -129,7 +129,7 @@ def test_forged_sizes_allocate_nothing(tmp_path: Path) -> None:
         ("a.csv", b"1,2\n3,nan\n", r"must hold neither NaN nor inf, .*first at \(1, 1\)"),
         ("a.csv", b"1,2\n3,inf\n", "must hold neither NaN nor inf"),
         ("a.csv", b"\xff\xfe\x00", "not a readable .csv file"),
-        ("a.pt", b"nonsense", "not a readable .pt file"),
+        ("a.pt", b"nonsense", "holds more than plain tensors"),
         ("a.txt", b"1 2", "ends in '.txt': the formats known are .npy, .npz, .csv, .parquet, .pt"),
         ("a", b"1 2", "ends in 'nothing'"),
     ],

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -91,7 +93,13 @@ def _read_parquet(path: Path, key: str | None) -> np.ndarray:
 
 
 def _read_pt(path: Path, key: str | None) -> Any:
-    held = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        with warnings.catch_warnings():
+            # What torch thinks of a foreign pickle protocol concerns nobody who is told the file is refused.
+            warnings.simplefilter("ignore")
+            held = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError("it is damaged or holds more than plain tensors, which is never unpickled") from error
     if isinstance(held, dict):
         held = held[_chosen(held, key)]
     if not isinstance(held, torch.Tensor):
