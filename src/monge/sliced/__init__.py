@@ -9,6 +9,8 @@ from .circular import (
 )
 from .directions import directions, frames, rotations
 from .estimate import Estimate, estimate, refine
+from .gromov import Gromov, gromov_cost, sliced_gromov_wasserstein
+from .gromov_plan import GromovSlicer, best_gromov_plan
 from .laws import (
     distributional_sliced_wasserstein,
     energy_based_sliced_wasserstein,
@@ -16,6 +18,7 @@ from .laws import (
     random_path_directions,
 )
 from .line import Balanced, Circular, LinearCircular, LineProblem
+from .networks import SetTransformer, distance_profiles, sine_network
 from .pairwise import pairwise_sliced_wasserstein
 from .plan import best_sliced_plan, expected_sliced_plan, lifted_plans, monotone_plan
 from .search import search_direction
@@ -42,11 +45,14 @@ __all__ = [
     "Circular",
     "Estimate",
     "GreatCircles",
+    "Gromov",
+    "GromovSlicer",
     "LineProblem",
     "Linear",
     "LinearCircular",
     "Network",
     "Polynomial",
+    "SetTransformer",
     "Sliced",
     "Slicer",
     "Spheres",
@@ -55,17 +61,20 @@ __all__ = [
     "TransferableSlicer",
     "TreeSystem",
     "Unbalanced",
+    "best_gromov_plan",
     "best_sliced_plan",
     "circular_barycenter_density",
     "circular_embedding",
     "circular_plan",
     "circular_wasserstein",
     "directions",
+    "distance_profiles",
     "distributional_sliced_wasserstein",
     "energy_based_sliced_wasserstein",
     "estimate",
     "expected_sliced_plan",
     "frames",
+    "gromov_cost",
     "lap_sort",
     "lifted_plans",
     "linear_circular_wasserstein",
@@ -77,6 +86,8 @@ __all__ = [
     "rotated_frames",
     "rotations",
     "search_direction",
+    "sine_network",
+    "sliced_gromov_wasserstein",
     "sliced_wasserstein",
     "soft_sort",
     "spherical_embedding",
