@@ -67,9 +67,9 @@ class Unbalanced(LineProblem):
                 kept = _reweighted(a, b, f, g, prices)
                 f, g = _step(a, b, f, g, *line._potentials(u, v, *kept), prices)
             kept = _reweighted(a, b, f, g, prices)
-        kept = _pinned(kept, a, b, prices)
         moved = line._costs(u[..., None, :], v[..., None, :], *kept)[..., 0]
-        return (kept[0].sum(-1) * moved.double() + _penalty(kept, a, b, prices)).to(u.dtype)
+        value = kept[0].sum(-1) * moved.double() + _penalty(kept, a, b, prices)
+        return (value + _lean(a, b, f, g, prices)).to(u.dtype)
 
 
 def unbalanced_sliced_wasserstein(
@@ -136,13 +136,12 @@ def unbalanced_sliced_wasserstein(
                 new_f += part_f.sum(0) / slicer.count
                 new_g += part_g.sum(0) / slicer.count
             f, g = _step(a, b, f, g, new_f, new_g, prices)
-        kept = _reweighted(a, b, f, g, prices)
-    kept = _pinned(kept, a, b, prices)
-    kept_x, kept_y = (w.to(x.dtype) for w in kept)
+        kept_x, kept_y = (w.to(x.dtype) for w in _reweighted(a, b, f, g, prices))
     moved = _estimate(x, y, kept_x, kept_y, slicer, problem)
-    mass, penalty = kept_x.sum(), _penalty((kept_x, kept_y), a, b, prices).to(x.dtype)
+    penalty = (_penalty((kept_x, kept_y), a, b, prices) + _lean(a, b, f, g, prices)).to(x.dtype)
+    mass = kept_x.sum()
     whole = Estimate(mass * moved.cost + penalty, (mass * moved.slices + penalty).detach(), 1, problem.p)
-    return whole, kept_x.detach(), kept_y.detach()
+    return whole, kept_x, kept_y
 
 
 class _Prices(NamedTuple):
@@ -187,16 +186,17 @@ def _reweighted(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: _Prices) -> tup
     return log_a.softmax(-1) * middle.exp(), log_b.softmax(-1) * middle.exp()
 
 
-def _pinned(kept: tuple[Tensor, Tensor], a: Tensor, b: Tensor, rho: _Prices) -> tuple[Tensor, Tensor]:
-    """Where one side may not change, it is itself, and the other one follows its mass: so does the gradient."""
-    left, right = kept
-    if rho.x == math.inf:
-        left = a.double().expand(left.shape)
-        right = right / right.sum(-1, keepdim=True) * left.sum(-1, keepdim=True)
-    if rho.y == math.inf:
-        right = b.double().expand(right.shape)
-        left = left / left.sum(-1, keepdim=True) * right.sum(-1, keepdim=True)
-    return left, right
+def _lean(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: _Prices) -> Tensor:
+    """Zero, with the slope of the optimum by the weights of a side that may not change: its potential.
+
+    The optimum likes marginals whose levels meet, where the distance itself has a kink: only the dual knows the slope.
+    """
+    if max(rho) < math.inf:
+        return torch.zeros((), dtype=f.dtype, device=f.device)
+    pinned, potential, free = (a, f, b.log() - g / rho.y) if rho.x == math.inf else (b, g, a.log() - f / rho.x)
+    pinned, price = pinned.double(), min(rho)
+    shift = price * (pinned.detach().sum(-1, keepdim=True).log() - free.detach().logsumexp(-1, keepdim=True))
+    return ((pinned - pinned.detach()) * (potential + shift)).sum(-1)
 
 
 def _step(
