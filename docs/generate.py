@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 import monge
+from monge import explain
 from monge.geometry import CostMatrix, Line, PointCloud
 from monge.gradient import INPUTS, OUTPUTS, TABLE
 from monge.problem import AtMost, Linear, Relaxed
-from monge.solver import Auto, explain
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -59,16 +59,17 @@ def problems() -> dict[str, Linear]:
 
 def solvers() -> str:
     """A row for each problem, a column for each solver, in estimated operations; the one that is taken is bold."""
-    names = [type(solver).__name__ for solver in Auto().candidates]
+    told = {title: explain(problem) for title, problem in problems().items()}
+    names = sorted({type(solver).__name__ for solver, _ in next(iter(told.values())).rows})
     lines = [row(["problem", *(f"`{name}`" for name in names)]), row(["---"] * (len(names) + 1))]
-    for title, problem in problems().items():
-        explanation = explain(problem)
+    for title, explanation in told.items():
         chosen = type(explanation.chosen).__name__
         cells = {}
         for solver, capability in explanation.rows:
             name = type(solver).__name__
-            told = f"{capability.cost:.0e}" if capability.supported and capability.cost < math.inf else "–"
-            cells[name] = f"**{told}**" if name == chosen else told
+            cost = "on request" if capability.cost == math.inf else f"{capability.cost:.0e}"
+            cell = cost if capability.supported else "–"
+            cells[name] = f"**{cell}**" if name == chosen else cell
         lines.append(row([title, *(cells[name] for name in names)]))
     return "\n".join(lines) + "\n"
 

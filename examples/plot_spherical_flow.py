@@ -39,19 +39,27 @@ def flow(family, steps=80, size=250.0):
 # map with a pole of its own for every slice.
 ends = {
     "start": start,
+    "target": target,
     "great circles": flow("great-circles", size=3000.0),
     "linear": flow("linear", size=3000.0),
     "stereographic": flow("stereographic", size=1200.0),
 }
-figure = plt.figure(figsize=(11, 3.2))
+around, up = torch.meshgrid(torch.linspace(0, 2 * torch.pi, 25), torch.linspace(0, torch.pi, 13), indexing="ij")
+grid = (around.cos() * up.sin(), around.sin() * up.sin(), up.cos())
+view = on_sphere(torch.tensor([-0.087, 0.15, 0.985]))
+figure = plt.figure(figsize=(12, 2.7))
 for k, (name, points) in enumerate(ends.items()):
-    axis = figure.add_subplot(1, 4, k + 1, projection="3d")
-    axis.scatter(*target.T, s=2, color="0.8")
-    axis.scatter(*points.detach().T, s=4, c=start[:, 2], cmap="viridis")
+    axis = figure.add_subplot(1, 5, k + 1, projection="3d")
+    axis.plot_wireframe(*(side.numpy() for side in grid), color="0.9", lw=0.4)
+    front = points.detach() @ view > 0  # a sphere hides its back
+    colour = "0.3" if name == "target" else start[front, 2]
+    axis.scatter(
+        *points.detach()[front].T, s=5, lw=0, c=colour, depthshade=False, cmap=None if name == "target" else "viridis"
+    )
     axis.set_title(name)
     axis.set_axis_off()
-    axis.set_box_aspect((1, 1, 1))
-    axis.view_init(35, 60)
+    axis.set_box_aspect((1, 1, 1), zoom=1.5)
+    axis.view_init(80, 120)
 figure.tight_layout()
 
 # %%

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from . import coupling, geometry, gradient, kernels, problem, solver
 from ._version import __version__
-from .api import barycenter, barycenter_on, citation, couple, divergence, pairwise, wasserstein
+from .api import barycenter, barycenter_on, citation, couple, divergence, explain, pairwise, wasserstein
 from .coupling import Coupling
 from .errors import TransportError
 from .problem import AtMost, Fixed, Free, Linear, Relaxed, relative
-from .solver import explain, solve
+from .solver import solve
 
 if TYPE_CHECKING:
     from . import nn, sliced

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import monge
+from monge.errors import InputError, ShapeError
 from monge.geometry import PointCloud
-from monge.sliced import TransferableSlicer, lap_sort, search_direction, soft_sort
+from monge.sliced import SetTransformer, TransferableSlicer, directions, lap_sort, search_direction, soft_sort
 
 
 def generator(seed=0):
@@ -26,7 +27,7 @@ def rings_and_moons(n=64, angle=0.0, size=0.6):
     return x, size * (y - y.mean(0)) @ turn.T + 0.05 * torch.randn(n, 2, generator=g)
 
 
-@pytest.mark.parametrize("method", ["random", "annealing", "stein"])
+@pytest.mark.parametrize("method", ["random", "annealing", "stein", "replicas"])
 def test_every_search_finds_the_line(method, clouds):
     x, _ = clouds(6, 60, 60)
     axis = torch.nn.functional.normalize(torch.arange(1.0, 7.0, dtype=x.dtype), dim=0)
@@ -35,6 +36,17 @@ def test_every_search_finds_the_line(method, clouds):
     theta, cost = search_direction(x, y, method=method, generator=generator())
     assert exact - 1e-9 <= cost <= 1.02 * exact
     assert theta.norm().item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("method", ["stein", "replicas"])
+def test_smooth_slopes_go_farther_than_random_directions_in_many_dimensions(method):
+    g = generator(2)
+    x = torch.randn(80, 20, generator=g, dtype=torch.float64)
+    y = torch.randn(80, 20, generator=g, dtype=torch.float64) * torch.linspace(0.3, 2, 20, dtype=torch.float64)
+    start = directions(1, 20, generator=g, dtype=x.dtype)[0]
+    _, descended = search_direction(x, y, method=method, start=start, generator=generator())
+    _, drawn = search_direction(x, y, method="random", samples=2, start=start, generator=generator())
+    assert descended < drawn
 
 
 def test_search_is_never_worse_than_its_start_and_repeats(clouds):
@@ -54,15 +66,57 @@ def test_training_lowers_the_hard_cost_and_transfers():
     def hard(pair):
         return slicer.couple(*pair).transport_cost(PointCloud(*pair, "euclidean")).item()
 
-    first, second = rings_and_moons(), rings_and_moons(angle=0.25, size=0.58)
-    exact = [monge.solve(monge.Linear(PointCloud(*pair, "euclidean"))).value.item() for pair in (first, second)]
-    random = hard(first), hard(second)
-    slicer.fit(*first, steps=120)
-    trained, transferred = hard(first), hard(second)
-    assert exact[0] - 1e-6 <= trained < exact[0] + 0.7 * (random[0] - exact[0])
-    assert transferred < exact[1] + 0.8 * (random[1] - exact[1])  # before a single step on the second pair
-    slicer.fit(*second, steps=60)
-    assert hard(second) < 1.05 * transferred
+    tasks = [rings_and_moons(96, angle=0.26 * k, size=0.5 + 0.03 * k) for k in range(3)]
+    exact = [monge.solve(monge.Linear(PointCloud(*pair, "euclidean"))).value.item() for pair in tasks]
+    random = [hard(pair) for pair in tasks]
+    for k, pair in enumerate(tasks):
+        transferred = hard(pair)
+        slicer.fit(*pair, steps=100 if k == 0 else 50, learning_rate=3e-2)
+        trained = hard(pair)
+        assert exact[k] - 1e-6 <= trained < exact[k] + 0.4 * (random[k] - exact[k])
+        if k:  # before a single step on this pair
+            assert transferred < 1.2 * trained
+            assert transferred < exact[k] + 0.6 * (random[k] - exact[k])
+
+
+def test_stein_smoothing_of_a_linear_slicer_finds_the_best_direction():
+    x, y = rings_and_moons(200)
+    _, lowest = search_direction(x, y, generator=generator())
+    torch.manual_seed(0)
+    slicer = TransferableSlicer(torch.nn.Linear(2, 1, bias=False))
+    before = slicer.couple(x, y).transport_cost(PointCloud(x, y)).item()
+    costs = slicer.fit(
+        x, y, steps=60, learning_rate=3e-2, smoothing="stein", scale=0.2, samples=8, generator=generator()
+    )
+    after = slicer.couple(x, y).transport_cost(PointCloud(x, y)).item()
+    assert costs.isfinite().all()
+    assert lowest - 1e-6 <= after < lowest + 0.3 * (before - lowest)
+
+
+def test_amortised_over_pairs_it_couples_new_ones():
+    torch.manual_seed(0)
+    turns = [rings_and_moons(48, angle=0.05 * k) for k in range(9)]
+    slicer = TransferableSlicer(SetTransformer(2, width=16, inducing=4), cost="euclidean")
+
+    def cost(pairs):
+        return sum(slicer.couple(*pair).transport_cost(PointCloud(*pair, "euclidean")).item() for pair in pairs)
+
+    unseen = turns[1::2]
+    exact = sum(monge.solve(monge.Linear(PointCloud(*pair, "euclidean"))).value.item() for pair in unseen)
+    before = cost(unseen)
+    slicer.fit_pairs(turns[::2], steps=120, generator=generator())
+    assert cost(unseen) < exact + 0.6 * (before - exact)
+
+
+def test_larger_minibatches_train_better_slicers():
+    x, y = rings_and_moons(192)
+    found = []
+    for size in (12, 96):
+        torch.manual_seed(0)
+        slicer = TransferableSlicer(dimension=2, cost="euclidean")
+        slicer.fit(x, y, steps=80, batch=size, generator=generator())
+        found.append(slicer.couple(x, y).transport_cost(PointCloud(x, y, "euclidean")).item())
+    assert found[1] < found[0]
 
 
 def test_minibatches_and_unequal_sizes_train_too():
@@ -109,3 +163,15 @@ def test_soft_sort_rows_and_straight_through():
     values = torch.arange(5.0, dtype=torch.float64)
     slopes = [torch.autograd.grad((m @ values).square().sum(), scores)[0] for m in (hard, soft_sort(scores, 0.5))]
     assert all(slope.isfinite().all() and slope.abs().sum() > 0 for slope in slopes)
+
+
+def test_wrong_input_is_told(clouds):
+    x, y = clouds(3, 6, 5)
+    with pytest.raises(InputError, match="method='stein'"):
+        search_direction(x, y, method="replicas")
+    with pytest.raises(InputError, match="smoothing='lapse' is unknown"):
+        TransferableSlicer(dimension=3).fit(x, y, smoothing="lapse")
+    with pytest.raises(InputError, match="at least one pair"):
+        TransferableSlicer(dimension=3).fit_pairs([])
+    with pytest.raises(ShapeError, match="dimension must be given"):
+        TransferableSlicer()

@@ -10,7 +10,7 @@ from monge.errors import CapabilityError
 from monge.geometry import PointCloud
 from monge.problem import Linear
 from monge.sliced import Sliced
-from monge.solver import CANDIDATES, Auto, Status
+from monge.solver import Auto, Status
 
 
 def cloud(n, d, seed):
@@ -48,11 +48,19 @@ def test_batches_and_gradients():
     assert torch.autograd.gradcheck(value, (x[0].requires_grad_(), y.requires_grad_()))
 
 
-def test_the_router_knows_it_but_never_chooses_it():
+def test_the_router_lists_it_but_never_chooses_it():
     problem = Linear(PointCloud(cloud(9, 2, 0), cloud(8, 2, 1)))
-    table = Auto(candidates=(Sliced(), *CANDIDATES)).explain(problem)
-    assert "Sliced" in str(table)
-    assert Auto(candidates=(Sliced(),)).explain(problem).chosen is None
+    table = monge.explain(problem)
+    (line,) = (line for line in str(table).splitlines() if line.startswith("Sliced"))
+    assert "abstains" in line
+    assert "approximate" in line
     assert not isinstance(table.chosen, Sliced)
+    kinds = [type(row.solver).__name__ for row in table.rows]
+    assert kinds.index("Sliced") == sum(
+        row.capability.cost < math.inf for row in table.rows
+    )  # before those that cannot
+    assert Auto(candidates=(Sliced(),)).explain(problem).chosen is None
+    assert "cannot" in str(monge.explain(Linear(problem.geometry, epsilon=0.1))).split("Sliced", 1)[1]
+    assert monge.couple(cloud(9, 2, 0), cloud(8, 2, 1), solver=Sliced()).shape == (9, 8)
     with pytest.raises(CapabilityError, match="epsilon=0"):
         monge.couple(cloud(5, 2, 0), cloud(5, 2, 1), epsilon=0.1, solver=Sliced())

@@ -8,14 +8,21 @@ import torch
 from scipy.optimize import linprog
 
 from monge import kernels
+from monge.errors import InputError
 from monge.kernels._rows import row_problem
 from monge.kernels.line import reference
 from monge.sliced import (
+    Balanced,
+    Circular,
+    GreatCircles,
     Linear,
+    LinearCircular,
+    Stereographic,
     TreeSystem,
     Unbalanced,
     directions,
     estimate,
+    frames,
     sliced_wasserstein,
     tree_sliced_wasserstein,
     tree_system,
@@ -97,6 +104,79 @@ def test_outliers_lose_their_weight():
     slicer = Linear(directions(20, 2, generator=generator(), dtype=x.dtype))
     _, kept, _ = unbalanced_sliced_wasserstein(x, y, slicer=slicer, rho=5.0)
     assert kept[:4].max() < 0.05 * kept[4:].mean()
+
+
+def least(u, v, a, b, rho):
+    """The optimum on a line by descent of a dense plan."""
+    plan = torch.zeros(len(u), len(v), dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([plan], max_iter=1000, line_search_fn="strong_wolfe", tolerance_grad=1e-12)
+
+    def loss():
+        optimiser.zero_grad()
+        if rho[0] == math.inf:
+            pi = plan.softmax(1) * a[:, None]
+        else:
+            pi = plan.softmax(0) * b if rho[1] == math.inf else plan.exp()
+        value = ((u[:, None] - v).square() * pi).sum()
+        for side, (price, weights) in enumerate(zip(rho, (a, b), strict=True)):
+            if price < math.inf:
+                mass = pi.sum(1 - side)
+                value = value + price * (torch.special.xlogy(mass, mass / weights) - mass + weights).sum()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    return loss().detach()
+
+
+@pytest.mark.parametrize("rho", [(1.0, 1.0), (0.5, 2.0), (0.7, math.inf), (math.inf, 0.7)])
+def test_prices_apart_reach_the_optimum_and_its_slopes(rho):
+    g = generator(5)
+    x, y = (torch.randn(n, 1, generator=g, dtype=torch.float64) for n in (4, 3))
+    a, b = (torch.rand(n, generator=g, dtype=torch.float64) + 0.5 for n in (4, 3))
+    slicer = Linear(torch.ones(1, 1, dtype=torch.float64))
+    expected = least(x[:, 0], y[:, 0], a, b, rho)
+    slopes = []
+    for side in range(2):
+        step = [1e-3 * (k == side) * torch.eye(len(w), dtype=torch.float64)[1] for k, w in enumerate((a, b))]
+        up, down = (least(x[:, 0], y[:, 0], a + s * step[0], b + s * step[1], rho) for s in (1, -1))
+        slopes.append((up - down) / 2e-3)
+    leaves = [t.clone().requires_grad_() for t in (a, b)]
+    each = estimate(x, y, *leaves, slicer=slicer, line=Unbalanced(rho, steps=300)).cost
+    shared, kept_x, kept_y = unbalanced_sliced_wasserstein(x, y, *leaves, slicer=slicer, rho=rho, steps=300)
+    for found in (each, shared.cost):
+        torch.testing.assert_close(found.detach(), expected, rtol=5e-3, atol=0)
+        got = torch.autograd.grad(found, leaves)
+        torch.testing.assert_close(torch.stack([s[1] for s in got]), torch.stack(slopes), rtol=2e-2, atol=1e-2)
+    if math.inf in rho:
+        torch.testing.assert_close(*((kept_x, a) if rho[0] == math.inf else (kept_y, b)))
+
+
+def test_circles_and_spheres_can_be_unbalanced_too():
+    g = generator()
+    x, y = (torch.nn.functional.normalize(torch.randn(n, 3, generator=g).double(), dim=-1) for n in (12, 9))
+    frame = frames(6, 3, generator=g, dtype=x.dtype)
+    for slicer, line in ((GreatCircles(frame), Circular()), (Stereographic(frame), Balanced())):
+        balanced = estimate(x, y, slicer=slicer, line=line).cost
+        wide = estimate(x, y, slicer=slicer, line=Unbalanced(1e5, line)).cost
+        torch.testing.assert_close(wide, balanced, rtol=1e-4, atol=0)
+        free = estimate(x, y, slicer=slicer, line=Unbalanced(0.02, line)).cost
+        shared, kept, _ = unbalanced_sliced_wasserstein(x, y, slicer=slicer, line=line, rho=0.02)
+        assert free <= shared.cost * (1 + 1e-3)
+        assert shared.cost <= balanced + 1e-12
+        assert kept.sum() < 1 - 1e-4
+
+
+def test_wrong_prices_are_told(clouds):
+    x, y = clouds(2, 4, 4)
+    with pytest.raises(InputError, match="finite on one side"):
+        Unbalanced(math.inf)
+    with pytest.raises(InputError, match="one price or a pair"):
+        Unbalanced((1.0, 2.0, 3.0))
+    with pytest.raises(InputError, match="whose potentials are known"):
+        Unbalanced(1.0, LinearCircular())
+    with pytest.raises(InputError, match="rho must lie in"):
+        unbalanced_sliced_wasserstein(x, y, slicer=Linear(torch.eye(2, dtype=x.dtype)), rho=-1.0)
 
 
 # ---------------------------------------------------------------- trees

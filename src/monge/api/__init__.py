@@ -5,7 +5,18 @@ from .barycenter_on import barycenter_on
 from .citation import citation
 from .couple import couple
 from .divergence import divergence
+from .explain import explain
 from .pairwise import pairwise
 from .wasserstein import wasserstein
 
-__all__ = ["Barycenter", "barycenter", "barycenter_on", "citation", "couple", "divergence", "pairwise", "wasserstein"]
+__all__ = [
+    "Barycenter",
+    "barycenter",
+    "barycenter_on",
+    "citation",
+    "couple",
+    "divergence",
+    "explain",
+    "pairwise",
+    "wasserstein",
+]

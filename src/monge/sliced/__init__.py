@@ -8,7 +8,9 @@ from .circular import (
     linear_circular_wasserstein,
 )
 from .directions import directions, frames, rotations
-from .estimate import Estimate, estimate
+from .estimate import Estimate, estimate, refine
+from .gromov import Gromov, gromov_cost, sliced_gromov_wasserstein
+from .gromov_plan import GromovSlicer, best_gromov_plan
 from .laws import (
     distributional_sliced_wasserstein,
     energy_based_sliced_wasserstein,
@@ -16,45 +18,63 @@ from .laws import (
     random_path_directions,
 )
 from .line import Balanced, Circular, LinearCircular, LineProblem
+from .networks import SetTransformer, distance_profiles, sine_network
 from .pairwise import pairwise_sliced_wasserstein
 from .plan import best_sliced_plan, expected_sliced_plan, lifted_plans, monotone_plan
 from .search import search_direction
-from .slicer import Linear, Network, Polynomial, Slicer
+from .slicer import Augmented, Linear, Network, Polynomial, Slicer, Spheres
 from .solver import Sliced
 from .sorting import lap_sort, soft_sort
-from .sphere import GreatCircles, Stereographic, spherical_sliced_wasserstein, spherical_uniformity
+from .sphere import (
+    GreatCircles,
+    Stereographic,
+    rotated_frames,
+    spherical_embedding,
+    spherical_sliced_wasserstein,
+    spherical_uniformity,
+)
+from .spherical_tree import SphericalTreeSystem, spherical_tree_sliced_wasserstein, spherical_tree_system
 from .transfer import TransferableSlicer
 from .tree import TreeSystem, tree_sliced_wasserstein, tree_system
 from .unbalanced import Unbalanced, unbalanced_sliced_wasserstein
 from .wasserstein import sliced_wasserstein
 
 __all__ = [
+    "Augmented",
     "Balanced",
     "Circular",
     "Estimate",
     "GreatCircles",
+    "Gromov",
+    "GromovSlicer",
     "LineProblem",
     "Linear",
     "LinearCircular",
     "Network",
     "Polynomial",
+    "SetTransformer",
     "Sliced",
     "Slicer",
+    "Spheres",
+    "SphericalTreeSystem",
     "Stereographic",
     "TransferableSlicer",
     "TreeSystem",
     "Unbalanced",
+    "best_gromov_plan",
     "best_sliced_plan",
     "circular_barycenter_density",
     "circular_embedding",
     "circular_plan",
     "circular_wasserstein",
     "directions",
+    "distance_profiles",
     "distributional_sliced_wasserstein",
     "energy_based_sliced_wasserstein",
     "estimate",
     "expected_sliced_plan",
     "frames",
+    "gromov_cost",
     "lap_sort",
     "lifted_plans",
     "linear_circular_wasserstein",
@@ -62,11 +82,18 @@ __all__ = [
     "monotone_plan",
     "pairwise_sliced_wasserstein",
     "random_path_directions",
+    "refine",
+    "rotated_frames",
     "rotations",
     "search_direction",
+    "sine_network",
+    "sliced_gromov_wasserstein",
     "sliced_wasserstein",
     "soft_sort",
+    "spherical_embedding",
     "spherical_sliced_wasserstein",
+    "spherical_tree_sliced_wasserstein",
+    "spherical_tree_system",
     "spherical_uniformity",
     "tree_sliced_wasserstein",
     "tree_system",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import field
 
 import torch
@@ -10,15 +11,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._batch import broadcast_shapes
-from monge._checks import check_points, check_same, check_weights
+from monge._checks import check_choice, check_number, check_points, check_same, check_weights
 from monge._value import Value, value
-from monge.errors import ShapeError
+from monge.errors import InputError, ShapeError
 
 from ._mean import mean_over_slices
+from .control import CONTROL_VARIATES, Controlled, controlled
 from .line import Balanced, LineProblem
-from .slicer import Slicer
+from .slicer import Linear, Slicer
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["Estimate", "estimate", "refine", "visible"]
 
 
 @value
@@ -27,15 +29,17 @@ class Estimate(Value):
 
     Args:
         cost: (*b,) mean over slices of the p-th powers, differentiable.
-        slices: (*b, L) the p-th power on every slice, without gradient.
+        slices: (*b, L) the p-th power on every slice, less its control variate if there is one, without gradient.
         block: How many consecutive slices were drawn together (one orthogonal basis); blocks are independent.
         p: The order.
+        weights: (*b, L) of the slices, of sum one, where the mean is not the plain one.
     """
 
     cost: Float[Tensor, "*b"]
     slices: Float[Tensor, "*b slices"]
     block: int = 1
     p: float = field(default=2.0)
+    weights: Float[Tensor, "*b slices"] | None = None
 
     @property
     def distance(self) -> Float[Tensor, "*b"]:
@@ -48,15 +52,35 @@ class Estimate(Value):
         """Standard deviation of ``cost`` over redraws of the slices, estimated from this one draw.
 
         Slices of one orthogonal basis repel each other. With eight bases or more, their means are the sample; with
-        fewer the slices count as independent, which errs on the side of caution.
+        fewer the slices count as independent, which errs on the side of caution. Of a weighted mean it is the first
+        order of the ratio of two means.
         """
         sample = self.slices
+        if sample.shape[-1] < 2:
+            return torch.full_like(self.cost.detach(), math.inf)
+        if self.weights is not None:
+            return (self.weights * (sample - self.cost.detach()[..., None])).norm(dim=-1)
         whole = sample.shape[-1] // self.block
         if self.block > 1 and whole >= 8:
             sample = sample[..., : whole * self.block].unflatten(-1, (whole, self.block)).mean(-1)
-        if sample.shape[-1] < 2:
-            return torch.full_like(self.cost.detach(), math.inf)
         return sample.std(-1) / math.sqrt(sample.shape[-1])
+
+    def _scaled(self, factor: Tensor) -> Estimate:
+        """The same in other units."""
+        return self._make(
+            cost=self.cost * factor,
+            slices=self.slices * factor[..., None],
+            block=self.block,
+            p=self.p,
+            weights=self.weights,
+        )
+
+    def _joined(self, other: Estimate) -> Estimate:
+        """The estimate from the slices of both."""
+        slices = torch.cat([self.slices, other.slices], -1)
+        share = self.slices.shape[-1] / slices.shape[-1]
+        cost = share * self.cost + (1 - share) * other.cost
+        return self._make(cost=cost, slices=slices, block=self.block, p=self.p, weights=None)
 
 
 def estimate(
@@ -68,13 +92,15 @@ def estimate(
     slicer: Slicer,
     line: LineProblem | None = None,
     weights: Float[Tensor, "*b slices"] | None = None,
+    control_variate: str | None = None,
     block: int = 1,
+    differentiable: bool = False,
 ) -> Estimate:
     """The mean over the slices of ``slicer`` of the problem ``line``: every sliced distance is one such choice.
 
     Value and gradient are gathered in one pass over chunks of slices, in memory that does not grow with their number.
-    The gradient reaches points and weights; parameters of the slicer are constants here (see `maximise` for learning
-    them).
+    The gradient reaches points and weights; it stops at the parameters of the slicer and cannot be differentiated
+    again, unless ``differentiable`` keeps the whole graph.
 
     Args:
         x: First clouds.
@@ -84,13 +110,23 @@ def estimate(
         slicer: The scalar coordinates.
         line: The one-dimensional problem; `Balanced(2)` if None.
         weights: Of the slices, instead of the plain mean; constants.
+        control_variate: Quadratic forms of the direction whose mean is known, to be subtracted: ``"lower"`` the square
+            of the projected difference of the means, ``"upper"`` that and both projected variances in one sum,
+            ``"quadratic"`` the three fitted one by one. For `Linear` slices of any uniform law. Whole orthonormal bases
+            integrate quadratic forms exactly: there it changes nothing.
         block: Slices drawn together, for the standard error.
+        differentiable: Keep the graph of every slice, with the memory that it takes: for gradients by the slicer, as
+            in training a `Network` to tell two measures apart, and for derivatives of derivatives.
 
     Returns:
         The estimate: its ``cost`` (p-th power), its ``distance`` (rooted), its ``standard_error``.
 
     Raises:
         ShapeError: Clouds of different dimension or batch.
+        InputError: A control variate for slices whose mean it does not know.
+
+    Source:
+        Control variates: Nguyen, Ho, Sliced Wasserstein estimation with control variates (arXiv 2305.00402).
 
     Example:
         >>> import torch
@@ -107,7 +143,53 @@ def estimate(
     for name, weight, points in (("a", a, x), ("b", b, y)):
         if weight is not None:
             check_weights(name, weight, points.shape[-2])
-    return _estimate(x, y, a, b, slicer, Balanced() if line is None else line, weights, block)
+    line = Balanced() if line is None else line
+    if control_variate is None:
+        return _estimate(x, y, a, b, slicer, line, weights, block, differentiable)
+    check_choice("control_variate", control_variate, CONTROL_VARIATES)
+    if not isinstance(slicer, Linear) or weights is not None:
+        raise InputError(
+            f"control_variate={control_variate!r} needs Linear slices of a uniform law without weights, but got "
+            f"{type(slicer).__name__}{' and weights' if weights is not None else ''}: leave it out."
+        )
+    plain = _estimate(x, y, a, b, slicer, line, None, block, differentiable)
+    found: Controlled = controlled(plain.cost, plain.slices, (x, y), (a, b), slicer.theta, control_variate)
+    return Estimate(found.cost, found.slices, block, line.p)
+
+
+def refine(draw: Callable[[int], Estimate], *, tol: float, slices: int = 128, max_slices: int = 100_000) -> Estimate:
+    """More slices, twice as many each time, until the standard error is a small share of the cost.
+
+    What was drawn before is kept: the estimate is the mean over all slices so far. It works for every distance that
+    is the mean over slices, trees or frames.
+
+    Args:
+        draw: Gives the estimate from so many fresh slices; it has to draw others at every call.
+        tol: The largest standard error, as a share of the cost, of every problem of the batch.
+        slices: How many to start with.
+        max_slices: Where to give up; the estimate tells its error anyway.
+
+    Example:
+        >>> import torch
+        >>> from monge.sliced import refine, spherical_sliced_wasserstein
+        >>> g = torch.Generator().manual_seed(0)
+        >>> x, y = (torch.nn.functional.normalize(torch.randn(30, 3, generator=g), dim=-1) for _ in range(2))
+        >>> found = refine(lambda count: spherical_sliced_wasserstein(x, y, slices=count, generator=g), tol=0.02)
+        >>> bool(found.standard_error <= 0.02 * found.cost)
+        True
+    """
+    check_number("tol", tol, low=0.0, strict=True)
+    check_number("slices", slices, low=1)
+    found = draw(min(slices, max_slices))
+    while bool((found.standard_error > tol * found.cost.detach()).any()):
+        count = found.slices.shape[-1]
+        if count >= max_slices:
+            break
+        if found.weights is None:
+            found = found._joined(draw(min(count, max_slices - count)))
+        else:  # shares of one draw say nothing about another
+            found = draw(min(2 * count, max_slices))
+    return found
 
 
 def _estimate(
@@ -119,14 +201,38 @@ def _estimate(
     line: LineProblem,
     weights: Tensor | None = None,
     block: int = 1,
+    differentiable: bool = False,
 ) -> Estimate:
     batch = broadcast_shapes(x.shape[:-2], y.shape[:-2], *(w.shape[:-1] for w in (a, b) if w is not None))
     x, y = (points.expand(*batch, *points.shape[-2:]) for points in (x, y))
     a, b = (None if held is None else held.expand(*batch, held.shape[-1]) for held in (a, b))
+    solve = line._smooth_costs if differentiable else line._costs
 
     def costs(chunk: slice, x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-        return line._costs(slicer._coordinates(x, chunk), slicer._coordinates(y, chunk), a, b)
+        u, v = slicer._coordinates(x, chunk), slicer._coordinates(y, chunk)
+        left, right = slicer._seen(x, chunk), slicer._seen(y, chunk)
+        if left is None and right is None:
+            return solve(u, v, a, b)
+        # Absence differs from slice to slice: every slice is a problem of the batch.
+        shares = visible(u, a, left), visible(v, b, right)
+        return solve(u[..., None, :], v[..., None, :], *shares)[..., 0]
 
+    if differentiable:
+        slices = costs(slice(None), x, y, a, b)
+        cost = slices.mean(-1) if weights is None else (weights * slices).sum(-1)
+        return Estimate(cost, slices.detach(), block, line.p, weights)
     scalars = 2 * batch.numel() * (x.shape[-2] + y.shape[-2])  # coordinates and their slopes
     cost, slices = mean_over_slices(costs, slicer.count, scalars, (x, y, a, b), weights)
-    return Estimate(cost, slices, block, line.p)
+    return Estimate(cost, slices, block, line.p, weights)
+
+
+def visible(places: Tensor, weights: Tensor | None, seen: Tensor | None) -> Tensor:
+    """Weights of every slice: what has no coordinate gives its mass to the others, unless nobody has one."""
+    n = places.shape[-1]
+    given = torch.full_like(places, 1 / n) if weights is None else weights[..., None, :].expand(places.shape)
+    if seen is None:
+        return given
+    kept = given * seen
+    left = kept.sum(-1, keepdim=True)
+    total = given.sum(-1, keepdim=True)
+    return torch.where(left > 0, kept * (total / torch.where(left > 0, left, 1)), given)

@@ -12,8 +12,8 @@ from monge._checks import check_choice, check_number
 
 from .directions import directions
 from .estimate import Estimate, estimate
-from .line import Balanced
-from .slicer import Linear, Slicer
+from .line import Balanced, LineProblem
+from .slicer import Augmented, Linear, Polynomial, Slicer, Spheres
 
 __all__ = [
     "distributional_sliced_wasserstein",
@@ -29,35 +29,39 @@ def max_sliced_wasserstein(
     a: Float[Tensor, " n"] | None = None,
     b: Float[Tensor, " m"] | None = None,
     *,
+    slicer: Linear | Polynomial | Spheres | Augmented | None = None,
     p: float = 2.0,
     steps: int = 100,
     step_size: float = 0.1,
     restarts: int = 8,
     generator: torch.Generator | None = None,
-) -> tuple[Estimate, Float[Tensor, "1 d"]]:
-    r"""The largest one-dimensional distance over all directions, found by projected gradient ascent.
+) -> tuple[Estimate, Float[Tensor, "1 k"]]:
+    r"""The largest one-dimensional distance over all slices of a family, found by projected gradient ascent.
 
     $$\max_{\theta \in S^{d-1}} W_p^p(\langle\theta, \cdot\rangle_\#\mu, \langle\theta, \cdot\rangle_\#\nu)$$
     The objective is not concave: the ascent starts from the difference of the means, from the extreme directions of the
     difference of the covariances and from random ones, all at once, and the best end wins. The gradient of the result
-    treats the direction as constant (envelope theorem).
+    treats the direction as constant (envelope theorem). With another family of slices it is the generalised maximum.
 
     Args:
         x: First cloud.
         y: Second cloud.
         a: Non-negative weights of `x`.
         b: Non-negative weights of `y`.
+        slicer: Slices to start from, which also say what family they belong to; straight lines chosen by the data if
+            None.
         p: Order, at least 1.
         steps: Of the ascent.
         step_size: Of the normalised gradient, in radians; it shrinks to zero along a cosine.
-        restarts: Random starts, besides the three from the data.
+        restarts: Random starts, besides those.
         generator: Source of the random starts.
 
     Returns:
-        The estimate on the best direction, and the direction.
+        The estimate on the best slice, and its parameters.
 
     Source:
-        Deshpande et al., Max-sliced Wasserstein distance and its use for GANs (arXiv 1904.05877).
+        Deshpande et al., Max-sliced Wasserstein distance and its use for GANs (arXiv 1904.05877); Kolouri et al.,
+        Generalized sliced Wasserstein distances (arXiv 1902.00434).
 
     Example:
         >>> import torch
@@ -67,21 +71,20 @@ def max_sliced_wasserstein(
         5.0
     """
     check_number("steps", steps, low=0)
+    check_number("restarts", restarts, low=0)
     line = Balanced(p)
-    with torch.no_grad():
-        theta = torch.cat(
-            [
-                _starts(x, y),
-                directions(max(1, restarts), x.shape[-1], generator=generator, dtype=x.dtype, device=x.device),
-            ]
-        )
+    family = Linear(_starts(x.detach(), y.detach())) if slicer is None else slicer
+    theta = torch.nn.functional.normalize(family.theta.detach(), dim=-1)
+    if restarts:
+        drawn = directions(restarts, theta.shape[-1], generator=generator, dtype=x.dtype, device=x.device)
+        theta = torch.cat([theta, drawn])
     clouds = (x.detach(), y.detach())
     weights = [None if t is None else t.detach() for t in (a, b)]
     best, best_cost = theta, theta.new_full((len(theta),), -1.0)
     for step in range(steps + 1):
         theta = theta.detach().requires_grad_()
-        slicer = Linear(theta)
-        costs = line._costs(*(slicer._coordinates(cloud, slice(None)) for cloud in clouds), *weights)
+        here = family._at(theta)
+        costs = line._costs(*(here._coordinates(cloud, slice(None)) for cloud in clouds), *weights)
         with torch.no_grad():
             better = costs > best_cost
             best = torch.where(better[:, None], theta, best)
@@ -93,7 +96,7 @@ def max_sliced_wasserstein(
             size = step_size * 0.5 * (1 + math.cos(math.pi * step / steps))
             theta = torch.nn.functional.normalize(theta + size * torch.nn.functional.normalize(tangent, dim=-1), dim=-1)
     winner = best[best_cost.argmax()][None].detach()
-    return estimate(x, y, a, b, slicer=Linear(winner), line=line), winner
+    return estimate(x, y, a, b, slicer=family._at(winner), line=line), winner
 
 
 def energy_based_sliced_wasserstein(
@@ -103,7 +106,7 @@ def energy_based_sliced_wasserstein(
     b: Float[Tensor, "*b m"] | None = None,
     *,
     slicer: Slicer,
-    p: float = 2.0,
+    line: LineProblem | None = None,
     energy: str = "exponential",
     temperature: float = 1.0,
     power: float = 2.0,
@@ -119,14 +122,14 @@ def energy_based_sliced_wasserstein(
         y: Second clouds.
         a: Non-negative weights of `x`.
         b: Non-negative weights of `y`.
-        slicer: The slices, for example ``Linear(directions(...))``.
-        p: Order, at least 1.
+        slicer: The slices, for example ``Linear(directions(...))`` or ``GreatCircles(frames(...))``.
+        line: What is solved on them, `Balanced(2)` if None; on the sphere for example `Circular`.
         energy: ``"exponential"`` or ``"power"``.
         temperature: T > 0.
         power: rho >= 0.
 
     Source:
-        Nguyen, Ho, Energy-based sliced Wasserstein distance (arXiv 2304.13586).
+        Nguyen, Ho, Energy-based sliced Wasserstein distance (arXiv 2304.13586); on the sphere: arXiv 2412.19212.
 
     Example:
         >>> import torch
@@ -137,7 +140,6 @@ def energy_based_sliced_wasserstein(
     check_choice("energy", energy, ("exponential", "power"))
     check_number("temperature", temperature, low=0.0, strict=True)
     check_number("power", power, low=0.0)
-    line = Balanced(p)
     with torch.no_grad():
         costs = estimate(x, y, a, b, slicer=slicer, line=line).slices
         logits = costs / temperature if energy == "exponential" else power * costs.clamp_min(1e-300).log()

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from monge import kernels
 from monge._checks import check_number
 from monge._value import Value, value
+from monge.kernels._rows import row_problem
+from monge.kernels.circle import reference as circle
+from monge.kernels.line import reference as straight
 
 __all__ = ["Balanced", "Circular", "LineProblem", "LinearCircular"]
 
@@ -29,12 +35,42 @@ class LineProblem(Value, ABC):
     ) -> Float[Tensor, "*b slices"]:
         """The p-th power of the distance on every slice."""
 
+    def _smooth_costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
+        """The same in operations that autograd can follow twice, where the problem has such a form."""
+        return self._costs(u, v, a, b)
+
 
 class _OfOrder(LineProblem):
-    """A problem whose one parameter is its order p >= 1."""
+    """A distance between measures of mass one, whose one parameter is its order p >= 1."""
+
+    _distance: ClassVar[Callable[..., Tensor]]
+    _definition: ClassVar[Callable[..., Tensor]]
 
     def __post_init__(self) -> None:
         check_number("p", float(self.p), low=1.0)
+
+    def _costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
+        return type(self)._distance(u, v, _per_slice(a), _per_slice(b), self.p)
+
+    def _smooth_costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
+        problem = row_problem(u, v, _per_slice(a), _per_slice(b))
+        return type(self)._definition(problem, self.p).to(u.dtype).reshape(problem.batch)
+
+    def _potentials(
+        self,
+        u: Float[Tensor, "*b slices n"],
+        v: Float[Tensor, "*b slices m"],
+        a: Float[Tensor, "*b #slices n"],
+        b: Float[Tensor, "*b #slices m"],
+    ) -> tuple[Float[Tensor, "*b slices n"], Float[Tensor, "*b slices m"]]:
+        """Kantorovich potentials, in float64: the slope of the cost by the weights, which is centred, and the cost."""
+        batch = u.shape[:-1]
+        a, b = (side.detach().double().expand(*batch, side.shape[-1]).clone().requires_grad_() for side in (a, b))
+        with torch.enable_grad():
+            scaled = (a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True))
+            cost = type(self)._distance(u.detach().double(), v.detach().double(), *scaled, self.p)
+            f, g = torch.autograd.grad(cost.sum(), scaled)
+        return f + cost.detach()[..., None], g
 
 
 @value
@@ -50,9 +86,11 @@ class Balanced(_OfOrder):
     """
 
     p: float = 2.0
+    _distance = staticmethod(kernels.line_distance)
+    _definition = staticmethod(straight.line_distance)
 
-    def _costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-        return kernels.line_distance(u, v, _per_slice(a), _per_slice(b), self.p)
+    def _potentials(self, u: Tensor, v: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        return kernels.line_potentials(u, v, a, b, self.p)
 
 
 @value
@@ -68,9 +106,8 @@ class Circular(_OfOrder):
     """
 
     p: float = 2.0
-
-    def _costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-        return kernels.circle_distance(u, v, _per_slice(a), _per_slice(b), self.p)
+    _distance = staticmethod(kernels.circle_distance)
+    _definition = staticmethod(circle.circle_distance)
 
 
 @value
@@ -86,9 +123,8 @@ class LinearCircular(_OfOrder):
     """
 
     p: float = 2.0
-
-    def _costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-        return kernels.linear_circle_distance(u, v, _per_slice(a), _per_slice(b), self.p)
+    _distance = staticmethod(kernels.linear_circle_distance)
+    _definition = staticmethod(circle.linear_circle_distance)
 
 
 def _per_slice(weights: Tensor | None) -> Tensor | None:

@@ -6,12 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+from typing_extensions import Self
 
+from monge._checks import check_number
 from monge._value import Value, value
+from monge.errors import InputError
 
-__all__ = ["Linear", "Network", "Polynomial", "Slicer", "monomials"]
+__all__ = ["Augmented", "Linear", "Network", "Polynomial", "Slicer", "Spheres", "monomials"]
 
 
 class Slicer(Value, ABC):
@@ -29,9 +32,28 @@ class Slicer(Value, ABC):
     def _coordinates(self, points: Float[Tensor, "*b n d"], chunk: slice) -> Float[Tensor, "*b chunk n"]:
         """The coordinates of all points on the slices of a chunk."""
 
+    def _seen(self, points: Float[Tensor, "*b n d"], chunk: slice) -> Bool[Tensor, "*b chunk n"] | None:
+        """Which points have a coordinate on which slice; None, which is the rule, for all on all."""
+        return None
+
+
+class _Family(Slicer):
+    """Slices that differ by a unit vector of parameters, so that one can look for the best of them."""
+
+    theta: Tensor
+
+    @property
+    def count(self) -> int:
+        """How many slices there are."""
+        return self.theta.shape[0]
+
+    def _at(self, theta: Float[Tensor, "slices k"]) -> Self:
+        """The same family at other parameters."""
+        return self._make(**{**self._contents(), "theta": theta})
+
 
 @value
-class Linear(Slicer):
+class Linear(_Family):
     r"""Projections $\langle\theta_l, x\rangle$ on straight lines.
 
     Args:
@@ -45,17 +67,12 @@ class Linear(Slicer):
 
     theta: Float[Tensor, "slices d"]
 
-    @property
-    def count(self) -> int:
-        """How many slices there are."""
-        return self.theta.shape[0]
-
     def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
         return self.theta[chunk] @ points.transpose(-1, -2)
 
 
 @value
-class Polynomial(Slicer):
+class Polynomial(_Family):
     r"""Homogeneous polynomials of odd degree, $\sum_{|\alpha| = q} \theta_\alpha x^\alpha$.
 
     Odd degrees keep the generalised Radon transform injective, so the sliced distance is a metric.
@@ -76,13 +93,73 @@ class Polynomial(Slicer):
     theta: Float[Tensor, "slices k"]
     degree: int = 3
 
-    @property
-    def count(self) -> int:
-        """How many slices there are."""
-        return self.theta.shape[0]
+    def __post_init__(self) -> None:
+        check_number("degree", self.degree, low=1)
+        if self.degree % 2 == 0:
+            raise InputError(
+                f"degree must be odd, but is {self.degree}: an even polynomial cannot tell x from -x, "
+                f"so that the distance would not be a metric; take {self.degree + 1}."
+            )
 
     def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
         return self.theta[chunk] @ monomials(points, self.degree).transpose(-1, -2)
+
+
+@value
+class Spheres(_Family):
+    r"""Distances from points on a large sphere, $\lVert x - r\theta_l\rVert$: slices are spheres, not planes.
+
+    The circular generalised slices; for $r$ large against the data they bend little, and their Radon transform is
+    injective. The gradient at a centre itself is zero.
+
+    Args:
+        theta: (L, d) unit vectors.
+        radius: r > 0.
+
+    Source:
+        Kolouri et al., Generalized sliced Wasserstein distances (arXiv 1902.00434).
+
+    Example:
+        >>> import torch
+        >>> Spheres(torch.eye(2), radius=5.0)._coordinates(torch.tensor([[1.0, 0.0]]), slice(0, 1))
+        tensor([[4.]])
+    """
+
+    theta: Float[Tensor, "slices d"]
+    radius: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_number("radius", float(self.radius), low=0.0, strict=True)
+
+    def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
+        centres = (self.radius * self.theta[chunk]).expand(*points.shape[:-2], -1, -1)
+        return torch.cdist(centres, points, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+@value
+class Augmented(_Family):
+    r"""Projections of points together with features of them, $\langle\theta_l, (x, \phi(x))\rangle$.
+
+    Whatever the features, the points themselves stay part of what is sliced, so that the distance is a metric.
+
+    Args:
+        theta: (L, d + k) unit vectors.
+        features: phi, maps (*b, n, d) to (*b, n, k).
+
+    Source:
+        Chen, Yang, Li, Augmented sliced Wasserstein distances (arXiv 2006.08812).
+
+    Example:
+        >>> import torch
+        >>> Augmented(torch.eye(4), torch.sin)._coordinates(torch.zeros(5, 2), slice(None)).shape
+        torch.Size([4, 5])
+    """
+
+    theta: Float[Tensor, "slices k"]
+    features: Callable[[Tensor], Tensor]
+
+    def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
+        return self.theta[chunk] @ torch.cat([points, self.features(points)], -1).transpose(-1, -2)
 
 
 @value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -10,14 +11,23 @@ from torch import Tensor
 
 from monge._checks import check_choice, check_floating
 from monge._value import value
-from monge.errors import InputError
+from monge.errors import InputError, ShapeError
 
-from .directions import frames
-from .estimate import Estimate, estimate
+from .circular import circular_embedding
+from .directions import directions, frames
+from .estimate import Estimate, estimate, refine, visible
 from .line import Balanced, Circular, LinearCircular, LineProblem
 from .slicer import Linear, Slicer
 
-__all__ = ["GreatCircles", "Stereographic", "spherical_sliced_wasserstein", "spherical_uniformity"]
+__all__ = [
+    "GreatCircles",
+    "Stereographic",
+    "check_sphere",
+    "rotated_frames",
+    "spherical_embedding",
+    "spherical_sliced_wasserstein",
+    "spherical_uniformity",
+]
 
 _POLE = 1e-6  # radius under which an angle has no stable direction
 
@@ -27,7 +37,7 @@ class GreatCircles(Slicer):
     r"""Projection on the great circle through two orthonormal vectors, in turns.
 
     The coordinate of a point $s$ is the angle of $(\langle u, s\rangle, \langle v, s\rangle)$ over $2\pi$. A point
-    within $10^{-6}$ of the axis keeps an arbitrary but fixed angle, without gradient.
+    within $10^{-6}$ of the axis has none: in that slice its mass goes to the others.
 
     Args:
         frame: (L, 2, d) orthonormal pairs; see `frames`.
@@ -52,6 +62,14 @@ class GreatCircles(Slicer):
         across, along = torch.where(near, 1.0, across), torch.where(near, 0.0, along)
         turns = torch.atan2(along, across) / (2 * math.pi)
         return torch.where(turns < 0, turns + 1, turns)
+
+    @torch.no_grad()
+    def _seen(self, points: Tensor, chunk: slice) -> Tensor | None:
+        if self.frame.shape[-1] == 2:
+            return None
+        across, along = (self.frame[chunk, k] @ points.transpose(-1, -2) for k in (0, 1))
+        seen = across.square_().addcmul_(along, along) >= _POLE**2
+        return None if bool(seen.all()) else seen
 
 
 @value
@@ -94,7 +112,13 @@ class Stereographic(Slicer):
         return torch.where(south, series, angle / radius) * side / math.pi
 
 
-_FAMILIES = ("great-circles", "linear", "stereographic", "vertical")
+_SLICERS: dict[str, Callable[[Tensor], Slicer]] = {
+    "great-circles": GreatCircles,
+    "linear": GreatCircles,
+    "stereographic": Stereographic,
+    "vertical": lambda frame: Linear(frame[:, 0]),
+}
+_LINES = {"great-circles": Circular, "linear": LinearCircular, "stereographic": Balanced, "vertical": Balanced}
 
 
 def spherical_sliced_wasserstein(
@@ -107,6 +131,7 @@ def spherical_sliced_wasserstein(
     p: float = 2.0,
     slices: int = 128,
     frame: Float[Tensor, "slices 2 d"] | None = None,
+    tol: float | None = None,
     generator: torch.Generator | None = None,
 ) -> Estimate:
     r"""Sliced Wasserstein distances between measures on the sphere: one interface over random frames.
@@ -129,10 +154,12 @@ def spherical_sliced_wasserstein(
         p: Order, at least 1.
         slices: How many frames to draw.
         frame: Frames to use instead of drawing; sharing them between calls makes the sampled distance a pseudo-metric.
+        tol: Draw more frames until the standard error of the cost is at most this share of it, see `refine`.
         generator: Source of the frames.
 
     Returns:
-        An `Estimate`.
+        An `Estimate`. Unbalanced measures: ``estimate(x, y, slicer=GreatCircles(frame), line=Unbalanced(rho,
+        Circular()))``, and the same with `Stereographic` and `Balanced`.
 
     Raises:
         InputError: Points off the sphere by more than a rounding error of 1e-3.
@@ -150,20 +177,90 @@ def spherical_sliced_wasserstein(
         >>> abs(float(found.cost) - 0.5) < 0.01  # antipodal points: 1 / (d - 1)
         True
     """
-    check_choice("family", family, _FAMILIES)
+    check_choice("family", family, _SLICERS)
     for name, points in (("x", x), ("y", y)):
-        _check_sphere(name, points)
-    if frame is None:
-        frame = frames(slices, x.shape[-1], generator=generator, dtype=x.dtype, device=x.device)
-    slicer: Slicer
-    line: LineProblem
-    if family in ("great-circles", "linear"):
-        slicer = GreatCircles(frame)
-        line = Circular(p) if family == "great-circles" else LinearCircular(p)
-    else:
-        slicer = Stereographic(frame) if family == "stereographic" else Linear(frame[:, 0])
-        line = Balanced(p)
-    return estimate(x, y, a, b, slicer=slicer, line=line, block=max(1, x.shape[-1] // 2))
+        check_sphere(name, points)
+    line: LineProblem = _LINES[family](p)
+
+    def draw(count: int) -> Estimate:
+        drawn, block = frame, 1
+        if drawn is None:
+            drawn = frames(count, x.shape[-1], generator=generator, dtype=x.dtype, device=x.device)
+            block = max(1, x.shape[-1] // 2)
+        return estimate(x, y, a, b, slicer=_SLICERS[family](drawn), line=line, block=block)
+
+    if tol is None or frame is not None:
+        return draw(slices)
+    return refine(draw, tol=tol, slices=slices)
+
+
+def spherical_embedding(
+    x: Float[Tensor, "*b n d"],
+    a: Float[Tensor, "*b n"] | None = None,
+    *,
+    frame: Float[Tensor, "slices 2 d"],
+    size: int = 256,
+) -> Float[Tensor, "*b slices size"]:
+    """The linear spherical sliced embedding (LSSOT): each great circle's `circular_embedding`, in turns.
+
+    With frames shared by all measures, the root mean square of wrapped differences of two embeddings is the distance
+    of ``spherical_sliced_wasserstein(family="linear")``, up to the grid: many measures are sorted once each, and all
+    pairs cost arithmetic. The uniform measure maps to zero.
+
+    Args:
+        x: Points on the unit sphere.
+        a: Non-negative weights, equal if None. Points on the axis of a circle leave their mass to the others there.
+        frame: The great circles, see `frames`.
+        size: Grid points per circle.
+
+    Source:
+        Liu et al., Linear spherical sliced optimal transport (arXiv 2411.06055).
+
+    Example:
+        >>> import torch
+        >>> ring = torch.arange(400.0) * torch.pi / 200
+        >>> circle = torch.stack([ring.cos(), ring.sin()], -1)
+        >>> bool(spherical_embedding(circle, frame=torch.eye(2)[None], size=8).abs().max() < 0.01)
+        True
+    """
+    check_sphere("x", x)
+    slicer, whole = GreatCircles(frame), slice(None)
+    turns, seen = slicer._coordinates(x, whole), slicer._seen(x, whole)
+    weights = None if a is None and seen is None else visible(turns, a, seen)
+    return circular_embedding(turns, weights, size=size)
+
+
+def rotated_frames(
+    rotation: Float[Tensor, "rotations d d"], count: int, *, generator: torch.Generator | None = None
+) -> Float[Tensor, "slices 2 d"]:
+    """Frames that share poles: for each rotation, ``count`` directions around the pole that it turns to the north.
+
+    `Stereographic` slices in the published form, a few rotations times many projections: the identity alone gives the
+    plain distance around the last axis (S3W), Haar rotations the invariant one (RI-S3W), and a draw from a pool of
+    rotations that is kept (ARI-S3W) saves drawing them. Frames with a pole each, `frames`, vary less at equal cost.
+    Slices of one rotation belong together: tell `estimate` with ``block=count``.
+
+    Args:
+        rotation: Orthogonal matrices, see `rotations`.
+        count: Directions for each.
+        generator: Source of the directions.
+
+    Source:
+        Tran et al., Stereographic spherical sliced Wasserstein distances (arXiv 2402.02345).
+
+    Example:
+        >>> import torch
+        >>> pool = rotations(100, 3, generator=torch.Generator().manual_seed(0))
+        >>> some = pool[torch.randperm(100)[:5]]
+        >>> rotated_frames(some, 8).shape
+        torch.Size([40, 2, 3])
+    """
+    each, d = len(rotation), rotation.shape[-1]
+    if rotation.ndim != 3 or rotation.shape[-2] != d or d < 2:
+        raise ShapeError(f"rotation must have shape (rotations, d, d), d >= 2, but has {tuple(rotation.shape)}.")
+    around = directions(each * count, d - 1, "iid", generator=generator, dtype=rotation.dtype, device=rotation.device)
+    side = around.reshape(each, count, d - 1) @ rotation[:, :-1]
+    return torch.stack([rotation[:, -1:].expand(each, count, d), side], -2).flatten(0, 1)
 
 
 def spherical_uniformity(
@@ -195,7 +292,7 @@ def spherical_uniformity(
         >>> round(float(spherical_uniformity(x, frame=torch.eye(2)[None])), 6)  # one atom: 1 / 12
         0.083333
     """
-    _check_sphere("x", x)
+    check_sphere("x", x)
     if frame is None:
         frame = frames(slices, x.shape[-1], generator=generator, dtype=x.dtype, device=x.device)
     turns = GreatCircles(frame)._coordinates(x, slice(None)).sort(dim=-1).values
@@ -205,7 +302,8 @@ def spherical_uniformity(
     return (turns.var(-1, correction=0) + (turns * lean).mean(-1) + 1 / 12).mean(-1)
 
 
-def _check_sphere(name: str, points: Tensor) -> None:
+def check_sphere(name: str, points: Tensor) -> None:
+    """``points`` must be finite and of norm one, up to rounding."""
     check_floating(name, points)
     radius = points.detach().norm(dim=-1)
     if points.shape[-1] < 2 or not bool(((radius - 1).abs() < 1e-3).all()):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from monge._checks import check_number, check_points, check_same
+from monge._checks import check_choice, check_number, check_points, check_same
 from monge.coupling import Coupling
-from monge.errors import ShapeError
+from monge.errors import InputError, ShapeError
 from monge.geometry import PointCloud
-from monge.kernels.monotone import monotone
 
+from ._soft import anneal, minibatch, soft_plans
+from .networks import score, sine_network
 from .plan import monotone_plan
-from .sorting import lap_sort
 
 __all__ = ["TransferableSlicer"]
 
@@ -57,8 +61,7 @@ class TransferableSlicer(nn.Module):
 
     def forward(self, points: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """The score of every point."""
-        scores = self.network(points)
-        return scores[..., 0] if scores.ndim == points.ndim else scores
+        return score(self.network, points)
 
     def couple(
         self,
@@ -81,16 +84,7 @@ class TransferableSlicer(nn.Module):
             scale: Width of the soft permutation, in standard deviations of the scores.
         """
         cost = PointCloud(x, y, self.cost).dense()
-        u, v = self(x), self(y)
-        pooled = torch.cat([u, v])
-        # Only the order counts: unit spread keeps the softness comparable while the network trains.
-        spread = pooled.std().clamp_min(1e-12)
-        u, v = (u - pooled.mean()) / spread, (v - pooled.mean()) / spread
-        ranks = _ranks(len(x), len(y), cost)
-        soft_u, soft_v = lap_sort(u, scale), lap_sort(v, scale)
-        hard_u, hard_v = (_hard(scores).to(cost.dtype) for scores in (u, v))
-        first = soft_u.T @ ranks @ hard_v
-        second = hard_u.T @ ranks @ soft_v
+        first, second = soft_plans(self(x), self(y), scale)
         return ((first + second) * cost).sum() / 2
 
     def fit(
@@ -100,84 +94,111 @@ class TransferableSlicer(nn.Module):
         *,
         steps: int = 300,
         learning_rate: float = 1e-2,
+        smoothing: str = "lap",
         scale: float = 0.5,
         final_scale: float = 0.05,
+        samples: int = 16,
         batch: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, " steps"]:
-        """Train on one pair; call it again with the next pair to continue from there.
+        """Train on one pair; call it again with the next pair to continue from there. Arguments as in `fit_pairs`."""
+        return self.fit_pairs(
+            [(x, y)],
+            steps=steps,
+            learning_rate=learning_rate,
+            smoothing=smoothing,
+            scale=scale,
+            final_scale=final_scale,
+            samples=samples,
+            batch=batch,
+            generator=generator,
+        )
+
+    def fit_pairs(
+        self,
+        pairs: Sequence[tuple[Float[Tensor, "_ d"], Float[Tensor, "_ d"]]],
+        *,
+        steps: int = 1000,
+        learning_rate: float = 1e-2,
+        smoothing: str = "lap",
+        scale: float = 0.5,
+        final_scale: float = 0.05,
+        samples: int = 16,
+        batch: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, " steps"]:
+        r"""Train on many pairs, one a step: then a pair never seen before costs one pass and two sorts.
+
+        The cost of a monotone plan jumps where two scores cross. ``"lap"`` makes the permutations soft and
+        differentiates them; it holds an n x m matrix. ``"stein"`` makes the parameters w random and needs values only,
+        $\nabla \approx \mathbb{E}[(D(w + \epsilon z) - D(w - \epsilon z)) z] / 2\epsilon$, in the memory of two sorts,
+        for any cost.
 
         Args:
-            x: Sources.
-            y: Targets.
+            pairs: Sources and targets.
             steps: Of AdamW.
             learning_rate: Its peak; it falls along a cosine.
-            scale: Softness at the start.
-            final_scale: Softness at the end, reached geometrically.
+            smoothing: What makes the cost smooth, ``"lap"`` or ``"stein"``.
+            scale: How smooth at the start: in standard deviations of the scores, or in root mean squares of the
+                parameters.
+            final_scale: How smooth at the end, reached geometrically.
+            samples: Pairs of disturbed parameters per step of ``"stein"``.
             batch: Points drawn from each cloud per step; None takes all.
-            generator: Source of the minibatches.
+            generator: Source of the order of pairs, the minibatches and the disturbances.
 
         Returns:
-            The soft cost at every step.
+            The smooth cost at every step.
+
+        Raises:
+            InputError: No pair.
+
+        Source:
+            Stein smoothing: Chapel, Tavenard, Vaiter (arXiv 2505.22049).
         """
-        check_points("x", x)
-        check_points("y", y)
-        check_same(x=x, y=y)
-        check_number("steps", steps, low=1)
-        optimiser = torch.optim.AdamW(self.parameters(), lr=learning_rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        costs = []
-        for step in range(steps):
-            width = scale * (final_scale / scale) ** (step / max(1, steps - 1))
-            part_x, part_y = (_minibatch(cloud, batch, generator) for cloud in (x, y))
-            loss = self.loss(part_x, part_y, width)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            costs.append(loss.detach())
-        return torch.stack(costs)
+        check_choice("smoothing", smoothing, ("lap", "stein"))
+        check_number("samples", samples, low=1)
+        if not pairs:
+            raise InputError("pairs must hold at least one pair of clouds, but is empty.")
+        for x, y in pairs:
+            check_points("x", x)
+            check_points("y", y)
+            check_same(x=x, y=y)
 
+        def loss(width: float) -> Tensor:
+            k = int(torch.randint(len(pairs), (), generator=generator)) if len(pairs) > 1 else 0
+            x, y = (side[minibatch(len(side), batch, generator, side.device)] for side in pairs[k])
+            return self.loss(x, y, width) if smoothing == "lap" else self._disturbed(x, y, width, samples, generator)
 
-class _Sine(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.sin(x)
+        return anneal(
+            self.parameters(),
+            loss,
+            steps=steps,
+            learning_rate=learning_rate,
+            scale=scale,
+            final_scale=final_scale,
+        )
 
-
-class _Skip(nn.Module):
-    def __init__(self, body: nn.Module, outer: nn.Module):
-        super().__init__()
-        self.body, self.outer = body, outer
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.outer(x) + self.body(x)
-
-
-def sine_network(dimension: int, width: int = 64) -> nn.Module:
-    """A small network with sine activations and a linear path from input to score.
-
-    Example:
-        >>> import torch
-        >>> sine_network(3)(torch.zeros(5, 3)).shape
-        torch.Size([5, 1])
-    """
-    body = nn.Sequential(nn.Linear(dimension, width), _Sine(), nn.Linear(width, width), _Sine(), nn.Linear(width, 1))
-    return _Skip(body, nn.Linear(dimension, 1))
-
-
-def _ranks(n: int, m: int, like: Tensor) -> Tensor:
-    """The plan between ranks, largest first, of equal weights."""
-    if n == m:
-        return torch.eye(n, dtype=like.dtype, device=like.device) / n
-    i, j, w = monotone(like.new_full((n,), 1 / n), like.new_full((m,), 1 / m))
-    return like.new_zeros(n, m).index_put((i, j), w, accumulate=True)
-
-
-def _hard(scores: Tensor) -> Tensor:
-    return nn.functional.one_hot(scores.detach().argsort(descending=True, stable=True), scores.shape[-1])
-
-
-def _minibatch(cloud: Tensor, size: int | None, generator: torch.Generator | None) -> Tensor:
-    if size is None or size >= len(cloud):
-        return cloud
-    return cloud[torch.randperm(len(cloud), generator=generator)[:size].to(cloud.device)]
+    def _disturbed(self, x: Tensor, y: Tensor, width: float, samples: int, generator: torch.Generator | None) -> Tensor:
+        """The mean cost at disturbed parameters, with the slope that its differences imply."""
+        geometry = PointCloud(x, y, self.cost)
+        parameters = dict(self.network.named_parameters())
+        count = sum(p.numel() for p in parameters.values())
+        with torch.no_grad():
+            size = width * (sum(p.square().sum() for p in parameters.values()) / count) ** 0.5
+            slopes = {name: torch.zeros_like(p) for name, p in parameters.items()}
+            total = x.new_zeros(())
+            for _ in range(samples):
+                noise = {
+                    name: torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p)
+                    for name, p in parameters.items()
+                }
+                costs = []
+                for sign in (1, -1):
+                    moved = {name: p + sign * size * noise[name] for name, p in parameters.items()}
+                    u, v = (score(partial(functional_call, self.network, moved), side) for side in (x, y))
+                    costs.append(monotone_plan(u, v, ties="order")._inner(geometry))
+                total += (costs[0] + costs[1]) / (2 * samples)
+                for name, z in noise.items():
+                    slopes[name] += (costs[0] - costs[1]) / (2 * size * samples) * z
+        lean = torch.stack([(p * slopes[name]).sum() for name, p in parameters.items()]).sum()
+        return total + lean - lean.detach()

@@ -12,7 +12,7 @@ from monge._checks import check_choice, check_number
 from monge.errors import ShapeError
 
 from .directions import directions
-from .estimate import Estimate, estimate
+from .estimate import Estimate, estimate, refine
 from .line import Balanced
 from .slicer import Linear
 
@@ -30,6 +30,7 @@ def sliced_wasserstein(
     theta: Float[Tensor, "slices d"] | None = None,
     kind: str = "orthogonal",
     scale: str | float | None = None,
+    control_variate: str | None = None,
     tol: float | None = None,
     max_slices: int = 100_000,
     generator: torch.Generator | None = None,
@@ -54,7 +55,9 @@ def sliced_wasserstein(
         scale: ``"dimension"`` divides the p-th power by that of two Diracs at distance one, so that dimension alone
             changes nothing; ``"effective"`` scales to the number of dimensions that the data fill (the participation
             ratio of the pooled covariance); a number multiplies. It changes a loss by a constant only.
-        tol: Draw more directions, doubling them, until the standard error of the cost is at most this share of it.
+        control_variate: ``"lower"``, ``"upper"`` or ``"quadratic"``, see `estimate`: for independent directions what
+            whole bases do for orthogonal ones.
+        tol: Draw more directions until the standard error of the cost is at most this share of it, see `refine`.
         max_slices: Where `tol` gives up.
         generator: Source of the directions.
 
@@ -78,22 +81,21 @@ def sliced_wasserstein(
         raise ShapeError(f"theta must have shape (slices, {d}), one direction a row, but has {tuple(theta.shape)}.")
     block = d if kind == "orthogonal" and theta is None else 1
     factor = _factor(scale, x, y, p)
-    if tol is not None:
-        check_number("tol", tol, low=0.0, strict=True)
     check_number("slices", slices, low=1)
-    count = slices if block == 1 or slices < d else -(-slices // d) * d
-    while True:
+
+    def draw(count: int) -> Estimate:
         drawn = theta
         if drawn is None:
-            drawn = directions(count, d, kind, generator=generator, dtype=x.dtype, device=x.device)
-        found = estimate(x, y, a, b, slicer=Linear(drawn), line=line, block=block)
-        enough = tol is None or bool((found.standard_error <= tol * found.cost.detach()).all())
-        if enough or theta is not None or count >= max_slices:
-            break
-        count = min(2 * count, max_slices)
-    if factor is None:
-        return found
-    return Estimate(found.cost * factor, found.slices * factor[..., None], block, p)
+            whole = count if block == 1 or count < d else -(-count // d) * d
+            drawn = directions(whole, d, kind, generator=generator, dtype=x.dtype, device=x.device)
+        slicer = Linear(drawn)
+        return estimate(x, y, a, b, slicer=slicer, line=line, control_variate=control_variate, block=block)
+
+    if tol is None or theta is not None:
+        found = draw(slices)
+    else:
+        found = refine(draw, tol=tol, slices=slices, max_slices=max_slices)
+    return found if factor is None else found._scaled(factor)
 
 
 def dirac_factor(dimension: int, p: float) -> float:

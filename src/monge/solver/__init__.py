@@ -4,12 +4,12 @@ from .assignment import Assignment
 from .auto import Auto
 from .base import Capability, Solver
 from .candidates import CANDIDATES
-from .explanation import Explanation, explain
+from .explanation import Explanation
 from .newton import Newton
 from .simplex import Simplex
 from .sinkhorn import Sinkhorn
 from .solution import DualSolution, Report, Solution, Status
-from .solve import solve
+from .solve import check_problem, solve
 from .sorted import Sorted
 
 __all__ = [
@@ -27,6 +27,6 @@ __all__ = [
     "Solver",
     "Sorted",
     "Status",
-    "explain",
+    "check_problem",
     "solve",
 ]

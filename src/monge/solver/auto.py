@@ -50,7 +50,7 @@ class Auto(Solver):
     def explain(self, problem: Linear) -> Explanation:
         """All candidates, the cheapest first."""
         rows = (Row(solver, solver.supports(problem)) for solver in self.candidates)
-        return Explanation(tuple(sorted(rows, key=lambda row: row.capability.cost)))
+        return Explanation(tuple(sorted(rows, key=lambda row: (row.capability.cost, not row.capability.supported))))
 
     def _solve(self, problem: Linear) -> Solution:
         explanation = self.explain(problem)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from .base import Capability, Solver
 
-if TYPE_CHECKING:
-    from monge.problem import Linear
-
-__all__ = ["Explanation", "Row", "explain"]
+__all__ = ["Explanation", "Row"]
 
 
 class Row(NamedTuple):
@@ -44,37 +41,12 @@ class Explanation(NamedTuple):
         lines = [f"{'solver':<12}{'operations':>12}{'memory':>10}  why"]
         for row in self.rows:
             can = row.capability.supported
-            operations = f"{row.capability.cost:.1e}" if can else "cannot"
+            operations = (
+                ("abstains" if row.capability.cost == math.inf else f"{row.capability.cost:.1e}") if can else "cannot"
+            )
             memory = _readable(row.capability.memory) if can else ""
             lines.append(f"{type(row.solver).__name__:<12}{operations:>12}{memory:>10}  {row.capability.reason}")
         return "\n".join(lines)
-
-
-def explain(problem: Linear) -> Explanation:
-    """Which solver a problem would get, and why: the table behind `Auto`.
-
-    Args:
-        problem: What is asked.
-
-    Returns:
-        Rows of solvers and capabilities, the cheapest first; ``str`` of it is a table, ``chosen`` the winner.
-
-    Raises:
-        InputError: If it is no problem.
-
-    Example:
-        >>> import torch
-        >>> from monge import explain
-        >>> from monge.geometry import Line
-        >>> from monge.problem import Linear
-        >>> explain(Linear(Line(torch.rand(5), torch.rand(5)))).chosen
-        Sorted()
-    """
-    from .auto import Auto
-    from .solve import check_problem
-
-    check_problem(problem)
-    return Auto().explain(problem)
 
 
 def _readable(size: float) -> str:

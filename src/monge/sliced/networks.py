@@ -1,0 +1,132 @@
+"""Networks that give every point of a cloud a score, and inputs for them that rigid motions leave alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from monge._checks import check_number
+from monge.geometry import Geometry
+
+__all__ = ["SetTransformer", "distance_profiles", "score", "sine_network"]
+
+
+class _Sine(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(x)
+
+
+class _Skip(nn.Module):
+    def __init__(self, body: nn.Module, outer: nn.Module):
+        super().__init__()
+        self.body, self.outer = body, outer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outer(x) + self.body(x)
+
+
+def sine_network(dimension: int, width: int = 64) -> nn.Module:
+    """A small network with sine activations and a linear path from input to score.
+
+    Example:
+        >>> import torch
+        >>> sine_network(3)(torch.zeros(5, 3)).shape
+        torch.Size([5, 1])
+    """
+    body = nn.Sequential(nn.Linear(dimension, width), _Sine(), nn.Linear(width, width), _Sine(), nn.Linear(width, 1))
+    return _Skip(body, nn.Linear(dimension, 1))
+
+
+class _Attend(nn.Module):
+    """Queries look at a set: attention, then a small network, each with a path around it."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.body = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+
+    def forward(self, queries: Tensor, points: Tensor) -> Tensor:
+        seen = self.first(queries + self.attention(queries, points, points, need_weights=False)[0])
+        return self.second(seen + self.body(seen))
+
+
+class SetTransformer(nn.Module):
+    """A network whose score of a point depends on the whole cloud, whatever the order of its points.
+
+    Two blocks look at the cloud through a few learned points, in time linear in the size of the cloud; two more, as an
+    option, let all points look at each other.
+
+    Args:
+        dimension: Of the points.
+        width: Of the hidden layers.
+        inducing: How many learned points.
+        heads: Of attention.
+        full: How many blocks of all points with all points.
+
+    Source:
+        Lee et al., Set transformer (arXiv 1810.00825).
+
+    Example:
+        >>> import torch
+        >>> SetTransformer(3)(torch.randn(10, 3)).shape
+        torch.Size([10, 1])
+    """
+
+    def __init__(self, dimension: int, *, width: int = 64, inducing: int = 16, heads: int = 4, full: int = 0):
+        super().__init__()
+        self.enter = nn.Linear(dimension, width)
+        self.inducing = nn.ParameterList(nn.Parameter(torch.empty(1, inducing, width)) for _ in range(2))
+        self.gather = nn.ModuleList(_Attend(width, heads) for _ in range(2))
+        self.spread = nn.ModuleList(_Attend(width, heads) for _ in range(2))
+        self.full = nn.ModuleList(_Attend(width, heads) for _ in range(full))
+        self.leave = nn.Linear(width, 1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the learned points anew."""
+        for few in self.inducing:
+            nn.init.normal_(few, std=few.shape[-1] ** -0.5)
+
+    def forward(self, points: Float[Tensor, "n d"]) -> Float[Tensor, "n 1"]:
+        """The score of every point."""
+        held = self.enter(points)[None]
+        for few, gather, spread in zip(self.inducing, self.gather, self.spread, strict=True):
+            held = spread(held, gather(few, held))
+        for block in self.full:
+            held = block(held, held)
+        return self.leave(held)[0]
+
+
+def distance_profiles(space: Geometry, size: int = 16) -> Float[Tensor, "n size"]:
+    """For every point, how far the others are: quantiles of its row of distances, over their mean.
+
+    Isometric clouds have equal profiles, whatever their positions, dimension and scale: inputs for slicers of clouds
+    in spaces of their own.
+
+    Args:
+        space: The distances of a cloud to itself.
+        size: How many quantiles.
+
+    Example:
+        >>> import torch
+        >>> from monge.geometry import PointCloud
+        >>> x = torch.randn(20, 3); turn = torch.linalg.qr(torch.randn(3, 3)).Q
+        >>> profiles = [distance_profiles(PointCloud(side, side, "euclidean")) for side in (x, x @ turn + 5)]
+        >>> torch.allclose(*profiles, atol=1e-3)
+        True
+    """
+    check_number("size", size, low=1)
+    ordered = space.dense().sort(dim=-1).values
+    n = ordered.shape[-1]
+    level = ((torch.arange(size, device=ordered.device) + 0.5) / size * n).long().clamp_max(n - 1)
+    return ordered[..., level] / ordered.mean((-1, -2), keepdim=True).clamp_min(torch.finfo(ordered.dtype).tiny)
+
+
+def score(network: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+    """What a network says about points, one number each."""
+    scores = network(points)
+    return scores[..., 0] if scores.ndim == points.ndim else scores
