@@ -9,6 +9,7 @@ NB_MODULE(_native, m) {
   monge::bind_sort(m);
   monge::bind_assignment(m);
   monge::bind_monotone(m);
+  monge::bind_partial1d(m);
   monge::bind_softmin(m);
   monge::bind_apply(m);
   monge::bind_sinkhorn(m);

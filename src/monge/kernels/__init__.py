@@ -16,6 +16,7 @@ from .extract import extract
 from .line import line_distance, line_potentials
 from .monotone import monotone
 from .pairs import Matrix, Pairs, Points
+from .partial1d import partial_cost, partial_plan, partial_profile
 from .simplex import Basis, simplex
 from .sinkhorn import sinkhorn
 from .softmin import softmin
@@ -39,6 +40,9 @@ __all__ = [
     "line_potentials",
     "linear_circle_distance",
     "monotone",
+    "partial_cost",
+    "partial_plan",
+    "partial_profile",
     "simplex",
     "sinkhorn",
     "softmin",

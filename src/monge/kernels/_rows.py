@@ -19,7 +19,7 @@ class RowProblem(NamedTuple):
 
     x: Tensor  # (rows, n)
     y: Tensor  # (rows, m)
-    a: Tensor | None  # (rows or 1, n), float64, mass one
+    a: Tensor | None  # (rows or 1, n), float64, mass one unless asked otherwise
     b: Tensor | None  # (rows or 1, m), float64
     batch: torch.Size
 
@@ -39,8 +39,8 @@ class Priced(NamedTuple):
     g: Tensor
 
 
-def row_problem(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> RowProblem:
-    """Broadcast the batch dimensions, flatten them to rows, scale the weights to mass one."""
+def row_problem(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, mass_one: bool = True) -> RowProblem:
+    """Broadcast the batch dimensions, flatten them to rows, scale the weights to mass one or leave them."""
     try:
         batch = broadcast_shapes(x.shape[:-1], y.shape[:-1])
     except RuntimeError as error:
@@ -58,7 +58,8 @@ def row_problem(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> Row
         if weights.shape[-1] != n:
             raise ShapeError(f"{name} must hold {n} weights a row, but has shape {tuple(weights.shape)}.")
         weights = weights.double()
-        weights = weights / weights.sum(-1, keepdim=True)
+        if mass_one:
+            weights = weights / weights.sum(-1, keepdim=True)
         return weights.reshape(1, n) if weights.numel() == n else rows(weights)
 
     upcast = torch.promote_types(x.dtype, torch.float32)

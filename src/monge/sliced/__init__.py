@@ -20,6 +20,17 @@ from .laws import (
 from .line import Balanced, Circular, LinearCircular, LineProblem
 from .networks import SetTransformer, distance_profiles, sine_network
 from .pairwise import pairwise_sliced_wasserstein
+from .partial import (
+    CircularPartial,
+    Partial,
+    circular_partial_cost,
+    circular_partial_plan,
+    partial_cost,
+    partial_plan,
+)
+from .partial_profile import PartialProfile, circular_partial_profile, partial_profile
+from .partial_signal import partial_transport_lp, signal_graph, sliced_partial_transport_lp
+from .partial_wasserstein import sliced_partial_wasserstein, spherical_sliced_partial_wasserstein
 from .plan import best_sliced_plan, expected_sliced_plan, lifted_plans, monotone_plan
 from .search import search_direction
 from .slicer import Augmented, Linear, Network, Polynomial, Slicer, Spheres
@@ -43,6 +54,7 @@ __all__ = [
     "Augmented",
     "Balanced",
     "Circular",
+    "CircularPartial",
     "Estimate",
     "GreatCircles",
     "Gromov",
@@ -51,6 +63,8 @@ __all__ = [
     "Linear",
     "LinearCircular",
     "Network",
+    "Partial",
+    "PartialProfile",
     "Polynomial",
     "SetTransformer",
     "Sliced",
@@ -65,6 +79,9 @@ __all__ = [
     "best_sliced_plan",
     "circular_barycenter_density",
     "circular_embedding",
+    "circular_partial_cost",
+    "circular_partial_plan",
+    "circular_partial_profile",
     "circular_plan",
     "circular_wasserstein",
     "directions",
@@ -81,16 +98,24 @@ __all__ = [
     "max_sliced_wasserstein",
     "monotone_plan",
     "pairwise_sliced_wasserstein",
+    "partial_cost",
+    "partial_plan",
+    "partial_profile",
+    "partial_transport_lp",
     "random_path_directions",
     "refine",
     "rotated_frames",
     "rotations",
     "search_direction",
+    "signal_graph",
     "sine_network",
     "sliced_gromov_wasserstein",
+    "sliced_partial_transport_lp",
+    "sliced_partial_wasserstein",
     "sliced_wasserstein",
     "soft_sort",
     "spherical_embedding",
+    "spherical_sliced_partial_wasserstein",
     "spherical_sliced_wasserstein",
     "spherical_tree_sliced_wasserstein",
     "spherical_tree_system",
