@@ -1,8 +1,10 @@
-"""Readers of point clouds and weights, small seeded generators, two real photographs; nothing is downloaded."""
+"""Readers and seeded generators: point clouds, photographs, and sequences to classify; nothing is downloaded."""
 
 from __future__ import annotations
 
+from .digits import digits
 from .generators import checkerboard, gaussian, mixture, moons, rings, spiral
+from .list_operations import evaluate_list_operations, list_operations, list_operations_text
 from .photographs import photographs
 from .readers import FORMATS, read_points, read_weights
 from .task import Split, Task
@@ -12,7 +14,11 @@ __all__ = [
     "Split",
     "Task",
     "checkerboard",
+    "digits",
+    "evaluate_list_operations",
     "gaussian",
+    "list_operations",
+    "list_operations_text",
     "mixture",
     "moons",
     "photographs",
