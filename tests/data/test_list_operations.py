@@ -16,7 +16,7 @@ SMALL = {"lengths": (20, 60), "depth": 4, "counts": (300, 50, 70)}
 
 
 def law_of_length(depth: int, arguments: int, high: int) -> np.ndarray:
-    """The probability of each length below ``high``: one of a digit, two and that of several subtrees of an operator."""
+    """The probability of each length below ``high``: one of a digit; two and that of its subtrees of an operator."""
     law = np.zeros(high)
     law[1] = 1.0
     for _ in range(depth - 1):

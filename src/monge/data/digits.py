@@ -27,7 +27,7 @@ def digits(*, length: int = SIDE**2, seed: int = 0) -> Task:
         seed: which pictures go to which part; of one seed the parts are the same at every length.
 
     Returns:
-        Ten classes, 17 levels, no padding; the parts hold 1258, 181 and 361 pictures.
+        Ten classes, 17 levels, no padding; the parts hold 1258, 180 and 359 pictures.
 
     Raises:
         InputError: scikit-learn is not installed, or ``length`` is not 64 times a square.
