@@ -10,11 +10,11 @@ import torch
 import typer
 from torch import Tensor
 
+from .._files import check_destination, write_whole
 from ..data import photographs
 from ..errors import InputError
 from ..plot import colour_transfer
 from . import console
-from ._files import check_destination, write_whole
 from .colour import transfer
 
 __all__ = ["demo"]

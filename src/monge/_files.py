@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from ..errors import InputError
+from .errors import InputError
 
 __all__ = ["check_destination", "write_whole"]
 
@@ -30,7 +30,7 @@ def check_destination(path: Path, option: str, endings: tuple[str, ...]) -> None
         raise InputError(f"{option} {path} needs write permission in {folder}: choose another folder.")
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file under a temporary name beside its place, then rename it: readers see the old file or the new one.
 
     Args:
