@@ -25,7 +25,7 @@ ALWAYS = MachineConfig(device="cpu", checkpoint_seconds=0.0)
 TIMES = {"step_seconds", "tokens_per_second"}
 
 
-class Killed(Exception):
+class DeathError(Exception):
     """What a test throws where a process would die."""
 
 
@@ -65,11 +65,11 @@ def test_interrupted_and_resumed_is_uninterrupted(
         left[0] -= 1
         # Evaluations are rarer than steps: die in the second of them.
         if left[0] == (4 if where == "after the evaluation" else 0):
-            raise Killed
+            raise DeathError
         return kept(self, *args) if where != "after the evaluation" else done
 
     monkeypatch.setattr(Trainer, method, dies)
-    with pytest.raises(Killed):
+    with pytest.raises(DeathError):
         fit(task, coupler, folder=tmp_path / "cut", **options())
     monkeypatch.setattr(Trainer, method, kept)
     stopped = Checkpoint.load(tmp_path / "cut" / "checkpoint.pt")
@@ -93,10 +93,10 @@ def test_early_stop_survives_an_interruption(tmp_path: Path, monkeypatch: pytest
     def dies(self):
         kept(self)
         if self.stale == 2:
-            raise Killed
+            raise DeathError
 
     monkeypatch.setattr(Trainer, "_validate", dies)
-    with pytest.raises(Killed):
+    with pytest.raises(DeathError):
         fit(toy(), "linear", folder=tmp_path, **options(schedule=schedule))
     monkeypatch.setattr(Trainer, "_validate", kept)
     assert_same(whole, fit(toy(), "linear", folder=tmp_path, resume=True, **options(schedule=schedule)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 
@@ -44,6 +45,11 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, coupler) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
+        self.weights = nn.Linear(config.dim, config.heads) if config.pooling == "learned" else None
+        if self.weights is not None:
+            # From the plain mean on.
+            nn.init.zeros_(self.weights.weight)
+            nn.init.zeros_(self.weights.bias)
 
     def forward(
         self, tokens: Integer[Tensor, "b n"], padding: Bool[Tensor, "b n"] | None = None
@@ -61,6 +67,12 @@ class Encoder(nn.Module):
         for block in self.blocks:
             x = block(x, padding)
         x = self.norm(x)
+        if self.weights is not None:
+            scores = self.weights(x)
+            if padding is not None:
+                scores = scores.masked_fill(padding[..., None], torch.finfo(scores.dtype).min)
+            share = torch.softmax(scores, -2)
+            return (x.unflatten(-1, (share.shape[-1], -1)) * share[..., None]).sum(-3).flatten(-2)
         if padding is not None:
             x = x.masked_fill(padding[..., None], 0.0)
         total = x.sum(-2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,8 @@ class MachineConfig:
     """Device, precision and compilation.
 
     Args:
-        device: as torch names it; None is the first CUDA device if there is one, else the processor.
+        device: as torch names it; None is a CUDA device if there is one (of every process its own), else the
+            processor.
         precision: ``"float32"``, ``"bfloat16"`` for mixed precision, or ``"auto"``: mixed where the device has it.
         compile: pass the model through ``torch.compile``.
         checkpoint_seconds: the longest that a checkpoint may lag behind; besides, one follows every evaluation.
@@ -41,6 +43,9 @@ class MachineConfig:
         found = torch.cuda.is_available()
         try:
             device = torch.device(self.device or ("cuda" if found else "cpu"))
+            if device.type == "cuda" and device.index is None:
+                # torchrun numbers the processes of a machine.
+                device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         except RuntimeError as error:
             raise InputError(f"device={self.device!r} is unknown to torch: use 'cpu' or 'cuda'.") from error
         if device.type == "cuda" and (not found or (device.index or 0) >= torch.cuda.device_count()):

@@ -46,6 +46,6 @@ class ModelConfig:
         for name in ("dropout", "attention_dropout"):
             check_number(name, getattr(self, name), low=0.0, high=1.0)
         check_number("embedding_std", self.embedding_std, low=0.0, strict=True)
-        check_choice("pooling", self.pooling, ("mean", "padded-mean"))
+        check_choice("pooling", self.pooling, ("mean", "padded-mean", "learned"))
         if self.dim % self.heads:
             raise InputError(f"heads must divide dim, but {self.dim} is not a multiple of {self.heads}.")

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .._files import write_whole
+from .._files import make_folder, write_whole
 from .._version import __version__
 from ..data import Task
 from ..plot import curves, maps
@@ -70,6 +70,7 @@ def write_report(
         "report.md": _markdown(title, rows, facts, pictures).encode(),
         "report.html": _html(title, rows, facts, pictures).encode(),
     }
+    make_folder(folder)
     for name, content in contents.items():
         _write(folder / name, content)
     return [folder / name for name in contents]

@@ -12,14 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._files import make_folder
 from ..data import Split, Task
 from ..errors import InputError
-from .batches import Batches, in_order, mixed
+from .batches import Batch, Batches, in_order, mixed
 from .checkpoint import Checkpoint, identity
 from .coupler_config import CouplerConfig
 from .journal import Journal
 from .machine_config import MachineConfig
 from .measure import measure
+from .meter import Meter
 from .model_config import ModelConfig
 from .progress import Progress
 from .schedule_config import ScheduleConfig
@@ -68,8 +70,9 @@ class Trainer:
         self.identity = identity(
             task=_describe(task), coupler=coupler, model=model, schedule=schedule, seed=seed, processes=self.world.size
         )
-        self.step, self.stale, self.window = 0, 0, (0.0, 0)
+        self.step, self.stale, self.saved = 0, 0, time.perf_counter()
         self.best: dict[str, Any] | None = None
+        self.meter = Meter(self.device)
 
     @property
     def path(self) -> Path | None:
@@ -112,12 +115,7 @@ class Trainer:
     def _found(self, resume: bool) -> Checkpoint | None:
         if self.folder is None or self.path is None:
             return None
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"the folder {self.folder} could not be made ({error.strerror or error}): choose another one."
-            ) from error
+        make_folder(self.folder)
         if not self.path.exists():
             return None
         if not resume:
@@ -130,75 +128,73 @@ class Trainer:
         self.model.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer or {})
         self.step, self.best, self.stale = checkpoint.step, checkpoint.best, checkpoint.stale
-        self.window = checkpoint.window
+        self.meter = Meter(self.device, checkpoint.window)
 
     def _loop(self) -> None:
-        schedule, device = self.schedule, self.device
+        schedule = self.schedule
         runner: nn.Module = self.model
         if self.machine.compile:
             runner = torch.compile(runner)  # type: ignore[assignment]
-        runner = self.world.share(runner, device)
+        runner = self.world.share(runner, self.device)
         batches = Batches(
             self.task.train, schedule.batch, pad=self.task.pad, seed=self.seed, bucket=schedule.bucket,
             rank=self.world.rank, world=self.world.size,
         )  # fmt: skip
         every = max(1, schedule.steps // _RECORDS)
-        told = f"{self.task.name}, {self.coupler}, seed {self.seed}"
-        self.progress.begin(told, steps=schedule.steps, done=self.step)
-        loss_sum, count = torch.tensor(self.window[0], device=device), self.window[1]
-        tokens, steps, mark = 0, 0, time.perf_counter()
-        saved = mark
+        self.progress.begin(f"{self.task.name}, {self.coupler}, seed {self.seed}", steps=schedule.steps, done=self.step)
         while self.step < schedule.steps and not self._stopped():
-            self._reseed("step", self.step)
-            batch = batches[self.step].to(device)
-            for group in self.optimizer.param_groups:
-                group["lr"] = schedule.rate(self.step)
-            self.model.train()
-            with self.machine.autocast(device):
-                loss = F.cross_entropy(runner(batch.tokens, batch.padding).float(), batch.labels)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), schedule.clip)
-            self.optimizer.step()
+            loss, norm, tokens = self._update(runner, batches[self.step])
+            self.meter.add(loss, tokens)
             self.step += 1
-            loss_sum, count = loss_sum + loss.detach(), count + 1
-            tokens, steps = tokens + batch.tokens.numel() * self.world.size, steps + 1
             self.progress.tell(done=self.step)
-            paused = 0.0
             if self.step % every == 0 or self.step == schedule.steps:
-                self._record(float(loss_sum) / count, float(norm), tokens, steps, time.perf_counter() - mark)
-                loss_sum, count = torch.zeros_like(loss_sum), 0
-                tokens, steps, mark = 0, 0, time.perf_counter()
-            due = self.step % schedule.evaluate_every == 0 or self.step == schedule.steps
-            before = time.perf_counter()
-            if due:
-                self._validate()
-            late = before - saved > self.machine.checkpoint_seconds
-            if self.path is not None and (due or (self.world.leads and late)):
-                self.window = (float(loss_sum), count)
-                self._save()
-                saved = time.perf_counter()
-            if due or late:
-                paused = time.perf_counter() - before
-            mark += paused
+                self._record(norm)
+            with self.meter.paused():
+                self._pause()
 
     def _stopped(self) -> bool:
         return self.schedule.patience is not None and self.stale >= self.schedule.patience
 
-    def _record(self, loss: float, norm: float, tokens: int, steps: int, seconds: float) -> None:
+    def _update(self, runner: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, int]:
+        """One step: its loss, the norm of its gradient, and the tokens that all processes worked through."""
+        self._reseed("step", self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate(self.step)
+        batch = batch.to(self.device)
+        self.model.train()
+        with self.machine.autocast(self.device):
+            loss = F.cross_entropy(runner(batch.tokens, batch.padding).float(), batch.labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
+        self.optimizer.step()
+        return loss.detach(), norm, batch.tokens.numel() * self.world.size
+
+    def _record(self, norm: Tensor) -> None:
+        told = self.meter.read()
+        loss = told["loss"]
         if not math.isfinite(loss):
             raise InputError(
                 f"the loss of {self.coupler} became {loss} by step {self.step}: lower the learning rate or warm up "
                 "for longer."
             )
-        speed = {"step_seconds": seconds / steps, "tokens_per_second": tokens / seconds}
         rate = self.schedule.rate(self.step - 1)
-        self.journal.add("train", self.step, loss=loss, lr=rate, gradient_norm=norm, **speed)
+        self.journal.add("train", self.step, lr=rate, gradient_norm=float(norm), **told)
         self.progress.tell(
             done=self.step,
             note=f"loss {loss:.3f}" + (f", valid {self.best['accuracy']:.3f}" if self.best else ""),
-            speed=f"{1e3 * seconds / steps:.1f} ms/step, {tokens / seconds:,.0f} tokens/s",
+            speed=f"{1e3 * told['step_seconds']:.1f} ms/step, {told['tokens_per_second']:,.0f} tokens/s",
         )
+
+    def _pause(self) -> None:
+        """Between two steps: evaluate and keep a checkpoint, if it is time."""
+        due = self.step % self.schedule.evaluate_every == 0 or self.step == self.schedule.steps
+        if due:
+            self._validate()
+        late = time.perf_counter() - self.saved > self.machine.checkpoint_seconds
+        if due or late:
+            self._save()
+            self.saved = time.perf_counter()
 
     def _validate(self) -> None:
         accuracy, loss = self._evaluate(self.task.valid)
@@ -235,7 +231,7 @@ class Trainer:
             optimizer=self.optimizer.state_dict(),
             best=self.best,
             stale=self.stale,
-            window=self.window,
+            window=self.meter.window,
         ).save(self.path)
 
     def _finish(self) -> Trained:

@@ -45,14 +45,6 @@ class World:
             dist.all_reduce(numbers)
         return numbers
 
-    def agree(self, choice: bool, device: torch.device) -> bool:
-        """The choice of the leading process, in all of them."""
-        if self.size == 1:
-            return choice
-        told = torch.tensor(int(choice), device=device)
-        dist.broadcast(told, 0)
-        return bool(told)
-
     def share(self, model: nn.Module, device: torch.device) -> nn.Module:
         """The model with gradients averaged over processes."""
         if self.size == 1:
