@@ -5,6 +5,7 @@ from __future__ import annotations
 from .digits import digits
 from .generators import checkerboard, gaussian, mixture, moons, rings, spiral
 from .list_operations import evaluate_list_operations, list_operations, list_operations_text
+from .pathfinder import pathfinder
 from .photographs import photographs
 from .readers import FORMATS, read_points, read_weights
 from .task import Split, Task
@@ -21,6 +22,7 @@ __all__ = [
     "list_operations_text",
     "mixture",
     "moons",
+    "pathfinder",
     "photographs",
     "read_points",
     "read_weights",
