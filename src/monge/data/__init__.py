@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .byte_text import byte_text
 from .digits import digits
 from .generators import checkerboard, gaussian, mixture, moons, rings, spiral
 from .list_operations import evaluate_list_operations, list_operations, list_operations_text
@@ -14,6 +15,7 @@ __all__ = [
     "FORMATS",
     "Split",
     "Task",
+    "byte_text",
     "checkerboard",
     "digits",
     "evaluate_list_operations",
