@@ -6,6 +6,7 @@ from .byte_text import byte_text
 from .digits import digits
 from .generators import checkerboard, gaussian, mixture, moons, rings, spiral
 from .list_operations import evaluate_list_operations, list_operations, list_operations_text
+from .long_range_arena import long_range_arena
 from .pathfinder import pathfinder
 from .photographs import photographs
 from .readers import FORMATS, read_points, read_weights
@@ -22,6 +23,7 @@ __all__ = [
     "gaussian",
     "list_operations",
     "list_operations_text",
+    "long_range_arena",
     "mixture",
     "moons",
     "pathfinder",
