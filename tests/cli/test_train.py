@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 pytest.importorskip("typer")
-pytest.importorskip("sklearn")
 
 from monge.cli import main
+from monge.data import Split, Task
+from monge.train import RECIPES, ModelConfig
 
 TABLE = ("coupler", "accuracy", "step", "memory", "row error", "column error")
 
@@ -23,7 +25,12 @@ def run(*arguments: str) -> int:
 
 
 @pytest.fixture
-def few(tmp_path: Path) -> list[str]:
+def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A grid of two steps, with a few short sequences in the place of the digits."""
+    part = Split(torch.randint(17, (12, 9)), torch.randint(10, (12,)))
+    task = Task("digits", part, part, part, vocabulary=17, classes=10)
+    small = ModelConfig(dim=8, layers=1, hidden=8, head=8)
+    monkeypatch.setitem(RECIPES, "digits", replace(RECIPES["digits"], make=lambda: task, model=small))
     return ["digits", "--steps", "2", "--batch", "4", "--out", str(tmp_path / "out"), "--device", "cpu"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -130,7 +131,7 @@ class TestConfigs:
         assert rates[0] == pytest.approx(0.2)
         assert max(rates) == rates[9] == 2.0
         assert rates[100] == pytest.approx(2.0 if decay == "constant" else 0.8)
-        assert all(one >= two for one, two in zip(rates[9:], rates[10:], strict=False))
+        assert all(one >= two for one, two in itertools.pairwise(rates[9:]))
 
 
 def test_a_loss_that_is_not_finite(tmp_path) -> None:

@@ -44,6 +44,9 @@ def train(
     data_dir: Annotated[
         Path | None, typer.Option(help="Where official files are, or where generated data are kept.")
     ] = None,
+    legacy_pixel_mask: Annotated[
+        bool, typer.Option("--legacy-pixel-mask", help="Take black official pixels for padding, as published code did.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="The folder for runs and report; runs/RECIPE if left out.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what the folder holds; finished runs are not redone.")
@@ -63,10 +66,11 @@ def train(
     schedule = _schedule(chosen, steps, {"batch": batch, "lr": lr, "patience": patience})
     machine = MachineConfig(device=device, precision=precision, compile=compile)
     place = out or Path("runs") / chosen.name
+    if data_dir is None and chosen.source == "generated":
+        data_dir = Path("runs") / "data"
     with world(machine.resolve()) as processes:
-        with console.steps() as shown, shown.step(f"data of {chosen.name}"):
-            task = chosen.task(data_dir)
         with Progress(None if processes.leads else False) as progress:
+            task = chosen.task(data_dir, legacy_pixel_mask=legacy_pixel_mask, progress=progress.of("data"))
             runs = grid(
                 task,
                 couplers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,18 @@ class Progress:
             told: dict[str, Any] = {"note": note, "speed": speed}
             told = {name: text for name, text in told.items() if text is not None}
             self._bar.update(self._task, completed=done, **told)
+
+    def of(self, name: str) -> Callable[[int, int], None]:
+        """What a function calls with how much it has done, and of how much."""
+
+        def tell(done: int, total: int) -> None:
+            if self._task is None:
+                self.begin(name, steps=total, done=done)
+            self.tell(done=done)
+            if done >= total:
+                self.end()
+
+        return tell
 
     def end(self) -> None:
         """The run is over."""

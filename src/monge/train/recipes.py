@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 from .. import data
 from .._checks import check_choice
-from ..data import Task
 from .model_config import ModelConfig
 from .recipe import Recipe
 from .schedule_config import ScheduleConfig
@@ -33,10 +31,6 @@ def recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def _official(name: str) -> Callable[[Path | None], Task]:
-    return lambda folder: data.long_range_arena(name, folder)
-
-
 # The settings of the published tables of small models on the Long Range Arena (Nyströmformer, arXiv 2102.03902).
 _PUBLISHED = {
     "listops": ScheduleConfig(steps=5000, batch=32, lr=1e-4, warmup=1000, evaluate_every=250, bucket=True),
@@ -47,6 +41,7 @@ _PUBLISHED = {
 }
 _ARENA = ModelConfig(pooling="padded-mean")
 _BRISK = ScheduleConfig(steps=3000, batch=32, lr=5e-4, warmup=300, decay="cosine", evaluate_every=250, bucket=True)
+_SHORT = {"counts": (20_000, 1000, 1000)}
 
 RECIPES = {
     made.name: made
@@ -54,7 +49,7 @@ RECIPES = {
         Recipe(
             "digits",
             "handwritten digits, 64 pixels one after the other",
-            lambda folder: data.digits(),
+            data.digits,
             ModelConfig(dropout=0.0, attention_dropout=0.0),
             ScheduleConfig(
                 steps=600, batch=32, lr=3e-3, warmup=60, decay="cosine", weight_decay=0.01, evaluate_every=50
@@ -62,46 +57,48 @@ RECIPES = {
         ),
         Recipe(
             "listops",
-            "nested operations on lists of digits, up to 2000 tokens",
-            lambda folder: data.list_operations(folder=folder),
+            "nested operations on lists of digits, 500 to 2000 tokens",
+            data.list_operations,
             _ARENA,
             _PUBLISHED["listops"],
+            source="generated",
         ),
         Recipe(
             "listops-short",
-            "the same with 100 to 400 tokens",
-            lambda folder: data.list_operations(
-                lengths=(100, 400), depth=6, counts=(20_000, 1000, 1000), folder=folder
-            ),
+            "nested operations on lists of digits, 100 to 400 tokens",
+            partial(data.list_operations, lengths=(100, 400), depth=6, **_SHORT),
             schedule=_BRISK,
+            source="generated",
         ),
         Recipe(
             "pathfinder",
-            "are two dots on one dashed curve? 32 × 32 pixels, long curves",
-            lambda folder: data.pathfinder(folder=folder),
+            "are two discs on one dashed curve? 32 × 32 pixels, curves of 14 dashes",
+            data.pathfinder,
             _ARENA,
             _PUBLISHED["pathfinder"],
+            source="generated",
         ),
         Recipe(
             "pathfinder-short",
-            "the same with short curves",
-            lambda folder: data.pathfinder(contour=6, counts=(20_000, 1000, 1000), folder=folder),
+            "are two discs on one dashed curve? 32 × 32 pixels, curves of 6 dashes",
+            partial(data.pathfinder, contour=6, **_SHORT),
             schedule=_BRISK,
+            source="generated",
         ),
         Recipe(
             "bytes",
-            "classes of texts, read byte by byte",
-            lambda folder: data.byte_text(),
+            "which library does a text document? 1024 bytes",
+            data.byte_text,
             schedule=_BRISK,
         ),
         *(
             Recipe(
                 f"lra-{name}",
                 f"{name} of the Long Range Arena, from its official files",
-                _official(name),
+                partial(data.long_range_arena, name),
                 _ARENA,
                 schedule,
-                official=True,
+                source="official",
             )
             for name, schedule in _PUBLISHED.items()
         ),
