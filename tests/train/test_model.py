@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from monge.errors import InputError, ShapeError
+from monge.nn import Attention
 from monge.nn.couplers import names
 from monge.nn.diagnostics import marginal_error
-from monge.train import Classifier, CouplerConfig, Encoder, MachineConfig, ModelConfig, ScheduleConfig, fit
+from monge.train import Classifier, CouplerConfig, Encoder, MachineConfig, ModelConfig, Pooling, ScheduleConfig, fit
 from monge.train.memory import peak_bytes
 
 from .toy import MODEL, SCHEDULE, toy
@@ -25,6 +26,30 @@ def test_padding_does_not_matter(coupler: str) -> None:
     tokens = torch.randint(1, 6, (3, 5))
     longer = torch.cat([tokens, torch.zeros(3, 4, dtype=torch.long)], 1)
     torch.testing.assert_close(model(longer, longer == 0), model(tokens), rtol=1e-4, atol=1e-5)
+
+
+def test_learned_weights_ignore_padding_and_start_as_the_mean() -> None:
+    pooling = Pooling("learned", 8, 2, 9)
+    x, padding = torch.randn(3, 5, 8), torch.arange(5) >= torch.tensor([[5], [2], [0]])
+    expected = Pooling("mean", 8, 2, 9)(x, padding)
+    torch.testing.assert_close(pooling(x, padding), expected)
+    assert pooling(x, padding)[2].eq(0).all()
+    torch.nn.init.normal_(pooling.scores.weight)
+    assert not torch.allclose(pooling(x, padding)[:2], expected[:2])
+    torch.testing.assert_close(pooling(x, padding)[1], pooling(x[1:2, :2], None)[0])
+
+
+def test_a_plain_mean_is_blind_to_balance() -> None:
+    attention = Attention(8, 2, "pivots")
+    x = torch.randn(2, 7, 8)
+    read = attention(x)[0].mean(1)
+    torch.nn.init.normal_(attention.coupler.locations, std=5.0)
+    torch.testing.assert_close(attention(x)[0].mean(1), read, rtol=1e-4, atol=1e-5)
+    unbalanced = Attention(8, 2, "softmax")
+    read = unbalanced(x)[0].mean(1)
+    with torch.no_grad():
+        unbalanced.in_proj_weight[:8] *= 5
+    assert not torch.allclose(unbalanced(x)[0].mean(1), read, atol=1e-2)
 
 
 def test_mean_is_over_what_is_present() -> None:

@@ -12,6 +12,7 @@ from .fit import fit
 from .grid import grid
 from .machine_config import MachineConfig
 from .model_config import ModelConfig
+from .pooling import Pooling
 from .progress import Progress
 from .recipe import Recipe
 from .recipes import RECIPES, recipe
@@ -33,6 +34,7 @@ __all__ = [
     "Encoder",
     "MachineConfig",
     "ModelConfig",
+    "Pooling",
     "Progress",
     "Recipe",
     "Result",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 
@@ -11,12 +10,13 @@ from ..errors import ShapeError
 from .block import Block
 from .coupler_config import CouplerConfig
 from .model_config import ModelConfig
+from .pooling import Pooling
 
 __all__ = ["Encoder"]
 
 
 class Encoder(nn.Module):
-    """Token and position embeddings, blocks of any coupler, a last norm, and the mean over tokens.
+    """Token and position embeddings, blocks of any coupler, a last norm, and a mean over tokens.
 
     Args:
         vocabulary: token ids run from 0 to vocabulary - 1.
@@ -34,7 +34,7 @@ class Encoder(nn.Module):
 
     def __init__(self, vocabulary: int, length: int, config: ModelConfig, coupler: CouplerConfig) -> None:
         super().__init__()
-        self.pooling, self.length = config.pooling, length
+        self.length = length
         if config.pooling == "padded-mean":
             # Published code pads every sequence to the next power of two.
             self.length = 1 << (length - 1).bit_length()
@@ -45,11 +45,7 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, coupler) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
-        self.weights = nn.Linear(config.dim, config.heads) if config.pooling == "learned" else None
-        if self.weights is not None:
-            # From the plain mean on.
-            nn.init.zeros_(self.weights.weight)
-            nn.init.zeros_(self.weights.bias)
+        self.pooling = Pooling(config.pooling, config.dim, config.heads, self.length)
 
     def forward(
         self, tokens: Integer[Tensor, "b n"], padding: Bool[Tensor, "b n"] | None = None
@@ -66,21 +62,7 @@ class Encoder(nn.Module):
         x = self._embed(tokens)
         for block in self.blocks:
             x = block(x, padding)
-        x = self.norm(x)
-        if self.weights is not None:
-            scores = self.weights(x)
-            if padding is not None:
-                scores = scores.masked_fill(padding[..., None], torch.finfo(scores.dtype).min)
-            share = torch.softmax(scores, -2)
-            return (x.unflatten(-1, (share.shape[-1], -1)) * share[..., None]).sum(-3).flatten(-2)
-        if padding is not None:
-            x = x.masked_fill(padding[..., None], 0.0)
-        total = x.sum(-2)
-        if self.pooling == "padded-mean":
-            return total / self.length
-        if padding is None:
-            return total / x.shape[-2]
-        return total / (~padding).sum(-1, keepdim=True).clamp_min(1)
+        return self.pooling(self.norm(x), padding)
 
     def couplings(
         self, tokens: Integer[Tensor, "b n"], padding: Bool[Tensor, "b n"] | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from .._checks import check_choice, check_number
 from ..errors import InputError
+from .pooling import POOLINGS
 
 __all__ = ["ModelConfig"]
 
@@ -22,8 +23,7 @@ class ModelConfig:
         head: width inside of the classifier.
         dropout: of embeddings, and of what attention and feed-forward add.
         attention_dropout: of the coupler.
-        pooling: ``"mean"`` over the tokens that are present, or ``"padded-mean"``, the convention of published
-            tables: the sum over the tokens that are present, divided by all positions that the model has.
+        pooling: tokens to one vector, ``"mean"``, ``"padded-mean"`` or ``"learned"``; see `Pooling`.
         embedding_std: spread of token and position embeddings at the start.
 
     Raises:
@@ -46,6 +46,6 @@ class ModelConfig:
         for name in ("dropout", "attention_dropout"):
             check_number(name, getattr(self, name), low=0.0, high=1.0)
         check_number("embedding_std", self.embedding_std, low=0.0, strict=True)
-        check_choice("pooling", self.pooling, ("mean", "padded-mean", "learned"))
+        check_choice("pooling", self.pooling, POOLINGS)
         if self.dim % self.heads:
             raise InputError(f"heads must divide dim, but {self.dim} is not a multiple of {self.heads}.")
