@@ -15,10 +15,10 @@ from .problem import AtMost, Fixed, Free, Linear, Relaxed, relative
 from .solver import solve
 
 if TYPE_CHECKING:
-    from . import nn, sliced
+    from . import nn, sliced, train
 
 # Rooms that are opened when somebody first asks for them, so that the face comes up at once.
-_LATER = ("nn", "sliced")
+_LATER = ("nn", "sliced", "train")
 
 __all__ = [
     "AtMost",
@@ -46,6 +46,7 @@ __all__ = [
     "sliced",
     "solve",
     "solver",
+    "train",
     "wasserstein",
 ]
 

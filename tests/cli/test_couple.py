@@ -19,8 +19,8 @@ from monge.errors import InputError
 
 pytest.importorskip("typer")
 
+from monge._files import write_whole
 from monge.cli import main
-from monge.cli._files import write_whole
 from monge.cli.plan_file import read_plan
 
 Run = Callable[..., tuple[int, str, str]]

@@ -14,12 +14,13 @@ from .cite import cite
 from .couple import couple
 from .demo import demo
 from .doctor import doctor
+from .train import train
 
 __all__ = ["app", "run"]
 
 app = typer.Typer(
     name="monge",
-    help="Optimal transport: plans between point clouds, from the command line.",
+    help="Optimal transport: plans between point clouds, and networks made of them, from the command line.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -40,10 +41,10 @@ def root(
         bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
-    """Optimal transport: plans between point clouds, from the command line."""
+    """Optimal transport: plans between point clouds, and networks made of them, from the command line."""
 
 
-for command in (couple, demo, doctor, cite):
+for command in (couple, train, demo, doctor, cite):
     app.command()(command)
 
 

@@ -13,6 +13,7 @@ import torch
 import typer
 from torch import Tensor
 
+from .._files import check_destination, write_whole
 from ..api._pose import pose
 from ..data import read_points, read_weights
 from ..errors import InfeasibleError, InputError, ShapeError
@@ -20,7 +21,6 @@ from ..geometry import PointCloud
 from ..problem import Linear, relative
 from ..solver import Assignment, Auto, Newton, Simplex, Sinkhorn, Solution, Solver, Sorted, solve
 from . import console
-from ._files import check_destination, write_whole
 from .plan_file import write_plan
 
 __all__ = ["couple"]

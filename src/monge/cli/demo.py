@@ -1,8 +1,9 @@
-"""``monge demo``: two real photographs in each other's colours."""
+"""``monge demo``: two photographs in each other's colours, and two attentions that learn to read digits."""
 
 from __future__ import annotations
 
 import resource
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +11,13 @@ import torch
 import typer
 from torch import Tensor
 
+from .._files import check_destination, make_folder, write_whole
 from ..data import photographs
-from ..errors import InputError
 from ..plot import colour_transfer
+from ..train import MachineConfig, Progress, grid, recipe, write_report
 from . import console
-from ._files import check_destination, write_whole
 from .colour import transfer
+from .train import comparison
 
 __all__ = ["demo"]
 
@@ -24,20 +26,23 @@ def demo(
     pixels: Annotated[
         int, typer.Option(min=500, help="How many pixels of each photograph the plan is solved between.")
     ] = 20_000,
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates of each network; fewer are quicker.")] = None,
     out: Annotated[Path, typer.Option(help="The folder for the pictures; made if missing.")] = Path("monge-demo"),
     seed: Annotated[int, typer.Option(help="Seed of the sample of pixels.")] = 0,
 ) -> None:
-    """Move the colours of two photographs onto each other, through one streamed plan.
+    """Move the colours of two photographs onto each other, then learn to read digits with two attentions.
 
-    The photographs come with scikit-learn. Two pictures are written: [cyan]colour_transfer.png[/], everything at a
-    glance, and [cyan]temple.png[/], the source in its new colours, pixel by pixel.
+    The photographs and the digits come with scikit-learn. First, one streamed plan between the pixels:
+    [cyan]colour_transfer.png[/] shows everything at a glance, and [cyan]temple.png[/] the source in its new colours.
+    Then two small Transformers that differ in their attention only, softmax against exact pivots, which is balanced
+    and takes linear time: [cyan]digits/report.html[/] shows how they learned and what they attend to.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--out {out} could not be made ({error.strerror or error}): choose another folder."
-        ) from error
+    make_folder(out)
+    _colours(pixels, out, seed)
+    _digits(steps, out / "digits")
+
+
+def _colours(pixels: int, out: Path, seed: int) -> None:
     overview, single = out / "colour_transfer.png", out / "temple.png"
     for path in (overview, single):
         check_destination(path, "--out", (".png",))
@@ -70,6 +75,27 @@ def demo(
         ("pictures", f"{overview}, {single}"),
     ]
     console.answer(console.table("Colour transfer", rows))
+
+
+def _digits(steps: int | None, out: Path) -> None:
+    chosen = recipe("digits")
+    task = chosen.task()
+    schedule = chosen.schedule if steps is None else chosen.schedule.lasting(steps)
+    start = time.perf_counter()
+    with Progress() as progress:
+        runs = grid(
+            task,
+            "softmax,pivots",
+            model=chosen.model,
+            schedule=schedule,
+            machine=MachineConfig(device="cpu"),
+            progress=progress,
+        )
+    spent = time.perf_counter() - start
+    write_report(out, task, runs, model=chosen.model, schedule=schedule)
+    told = f"\nReading {len(task.test):,} handwritten digits, after {schedule.steps:,} steps each, in {spent:.0f} s"
+    console.answer(comparison(told, runs))
+    console.answer(f"report: {out / 'report.html'}, pictures: {out / 'curves.png'}, {out / 'couplings.png'}")
 
 
 def _write_image(path: Path, image: Tensor) -> None:

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._files import write_whole
 from .._version import __version__
 from ..coupling import Coupling, PotentialCoupling, SparseCoupling
 from ..errors import InputError
 from ..geometry import PointCloud
 from ..solver import Solution
-from ._files import write_whole
 
 __all__ = ["read_plan", "write_plan"]
 

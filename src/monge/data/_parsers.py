@@ -19,10 +19,10 @@ import torch
 
 from ..errors import InputError
 
-__all__ = ["PARSERS"]
+__all__ = ["PARSERS", "read_array"]
 
 
-def _npy(stream: IO[bytes], size: int) -> np.ndarray:
+def read_array(stream: IO[bytes], size: int) -> np.ndarray:
     """An array in NumPy's format from a stream that holds ``size`` bytes.
 
     The header is compared with the size before anything is allocated: a forged one may promise petabytes.
@@ -48,7 +48,7 @@ def _npy(stream: IO[bytes], size: int) -> np.ndarray:
 
 def _read_npy(path: Path, key: str | None) -> np.ndarray:
     with path.open("rb") as stream:
-        return _npy(stream, path.stat().st_size)
+        return read_array(stream, path.stat().st_size)
 
 
 def _read_npz(path: Path, key: str | None) -> np.ndarray:
@@ -56,7 +56,7 @@ def _read_npz(path: Path, key: str | None) -> np.ndarray:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         info = members[_chosen(members, key)]
         with archive.open(info) as stream:
-            return _npy(stream, info.file_size)
+            return read_array(stream, info.file_size)
 
 
 def _read_csv(path: Path, key: str | None) -> np.ndarray:

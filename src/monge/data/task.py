@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Integer
 from torch import Tensor
 
 from ..errors import InputError, ShapeError
@@ -18,15 +18,16 @@ class Split:
     """Sequences and their labels.
 
     Args:
-        tokens: one sequence a row, padded to one length, or pairs of sequences; of any integer dtype.
+        tokens: one sequence a row, padded to one length, or pairs of sequences; of any integer dtype, the smallest
+            that holds them: a row becomes ``.long()`` when it is looked up.
         labels: one class a row.
 
     Raises:
         ShapeError: there is not one label per row.
     """
 
-    tokens: Int[Tensor, "count *pair length"]
-    labels: Int[Tensor, "count"]
+    tokens: Integer[Tensor, "count *pair length"]
+    labels: Integer[Tensor, "count"]
 
     def __post_init__(self) -> None:
         if self.tokens.ndim not in (2, 3) or self.labels.shape != self.tokens.shape[:1]:

@@ -7,8 +7,10 @@ into; ``picture.figure.savefig("plan.png")`` keeps it. No window opens and no gl
 from __future__ import annotations
 
 from .colours import colour_transfer, palette
+from .curves import curves
 from .links import links
+from .maps import maps
 from .marginals import marginals
 from .plan import plan
 
-__all__ = ["colour_transfer", "links", "marginals", "palette", "plan"]
+__all__ = ["colour_transfer", "curves", "links", "maps", "marginals", "palette", "plan"]

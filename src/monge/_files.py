@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from ..errors import InputError
+from .errors import InputError
 
-__all__ = ["check_destination", "write_whole"]
+__all__ = ["check_destination", "make_folder", "write_whole"]
 
 
 def check_destination(path: Path, option: str, endings: tuple[str, ...]) -> None:
@@ -30,7 +30,21 @@ def check_destination(path: Path, option: str, endings: tuple[str, ...]) -> None
         raise InputError(f"{option} {path} needs write permission in {folder}: choose another folder.")
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        InputError: If the system does not let it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the folder {path} could not be made ({error.strerror or error}): choose another one."
+        ) from error
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file under a temporary name beside its place, then rename it: readers see the old file or the new one.
 
     Args:

@@ -1,0 +1,117 @@
+"""``monge train``: couplers compared under one schedule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from ..train import (
+    RECIPES,
+    CouplerConfig,
+    MachineConfig,
+    Progress,
+    Recipe,
+    ScheduleConfig,
+    Trained,
+    grid,
+    recipe,
+    summarise,
+    world,
+    write_report,
+)
+from ..train.summary import HEADINGS
+from . import console
+
+__all__ = ["comparison", "train"]
+
+
+def train(
+    name: Annotated[str, typer.Argument(metavar="RECIPE", help=f"One of {', '.join(RECIPES)}.")],
+    coupler: Annotated[
+        str, typer.Option(help="Couplers, separated by commas; options follow after colons: pivots:pivots=64.")
+    ] = "softmax,pivots",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, ...")] = 1,
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates; warm-up and evaluations move along.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Sequences an update.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Largest learning rate.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many evaluations without a better.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where official files are, or where generated data are kept.")
+    ] = None,
+    legacy_pixel_mask: Annotated[
+        bool, typer.Option("--legacy-pixel-mask", help="Take black official pixels for padding, as published code did.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="The folder for runs and report; runs/RECIPE if left out.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what the folder holds; finished runs are not redone.")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; cuda if there is one.")] = None,
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 (mixed), or auto.")] = "auto",
+    compile: Annotated[bool, typer.Option("--compile", help="Pass the models through torch.compile.")] = False,
+) -> None:
+    """Train small Transformers that differ in their coupler only, and compare them.
+
+    Prints one table: accuracy, time of a step, memory, and how far learned attention is from balance. The folder
+    receives the runs, each with a checkpoint that [cyan]--resume[/] goes on from exactly, and a report with curves and
+    pictures of what was learned. Started by [cyan]torchrun[/], every batch is shared by the processes.
+    """
+    chosen = recipe(name)
+    couplers = CouplerConfig.parse_list(coupler)
+    schedule = _schedule(chosen, steps, {"batch": batch, "lr": lr, "patience": patience})
+    machine = MachineConfig(device=device, precision=precision, compile=compile)
+    place = out or Path("runs") / chosen.name
+    if data_dir is None and chosen.source == "generated":
+        data_dir = Path("runs") / "data"
+    with world(machine.resolve()) as processes:
+        with Progress(None if processes.leads else False) as progress:
+            task = chosen.task(data_dir, legacy_pixel_mask=legacy_pixel_mask, progress=progress.of("data"))
+            runs = grid(
+                task,
+                couplers,
+                seeds=seeds,
+                model=chosen.model,
+                schedule=schedule,
+                machine=machine,
+                folder=place,
+                resume=resume,
+                progress=progress,
+                after=_tell if processes.leads else None,
+            )
+        if processes.leads:
+            written = write_report(place, task, runs, model=chosen.model, schedule=schedule)
+            console.answer(comparison(f"{task.name}, {schedule.steps:,} steps", runs))
+            console.answer(f"report: {', '.join(map(str, written))}")
+
+
+def comparison(title: str, runs: list[Trained]) -> Table:
+    """The table of a comparison, guessing as its last row."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    shown = HEADINGS[:6]
+    for heading in shown:
+        # A long list of options may take several lines; a number never does.
+        first = heading == "coupler"
+        made.add_column(heading, justify="left" if first else "right", overflow="fold", no_wrap=not first)
+    results = [run.result for run in runs]
+    for summary in summarise(results):
+        made.add_row(*summary.cells()[: len(shown)])
+    made.add_row("most frequent class", f"{results[0].majority_rate:.4f}", style="dim")
+    return made
+
+
+def _schedule(chosen: Recipe, steps: int | None, given: dict[str, float | None]) -> ScheduleConfig:
+    schedule = chosen.schedule if steps is None else chosen.schedule.lasting(steps)
+    return replace(schedule, **{name: told for name, told in given.items() if told is not None})
+
+
+def _tell(run: Trained) -> None:
+    result = run.result
+    console.note(
+        f"{result.coupler}, seed {result.seed}: {result.accuracy:.4f} of the test part after {result.steps:,} steps of "
+        f"{1e3 * result.step_seconds:.1f} ms."
+    )

@@ -1,0 +1,215 @@
+"""Long ListOps: nested operations on lists of digits, generated as they are defined."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Int, Integer
+from torch import Tensor
+
+from .._checks import check_number
+from ..errors import InputError, ShapeError
+from ._store import stored
+from ._trees import CLOSE, FIRST_DIGIT, SYMBOLS, grow
+from .task import Split, Task
+
+__all__ = ["evaluate_list_operations", "list_operations", "list_operations_text"]
+
+BATCH = 4096
+PATIENCE = 250
+
+
+def list_operations(
+    *,
+    lengths: tuple[int, int] = (500, 2000),
+    depth: int = 10,
+    arguments: int = 10,
+    counts: tuple[int, int, int] = (96_000, 2_000, 2_000),
+    seed: int = 0,
+    folder: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Task:
+    r"""Trees of operations on digits, written out; the label is their value: ``[MAX 2 9 [MIN 4 7 ] 0 ]`` is 9.
+
+    A node above ``depth`` (the root has depth 1) is an operator with probability 1/4, else a digit, uniform in 0 to 9;
+    at ``depth`` it is a digit. An operator is uniform among minimum, maximum, median (rounded down) and sum modulo 10,
+    its number of arguments uniform in 2 to ``arguments``. A tree has one symbol per digit and two per operator (itself
+    and its closing bracket); trees are kept if that length lies strictly between the two ``lengths`` and if they have
+    not been drawn before, so that no two parts share a tree.
+
+    Labels are not uniform: minima and maxima of many digits are mostly 0 and 9. On the standard task, always to answer
+    the most frequent class is right 17 % of the time, so that 18 % means that nothing was learned.
+
+    The short form, ``lengths=(100, 400), depth=6``, tells attention layers apart in minutes.
+
+    Args:
+        lengths: a tree is longer than the first and shorter than the second.
+        depth: how deep a tree may grow.
+        arguments: how many arguments an operator may have.
+        counts: how many trees there are to train, to validate and to test. Those to test and to validate are drawn
+            first: of one seed they are the same whatever the number to train.
+        seed: the same seed gives the same trees.
+        folder: where generated trees are kept from one call to the next; None keeps nothing on disk.
+        progress: called with the number of trees that there are and the number that there shall be.
+
+    Returns:
+        Ten classes and 16 token ids: 0 is padding, 1 to 10 the digits, 11 to 14 the operators, 15 the closing bracket.
+        Rows are padded to the second of ``lengths``.
+
+    Raises:
+        InputError: a number is out of range, there are not as many different trees, or the folder cannot be used.
+
+    Example:
+        >>> from monge.data import list_operations, list_operations_text
+        >>> task = list_operations(lengths=(4, 9), depth=3, counts=(100, 10, 10), seed=1)
+        >>> list_operations_text(task.test.tokens[0]), int(task.test.labels[0])
+        ('[SM 8 3 7 3 3 ]', 4)
+
+    Source: Nangia and Bowman, "ListOps: A Diagnostic Dataset for Latent Tree Learning", arXiv:1804.06028; the long form
+    is of Tay et al., "Long Range Arena", arXiv:2011.04006.
+    """
+    check_number("lengths[0]", lengths[0], low=0)
+    check_number("lengths[1]", lengths[1], low=lengths[0] + 2)
+    check_number("depth", depth, low=1)
+    check_number("arguments", arguments, low=2, high=100)
+    for part, count in zip(("train", "valid", "test"), counts, strict=True):
+        check_number(f"the count of {part}", count, low=1)
+
+    def make() -> tuple[Split, Split, Split]:
+        tokens, labels = _unique_trees(sum(counts), seed, progress, lengths=lengths, depth=depth, arguments=arguments)
+        sizes = list(reversed(counts))
+        test, valid, train = map(Split, tokens.split(sizes), labels.split(sizes))
+        return train, valid, test
+
+    told = [*lengths, depth, arguments, *counts, seed]
+    file = f"list_operations-{'-'.join(map(str, told))}.npz"
+    return stored(folder, file, make, name="list_operations", vocabulary=len(SYMBOLS), classes=10, pad=0)
+
+
+def _unique_trees(
+    count: int,
+    seed: int,
+    progress: Callable[[int, int], object] | None,
+    *,
+    lengths: tuple[int, int],
+    depth: int,
+    arguments: int,
+) -> tuple[Tensor, Tensor]:
+    rng = np.random.default_rng(seed)
+    tokens = np.zeros((count, lengths[1]), dtype=np.uint8)
+    labels = np.zeros(count, dtype=np.int64)
+    seen: set[bytes] = set()
+    found = fruitless = 0
+    while found < count:
+        trees = grow(BATCH, rng, depth=depth, arguments=arguments, lengths=lengths)
+        before, stop = found, 0
+        for length, label in zip(trees.lengths.tolist(), trees.labels.tolist(), strict=True):
+            start, stop = stop, stop + length
+            tree = trees.tokens[start:stop]
+            mark = hashlib.blake2b(tree.tobytes(), digest_size=16).digest()
+            if mark in seen or found == count:
+                continue
+            seen.add(mark)
+            tokens[found, :length] = tree
+            labels[found] = label
+            found += 1
+        fruitless = 0 if found > before else fruitless + 1
+        if fruitless == PATIENCE:
+            raise InputError(
+                f"counts ask for {count} different trees, but after {found} of them {PATIENCE * BATCH} more draws of "
+                f"depth <= {depth} gave no new one of {lengths[0]} < length < {lengths[1]}: ask for fewer, or for "
+                "other lengths or a greater depth."
+            )
+        if progress is not None:
+            progress(found, count)
+    return torch.from_numpy(tokens), torch.from_numpy(labels)
+
+
+def list_operations_text(tokens: Integer[Tensor, "length"]) -> str:
+    """One tree as people write it, symbols separated by blanks.
+
+    Args:
+        tokens: the ids of one tree; padding is left out.
+
+    Returns:
+        The text.
+
+    Raises:
+        InputError: an id is none of the 16.
+
+    Example:
+        >>> import torch
+        >>> from monge.data import list_operations_text
+        >>> list_operations_text(torch.tensor([12, 3, 10, 15, 0]))
+        '[MAX 2 9 ]'
+    """
+    return " ".join(SYMBOLS[token] for token in _ids(tokens) if token)
+
+
+def evaluate_list_operations(tokens: Integer[Tensor, "*batch length"]) -> Int[Tensor, "*batch"]:
+    """The values of trees, computed from what is written, with a stack: a reading apart from how trees are made.
+
+    Args:
+        tokens: ids of trees; padding is left out.
+
+    Returns:
+        One digit a tree.
+
+    Raises:
+        InputError: an id is none of the 16, brackets do not match, an operator has no argument, or there is more than
+            one tree in a row.
+
+    Example:
+        >>> import torch
+        >>> from monge.data import evaluate_list_operations
+        >>> evaluate_list_operations(torch.tensor([[12, 3, 10, 15, 0], [14, 8, 8, 8, 15]]))
+        tensor([9, 1])
+    """
+    if tokens.ndim == 0:
+        raise ShapeError("tokens must have shape (*batch, length), but is one number: pass a tree.")
+    rows = tokens.reshape(-1, tokens.shape[-1])
+    values = [_evaluated(_ids(row)) for row in rows]
+    return torch.tensor(values, dtype=torch.int64, device=tokens.device).reshape(tokens.shape[:-1])
+
+
+def _ids(tokens: Tensor) -> list[int]:
+    ids = tokens.tolist()
+    wrong = next((token for token in ids if not 0 <= token < len(SYMBOLS)), None)
+    if wrong is not None:
+        raise InputError(f"tokens must be ids in 0..{len(SYMBOLS) - 1}, but hold {wrong}: they are no list operations.")
+    return ids
+
+
+OPERATIONS: dict[int, Callable[[list[int]], int]] = {
+    SYMBOLS.index("[MIN"): min,
+    SYMBOLS.index("[MAX"): max,
+    SYMBOLS.index("[MED"): lambda held: int(np.median(held)),
+    SYMBOLS.index("[SM"): lambda held: sum(held) % 10,
+}
+
+
+def _evaluated(ids: list[int]) -> int:
+    open_operators: list[int] = []
+    # Arguments of each open operator; the outermost list receives the value of the tree.
+    held: list[list[int]] = [[]]
+    for token in filter(None, ids):
+        if token in OPERATIONS:
+            open_operators.append(token)
+            held.append([])
+        elif token != CLOSE:
+            held[-1].append(token - FIRST_DIGIT)
+        elif not open_operators or not held[-1]:
+            raise InputError("tokens are no tree: a bracket closes nothing, or an operator without an argument.")
+        else:
+            value = OPERATIONS[open_operators.pop()](held.pop())
+            held[-1].append(value)
+    if open_operators or len(held[0]) != 1:
+        raise InputError(
+            f"tokens are no tree: {len(open_operators)} operators stay open and {len(held[0])} values are left where "
+            "one should be: check where the rows were cut."
+        )
+    return held[0][0]

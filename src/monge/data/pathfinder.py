@@ -1,0 +1,146 @@
+"""Pathfinder: do two marks lie on one dashed curve? Pictures drawn as they are defined."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .._checks import check_choice, check_number
+from ._canvas import paint
+from ._snakes import Curves, Rules, draw_curves
+from ._store import stored
+from .task import Split, Task
+
+__all__ = ["pathfinder"]
+
+CONTOURS = (6, 9, 14)
+# Tries at once: as many as keep the maps of a batch within some megabytes.
+PIXELS_AT_ONCE = 2**22
+
+
+@dataclass(frozen=True)
+class _Size:
+    """What depends on the size of a picture; the length of a dash at 64 and 128 is a choice of ours."""
+
+    length: float
+    thickness: float
+    margins: tuple[int, ...]
+    seed_distance: int
+    continuity: float
+    dashes: int
+    radius: float
+    contrast: float
+
+
+SIZES = {
+    32: _Size(2.0, 0.5, (1,), 7, 1.0, 20, 1.5, 0.75),
+    64: _Size(3.0, 1.0, (1,), 12, 1.8, 22, 2.5, 0.8),
+    128: _Size(5.0, 1.5, (2, 3), 20, 1.8, 35, 3.0, 0.9),
+}
+
+
+def pathfinder(
+    *,
+    size: int = 32,
+    contour: int = 14,
+    singles: int = 0,
+    counts: tuple[int, int, int] = (160_000, 20_000, 20_000),
+    seed: int = 0,
+    folder: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Task:
+    r"""Two discs mark tips of dashed curves: label 1 if they are the two ends of one curve, 0 if ends of two.
+
+    A picture has two long curves ("snakes") of ``contour`` dashes and some short ones of ``contour // 3`` to distract.
+    The first dash of one long curve is at a random pixel near the centre, that of the other at a fixed distance of it,
+    both in random directions; then they grow in turn. After a dash of length $l$ comes a gap of $2 m$: the next one
+    pivots about the pixel $l + 2m$ further on and points to a pixel on the circle of radius $l + m$ about it, drawn
+    with weights $\cos^2(c \cdot \mathrm{turn})$, none where the turn reaches 90 degrees over $c$ or the pixel is taken.
+    A dash that comes within $m$ of another curve is drawn again, a few times; then the whole picture is. Distractors
+    grow in the same way from a random free pixel, with four tries each, so that some pictures have fewer.
+
+    The label is drawn before the marks are placed: one at the origin of a long curve, one at the end of the same or of
+    the other. So neither the brightness of a picture nor the number of dashes tells anything of it, and the distance
+    of the marks next to nothing.
+
+    Args:
+        size: height and width of a picture: 32, 64 or 128.
+        contour: dashes of a long curve: 6, 9 or 14, the longer the harder.
+        singles: single dashes that are strewn in besides.
+        counts: how many pictures there are to train, to validate and to test. Those to test and to validate are drawn
+            first: of one seed they are the same whatever the number to train.
+        seed: the same seed gives the same pictures.
+        folder: where pictures are kept from one call to the next; None keeps nothing on disk.
+        progress: called with the number of pictures that there are and the number that there shall be.
+
+    Returns:
+        Two classes, 256 grey levels, ``size * size`` tokens a picture, row after row; no padding.
+
+    Raises:
+        InputError: ``size`` or ``contour`` is none of those above, or the folder cannot be used.
+
+    Example:
+        >>> from monge.data import pathfinder
+        >>> task = pathfinder(contour=6, counts=(80, 10, 10))
+        >>> task.train.tokens.shape, task.vocabulary, task.pad
+        (torch.Size([80, 1024]), 256, None)
+
+    Source: Linsley et al., "Learning long-range spatial dependencies with horizontal gated recurrent units",
+    arXiv:1805.08315; the sequences are of Tay et al., "Long Range Arena", arXiv:2011.04006.
+    """
+    check_choice("size", size, SIZES)
+    check_choice("contour", contour, CONTOURS)
+    check_number("singles", singles, low=0, high=100)
+    for part, count in zip(("train", "valid", "test"), counts, strict=True):
+        check_number(f"the count of {part}", count, low=1)
+
+    def make() -> tuple[Split, Split, Split]:
+        tokens, labels = _pictures(sum(counts), seed, _rules(size, contour, singles), progress)
+        sizes = list(reversed(counts))
+        test, valid, train = map(Split, tokens.split(sizes), labels.split(sizes))
+        return train, valid, test
+
+    file = f"pathfinder-{'-'.join(map(str, (size, contour, singles, *counts, seed)))}.npz"
+    return stored(folder, file, make, name="pathfinder", vocabulary=256, classes=2)
+
+
+def _rules(size: int, contour: int, singles: int = 0) -> Rules:
+    chosen = dict(vars(SIZES[size]))
+    short = contour // 3
+    distractors = (short,) * (chosen.pop("dashes") // short) + (1,) * singles
+    return Rules(size=size, contour=contour, distractors=distractors, **chosen)
+
+
+def _pictures(
+    count: int, seed: int, rules: Rules, progress: Callable[[int, int], object] | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(seed)
+    tokens = np.empty((count, rules.size**2), dtype=np.uint8)
+    labels = np.empty(count, dtype=np.int64)
+    done = 0
+    while done < count:
+        curves, drawn, marks = _scenes(PIXELS_AT_ONCE // rules.size**2, rng, rules)
+        stop = min(count, done + len(drawn))
+        tokens[done:stop] = paint(curves, marks, rules).reshape(len(drawn), rules.size**2)[: stop - done]
+        labels[done:stop] = drawn[: stop - done]
+        done = stop
+        if progress is not None:
+            progress(done, count)
+    return torch.from_numpy(tokens), torch.from_numpy(labels)
+
+
+def _scenes(tries: int, rng: np.random.Generator, rules: Rules) -> tuple[Curves, np.ndarray, np.ndarray]:
+    """Curves, labels and the two marks of each picture."""
+    curves = draw_curves(tries, rng, rules)
+    count = len(curves.snake)
+    labels = rng.integers(2, size=count)
+    # The long curves take turns: their first dashes are 0 and 1, their last ones stand at the end of the pair.
+    one = rng.integers(2, size=count)
+    other = np.where(labels == 1, one, 1 - one)
+    rows = np.arange(count)
+    marks = np.stack([curves.start[rows, one], curves.end[rows, 2 * (rules.contour - 1) + other]], axis=1)
+    return curves, labels, marks

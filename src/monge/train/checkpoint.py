@@ -1,0 +1,112 @@
+"""Everything that a run needs to go on, in one file that is whole or not there."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .._files import write_whole
+from ..errors import InputError
+
+__all__ = ["Checkpoint"]
+
+_FORMAT = "monge-train-1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state between two steps.
+
+    The order of the data and the masks of dropout are functions of the seed and the step, so there is no state of a
+    random generator to keep; the rate is a function of the step too.
+
+    Args:
+        identity: what was trained on what and how; a run goes on only as itself.
+        step: steps done.
+        model: weights now, or the best ones once the run is finished.
+        optimizer: its state, None once the run is finished.
+        best: weights, accuracy, loss and step of the best evaluation so far.
+        stale: evaluations since.
+        window: sum of losses, and steps, since the last record.
+        result: what was measured, None until the run is finished.
+    """
+
+    identity: dict[str, Any]
+    step: int
+    model: dict[str, Any]
+    optimizer: dict[str, Any] | None
+    best: dict[str, Any] | None
+    stale: int
+    window: tuple[float, int]
+    result: dict[str, Any] | None = None
+
+    def save(self, path: Path) -> None:
+        """Write the file; if that fails, the old one is still there.
+
+        Raises:
+            InputError: the system does not let it, for want of space for instance.
+        """
+        held = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        # Through memory, so that what goes wrong in writing is told by the system and not by a serialiser.
+        stream = io.BytesIO()
+        torch.save({"format": _FORMAT, **held}, stream)
+        write_whole(path, lambda file: file.write(stream.getbuffer()))
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read the file; nothing in it is executed.
+
+        Raises:
+            InputError: there is none, or it is damaged or of another kind.
+        """
+        try:
+            held = torch.load(path, map_location="cpu", weights_only=True)
+            if held.pop("format") != _FORMAT:
+                raise InputError("it has another format")
+            return cls(**held)
+        except FileNotFoundError as error:
+            raise InputError(f"{path} is not there: train first, or name the folder of a run.") from error
+        except Exception as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise InputError(
+                f"{path} is damaged or no checkpoint of monge ({reason}): restore a copy of it, or start anew in "
+                "another folder."
+            ) from error
+
+    def check(self, identity: dict[str, Any], path: Path) -> None:
+        """A run may only go on with what it began with.
+
+        Raises:
+            InputError: something else was trained here.
+        """
+        names = sorted({*identity, *self.identity})
+        differ = [name for name in names if identity.get(name) != self.identity.get(name)]
+        if differ:
+            told = "; ".join(_difference(name, self.identity.get(name), identity.get(name)) for name in differ)
+            raise InputError(f"{path} holds another run ({told}): choose another folder, or the same settings.")
+
+
+def _difference(name: str, there: Any, here: Any) -> str:
+    if isinstance(there, dict) and isinstance(here, dict):
+        parts = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key)]
+        return "; ".join(_difference(f"{name}.{key}", there.get(key), here.get(key)) for key in parts)
+    return f"{name} is {there} there and {here} here"
+
+
+def identity(**parts: Any) -> dict[str, Any]:
+    """Plain data of what makes a run what it is: dataclasses become dictionaries, tuples lists."""
+    return {name: _plain(part) for name, part in parts.items()}
+
+
+def _plain(part: Any) -> Any:
+    if hasattr(part, "__dataclass_fields__"):
+        part = asdict(part)
+    if isinstance(part, dict):
+        return {str(name): _plain(held) for name, held in part.items()}
+    if isinstance(part, (tuple, list)):
+        return [_plain(held) for held in part]
+    return part if isinstance(part, (str, int, float, bool, type(None))) else str(part)

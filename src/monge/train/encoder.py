@@ -1,0 +1,83 @@
+"""Sequences of tokens to vectors."""
+
+from __future__ import annotations
+
+from jaxtyping import Bool, Float, Integer
+from torch import Tensor, nn
+
+from ..coupling import Coupling
+from ..errors import ShapeError
+from .block import Block
+from .coupler_config import CouplerConfig
+from .model_config import ModelConfig
+from .pooling import Pooling
+
+__all__ = ["Encoder"]
+
+
+class Encoder(nn.Module):
+    """Token and position embeddings, blocks of any coupler, a last norm, and a mean over tokens.
+
+    Args:
+        vocabulary: token ids run from 0 to vocabulary - 1.
+        length: the longest sequence.
+        config: sizes.
+        coupler: what couples tokens to tokens.
+
+    Example:
+        >>> import torch
+        >>> from monge.train import CouplerConfig, Encoder, ModelConfig
+        >>> encoder = Encoder(17, 64, ModelConfig(), CouplerConfig("pivots"))
+        >>> encoder(torch.randint(17, (3, 50))).shape
+        torch.Size([3, 64])
+    """
+
+    def __init__(self, vocabulary: int, length: int, config: ModelConfig, coupler: CouplerConfig) -> None:
+        super().__init__()
+        self.length = length
+        if config.pooling == "padded-mean":
+            # Published code pads every sequence to the next power of two.
+            self.length = 1 << (length - 1).bit_length()
+        self.tokens = nn.Embedding(vocabulary, config.dim)
+        self.positions = nn.Embedding(self.length, config.dim)
+        for table in (self.tokens, self.positions):
+            nn.init.normal_(table.weight, std=config.embedding_std)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config, coupler) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.dim)
+        self.pooling = Pooling(config.pooling, config.dim, config.heads, self.length)
+
+    def forward(
+        self, tokens: Integer[Tensor, "b n"], padding: Bool[Tensor, "b n"] | None = None
+    ) -> Float[Tensor, "b d"]:
+        """One vector per sequence.
+
+        Args:
+            tokens: ids; sequences may be shorter than the longest.
+            padding: True where a token is absent.
+
+        Raises:
+            ShapeError: the sequences are longer than the encoder has positions.
+        """
+        x = self._embed(tokens)
+        for block in self.blocks:
+            x = block(x, padding)
+        return self.pooling(self.norm(x), padding)
+
+    def couplings(
+        self, tokens: Integer[Tensor, "b n"], padding: Bool[Tensor, "b n"] | None = None
+    ) -> tuple[Coupling, ...]:
+        """What every block couples, each of batch shape (b, heads); arguments as in ``forward``."""
+        x, found = self._embed(tokens), []
+        for block in self.blocks:
+            found.append(block.couple(x, padding))  # type: ignore[operator]
+            x = block(x, padding)
+        return tuple(found)
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        n = tokens.shape[-1]
+        if n > self.length:
+            raise ShapeError(
+                f"tokens must be at most {self.length} long, as the encoder has so many positions, but are {n}."
+            )
+        return self.dropout(self.tokens(tokens.long()) + self.positions.weight[:n])

@@ -1,0 +1,89 @@
+"""What was measured on the way, one record a line."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .._files import write_whole
+from ..errors import InputError
+
+__all__ = ["Journal", "read_records"]
+
+
+class Journal:
+    """Records in memory, in ``metrics.jsonl``, and in TensorBoard where that is installed.
+
+    Args:
+        folder: of the run; None keeps the records in memory only.
+        step: the step that the run goes on from: later records, of a run that was interrupted, are dropped.
+    """
+
+    def __init__(self, folder: Path | None, step: int = 0) -> None:
+        self.records: list[dict[str, Any]] = []
+        self._path = None if folder is None else folder / "metrics.jsonl"
+        self._board = None
+        if folder is None or self._path is None:
+            return
+        if self._path.exists():
+            self.records = [record for record in read_records(self._path) if record["step"] <= step]
+        text = "".join(map(_line, self.records)).encode()
+        write_whole(self._path, lambda stream: stream.write(text))
+        if find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def add(self, part: str, step: int, **figures: float) -> None:
+        """Keep what was measured after a step.
+
+        Args:
+            part: "train", "valid" or "test".
+            step: steps done.
+            figures: numbers by name.
+
+        Raises:
+            InputError: the system does not let the record be written.
+        """
+        record = {"step": step, "part": part, **figures}
+        self.records.append(record)
+        if self._path is None:
+            return
+        try:
+            with self._path.open("a") as stream:
+                stream.write(_line(record))
+        except OSError as error:
+            raise InputError(
+                f"{self._path} could not be written ({error.strerror or error}): free some space, then resume; the "
+                "last checkpoint is whole."
+            ) from error
+        if self._board is not None:
+            for name, figure in figures.items():
+                self._board.add_scalar(f"{part}/{name}", figure, step)
+
+    def of(self, part: str) -> list[dict[str, Any]]:
+        """The records of a part."""
+        return [record for record in self.records if record["part"] == part]
+
+    def close(self) -> None:
+        """Let go of TensorBoard's file."""
+        if self._board is not None:
+            self._board.close()
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The records of a file; a last line that was cut off by an interruption is left out."""
+    records = []
+    for line in path.read_text().splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            break
+        records.append(record)
+    return records
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record) + "\n"

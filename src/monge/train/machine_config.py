@@ -1,0 +1,63 @@
+"""Where and how a model is trained: nothing here is part of an experiment's identity."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from .._checks import check_choice, check_number
+from ..errors import InputError
+
+__all__ = ["MachineConfig"]
+
+
+@dataclass(frozen=True)
+class MachineConfig:
+    """Device, precision and compilation.
+
+    Args:
+        device: as torch names it; None is a CUDA device if there is one (of every process its own), else the
+            processor.
+        precision: ``"float32"``, ``"bfloat16"`` for mixed precision, or ``"auto"``: mixed where the device has it.
+        compile: pass the model through ``torch.compile``.
+        checkpoint_seconds: the longest that a checkpoint may lag behind; besides, one follows every evaluation.
+
+    Raises:
+        InputError: the device is unknown or absent, or a choice is unknown.
+    """
+
+    device: str | None = None
+    precision: str = "auto"
+    compile: bool = False
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
+        check_number("checkpoint_seconds", self.checkpoint_seconds, low=0.0)
+        self.resolve()
+
+    def resolve(self) -> torch.device:
+        """The device that is meant."""
+        found = torch.cuda.is_available()
+        try:
+            device = torch.device(self.device or ("cuda" if found else "cpu"))
+            if device.type == "cuda" and device.index is None:
+                # torchrun numbers the processes of a machine.
+                device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        except RuntimeError as error:
+            raise InputError(f"device={self.device!r} is unknown to torch: use 'cpu' or 'cuda'.") from error
+        if device.type == "cuda" and (not found or (device.index or 0) >= torch.cuda.device_count()):
+            raise InputError(
+                f"device={self.device!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices; use 'cpu'."
+            )
+        if device.type not in ("cpu", "cuda"):
+            raise InputError(f"device={self.device!r} is not supported: use 'cpu' or 'cuda'.")
+        return device
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """The region that forward passes run in."""
+        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        mixed = self.precision == "bfloat16" or (self.precision == "auto" and able)
+        return torch.autocast(device.type, torch.bfloat16, enabled=mixed)

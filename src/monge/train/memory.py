@@ -1,0 +1,77 @@
+"""How much memory one step takes."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+__all__ = ["peak_bytes"]
+
+
+def peak_bytes(run: Callable[[], Any], device: torch.device) -> int:
+    """The most bytes of tensors that a call holds at once, beyond those that were there before.
+
+    On CUDA the allocator knows; elsewhere every operation's outputs are followed until they are freed, so that the
+    answer does not depend on what the process did before. Scratch memory inside of an operation is not seen there.
+
+    Args:
+        run: what to measure.
+        device: where it runs.
+
+    Example:
+        >>> import torch
+        >>> from monge.train.memory import peak_bytes
+        >>> x = torch.zeros(100, dtype=torch.float64)
+        >>> peak_bytes(lambda: ((x + 1) * 2).sum(), torch.device("cpu"))
+        1600
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    with _Ledger() as ledger:
+        run()
+    return ledger.peak
+
+
+class _Ledger(TorchDispatchMode):
+    """Follows every storage that an operation makes until it is freed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for leaf in pytree.tree_leaves((args, kwargs)):
+            if isinstance(leaf, Tensor):
+                self._note(leaf, new=False)
+        out = function(*args, **(kwargs or {}))
+        for leaf in pytree.tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                self._note(leaf, new=True)
+        return out
+
+    def _note(self, tensor: Tensor, *, new: bool) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._known:
+            return
+        self._known.add(key)
+        size = storage.nbytes() if new else 0
+        self.held += size
+        self.peak = max(self.peak, self.held)
+        weakref.finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.held -= size

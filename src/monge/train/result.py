@@ -1,0 +1,51 @@
+"""What a finished run measured."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["Result"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The numbers of one run; accuracies belong to the weights that were best on the validation part.
+
+    Args:
+        task: name of the task.
+        coupler: as `CouplerConfig.parse` reads it.
+        seed: of weights, order and dropout.
+        accuracy: on the test part.
+        loss: mean cross-entropy on the test part.
+        valid_accuracy: on the validation part.
+        majority_rate: accuracy of always guessing the most frequent class of the test part.
+        best_step: steps until the best weights.
+        steps: steps until the end.
+        step_seconds: median time of a step, evaluation left out.
+        tokens_per_second: positions that a step works through, padding included, over its time.
+        peak_bytes: tensors alive at once during one step, weights left out.
+        row_error: largest deviation of a row of a learned attention matrix from sum one, on test sequences.
+        column_error: the same of columns, relative to the sum that balance would give them.
+        parameters: numbers that are learned.
+    """
+
+    task: str
+    coupler: str
+    seed: int
+    accuracy: float
+    loss: float
+    valid_accuracy: float
+    majority_rate: float
+    best_step: int
+    steps: int
+    step_seconds: float
+    tokens_per_second: float
+    peak_bytes: int
+    row_error: float
+    column_error: float
+    parameters: int
+
+    def plain(self) -> dict[str, Any]:
+        """The same as a dictionary of plain numbers."""
+        return asdict(self)

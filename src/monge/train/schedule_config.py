@@ -1,0 +1,98 @@
+"""What is done with a model, step by step: the same for every coupler of a comparison."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from .._checks import check_choice, check_number
+from ..errors import InputError
+
+__all__ = ["ScheduleConfig"]
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """AdamW under a rate that warms up and decays, with evaluation at regular steps.
+
+    Args:
+        steps: updates of the weights.
+        batch: sequences an update, all processes together.
+        lr: the largest rate.
+        warmup: steps of linear growth to it.
+        decay: ``"cosine"``, ``"linear"`` or ``"constant"`` afterwards.
+        final: rate at the end, relative to ``lr``.
+        betas: memory of AdamW.
+        eps: floor of its denominators.
+        weight_decay: pull towards zero, decoupled from the gradient.
+        clip: largest norm of the gradient of all weights together.
+        evaluate_every: steps between evaluations on the validation part.
+        patience: stop after so many evaluations without a better one; None never stops early.
+        bucket: batches of sequences of similar length: less padding, the same sequences in an epoch.
+
+    Raises:
+        InputError: a number lies outside of its range.
+
+    Example:
+        >>> from monge.train import ScheduleConfig
+        >>> schedule = ScheduleConfig(steps=100, lr=1.0, warmup=10, decay="linear")
+        >>> [round(schedule.rate(step), 2) for step in (0, 9, 10, 55, 99)]
+        [0.1, 1.0, 1.0, 0.5, 0.01]
+    """
+
+    steps: int = 5000
+    batch: int = 32
+    lr: float = 1e-4
+    warmup: int = 1000
+    decay: str = "linear"
+    final: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-6
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    evaluate_every: int = 500
+    patience: int | None = None
+    bucket: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "evaluate_every"):
+            check_number(name, getattr(self, name), low=1)
+        if self.patience is not None:
+            check_number("patience", self.patience, low=1)
+        check_number("warmup", self.warmup, low=0)
+        check_number("final", self.final, low=0.0, high=1.0)
+        check_number("weight_decay", self.weight_decay, low=0.0, high=math.inf)
+        for name in ("lr", "eps", "clip"):
+            check_number(name, getattr(self, name), low=0.0, high=math.inf, strict=True)
+        for beta in self.betas:
+            check_number("betas", beta, low=0.0, high=1.0)
+        check_choice("decay", self.decay, ("cosine", "linear", "constant"))
+        if self.warmup >= self.steps:
+            raise InputError(
+                f"warmup must end before the last step, but takes {self.warmup} of {self.steps} steps: shorten it."
+            )
+
+    def rate(self, step: int) -> float:
+        """The learning rate of the step with this index, the first being 0."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        done = (step - self.warmup) / (self.steps - self.warmup)
+        falling = {"cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done, "constant": 1.0}[self.decay]
+        return self.lr * (self.final + (1 - self.final) * falling)
+
+    def lasting(self, steps: int) -> ScheduleConfig:
+        """The same schedule, stretched or shrunk to so many steps; what happens at a step moves along.
+
+        Example:
+            >>> from monge.train import ScheduleConfig
+            >>> ScheduleConfig(steps=5000, warmup=1000, evaluate_every=500).lasting(50)
+            ScheduleConfig(steps=50, ..., warmup=10, ..., evaluate_every=5, ...)
+        """
+        check_number("steps", steps, low=1)
+        factor = steps / self.steps
+        return replace(
+            self,
+            steps=steps,
+            warmup=min(round(factor * self.warmup), steps - 1),
+            evaluate_every=max(1, round(factor * self.evaluate_every)),
+        )
