@@ -79,6 +79,7 @@ def list_operations(
     check_count("depth", depth, low=1)
     check_count("arguments", arguments, low=2, high=100)
     check_counts(counts)
+    check_count("seed", seed, low=0)
 
     def make() -> tuple[Split, Split, Split]:
         tokens, labels = _unique_trees(sum(counts), seed, progress, lengths=lengths, depth=depth, arguments=arguments)

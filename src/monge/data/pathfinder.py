@@ -99,6 +99,7 @@ def pathfinder(
     check_choice("contour", contour, CONTOURS)
     check_count("singles", singles, low=0, high=100)
     check_counts(counts)
+    check_count("seed", seed, low=0)
 
     def make() -> tuple[Split, Split, Split]:
         tokens, labels = _pictures(sum(counts), seed, _rules(size, contour, singles), progress)
