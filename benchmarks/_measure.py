@@ -87,12 +87,29 @@ def report(name: str, title: str, timings: dict[str, Timing], baseline: str, **f
     Console().print(table)
     for fact, number in facts.items():
         Console().print(f"  {fact}: {number}")
+    measured = {"baseline": baseline, "timings": {who: asdict(timing) for who, timing in timings.items()}}
+    _write(name, title, measured, facts)
+
+
+def keep(name: str, title: str, columns: list[str], rows: list[list[str]], **facts: Any) -> None:
+    """Prints a table that is no race, such as accuracies, and keeps it in ``results/name.json``."""
+    table = Table(title=title)
+    for k, heading in enumerate(columns):
+        table.add_column(heading, justify="right" if k else "left")
+    for cells in rows:
+        table.add_row(*cells)
+    Console().print(table)
+    for fact, number in facts.items():
+        Console().print(f"  {fact}: {number}")
+    _write(name, title, {"columns": columns, "rows": rows}, facts)
+
+
+def _write(name: str, title: str, measured: dict[str, Any], facts: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     kept = RESULTS / f"{name}.json"
     known = json.loads(kept.read_text()) if kept.exists() else {}
     known[title] = {
-        "baseline": baseline,
-        "timings": {who: asdict(timing) for who, timing in timings.items()},
+        **measured,
         "facts": {key: str(value) for key, value in facts.items()},
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
