@@ -6,9 +6,10 @@ into; ``picture.figure.savefig("plan.png")`` keeps it. No window opens and no gl
 
 from __future__ import annotations
 
+from .attention import attention_maps
 from .colours import colour_transfer, palette
 from .links import links
 from .marginals import marginals
 from .plan import plan
 
-__all__ = ["colour_transfer", "links", "marginals", "palette", "plan"]
+__all__ = ["attention_maps", "colour_transfer", "links", "marginals", "palette", "plan"]
