@@ -1,7 +1,7 @@
 """Does a balanced coupler train as well as softmax? Handwritten digits as 64 tokens, the same schedule for all.
 
-Read out by a maximum over tokens, and by a mean: the mean of doubly stochastic attention over its queries is the mean of
-the values, whatever the attention, so a mean hides most of what such a layer does.
+Read out by a maximum over tokens, and by a mean: the mean of doubly stochastic attention over its queries is the mean
+of the values, whatever the attention, so a mean hides most of what such a layer does.
 """
 
 from __future__ import annotations
