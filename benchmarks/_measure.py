@@ -16,6 +16,9 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -68,6 +71,36 @@ def peak_memory(run: Callable[[], Any]) -> float:
     return (peak - before) / 1e6
 
 
+class Live(TorchDispatchMode):
+    """Counts the bytes of the tensors that operations make and that are still alive; ``peak`` is the most at once.
+
+    Unlike the memory of the process it neither depends on what ran before nor on the allocator; what a fused kernel
+    uses inside remains unseen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self.bytes = 0
+        self._held: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs the operation, then looks who is still there."""
+        given = {
+            leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)
+        }
+        out = function(*args, **(kwargs or {}))
+        for key in [key for key, (reference, _) in self._held.items() if reference.expired()]:
+            self.bytes -= self._held.pop(key)[1]
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, torch.Tensor):
+                storage = leaf.untyped_storage()
+                if storage._cdata not in given and storage._cdata not in self._held:
+                    self._held[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+                    self.bytes += storage.nbytes()
+        self.peak = max(self.peak, self.bytes)
+        return out
+
+
 def _resident() -> int:
     """Bytes of this process in memory now; zero where the system does not tell."""
     told = Path("/proc/self/statm")
@@ -87,12 +120,29 @@ def report(name: str, title: str, timings: dict[str, Timing], baseline: str, **f
     Console().print(table)
     for fact, number in facts.items():
         Console().print(f"  {fact}: {number}")
+    measured = {"baseline": baseline, "timings": {who: asdict(timing) for who, timing in timings.items()}}
+    _write(name, title, measured, facts)
+
+
+def keep(name: str, title: str, columns: list[str], rows: list[list[str]], **facts: Any) -> None:
+    """Prints a table that is no race, such as accuracies, and keeps it in ``results/name.json``."""
+    table = Table(title=title)
+    for k, heading in enumerate(columns):
+        table.add_column(heading, justify="right" if k else "left")
+    for cells in rows:
+        table.add_row(*cells)
+    Console().print(table)
+    for fact, number in facts.items():
+        Console().print(f"  {fact}: {number}")
+    _write(name, title, {"columns": columns, "rows": rows}, facts)
+
+
+def _write(name: str, title: str, measured: dict[str, Any], facts: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     kept = RESULTS / f"{name}.json"
     known = json.loads(kept.read_text()) if kept.exists() else {}
     known[title] = {
-        "baseline": baseline,
-        "timings": {who: asdict(timing) for who, timing in timings.items()},
+        **measured,
         "facts": {key: str(value) for key, value in facts.items()},
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

@@ -13,6 +13,7 @@ import monge
 from monge import explain
 from monge.geometry import CostMatrix, Line, PointCloud
 from monge.gradient import INPUTS, OUTPUTS, TABLE
+from monge.nn import couplers
 from monge.problem import AtMost, Linear, Relaxed
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +23,16 @@ RESULTS = ROOT / "benchmarks" / "results"
 def write(folder: Path) -> None:
     """Write every generated part; a file that would not change is left alone, so that nothing is built twice."""
     folder.mkdir(exist_ok=True)
-    parts = {"solvers": solvers(), "gradients": gradients(), "benchmarks": benchmarks(), "face": face()}
+    parts = {
+        "solvers": solvers(),
+        "gradients": gradients(),
+        "benchmarks": benchmarks(),
+        "couplers": couplers.table() + "\n",
+        "couplers-measured": measured("couplers"),
+        "conversion-measured": measured("conversion"),
+        "training-measured": measured("training"),
+        "face": face(),
+    }
     for name, text in parts.items():
         path = folder / f"{name}.md"
         if not path.exists() or path.read_text() != text:
@@ -98,20 +108,37 @@ def benchmarks() -> str:
     for path in files:
         lines += [f"## {path.stem.replace('_', ' ').capitalize()}", ""]
         for title, held in json.loads(path.read_text()).items():
-            lines += table(title, held)
+            lines += table(f"### {title}", held)
     return "\n".join(lines)
 
 
-def table(title: str, held: dict) -> list[str]:
-    """One measurement: contestants, seconds, memory, and how they compare."""
+def measured(name: str) -> str:
+    """The tables of one results file, for a page that talks about them."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return f"Nothing is kept in this checkout: run `python -m benchmarks {name}`.\n"
+    kept = json.loads(path.read_text())
+    return "\n".join(line for title, held in kept.items() for line in table(f"**{title}**", held))
+
+
+def table(heading: str, held: dict) -> list[str]:
+    """One measurement: a race, or whatever columns it has."""
+    facts = "; ".join(f"{fact}: {told}" for fact, told in held["facts"].items())
+    foot = ["", f"{facts + '. ' if facts else ''}torch {held['torch']}, {held['threads']} threads.", ""]
+    if "rows" in held:
+        columns = held["columns"]
+        return [heading, "", row(columns), row(["---"] * len(columns)), *map(row, held["rows"]), *foot]
+    return [heading, "", *race(held), *foot]
+
+
+def race(held: dict) -> list[str]:
+    """A race: contestants, seconds, memory, and how they compare."""
     base = held["timings"][held["baseline"]]["median"]
-    heading = ["", "median s", "min", "max", "MB", f"times {held['baseline']}"]
-    lines = [f"### {title}", "", row(heading), row(["---"] * len(heading))]
+    columns = ["", "median s", "min", "max", "MB", f"times {held['baseline']}"]
+    lines = [row(columns), row(["---"] * len(columns))]
     for who, timing in held["timings"].items():
         numbers = [f"{timing[key]:.4g}" for key in ("median", "least", "most")]
         lines.append(row([who, *numbers, f"{timing['megabytes']:.0f}", f"{base / timing['median']:.2f} ×"]))
-    facts = "; ".join(f"{fact}: {told}" for fact, told in held["facts"].items())
-    lines += ["", f"{facts + '. ' if facts else ''}torch {held['torch']}, {held['threads']} threads.", ""]
     return lines
 
 

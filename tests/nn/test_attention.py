@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jaxtyping
 import pytest
 import torch
 from torch import nn
@@ -181,14 +180,6 @@ class TestModule:
             attention(x, attn_mask=torch.zeros(9, 9))
         with pytest.raises(ShapeError, match="attn_mask must have shape"):
             Attention(16, 4, "softmax")(x, attn_mask=torch.zeros(9, 8))
-
-
-@pytest.fixture
-def unchecked_shapes():
-    """Without the run-time checks of shapes, which the tracer cannot follow."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 # The tracer of torch makes an instance of every autograd.Function that it meets, and torch warns of it.

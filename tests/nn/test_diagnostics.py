@@ -74,13 +74,3 @@ def test_effective_rank_is_between_one_and_the_rank():
     plan = Pivots(2, 4, 5)(torch.randn(1, 2, 40, 4), torch.randn(1, 2, 40, 4))
     effective = diagnostics.effective_rank(plan)
     assert ((effective >= 1) & (effective <= 5 + 1e-3)).all()
-
-
-def test_pictures():
-    plan = Softmax()(torch.randn(2, 3, 6, 4), torch.randn(2, 3, 9, 4))
-    figure = diagnostics.plot_maps(plan, columns=4)
-    shown = [axis for axis in figure.axes if axis.get_visible()]
-    assert [axis.get_title() for axis in shown] == ["0, 0", "0, 1", "0, 2", "1, 0", "1, 1", "1, 2"]
-    assert shown[0].images[0].get_array().shape == (6, 9)
-    one = diagnostics.plot_maps(plan[0][0], titles=["a head"])
-    assert one.axes[0].get_title() == "a head"

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from . import couplers, diagnostics, features, functional
+from . import conversion, couplers, diagnostics, features, functional
 from .attention import Attention
+from .conversion import convert, fine_tune, match
 
-__all__ = ["Attention", "couplers", "diagnostics", "features", "functional"]
+__all__ = [
+    "Attention",
+    "conversion",
+    "convert",
+    "couplers",
+    "diagnostics",
+    "features",
+    "fine_tune",
+    "functional",
+    "match",
+]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .._checks import check_number
 from ..coupling import Coupling
 from ..errors import InputError, ShapeError
+from ._heads import Heads
 from .couplers import Coupler, build
 
 __all__ = ["Attention"]
@@ -132,22 +133,14 @@ class Attention(nn.Module):
             CapabilityError: the coupler cannot honour ``attn_mask`` or ``is_causal``.
             ShapeError: shapes do not fit.
         """
-        inputs = self._inputs(query, key, value, key_padding_mask, attn_mask, is_causal, query_padding_mask)
-        q, k, v, masks, pairs = inputs
-        weights = None
+        heads = self._heads(
+            query, key, value, key_padding_mask,
+            attn_mask=attn_mask, is_causal=is_causal, query_padding_mask=query_padding_mask,
+        )  # fmt: skip
         if need_weights:
-            coupling = self.coupler(q, k, *masks, pairs=pairs, causal=is_causal)
-            out = coupling.barycentric(v.to(coupling.dtype)).to(v.dtype)
-            weights = coupling.dense()
-            weights = weights / weights.sum(-1, keepdim=True).masked_fill(weights.sum(-1, keepdim=True) == 0, 1.0)
-            weights = weights.mean(-3) if average_attn_weights else weights
-        else:
-            dropout = self.dropout if self.training else 0.0
-            out = self.coupler.attend(q, k, v, *masks, pairs=pairs, causal=is_causal, dropout=dropout)
-        out = self.out_proj(out.transpose(-3, -2).flatten(-2))
-        if not self.batch_first and out.ndim == 3:
-            out = out.transpose(0, 1)
-        return out, weights
+            out, weights = heads.explain(self.coupler)
+            return self._merge(out), weights.mean(-3) if average_attn_weights else weights
+        return self._merge(heads.attend(self.coupler, self.dropout if self.training else 0.0)), None
 
     def couple(
         self,
@@ -161,21 +154,24 @@ class Attention(nn.Module):
     ) -> Coupling:
         """The coupling of every head, with batch shape (*batch, heads); arguments as in ``forward``."""
         value = query.new_zeros(*(query if key is None else key).shape[:-1], self.vdim)
-        q, k, _, masks, pairs = self._inputs(
-            query, key, value, key_padding_mask, attn_mask, is_causal, query_padding_mask
-        )
-        return self.coupler(q, k, *masks, pairs=pairs, causal=is_causal)
+        heads = self._heads(
+            query, key, value, key_padding_mask,
+            attn_mask=attn_mask, is_causal=is_causal, query_padding_mask=query_padding_mask,
+        )  # fmt: skip
+        return heads.couple(self.coupler)
 
-    def _inputs(
+    def _heads(
         self,
         query: Tensor,
-        key: Tensor | None,
-        value: Tensor | None,
-        key_padding: Tensor | None,
-        attn_mask: Tensor | None,
-        is_causal: bool,
-        query_padding: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor | None, Tensor | None], Tensor | None]:
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        key_padding_mask: Tensor | None = None,
+        *,
+        attn_mask: Tensor | None = None,
+        is_causal: bool = False,
+        query_padding_mask: Tensor | None = None,
+    ) -> Heads:
+        """What the coupler gets to see of the inputs."""
         key = query if key is None else key
         value = key if value is None else value
         own = key is query
@@ -194,13 +190,18 @@ class Attention(nn.Module):
             key = query if own else key
             value = key if shared else value
         q, k, v = self._project(query, key, value, own and value is key)
-        key_padding = _as_padding("key_padding_mask", key_padding, key)
-        if query_padding is None and own:
+        key_padding = _as_padding("key_padding_mask", key_padding_mask, key)
+        if query_padding_mask is None and own:
             query_padding = key_padding
         else:
-            query_padding = _as_padding("query_padding_mask", query_padding, query)
+            query_padding = _as_padding("query_padding_mask", query_padding_mask, query)
         pairs = None if attn_mask is None or is_causal else self._as_pairs(attn_mask, q, k)
-        return q, k, v, (query_padding, key_padding), pairs
+        return Heads(q, k, v, query_padding, key_padding, pairs, is_causal)
+
+    def _merge(self, out: Tensor) -> Tensor:
+        """Heads side by side, projected, in the layout of the inputs."""
+        out = self.out_proj(out.transpose(-3, -2).flatten(-2))
+        return out if self.batch_first or out.ndim != 3 else out.transpose(0, 1)
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor, own: bool) -> tuple[Tensor, Tensor, Tensor]:
         sizes = [self.num_heads * width for width in (self.head_dim, self.head_dim, self.value_dim)]

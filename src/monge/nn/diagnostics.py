@@ -1,10 +1,6 @@
-"""What an attention coupling is like: errors of its marginals, entropy, rank, sinks, and a picture."""
+"""What an attention coupling is like: errors of its marginals, entropy, rank, sinks. Pictures: `monge.plot`."""
 
 from __future__ import annotations
-
-import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,9 +9,6 @@ from torch import Tensor
 from .._value import Value, value
 from ..coupling import Coupling
 from .functional import harmonic_mass
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = [
     "Diagnosis",
@@ -26,7 +19,6 @@ __all__ = [
     "effective_rank",
     "interaction_rank",
     "marginal_error",
-    "plot_maps",
     "rank",
     "row_entropy",
     "sink_share",
@@ -169,47 +161,6 @@ def interaction_rank(scores: Float[Tensor, "*b n m"], tol: float = 1e-5) -> Int[
     values = torch.linalg.svdvals(double_center(scores))
     top = torch.linalg.matrix_norm(scores, 2)[..., None]
     return (values > tol * top).sum(-1)
-
-
-def plot_maps(
-    coupling: Coupling, *, titles: Sequence[str] | None = None, columns: int = 4, max_bytes: int = 2**28
-) -> Figure:
-    """The attention matrices of the problems of a batch side by side, each on its own scale, uniform in the middle.
-
-    Args:
-        coupling: (*b, n, m); without a batch there is one picture.
-        titles: one per picture; the index of the problem if None.
-        columns: pictures in a row.
-        max_bytes: largest dense tensor allowed.
-
-    Returns:
-        A matplotlib figure.
-    """
-    from matplotlib.figure import Figure
-
-    matrix = attention_matrix(coupling, max_bytes=max_bytes).detach().cpu().float()
-    batch = tuple(matrix.shape[:-2])
-    pictures = matrix.reshape(-1, *matrix.shape[-2:])
-    count, m = pictures.shape[0], pictures.shape[-1]
-    wide = min(columns, count)
-    high = math.ceil(count / wide)
-    figure = Figure(figsize=(2.4 * wide, 2.5 * high), layout="constrained")
-    axes: Any = figure.subplots(high, wide, squeeze=False)
-    for index, axis in enumerate(axes.flat):
-        axis.set_xticks([])
-        axis.set_yticks([])
-        if index >= count:
-            axis.set_visible(False)
-            continue
-        # Logarithm of how much more than its equal share a key gets from a query.
-        gain = (pictures[index] * m).clamp_min(1e-3).log10()
-        limit = max(float(gain.abs().max()), 1e-3)
-        axis.imshow(gain.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
-        place = tuple(int(k) for k in torch.unravel_index(torch.tensor(index), batch)) if batch else ()
-        axis.set_title(titles[index] if titles is not None else ", ".join(map(str, place)), fontsize=8)
-    figure.supxlabel("keys", fontsize=8)
-    figure.supylabel("queries", fontsize=8)
-    return figure
 
 
 def _deviation(weights: Tensor, padding: Tensor | None) -> Tensor:

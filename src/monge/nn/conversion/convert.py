@@ -1,0 +1,230 @@
+"""Another coupler for the attention of a trained model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..._checks import check_choice
+from ...errors import CapabilityError, InputError
+from ..attention import Attention
+from ..couplers import Blend, Coupler, Softmax, build, names
+from .converted import Converted
+from .layout import LAYOUTS, Layout, find
+
+__all__ = ["Conversion", "Replacement", "convert", "coupler_parameters"]
+
+Factory = Callable[[int, int], Coupler]
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """One attention module that was replaced.
+
+    Args:
+        name: where it stands in the model.
+        kind: its layout, or "MultiheadAttention".
+        heads: how many heads it has.
+        width: the width of a head.
+        coupler: the class of its coupler.
+        added: how many parameters the coupler brought.
+    """
+
+    name: str
+    kind: str
+    heads: int
+    width: int
+    coupler: str
+    added: int
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A converted copy of a model, and what was replaced in it; ``str`` shows it as a table.
+
+    Args:
+        model: the copy.
+        replaced: every module that has another coupler now.
+        kept: names of attention modules that ``where`` left as they were.
+    """
+
+    model: nn.Module
+    replaced: tuple[Replacement, ...]
+    kept: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """One line a layer, and the sum."""
+        wide = max(len(one.name) for one in self.replaced)
+        lines = [
+            f"{one.name:<{wide}}  {one.kind}, {one.heads} × {one.width} -> {one.coupler}, {one.added} parameters"
+            for one in self.replaced
+        ]
+        added = sum(one.added for one in self.replaced)
+        lines.append(f"{len(self.replaced)} replaced, {len(self.kept)} kept, {added} parameters added")
+        return "\n".join(lines)
+
+
+def convert(
+    model: nn.Module,
+    coupler: str | Factory = "pivots",
+    *,
+    where: str | Callable[[str], bool] = "*",
+    blend: float | None = None,
+    layouts: Sequence[Layout] = (),
+    **options: Any,
+) -> Conversion:
+    """A copy of a trained model whose attention has another coupler; every weight of the checkpoint stays as it is.
+
+    Modules are recognised by how they are built: `torch.nn.MultiheadAttention`, also inside
+    `torch.nn.TransformerEncoderLayer`, and those that a `Layout` describes, such as the BERT, ViT and GPT-2 of the
+    transformers library. Names in the state dict do not change; couplers add theirs.
+
+    Try ``coupler="softmax"`` first: it must change nothing but the outputs at padding.
+
+    Args:
+        model: the trained model; it is left alone, and `match` uses it as the teacher.
+        coupler: a name, as in `monge.nn.couplers.names`, or a function of the number and the width of heads.
+        where: which modules: a pattern for their names, as of files, or a function that picks names.
+        blend: if given, softmax stays and a gate per head, starting at this value, mixes the coupler in;
+            -4 starts at two per cent.
+        layouts: descriptions of further kinds of attention, tried before those that are built in.
+        options: of the coupler.
+
+    Returns:
+        The copy and a report.
+
+    Raises:
+        InputError: nothing was found to replace.
+        CapabilityError: a module is causal and the coupler cannot be, or the reverse, or has features that no coupler
+            reproduces.
+
+    Example:
+        >>> import torch, monge
+        >>> layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        >>> told = monge.nn.convert(torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval(), "pivots")
+        >>> print(told)  # doctest: +ELLIPSIS
+        layers.0.self_attn  MultiheadAttention, 2 × 8 -> Pivots, 578 parameters
+        layers.1.self_attn  MultiheadAttention, 2 × 8 -> Pivots, 578 parameters
+        2 replaced, 0 kept, 1156 parameters added
+    """
+    if isinstance(coupler, str):
+        check_choice("coupler", coupler, names())
+    known = (*layouts, *LAYOUTS)
+    modules = model.named_modules(remove_duplicate=False)
+    found = {name: one for name, module in modules if (one := _kind(module, known)) is not None}
+    pick = where if callable(where) else lambda name: fnmatchcase(name, where)
+    chosen = {name: kind for name, kind in found.items() if pick(name)}
+    if not chosen:
+        raise InputError(
+            f"where={where!r} picks none of the attention modules, which are {sorted(found)}."
+            if found
+            else f"No attention module was recognised in {type(model).__name__}: describe yours by a Layout and pass "
+            "it as layouts=[...]."
+        )
+    made = copy.deepcopy(model)
+    replaced: list[Replacement] = []
+    known_twins: dict[nn.Module, Attention | Converted] = {}
+    for name, kind in chosen.items():
+        module = made.get_submodule(name)
+        if isinstance(module, (Attention, Converted)):
+            continue
+        parent, _, last = name.rpartition(".")
+        if module in known_twins:
+            setattr(made.get_submodule(parent), last, known_twins[module])
+            continue
+        new = known_twins[module] = _replace(name, module, kind, coupler, blend, options)
+        if name:
+            setattr(made.get_submodule(parent), last, new)
+        else:
+            made = new
+        heads = new.num_heads if isinstance(new, Attention) else new.heads
+        width = new.head_dim if isinstance(new, Attention) else kind.width(module)  # type: ignore[union-attr]
+        told = kind if isinstance(kind, str) else kind.name
+        added = sum(parameter.numel() for parameter in new.coupler.parameters())
+        replaced.append(Replacement(name, told, heads, width or 0, _told(new.coupler), added))
+    for encoder in made.modules():
+        # Nested tensors are for the fused encoder alone, which would compute softmax attention from the weights.
+        if isinstance(encoder, nn.TransformerEncoder) and any(isinstance(one, Attention) for one in encoder.modules()):
+            encoder.use_nested_tensor = False
+    return Conversion(made, tuple(replaced), tuple(sorted(set(found) - set(chosen))))
+
+
+def coupler_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters of all couplers in a model: what is new in it after a conversion."""
+    parts = [module for module in model.modules() if isinstance(module, (Attention, Converted))]
+    return list(dict.fromkeys(parameter for part in parts for parameter in part.coupler.parameters()))
+
+
+def _kind(module: nn.Module, layouts: Sequence[Layout]) -> Layout | str | None:
+    if isinstance(module, (Attention, Converted)):
+        return None
+    if isinstance(module, nn.MultiheadAttention):
+        return "MultiheadAttention" if type(module).forward is nn.MultiheadAttention.forward else None
+    return find(module, layouts)
+
+
+def _replace(
+    name: str,
+    module: nn.Module,
+    kind: Layout | str,
+    coupler: str | Factory,
+    blend: float | None,
+    options: dict[str, Any],
+) -> Attention | Converted:
+    def make(heads: int, width: int) -> Coupler:
+        made = build(coupler, heads, width, **options) if isinstance(coupler, str) else coupler(heads, width)
+        made = made if blend is None else Blend(Softmax(), made, heads, gate=blend)
+        weight = next(module.parameters())
+        return made.to(weight.device, torch.float64 if weight.dtype == torch.float64 else None).train(module.training)
+
+    if isinstance(kind, Layout):
+        made = make(getattr(module, kind.heads), kind.width(module) or 0)
+        _check_order(name, made, kind.is_causal(module), kind.context is not None)
+        return Converted(module, kind, made)
+    assert isinstance(module, nn.MultiheadAttention)
+    if module.bias_k is not None or module.add_zero_attn:
+        raise CapabilityError(
+            f"{name} adds keys of its own (add_bias_kv or add_zero_attn), which no coupler reproduces: leave it out by "
+            "where=."
+        )
+    new = Attention(
+        module.embed_dim,
+        module.num_heads,
+        make(module.num_heads, module.head_dim),
+        kdim=module.kdim,
+        vdim=module.vdim,
+        bias=module.in_proj_bias is not None,
+        dropout=module.dropout,
+        batch_first=module.batch_first,
+    )
+    # The very parameters, so that whoever shares them with other modules still does.
+    for key in ("in_proj_weight", "in_proj_bias", "q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj"):
+        if hasattr(new, key):
+            setattr(new, key, getattr(module, key))
+    return new.train(module.training)
+
+
+def _check_order(name: str, coupler: Coupler, causal: bool, may_cross: bool) -> None:
+    kind, order = type(coupler).__name__, coupler.promise.causal
+    if causal and order == "no" and not may_cross:
+        able = [one for one, made in names().items() if made.promise.causal != "no" and one != "blend"]
+        raise CapabilityError(
+            f"{name} is causal, and {kind} cannot be: {coupler.why_not_causal}. Use one of {', '.join(able)}."
+        )
+    if not causal and order == "always":
+        raise CapabilityError(
+            f"{name} reads the whole sequence, and {kind} only what comes before: use 'pivots' for its bidirectional "
+            "kin."
+        )
+
+
+def _told(coupler: Coupler) -> str:
+    if isinstance(coupler, Blend):
+        return f"Blend of {_told(coupler.first)} and {_told(coupler.second)}"
+    return type(coupler).__name__

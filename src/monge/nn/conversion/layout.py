@@ -1,0 +1,178 @@
+"""Attention modules of other libraries, described: where the projections are, how they are called, what they answer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+__all__ = ["LAYOUTS", "Layout", "find"]
+
+# Arguments that say nothing about which pairs may meet, or that are honoured wherever they appear.
+HARMLESS = ("cache_position", "position_ids", "return_dict", "output_hidden_states", "output_attentions")
+_NEUTRAL = (nn.Identity, nn.Dropout, nn.Softmax)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a kind of attention module is built and called, by the names it uses; no class of it is ever imported.
+
+    A module has this layout if it has all the submodules that are named and no others that could change the attention,
+    no parameters or buffers of its own, a ``forward`` that takes all ``arguments``, and ``attributes`` of the values
+    listed, where None allows that there is none. What matches must compute softmax(scale · Q K^T + mask) V.
+
+    Args:
+        name: what to call it in reports.
+        projections: the three submodules that project queries, keys and values; one name if a single one gives all
+            three, side by side.
+        heads: the attribute that counts the heads.
+        output: submodules that the result passes, in order; none if the projection lives elsewhere.
+        tokens: the argument that holds the tokens.
+        mask: the argument that holds the mask.
+        context: the argument that holds other tokens to read, for cross-attention; None if there is none.
+        context_mask: the argument that holds their mask.
+        dropout: the attribute that holds the probability of dropping a weight, or a module that has it as ``p``.
+        scale: the attribute that holds the factor of the scores; None if it is one over the root of the width.
+        causal: whether every position reads only itself and what comes before, or the attribute that says so; it
+            does not apply to a context.
+        answer: what ``forward`` returns, a tuple of "output", "weights" (None unless asked for), "weights if asked"
+            and "no cache" (None); a bare "output" in place of a tuple is a tensor.
+        arguments: names that ``forward`` must take.
+        attributes: values that attributes must have.
+        extras: submodules and buffers that may be there as well, because they do not change the attention.
+
+    Example:
+        >>> from monge.nn.conversion import Layout
+        >>> mine = Layout("mine", ("to_q", "to_k", "to_v"), "n_heads", output=("to_out",), tokens="x", answer="output")
+    """
+
+    name: str
+    projections: tuple[str] | tuple[str, str, str]
+    heads: str
+    output: tuple[str, ...] = ()
+    tokens: str = "hidden_states"
+    mask: str = "attention_mask"
+    context: str | None = None
+    context_mask: str | None = None
+    dropout: str | None = None
+    scale: str | None = None
+    causal: bool | str = False
+    answer: str | tuple[str, ...] = ("output", "weights")
+    arguments: tuple[str, ...] = ()
+    attributes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    extras: tuple[str, ...] = ()
+
+    def fits(self, module: nn.Module) -> bool:
+        """Whether the module has this layout."""
+        parts = (*self.projections, *self.output)
+        if not all(isinstance(getattr(module, part, None), nn.Module) for part in parts):
+            return False
+        # A bias by distance, a rotation, a norm: what is not named could change the scores.
+        parts = (*parts, *self.extras, self.dropout)
+        foreign = [name for name, child in module.named_children() if not isinstance(child, _NEUTRAL)]
+        own = [name for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))]
+        if not {*foreign, *own} <= {*parts}:
+            return False
+        if not isinstance(getattr(module, self.heads, None), int):
+            return False
+        if self.scale is not None and not isinstance(getattr(module, self.scale, None), float):
+            return False
+        taken = inspect.signature(module.forward).parameters
+        if not {self.tokens, *self.arguments} <= set(taken):
+            return False
+        return all(getattr(module, name, None) in allowed for name, allowed in self.attributes.items())
+
+    def is_causal(self, module: nn.Module) -> bool:
+        """Whether the module reads no token after the one that reads."""
+        return bool(getattr(module, self.causal, False)) if isinstance(self.causal, str) else self.causal
+
+    def width(self, module: nn.Module) -> int | None:
+        """The width of a head; None if queries and keys do not come in equally many heads."""
+        sizes = [_features(getattr(module, name)) for name in self.projections]
+        heads = getattr(module, self.heads)
+        if len(sizes) == 1:
+            size, rest = divmod(sizes[0] or 0, 3)
+            sizes = [None if rest else size]
+        if not sizes[0] or len(set(sizes)) > 1 or sizes[0] % heads:
+            return None
+        return sizes[0] // heads
+
+
+def find(module: nn.Module, layouts: Sequence[Layout]) -> Layout | None:
+    """The first layout that fits."""
+    return next((one for one in layouts if one.fits(module) and one.width(module)), None)
+
+
+def _features(projection: nn.Module) -> int | None:
+    """How many numbers a projection gives per token; transposed linear maps call it ``nf``."""
+    return getattr(projection, "out_features", getattr(projection, "nf", None))
+
+
+_ABSOLUTE = {"position_embedding_type": ("absolute", None)}
+_PLAIN_GPT2 = {
+    "is_cross_attention": (False, None),
+    "scale_attn_weights": (True, None),
+    "scale_attn_by_inverse_layer_idx": (False, None),
+}
+_BERT: dict[str, Any] = {
+    "projections": ("query", "key", "value"),
+    "heads": "num_attention_heads",
+    "context": "encoder_hidden_states",
+    "context_mask": "encoder_attention_mask",
+    "dropout": "dropout",
+}
+_GPT2: dict[str, Any] = {
+    "projections": ("c_attn",),
+    "heads": "num_heads",
+    "output": ("c_proj", "resid_dropout"),
+    "dropout": "attn_dropout",
+    "causal": True,
+    "attributes": _PLAIN_GPT2,
+    "extras": ("bias", "masked_bias"),
+}
+
+# Several generations of one library differ in what they return, and tell so by the arguments that they take.
+LAYOUTS = (
+    Layout(
+        "BERT, decoder",
+        **_BERT,
+        causal="is_decoder",
+        answer=("output", "weights if asked", "no cache"),
+        arguments=("output_attentions",),
+        attributes={**_ABSOLUTE, "is_decoder": (True,)},
+    ),
+    Layout(
+        "BERT, ViT",
+        **_BERT,
+        answer=("output", "weights if asked"),
+        arguments=("output_attentions",),
+        attributes={**_ABSOLUTE, "is_decoder": (False, None)},
+    ),
+    Layout("BERT, ViT, pairs", **_BERT, causal="is_causal", attributes=_ABSOLUTE),
+    Layout("GPT-2", **_GPT2, answer=("output", "no cache", "weights if asked"), arguments=("layer_past",)),
+    Layout("GPT-2, pairs", **_GPT2),
+    Layout(
+        "CLIP",
+        projections=("q_proj", "k_proj", "v_proj"),
+        heads="num_heads",
+        output=("out_proj",),
+        dropout="dropout",
+        scale="scale",
+        causal="is_causal",
+        attributes={"is_decoder": (None,)},
+    ),
+    Layout(
+        "timm",
+        projections=("qkv",),
+        heads="num_heads",
+        output=("proj", "proj_drop"),
+        tokens="x",
+        mask="attn_mask",
+        dropout="attn_drop",
+        scale="scale",
+        answer="output",
+    ),
+)

@@ -1,0 +1,230 @@
+"""The two stages after a conversion: match what the old attention gave, layer by layer; then the task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..._checks import check_choice, check_number
+from ..._value import Value, value
+from ...errors import InputError
+from .._heads import Heads
+from ..attention import Attention
+from ..couplers import Blend, Coupler, Softmax
+from .convert import coupler_parameters
+from .converted import Converted
+
+__all__ = ["Matching", "fine_tune", "match"]
+
+# Arguments that ask for attention weights, which matching makes for itself if it needs them.
+_ANSWER = ("need_weights", "average_attn_weights", "output_attentions")
+
+
+@value
+class Matching(Value):
+    """How far every converted layer was from the old one, step by step.
+
+    Args:
+        names: the layers.
+        losses: a row for every step.
+    """
+
+    names: tuple[str, ...]
+    losses: Float[Tensor, "steps layers"]
+
+    def __str__(self) -> str:
+        """The first and the last loss of every layer."""
+        ends = zip(self.names, self.losses[0].tolist(), self.losses[-1].tolist(), strict=True)
+        return "\n".join(f"{name}: {first:.4g} -> {last:.4g}" for name, first, last in ends)
+
+
+def match(
+    model: nn.Module,
+    original: nn.Module,
+    batches: Iterable[Any],
+    *,
+    objective: str = "outputs",
+    lr: float = 1e-2,
+) -> Matching:
+    r"""First stage: every converted layer learns to give what the old one gave, with only its coupler free.
+
+    The frozen original runs on every batch; each converted layer gets the inputs that its predecessor got, so that
+    layers learn side by side and no error adds up. Of a blend the second coupler learns, as if it were alone.
+
+    Args:
+        model: the ``model`` of a `Conversion`; the parameters of its couplers change, nothing else.
+        original: the model that was converted.
+        batches: one step each: a tensor, a tuple of arguments, or a mapping of named ones.
+        objective: "outputs", the squared error of the output of the layer relative to its variance; or "maps", the
+            cross-entropy of the attention matrices, which takes memory n².
+        lr: of Adam.
+
+    Returns:
+        The losses.
+
+    Raises:
+        InputError: no coupler of the model has parameters, there is no batch, or the two models do not belong
+            together.
+
+    Source: LOTFormer, arXiv 2509.23436, for the stages.
+    """
+    check_choice("objective", objective, ("outputs", "maps"))
+    check_number("lr", lr, low=0.0, strict=True)
+    layers = _pairs(model, original)
+    learners = {name: _learner(layer) for name, (layer, _) in layers.items()}
+    free = [p for learner in learners.values() for p in learner.parameters() if p.requires_grad]
+    if not free:
+        kinds = sorted({type(learner).__name__ for learner in learners.values()})
+        raise InputError(f"{', '.join(kinds)} has no parameters that could match anything: go on to fine_tune.")
+    optimizer = torch.optim.Adam(free, lr=lr)
+    losses = []
+    for batch in batches:
+        with _seen({name: old for name, (_, old) in layers.items()}) as calls, _frozen(original), torch.no_grad():
+            _call(original, batch)
+        told = []
+        for name, learner in learners.items():
+            args, kwargs, out = calls[name]
+            layer = layers[name][0]
+            with torch.no_grad():
+                heads = layer._heads(*args, **kwargs)
+            with torch.enable_grad():
+                loss = _outputs(layer, learner, heads, out) if objective == "outputs" else _maps(learner, heads)
+                mine = [p for p in learner.parameters() if p.requires_grad]
+                slopes = torch.autograd.grad(loss, mine, allow_unused=True)
+            for parameter, slope in zip(mine, slopes, strict=True):
+                parameter.grad = slope
+            told.append(loss.detach())
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(torch.stack(told))
+    if not losses:
+        raise InputError("batches is empty: match takes one step for every batch.")
+    return Matching(tuple(layers), torch.stack(losses).cpu())
+
+
+def fine_tune(
+    model: nn.Module,
+    loss: Callable[[nn.Module, Any], Tensor],
+    batches: Iterable[Any],
+    *,
+    lr: float = 1e-5,
+    coupler_lr: float = 1e-3,
+) -> Float[Tensor, " steps"]:
+    """Second stage: the task, with all parameters free; couplers, which are new, learn faster than the rest.
+
+    Args:
+        model: the ``model`` of a `Conversion`.
+        loss: of the model on a batch.
+        batches: one step each.
+        lr: of AdamW for what the checkpoint held.
+        coupler_lr: of AdamW for the couplers.
+
+    Returns:
+        The loss of every step.
+    """
+    new = set(coupler_parameters(model))
+    groups = [
+        {"params": [p for p in model.parameters() if p not in new and p.requires_grad], "lr": lr},
+        {"params": [p for p in new if p.requires_grad], "lr": coupler_lr},
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+    losses = []
+    for batch in batches:
+        now = loss(model, batch)
+        optimizer.zero_grad()
+        now.backward()
+        optimizer.step()
+        losses.append(now.detach())
+    if not losses:
+        raise InputError("batches is empty: fine_tune takes one step for every batch.")
+    return torch.stack(losses).cpu()
+
+
+def _pairs(model: nn.Module, original: nn.Module) -> dict[str, tuple[Attention | Converted, nn.Module]]:
+    old = dict(original.named_modules())
+    layers: dict[str, tuple[Attention | Converted, nn.Module]] = {}
+    for name, layer in model.named_modules():
+        if isinstance(layer, (Attention, Converted)) and not isinstance(old.get(name, layer), (Attention, Converted)):
+            layers[name] = (layer, old[name])
+    if not layers:
+        raise InputError(
+            "model has no converted layer whose predecessor stands in original: pass convert(original, ...).model and "
+            "original."
+        )
+    return layers
+
+
+def _learner(layer: Attention | Converted) -> Coupler:
+    coupler = layer.coupler
+    return coupler.second if isinstance(coupler, Blend) else coupler
+
+
+def _outputs(layer: Attention | Converted, learner: Coupler, heads: Heads, out: Tensor) -> Tensor:
+    made, out = layer._merge(heads.attend(learner)), out.detach()
+    present = torch.ones(out.shape[:-1], dtype=torch.bool, device=out.device)
+    if heads.query_padding is not None:
+        turned = isinstance(layer, Attention) and not layer.batch_first and out.ndim == 3
+        present = ~(heads.query_padding.mT if turned else heads.query_padding)
+    weight = present[..., None].to(out.dtype)
+    mean = (weight * out).flatten(0, -2).sum(0) / weight.sum().clamp_min(1)
+    spread = (weight * (out - mean).square()).sum()
+    return (weight * (made - out).square()).sum() / spread.clamp_min(torch.finfo(out.dtype).tiny)
+
+
+def _maps(learner: Coupler, heads: Heads) -> Tensor:
+    with torch.no_grad():
+        _, wanted = heads.explain(Softmax())
+    _, given = heads.explain(learner)
+    present = (wanted.sum(-1) > 0).to(given.dtype)
+    entropy = -(wanted * given.clamp_min(1e-8).log()).sum(-1)
+    return (present * entropy).sum() / present.sum().clamp_min(1)
+
+
+@contextmanager
+def _seen(modules: dict[str, nn.Module]) -> Iterator[dict[str, tuple[tuple[Any, ...], dict[str, Any], Tensor]]]:
+    """Arguments and output of the modules while the model runs."""
+    calls: dict[str, tuple[tuple[Any, ...], dict[str, Any], Tensor]] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+            kwargs = {key: given for key, given in kwargs.items() if key not in _ANSWER}
+            calls[name] = (args, kwargs, out[0] if isinstance(out, tuple) else out)
+
+        return hook
+
+    handles = [module.register_forward_hook(keep(name), with_kwargs=True) for name, module in modules.items()]
+    # The fused encoder of torch would pass its attention by, and what hangs on it.
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield calls
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """In evaluation, and afterwards as before."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, was in training.items():
+            module.training = was
+
+
+def _call(model: nn.Module, batch: Any) -> None:
+    if isinstance(batch, Mapping):
+        model(**batch)
+    elif isinstance(batch, (tuple, list)):
+        model(*batch)
+    else:
+        model(batch)
