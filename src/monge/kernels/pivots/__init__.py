@@ -33,7 +33,7 @@ def pivot_apply(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],
     v: Float[Tensor, "*b m c"],
-    pivots: Float[Tensor, "*#b r d"],
+    pivots: Float[Tensor, "*#b r d"] | None,
     bias_q: Float[Tensor, "*#b r"],
     bias_k: Float[Tensor, "*#b r"],
     keep_q: Float[Tensor, "*#b n"] | None = None,
@@ -48,7 +48,7 @@ def pivot_apply(
         q: queries; rows dropped by ``keep_q`` must be zero.
         k: keys, likewise.
         v: values; rows dropped by ``keep_k`` must be zero.
-        pivots: locations, already multiplied by the scale of the scores.
+        pivots: locations, already multiplied by the scale of the scores; None if ``q`` and ``k`` hold scores.
         bias_q: added to the scores of the queries.
         bias_k: added to the scores of the keys.
         keep_q: 1 for queries that count, 0 for padding.
@@ -64,7 +64,7 @@ def pivot_apply(
 
 def occupancy(
     x: Float[Tensor, "*b n d"],
-    pivots: Float[Tensor, "*#b r d"],
+    pivots: Float[Tensor, "*#b r d"] | None,
     bias: Float[Tensor, "*#b r"],
     keep: Float[Tensor, "*#b n"] | None = None,
 ) -> Float[Tensor, "*b r"]:
@@ -73,11 +73,15 @@ def occupancy(
 
 
 def _apply(
-    function: Any, tokens: tuple[Tensor, ...], shared: tuple[Tensor, ...], keeps: tuple[Tensor | None, ...], *rest: Any
+    function: Any,
+    tokens: tuple[Tensor, ...],
+    shared: tuple[Tensor | None, ...],
+    keeps: tuple[Tensor | None, ...],
+    *rest: Any,
 ) -> Tensor:
     """Calls a function with the dimensions of the batch made two for the kernels of CUDA, one for batched products."""
     batch = tokens[0].shape[:-2]
-    on_device = fused.takes(*tokens, shared[0])
+    on_device = fused.takes(tokens, shared[0])
     lead = (batch[:-1].numel(), *batch[-1:], *(1,) * (not batch)) if on_device else (-1,)
 
     def flat(t: Tensor | None, tail: int) -> Tensor | None:
@@ -99,7 +103,7 @@ class _Pivots(torch.autograd.Function):
         q: Tensor,
         k: Tensor,
         v: Tensor,
-        pivots: Tensor,
+        pivots: Tensor | None,
         bias_q: Tensor,
         bias_k: Tensor,
         keep_q: Tensor | None,
@@ -138,8 +142,9 @@ class _Pivots(torch.autograd.Function):
                 d_use_q = torch.zeros_like(use_q)
             d_q, d_pivots, d_bias_q = ends.slope(queries, cotangent, table, d_use_q, share_q)
             d_k, d_pivots_k, d_bias_k = ends.slope(keys, v, d_totals, d_use_k, share_k)
+            d_pivots = d_pivots + d_pivots_k if pivots is not None else None
             d_v = ends.unpack(keys, d_totals, share_k)
-        return d_q, d_k, d_v, d_pivots + d_pivots_k, d_bias_q, d_bias_k, None, None, None, None, None
+        return d_q, d_k, d_v, d_pivots, d_bias_q, d_bias_k, None, None, None, None, None
 
 
 def _add_up(use_q: Tensor, use_k: Tensor, totals: Tensor, total: Total | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -165,7 +170,9 @@ class _Occupancy(torch.autograd.Function):
     """The use of the pivots by one side."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, pivots: Tensor, bias: Tensor, keep: Tensor | None, on_device: bool) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, pivots: Tensor | None, bias: Tensor, keep: Tensor | None, on_device: bool
+    ) -> Tensor:
         ends = fused if on_device else reference
         share, use, _ = ends.pack(Side(x, pivots, bias, keep), None)
         ctx.on_device = on_device
@@ -182,8 +189,8 @@ class _Occupancy(torch.autograd.Function):
             return *ends.slope(Side(*inputs), None, None, cotangent, share), None, None
 
 
-def _derivatives(out: Tensor, inputs: Sequence[Tensor], cotangent: Tensor) -> list[Tensor | None]:
+def _derivatives(out: Tensor, inputs: Sequence[Tensor | None], cotangent: Tensor) -> list[Tensor | None]:
     """Derivatives along the inputs that have one, themselves differentiable."""
-    sources = [t for t in inputs if t.requires_grad]
+    sources = [t for t in inputs if t is not None and t.requires_grad]
     slopes = iter(torch.autograd.grad(out, sources, cotangent, create_graph=True, allow_unused=True))
-    return [next(slopes) if t.requires_grad else None for t in inputs]
+    return [next(slopes) if t is not None and t.requires_grad else None for t in inputs]

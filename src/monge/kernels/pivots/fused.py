@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
 
@@ -20,11 +21,12 @@ __all__ = ["mix", "mix_slope", "pack", "slope", "takes", "unpack"]
 WIDEST, MOST = 128, 64
 
 
-def takes(x: Tensor, *others: Tensor) -> bool:
-    """Whether the kernels take these tokens and pivots, the last of them: CUDA, float32 or half, not too wide."""
-    *tokens, pivots = (x, *others)
+def takes(tokens: Sequence[Tensor], pivots: Tensor | None) -> bool:
+    """Whether the kernels take these tokens and pivots: in CUDA, in float32 or half precision, not too wide."""
+    x = tokens[0]
     fits = (
         x.is_cuda
+        and pivots is not None
         and all(t.dtype == x.dtype and 1 <= t.shape[-1] <= WIDEST for t in tokens)
         and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
         and pivots.dtype == torch.float32

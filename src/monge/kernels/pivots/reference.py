@@ -18,22 +18,23 @@ __all__ = ["Side", "assign", "mix", "mix_slope", "pack", "slope", "unpack"]
 
 
 class Side(NamedTuple):
-    """The tokens of one side and what assigns them to pivots."""
+    """The tokens of one side and what assigns them to pivots; without pivots, x holds the scores already."""
 
     x: Float[Tensor, "*b n d"]
-    pivots: Float[Tensor, "*#b r d"]
+    pivots: Float[Tensor, "*#b r d"] | None
     bias: Float[Tensor, "*#b r"]
     keep: Float[Tensor, "*#b n"] | None = None
 
 
 def assign(
     x: Float[Tensor, "*b n d"],
-    pivots: Float[Tensor, "*#b r d"],
+    pivots: Float[Tensor, "*#b r d"] | None,
     bias: Float[Tensor, "*#b r"],
     keep: Float[Tensor, "*#b n"] | None = None,
 ) -> Float[Tensor, "*b n r"]:
     """Soft assignment of every token to the pivots; rows with ``keep`` zero are zero."""
-    share = torch.softmax(x.to(pivots.dtype) @ pivots.mT + bias[..., None, :], -1)
+    scores = x if pivots is None else x.to(pivots.dtype) @ pivots.mT
+    share = torch.softmax(scores + bias[..., None, :], -1)
     return share if keep is None else share * keep[..., None]
 
 
@@ -42,7 +43,8 @@ def pack(
 ) -> tuple[Float[Tensor, "b n r"], Float[Tensor, "b r"], Float[Tensor, "b r c"] | None]:
     """The assignment, the total of every pivot in it, and the sums of ``y`` at every pivot, σ^T y."""
     if share is None:
-        share = torch.softmax(torch.baddbmm(side.bias[:, None], side.x, side.pivots.mT), -1)
+        x, pivots, bias = side.x, side.pivots, side.bias[:, None]
+        share = torch.softmax(x + bias if pivots is None else torch.baddbmm(bias, x, pivots.mT), -1)
         share = share if side.keep is None else share * side.keep[..., None]
     return share, share.sum(1), None if y is None else torch.bmm(share.mT, y)
 
@@ -59,9 +61,11 @@ def slope(
     table: Float[Tensor, "b r c"] | None,
     d_use: Float[Tensor, "b r"],
     share: Float[Tensor, "b n r"],
-) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b r d"], Float[Tensor, "b r"]]:
+) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b r d"] | None, Float[Tensor, "b r"]]:
     """Derivatives of ⟨σ T, y⟩ + ⟨total of σ, d_use⟩ along tokens, pivots and bias."""
     shift = d_use[:, None]
     d_score = shift.expand_as(share) if y is None or table is None else torch.baddbmm(shift, y, table.mT)
     d_score = torch._softmax_backward_data(d_score, share, -1, share.dtype)
+    if side.pivots is None:
+        return d_score, None, d_score.sum(1)
     return torch.bmm(d_score, side.pivots), torch.bmm(d_score.mT, side.x), d_score.sum(1)

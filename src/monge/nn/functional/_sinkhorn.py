@@ -19,7 +19,7 @@ from ._shards import add_up
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-__all__ = ["balance", "balance_thin", "converge", "half_steps"]
+__all__ = ["balance", "converge", "fixed_point", "half_steps"]
 
 
 def half_steps(
@@ -66,50 +66,21 @@ def balance(
     """
     with torch.no_grad():
         _, v = half_steps(scores, log_a, log_b, n_half, v)
-    return _FixedPoint.apply(scores, log_a, log_b, v, None)
+    return fixed_point(scores, log_a, log_b, v)
 
 
-def balance_thin(
-    scores: Float[Tensor, "*b n r"],
-    weights: Float[Tensor, "*b n"],
-    log_mass: Float[Tensor, "*b r"],
-    start: Float[Tensor, "*b r"],
-    *,
-    rounds: int,
-    implicit: bool,
+def fixed_point(
+    scores: Float[Tensor, "*b n m"],
+    log_a: Float[Tensor, "*#b n"],
+    log_b: Float[Tensor, "*#b m"],
+    v: Float[Tensor, "*b m"],
     group: ProcessGroup | None = None,
-) -> Float[Tensor, "*b r"]:
-    """The column potential after so many rounds of row and column half-steps, for a few columns.
+) -> Float[Tensor, "*b m"]:
+    """The column potential ``v`` with the gradient of a fixed point, as in `balance`.
 
-    A round is a softmax over the columns and one product with the weights: the same half-steps as `half_steps` as long
-    as no column is out of reach of every row, by more than the smallest number of the dtype. Such a column is lifted
-    by the logarithm of that number a round instead, so that it comes back into reach.
-
-    Args:
-        scores: S over the regularisation.
-        weights: a, zero on padding.
-        log_mass: logarithm of the columns' marginal.
-        start: the column potential to begin with.
-        rounds: how many.
-        implicit: differentiate the fixed point instead of the rounds.
-        group: processes that hold a shard of the rows each.
+    The rows may be sharded over the processes of a group.
     """
-    if not implicit:
-        return _rounds(scores, weights, log_mass, start, rounds, group)
-    with torch.no_grad():
-        v = _rounds(scores, weights, log_mass, start, rounds, group)
-    return _FixedPoint.apply(scores, weights.log(), log_mass, v, group)
-
-
-def _rounds(
-    scores: Tensor, weights: Tensor, log_mass: Tensor, start: Tensor, rounds: int, group: ProcessGroup | None
-) -> Tensor:
-    tiny = torch.finfo(scores.dtype).tiny
-    for _ in range(rounds):
-        share = torch.softmax(scores + start[..., None, :], -1)
-        use = add_up((weights[..., None, :] @ share)[..., 0, :], group)
-        start = start + log_mass - use.clamp_min(tiny).log()
-    return start
+    return _FixedPoint.apply(scores, log_a, log_b, v, group)
 
 
 def converge(
@@ -131,7 +102,7 @@ def converge(
             mass = torch.exp(_lse(scores + u[..., None], -2) + v)
             if bool(((mass - log_b.exp()).abs().sum(-1) <= tol).all()):
                 break
-    return _FixedPoint.apply(scores, log_a, log_b, v, None)
+    return fixed_point(scores, log_a, log_b, v)
 
 
 def _lse(scores: Tensor, dim: int) -> Tensor:

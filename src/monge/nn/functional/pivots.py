@@ -14,7 +14,7 @@ from ...errors import InputError, ShapeError
 from ...kernels.pivots import assign, fused, maximal_coupling, occupancy, pivot_apply
 from ._padding import at_least_single, blank, full_precision, keep, scale_of, uniform
 from ._shards import add_up, logsumexp, total_over
-from ._sinkhorn import balance_thin
+from ._sinkhorn import fixed_point
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -86,6 +86,8 @@ def pivot_attention(
     with full_precision(q):
         pivots, log_mass = prepare(q, pivots, log_mass, scale, epsilon)
         q, k = blank(q, query_padding), blank(k, key_padding)
+        if iterations > 0:
+            q, k, pivots = _scores_once(q, k, v, pivots)
         bias_q, bias_k = (
             _balanced(x, padding, pivots, log_mass, log_mass, iterations, gradient, group)
             for x, padding in ((q, query_padding), (k, key_padding))
@@ -173,6 +175,7 @@ def entropic_pivot_attention(
             )  # fmt: skip
             return (left @ add_up(right.mT @ v.to(right.dtype), group)).to(dtype)
         pivots, log_mass = prepare(q, pivots, log_mass, scale, epsilon)
+        q, k, pivots = _scores_once(q, k, v, pivots)
         bias_q = _first_problem(q, query_padding, pivots, log_mass, n_half, gradient, group)
         bias_k = _second_problem(k, key_padding, pivots, log_mass, n_half, gradient, group)
         out = pivot_apply(
@@ -207,7 +210,7 @@ def entropic_pivot_factors(
         bias = _first_problem(q, query_padding, pivots, log_mass, n_half, gradient, group)
         left = assign(q, pivots, bias, keep(query_padding, q))
         if n_half == 1:
-            scores = _reachable(k, key_padding, pivots)
+            scores = _reachable(k @ pivots.mT, key_padding)
             right = torch.exp(scores - logsumexp(scores, -2, group)[..., None, :])
             return left, right if present is None else right * present[..., None]
         bias = _second_problem(k, key_padding, pivots, log_mass, n_half, gradient, group)
@@ -216,54 +219,76 @@ def entropic_pivot_factors(
         return left, share / use.clamp_min(torch.finfo(use.dtype).tiny)[..., None, :]
 
 
+def _scores_once(q: Tensor, k: Tensor, v: Tensor, pivots: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Scores of queries and keys without pivots, for a use in several rounds, unless kernels recompute them faster."""
+    if fused.takes((q, k, v), pivots):
+        return q, k, pivots
+    return q @ pivots.mT, k @ pivots.mT, None
+
+
 def _first_problem(
-    q: Tensor, padding: Tensor | None, pivots: Tensor, log_mass: Tensor, n_half: int, gradient: str,
+    q: Tensor, padding: Tensor | None, pivots: Tensor | None, log_mass: Tensor, n_half: int, gradient: str,
     group: ProcessGroup | None,
 ) -> Tensor:  # fmt: skip
     """Potential of the pivots against the queries, whose half-steps are the first and the last."""
-    if n_half == 1:
-        return torch.zeros_like(log_mass)
     start = torch.zeros_like(log_mass)
     return _balanced(q, padding, pivots, log_mass, start, (n_half - 1) // 2, gradient, group)
 
 
 def _second_problem(
-    k: Tensor, padding: Tensor | None, pivots: Tensor, log_mass: Tensor, n_half: int, gradient: str,
+    k: Tensor, padding: Tensor | None, pivots: Tensor | None, log_mass: Tensor, n_half: int, gradient: str,
     group: ProcessGroup | None,
 ) -> Tensor:  # fmt: skip
     """Potential of the pivots against the keys before the pivots' last half-step: a division by their sums."""
-    start = log_mass - logsumexp(_reachable(k, padding, pivots), -2, group)
+    start = log_mass - logsumexp(_reachable(_scores(k, pivots), padding), -2, group)
     return _balanced(k, padding, pivots, log_mass, start, (n_half - 3) // 2, gradient, group)
 
 
-def _reachable(k: Tensor, padding: Tensor | None, pivots: Tensor) -> Tensor:
+def _scores(x: Tensor, pivots: Tensor | None) -> Tensor:
+    return x if pivots is None else x.to(pivots.dtype) @ pivots.mT
+
+
+def _reachable(scores: Tensor, padding: Tensor | None) -> Tensor:
     """Scores of the pivots, -inf at absent keys."""
-    scores = k.to(pivots.dtype) @ pivots.mT
     return scores if padding is None else scores.masked_fill(padding[..., None], -math.inf)
 
 
 def _balanced(
-    x: Tensor, padding: Tensor | None, pivots: Tensor, log_mass: Tensor, start: Tensor, rounds: int, gradient: str,
-    group: ProcessGroup | None,
+    x: Tensor, padding: Tensor | None, pivots: Tensor | None, log_mass: Tensor, start: Tensor, rounds: int,
+    gradient: str, group: ProcessGroup | None,
 ) -> Tensor:  # fmt: skip
-    """The potential ``start`` of the pivots, moved by rounds of balancing towards their masses."""
-    implicit = gradient == "implicit"
+    """The potential ``start`` of the pivots, moved by rounds of balancing towards their masses.
+
+    A round is a softmax over the pivots and a sum over the tokens: a half-step of the tokens and one of the pivots, as
+    long as no pivot is out of reach of every token, by more than the smallest number of the dtype. Such a pivot is
+    lifted by the logarithm of that number a round instead, so that it comes back into reach.
+    """
     if rounds == 0:
         return start
     log_mass, start = (t.expand(*x.shape[:-2], t.shape[-1]) for t in (log_mass, start))
-    if fused.takes(x, pivots) and not implicit:
-        present, tiny = keep(padding, x), torch.finfo(pivots.dtype).tiny
-        for _ in range(rounds):
-            use = add_up(occupancy(x, pivots, start, present), group)
-            use = use / use.sum(-1, keepdim=True).clamp_min(tiny)
-            start = start + log_mass - use.clamp_min(tiny).log()
-        return start
-    x = x.to(pivots.dtype)
-    weights = uniform(x, padding)
+    present = keep(padding, x)
+    if gradient == "unrolled":
+        return _rounds(x, present, pivots, log_mass, start, rounds, group)
+    with torch.no_grad():
+        v = _rounds(x, present, pivots, log_mass, start, rounds, group)
+    scores = _scores(x, pivots)
+    weights = uniform(scores, padding)
     if group is not None:
         count = (weights > 0).sum(-1, keepdim=True)
         weights = weights * (count / add_up(count, group).clamp_min(1))
-    return balance_thin(x @ pivots.mT, weights, log_mass, start, rounds=rounds, implicit=implicit, group=group)
+    return fixed_point(scores, weights.log(), log_mass, v, group)
+
+
+def _rounds(
+    x: Tensor, present: Tensor | None, pivots: Tensor | None, log_mass: Tensor, v: Tensor, rounds: int,
+    group: ProcessGroup | None,
+) -> Tensor:  # fmt: skip
+    tiny = torch.finfo(log_mass.dtype).tiny
+    for _ in range(rounds):
+        use = add_up(occupancy(x, pivots, v, present), group)
+        use = use / use.sum(-1, keepdim=True).clamp_min(tiny)
+        v = v + log_mass - use.clamp_min(tiny).log()
+    return v
 
 
 def check_odd(n_half: int) -> None:
@@ -293,4 +318,4 @@ def prepare(
 def _precise(q: Tensor, k: Tensor, v: Tensor, pivots: Tensor) -> tuple[Tensor, ...]:
     """Everything in at least single precision, but tokens that the fused kernels read as they are."""
     (upcast,) = at_least_single(pivots)
-    return (q, k, v, upcast) if fused.takes(q, k, v, upcast) else at_least_single(q, k, v, pivots)
+    return (q, k, v, upcast) if fused.takes((q, k, v), upcast) else at_least_single(q, k, v, pivots)
