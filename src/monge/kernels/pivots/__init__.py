@@ -142,7 +142,7 @@ class _Pivots(torch.autograd.Function):
                 d_use_q = torch.zeros_like(use_q)
             d_q, d_pivots, d_bias_q = ends.slope(queries, cotangent, table, d_use_q, share_q)
             d_k, d_pivots_k, d_bias_k = ends.slope(keys, v, d_totals, d_use_k, share_k)
-            d_pivots = d_pivots + d_pivots_k if pivots is not None else None
+            d_pivots = None if d_pivots is None else d_pivots + d_pivots_k
             d_v = ends.unpack(keys, d_totals, share_k)
         return d_q, d_k, d_v, d_pivots, d_bias_q, d_bias_k, None, None, None, None, None
 

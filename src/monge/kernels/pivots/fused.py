@@ -19,6 +19,8 @@ __all__ = ["mix", "mix_slope", "pack", "slope", "takes", "unpack"]
 
 # Larger tables do not fit the fast memory of one multiprocessor.
 WIDEST, MOST = 128, 64
+# Looked up here, since a tracing compiler cannot look.
+_INSTALLED = importlib.util.find_spec("triton") is not None
 
 
 def takes(tokens: Sequence[Tensor], pivots: Tensor | None) -> bool:
@@ -33,20 +35,18 @@ def takes(tokens: Sequence[Tensor], pivots: Tensor | None) -> bool:
         and pivots.shape[-2] <= MOST
         and all(0 not in t.shape for t in tokens)
     )
-    return fits and _installed()
+    return fits and (_INSTALLED or _missing())
 
 
 @cache
-def _installed() -> bool:
-    found = importlib.util.find_spec("triton") is not None
-    if not found:
-        warnings.warn(
-            "Triton is missing, so pivot attention on CUDA runs as plain torch operations, several times slower: "
-            "install the package triton.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    return found
+def _missing() -> bool:
+    warnings.warn(
+        "Triton is missing, so pivot attention on CUDA runs as plain torch operations, several times slower: install "
+        "the package triton.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return False
 
 
 @cache

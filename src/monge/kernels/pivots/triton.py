@@ -6,7 +6,10 @@ float64. A pass is split over its tokens; each part writes its own sums, which a
 not depend on the order of execution.
 """
 
+# pyright: reportCallIssue=false, reportArgumentType=false
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import triton
@@ -55,7 +58,7 @@ def _pass(
     keep, k_outer, k_head, k_row,
     y, y_outer, y_head, y_row, y_column,
     table, d_use, out, sums,
-    heads, parts, blocks, n, r, d, c,
+    heads, blocks, n, r, d, c,
     R: tl.constexpr, D: tl.constexpr, C: tl.constexpr, BLOCK: tl.constexpr,
     HAS_KEEP: tl.constexpr, HAS_Y: tl.constexpr, TASK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -192,6 +195,7 @@ def _run(
     out: Tensor | None = None,
 ) -> Tensor:
     x, pivots, bias, keep = side
+    assert pivots is not None
     (outer, heads, n, d), r = x.shape, pivots.shape[-2]
     sizes = {"R": _padded(r), "D": _padded(d), "C": _padded(c)}
     block = 64 if max(sizes.values()) <= 64 else 32
@@ -200,12 +204,12 @@ def _run(
     parts = max(1, triton.cdiv(n, block * blocks))
     wide = (d if task == "slope" else c) + 1
     sums = x if task == "unpack" else x.new_empty(parts, outer, heads, r, wide, dtype=torch.float32)
-    _pass[(parts, outer * heads)](
-        x, *x.stride(), pivots, *pivots.stride(), bias, *bias.stride(),
+    _launch(
+        _pass, (parts, outer * heads), x, *x.stride(), pivots, *pivots.stride(), bias, *bias.stride(),
         *((x, 0, 0, 0) if keep is None else (keep, *keep.stride())),
         *((x, 0, 0, 0, 0) if y is None else (y, *y.stride())),
         x if table is None else table.contiguous(), x if d_use is None else d_use.contiguous(),
-        x if out is None else out, sums, heads, parts, blocks, n, r, d, c,
+        x if out is None else out, sums, heads, blocks, n, r, d, c,
         **sizes, BLOCK=block, HAS_KEEP=keep is not None, HAS_Y=y is not None, TASK=task,
         PRECISION="ieee" if x.dtype == torch.float32 else "tf32",
     )  # fmt: skip
@@ -231,10 +235,17 @@ def _run_mix(
 ) -> None:
     r, c = totals.shape[-2:]
     use_q, use_k, totals = use_q.flatten(0, 1), use_k.flatten(0, 1), totals.flatten(0, 1)
-    _mix[(totals.shape[0],)](
-        use_q, *use_q.stride(), use_k, *use_k.stride(), totals, *totals.stride(), d_table, out, *uses, r, c,
+    _launch(
+        _mix, (totals.shape[0],), use_q, *use_q.stride(), use_k, *use_k.stride(), totals, *totals.stride(),
+        d_table, out, *uses, r, c,
         R=_padded(r), C=_padded(c), TINY=TINY, SLOPE=slope,
     )  # fmt: skip
+
+
+def _launch(kernel: Any, grid: tuple[int, ...], x: Tensor, *arguments: Any, **constants: Any) -> None:
+    """Run a kernel on the device of its first argument."""
+    with torch.cuda.device_of(x):
+        kernel[grid](x, *arguments, **constants)
 
 
 def _padded(size: int) -> int:

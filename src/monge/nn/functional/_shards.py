@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Bool, Float
 from torch import Tensor
+
+from ._padding import uniform
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-__all__ = ["add_up", "logsumexp", "total_over"]
+__all__ = ["add_up", "logsumexp", "total_over", "uniform_over"]
 
 
 def add_up(numbers: Tensor, group: ProcessGroup | None) -> Tensor:
@@ -40,6 +43,17 @@ def logsumexp(scores: Tensor, dim: int, group: ProcessGroup | None) -> Tensor:
     most = most.masked_fill(most == -math.inf, 0.0)
     mass = add_up(torch.exp(scores - most).sum(dim), group)
     return most.squeeze(dim) + mass.clamp_min(torch.finfo(mass.dtype).tiny).log()
+
+
+def uniform_over(
+    points: Float[Tensor, "*b n d"], padding: Bool[Tensor, "*#b n"] | None, group: ProcessGroup | None
+) -> Float[Tensor, "*b n"]:
+    """Mass one spread over the points of all shards that are present; the weights of this shard."""
+    weights = uniform(points, padding)
+    if group is None:
+        return weights
+    count = (weights > 0).to(weights.dtype).sum(-1, keepdim=True)
+    return weights * (count / add_up(count, group).clamp_min(1))
 
 
 class _Sum(torch.autograd.Function):

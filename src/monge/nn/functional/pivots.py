@@ -12,8 +12,8 @@ from torch import Tensor
 from ..._checks import check_choice
 from ...errors import InputError, ShapeError
 from ...kernels.pivots import assign, fused, maximal_coupling, occupancy, pivot_apply
-from ._padding import at_least_single, blank, full_precision, keep, scale_of, uniform
-from ._shards import add_up, logsumexp, total_over
+from ._padding import at_least_single, blank, full_precision, keep, scale_of
+from ._shards import add_up, logsumexp, total_over, uniform_over
 from ._sinkhorn import fixed_point
 
 if TYPE_CHECKING:
@@ -86,14 +86,13 @@ def pivot_attention(
     with full_precision(q):
         pivots, log_mass = prepare(q, pivots, log_mass, scale, epsilon)
         q, k = blank(q, query_padding), blank(k, key_padding)
-        if iterations > 0:
-            q, k, pivots = _scores_once(q, k, v, pivots)
+        q, k, located = _scores_once(q, k, v, pivots) if iterations > 0 else (q, k, pivots)
         bias_q, bias_k = (
-            _balanced(x, padding, pivots, log_mass, log_mass, iterations, gradient, group)
+            _balanced(x, padding, located, log_mass, log_mass, iterations, gradient, group)
             for x, padding in ((q, query_padding), (k, key_padding))
         )
         out = pivot_apply(
-            q, k, blank(v, key_padding), pivots, bias_q, bias_k, keep(query_padding, q), keep(key_padding, k),
+            q, k, blank(v, key_padding), located, bias_q, bias_k, keep(query_padding, q), keep(key_padding, k),
             total=total_over(group),
         )  # fmt: skip
     return out.to(dtype)
@@ -175,11 +174,11 @@ def entropic_pivot_attention(
             )  # fmt: skip
             return (left @ add_up(right.mT @ v.to(right.dtype), group)).to(dtype)
         pivots, log_mass = prepare(q, pivots, log_mass, scale, epsilon)
-        q, k, pivots = _scores_once(q, k, v, pivots)
-        bias_q = _first_problem(q, query_padding, pivots, log_mass, n_half, gradient, group)
-        bias_k = _second_problem(k, key_padding, pivots, log_mass, n_half, gradient, group)
+        q, k, located = _scores_once(q, k, v, pivots)
+        bias_q = _first_problem(q, query_padding, located, log_mass, n_half, gradient, group)
+        bias_k = _second_problem(k, key_padding, located, log_mass, n_half, gradient, group)
         out = pivot_apply(
-            q, k, v, pivots, bias_q, bias_k, keep(query_padding, q), keep(key_padding, k),
+            q, k, v, located, bias_q, bias_k, keep(query_padding, q), keep(key_padding, k),
             exact=False, total=total_over(group),
         )  # fmt: skip
     return out.to(dtype)
@@ -272,11 +271,7 @@ def _balanced(
     with torch.no_grad():
         v = _rounds(x, present, pivots, log_mass, start, rounds, group)
     scores = _scores(x, pivots)
-    weights = uniform(scores, padding)
-    if group is not None:
-        count = (weights > 0).sum(-1, keepdim=True)
-        weights = weights * (count / add_up(count, group).clamp_min(1))
-    return fixed_point(scores, weights.log(), log_mass, v, group)
+    return fixed_point(scores, uniform_over(scores, padding, group).log(), log_mass, v, group)
 
 
 def _rounds(
