@@ -19,8 +19,9 @@ def operator(
     fake: Callable[..., Any],
     setup: Callable[..., None] | None = None,
     backward: Callable[..., Any] | None = None,
+    device: str = "CPU",
 ) -> Callable[..., Any]:
-    """Registers ``torch.ops.monge.<name>`` for the CPU and returns it.
+    """Registers ``torch.ops.monge.<name>`` for a device, the CPU if not said, and returns it.
 
     ``torch.library.custom_op`` would do the same, but its first call imports the whole compiler, which takes seconds.
 
@@ -30,10 +31,11 @@ def operator(
         fake: The same, up to the values: allocates the outputs.
         setup: ``setup(ctx, inputs, output)`` keeps what backward needs.
         backward: ``backward(ctx, *slopes)`` gives one derivative per input.
+        device: Where ``run`` runs.
     """
     name = schema.partition("(")[0]
     _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _library.impl(name, run, "CPU")
+    _library.impl(name, run, device)
     torch.library.register_fake(f"monge::{name}", fake, lib=_library)
     if backward is not None:
         torch.library.register_autograd(f"monge::{name}", backward, setup_context=setup, lib=_library)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,8 @@ from typing_extensions import Self
 from ..._checks import check_choice, check_number
 from ...coupling import Coupling, FactoredCoupling
 from ...errors import InputError
-from ..functional._padding import at_least_single, uniform
+from ..functional._padding import at_least_single
+from ..functional._shards import uniform_over
 from ..functional.pivots import (
     check_odd,
     entropic_pivot_attention,
@@ -23,6 +24,9 @@ from ..functional.pivots import (
     pivot_factors,
 )
 from ._base import Coupler, Promise, drop_keys
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 __all__ = ["EntropicPivots", "Pivots"]
 
@@ -93,7 +97,35 @@ class LearnedPivots(Coupler):
         }
 
 
-class Pivots(LearnedPivots):
+class _Shared:
+    """Holds what copies of a module share, since it cannot be copied."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __deepcopy__(self, memo: dict) -> Self:
+        return self
+
+
+class ShardedPivots(LearnedPivots):
+    """Learned pivots of a sequence whose tokens may be sharded over the processes of a group."""
+
+    def __init__(
+        self, heads: int, width: int, pivots: int = 32, *, group: ProcessGroup | None = None, **options: Any
+    ) -> None:
+        super().__init__(heads, width, pivots, **options)
+        self._group = _Shared(group)
+
+    @property
+    def group(self) -> ProcessGroup | None:
+        """The processes among which the tokens are sharded."""
+        return self._group.held
+
+    def _options(self, query_padding: Tensor | None, key_padding: Tensor | None) -> dict[str, Any]:
+        return {**super()._options(query_padding, key_padding), "group": self.group}
+
+
+class Pivots(ShardedPivots):
     """Doubly stochastic to rounding at any number of iterations, zero included; linear time, rank at most r.
 
     Args:
@@ -107,6 +139,10 @@ class Pivots(LearnedPivots):
         temperature: of the softmax that gives the masses.
         gradient: "unrolled" through the rounds, or "implicit" at their fixed point.
         scale: s, width^{-1/2} if None.
+        group: processes among which the tokens of a sequence are sharded. Each attends with its queries to the keys of
+            all; only sums of size r travel. What a process couples is the block of its queries and keys. Gradients of
+            the parameters are those of this process' part of the loss: sum them over the group (their mean, as in
+            ``DistributedDataParallel``, is that of the mean of the parts).
     """
 
     name = "pivots"
@@ -157,7 +193,7 @@ class Pivots(LearnedPivots):
         return pivot_attention(q, k, drop_keys(v, dropout), self.locations, iterations=self.iterations, **options)
 
 
-class EntropicPivots(LearnedPivots):
+class EntropicPivots(ShardedPivots):
     """Two entropic problems glued through the pivots, as published: columns are exact at convergence only.
 
     Args:
@@ -171,6 +207,7 @@ class EntropicPivots(LearnedPivots):
         temperature: of the softmax that gives the masses.
         gradient: "unrolled" through the half-steps, or "implicit" at their fixed point.
         scale: s, width^{-1/2} if None.
+        group: processes among which the tokens of a sequence are sharded, as in `Pivots`.
     """
 
     name = "entropic-pivots"
@@ -203,7 +240,7 @@ class EntropicPivots(LearnedPivots):
     ) -> Coupling:
         options = self._options(query_padding, key_padding)
         left, right = entropic_pivot_factors(q, k, self.locations, n_half=self.n_half, **options)
-        left = left * uniform(left, query_padding)[..., None]
+        left = left * uniform_over(left, query_padding, self.group)[..., None]
         return FactoredCoupling._make(Q=left, R=right, g=torch.ones_like(left[..., 0, :]))
 
     def _attend(

@@ -7,14 +7,19 @@ column marginal b. Zero weight is absence: the potential is :math:`-\infty` ther
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["balance", "balance_thin", "converge", "half_steps"]
+from ._shards import add_up
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+__all__ = ["balance", "converge", "fixed_point", "half_steps"]
 
 
 def half_steps(
@@ -61,46 +66,21 @@ def balance(
     """
     with torch.no_grad():
         _, v = half_steps(scores, log_a, log_b, n_half, v)
-    return _FixedPoint.apply(scores, log_a, log_b, v)
+    return fixed_point(scores, log_a, log_b, v)
 
 
-def balance_thin(
-    scores: Float[Tensor, "*b n r"],
-    weights: Float[Tensor, "*b n"],
-    log_mass: Float[Tensor, "*b r"],
-    start: Float[Tensor, "*b r"],
-    *,
-    rounds: int,
-    implicit: bool,
-) -> Float[Tensor, "*b r"]:
-    """The column potential after so many rounds of row and column half-steps, for a few columns.
+def fixed_point(
+    scores: Float[Tensor, "*b n m"],
+    log_a: Float[Tensor, "*#b n"],
+    log_b: Float[Tensor, "*#b m"],
+    v: Float[Tensor, "*b m"],
+    group: ProcessGroup | None = None,
+) -> Float[Tensor, "*b m"]:
+    """The column potential ``v`` with the gradient of a fixed point, as in `balance`.
 
-    A round is a softmax over the columns and one product with the weights: the same half-steps as `half_steps` as long
-    as no column is out of reach of every row, by more than the smallest number of the dtype. Such a column is lifted
-    by the logarithm of that number a round instead, so that it comes back into reach.
-
-    Args:
-        scores: S over the regularisation.
-        weights: a, zero on padding.
-        log_mass: logarithm of the columns' marginal.
-        start: the column potential to begin with.
-        rounds: how many.
-        implicit: differentiate the fixed point instead of the rounds.
+    The rows may be sharded over the processes of a group.
     """
-    if not implicit:
-        return _rounds(scores, weights, log_mass, start, rounds)
-    with torch.no_grad():
-        v = _rounds(scores, weights, log_mass, start, rounds)
-    return _FixedPoint.apply(scores, weights.log(), log_mass, v)
-
-
-def _rounds(scores: Tensor, weights: Tensor, log_mass: Tensor, start: Tensor, rounds: int) -> Tensor:
-    tiny = torch.finfo(scores.dtype).tiny
-    for _ in range(rounds):
-        share = torch.softmax(scores + start[..., None, :], -1)
-        use = (weights[..., None, :] @ share)[..., 0, :]
-        start = start + log_mass - use.clamp_min(tiny).log()
-    return start
+    return _FixedPoint.apply(scores, log_a, log_b, v, group)
 
 
 def converge(
@@ -122,7 +102,7 @@ def converge(
             mass = torch.exp(_lse(scores + u[..., None], -2) + v)
             if bool(((mass - log_b.exp()).abs().sum(-1) <= tol).all()):
                 break
-    return _FixedPoint.apply(scores, log_a, log_b, v)
+    return _FixedPoint.apply(scores, log_a, log_b, v, None)
 
 
 def _lse(scores: Tensor, dim: int) -> Tensor:
@@ -135,30 +115,38 @@ class _FixedPoint(torch.autograd.Function):
     """Lets the gradient of the converged column potential reach the scores and both weights."""
 
     @staticmethod
-    def forward(ctx: Any, scores: Tensor, log_a: Tensor, log_b: Tensor, v: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, scores: Tensor, log_a: Tensor, log_b: Tensor, v: Tensor, group: ProcessGroup | None
+    ) -> Tensor:
+        ctx.group = group
         ctx.save_for_backward(scores, log_a, log_b, v)
         return v.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         scores, log_a, log_b, v = ctx.saved_tensors
         logits = scores + v[..., None, :]
         dead = (logits == -math.inf).all(-1, keepdim=True)
         share = torch.softmax(logits.masked_fill(dead, 0.0), -1).masked_fill(dead, 0.0)
         plan = share * log_a.exp()[..., None]
-        mass = plan.sum(-2)
+        sums = add_up(torch.cat([plan.mT @ share, plan.sum(-2)[..., None], cotangent[..., None]], -1), ctx.group)
+        overlap, mass = sums[..., :-2], sums[..., -2]
         # A Laplacian over the columns. It is singular along constants, which a loss that cannot see the gauge never
         # excites; the constant matrix fills that direction, and absent columns keep a one on the diagonal.
         present = (mass > 0).double()
-        laplacian = torch.diag_embed(mass.double() + (1 - present)) - (plan.mT @ share).double()
+        laplacian = torch.diag_embed(mass.double() + (1 - present)) - overlap.double()
         fill = present[..., :, None] * present[..., None, :] / present.sum(-1).clamp_min(1)[..., None, None] ** 2
         size = scores.shape[-1]
         ridge = 1e-14 * torch.eye(size, dtype=torch.float64, device=scores.device)
         factor, _ = torch.linalg.cholesky_ex(laplacian + fill + ridge)
-        right = cotangent.double() * present
-        right = present * (right - right.sum(-1, keepdim=True) / present.sum(-1, keepdim=True).clamp_min(1))
-        y = torch.cholesky_solve(right[..., None], factor)[..., 0].to(scores.dtype)
+        # The cotangent of all shards moves the scores of this one; its own part is what it adds for the masses.
+        cotangents = sums[..., -1:] if ctx.group is None else torch.stack([sums[..., -1], cotangent], -1)
+        present = present[..., None]
+        right = cotangents.double() * present
+        right = present * (right - right.sum(-2, keepdim=True) / present.sum(-2, keepdim=True).clamp_min(1))
+        solution = torch.cholesky_solve(right, factor).to(scores.dtype)
+        y, own = solution[..., 0], solution[..., -1]
         felt = share @ y[..., None]
         grad_scores = plan * (felt - y[..., None, :])
-        return grad_scores, -log_a.exp() * felt[..., 0], y * log_b.exp(), None
+        return grad_scores, -log_a.exp() * felt[..., 0], own * log_b.exp(), None, None

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ...kernels.pivots import assign
 from ._padding import at_least_single, blank, full_precision, keep
-from ._pivot import assign
 from ._prefix import extend, prefix_matmul, prefix_sum
 from .pivots import prepare
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,9 +11,13 @@ from torch import Tensor
 
 from ..._checks import check_choice
 from ...errors import InputError, ShapeError
-from ._padding import absent, at_least_single, blank, full_precision, keep, scale_of, uniform
-from ._pivot import assign, maximal_coupling, pivot_apply
-from ._sinkhorn import balance_thin
+from ...kernels.pivots import assign, fused, maximal_coupling, occupancy, pivot_apply
+from ._padding import at_least_single, blank, full_precision, keep, scale_of
+from ._shards import add_up, logsumexp, total_over, uniform_over
+from ._sinkhorn import fixed_point
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 __all__ = ["entropic_pivot_attention", "entropic_pivot_factors", "pivot_attention", "pivot_factors"]
 
@@ -33,6 +38,7 @@ def pivot_attention(
     gradient: str = "unrolled",
     query_padding: Bool[Tensor, "*#b n"] | None = None,
     key_padding: Bool[Tensor, "*#b m"] | None = None,
+    group: ProcessGroup | None = None,
 ) -> Float[Tensor, "*b n c"]:
     r"""Doubly stochastic attention of rank r in linear time, exact at any number of iterations.
 
@@ -54,6 +60,9 @@ def pivot_attention(
         gradient: "unrolled" through the rounds, or "implicit" at their fixed point.
         query_padding: True where a query is absent; its output is zero.
         key_padding: True where a key is absent.
+        group: processes among which the tokens are sharded, each with any number of them. They exchange sums of size
+            r (c + 2) forward and r c backward, per head. Every process holds all pivots and one part of the loss, the
+            sum of all parts; gradients of pivots and masses are parts as well, to be summed over the group.
 
     Returns:
         One convex combination of the values per query, with the values' mean as their mean.
@@ -73,14 +82,18 @@ def pivot_attention(
     """
     check_choice("gradient", gradient, GRADIENTS)
     dtype = v.dtype
-    q, k, v, pivots = at_least_single(q, k, v, pivots)
+    q, k, v, pivots = _precise(q, k, v, pivots)
     with full_precision(q):
         pivots, log_mass = prepare(q, pivots, log_mass, scale, epsilon)
-        sides = ((blank(q, query_padding), query_padding), (blank(k, key_padding), key_padding))
-        bias_q, bias_k = (_potential(x, pad, pivots, log_mass, iterations, gradient) for x, pad in sides)
+        q, k = blank(q, query_padding), blank(k, key_padding)
+        q, k, located = _scores_once(q, k, v, pivots) if iterations > 0 else (q, k, pivots)
+        bias_q, bias_k = (
+            _balanced(x, padding, located, log_mass, log_mass, iterations, gradient, group)
+            for x, padding in ((q, query_padding), (k, key_padding))
+        )
         out = pivot_apply(
-            sides[0][0], sides[1][0], blank(v, key_padding), pivots, bias_q, bias_k,
-            keep(query_padding, q), keep(key_padding, k),
+            q, k, blank(v, key_padding), located, bias_q, bias_k, keep(query_padding, q), keep(key_padding, k),
+            total=total_over(group),
         )  # fmt: skip
     return out.to(dtype)
 
@@ -97,10 +110,12 @@ def pivot_factors(
     gradient: str = "unrolled",
     query_padding: Bool[Tensor, "*#b n"] | None = None,
     key_padding: Bool[Tensor, "*#b m"] | None = None,
+    group: ProcessGroup | None = None,
 ) -> tuple[Float[Tensor, "*b n r"], Float[Tensor, "*b m r"]]:
     """The plan of `pivot_attention` as Q R^T: rows of Q sum to a, columns of R to one.
 
-    Arguments as in `pivot_attention`. Returns Q = P1 and R = (diag(1/p1) W diag(1/p2) P2)^T.
+    Arguments as in `pivot_attention`. Returns Q = P1 and R = (diag(1/p1) W diag(1/p2) P2)^T; their rows of the tokens
+    that this process holds, if there is a group.
     """
     check_choice("gradient", gradient, GRADIENTS)
     q, k, pivots = at_least_single(q, k, pivots)
@@ -109,10 +124,10 @@ def pivot_factors(
         shares = []
         for x, padding in ((q, query_padding), (k, key_padding)):
             x = blank(x, padding)
-            bias = _potential(x, padding, pivots, log_mass, iterations, gradient)
+            bias = _balanced(x, padding, pivots, log_mass, log_mass, iterations, gradient, group)
             shares.append(assign(x, pivots, bias, keep(padding, x)))
         share_q, share_k = shares
-        use_q, use_k = share_q.sum(-2), share_k.sum(-2)
+        use_q, use_k = add_up(torch.stack([share_q.sum(-2), share_k.sum(-2)]), group)
         stay, spare = (part.to(q.dtype)[..., None, :] for part in maximal_coupling(use_q, use_k))
         left = share_q / use_q.sum(-1).clamp_min(_TINY)[..., None, None]
         mean = share_k / use_k.clamp_min(_TINY)[..., None, :]
@@ -133,6 +148,7 @@ def entropic_pivot_attention(
     gradient: str = "unrolled",
     query_padding: Bool[Tensor, "*#b n"] | None = None,
     key_padding: Bool[Tensor, "*#b m"] | None = None,
+    group: ProcessGroup | None = None,
 ) -> Float[Tensor, "*b n c"]:
     """Two entropic problems glued through pivots, as published: rows exact, columns at convergence only.
 
@@ -145,14 +161,27 @@ def entropic_pivot_attention(
 
     Source: LOTFormer, arXiv 2509.23436.
     """
+    check_choice("gradient", gradient, GRADIENTS)
+    check_odd(n_half)
     dtype = v.dtype
-    (v,) = at_least_single(v)
-    left, right = entropic_pivot_factors(
-        q, k, pivots, log_mass=log_mass, scale=scale, epsilon=epsilon, n_half=n_half, gradient=gradient,
-        query_padding=query_padding, key_padding=key_padding,
-    )  # fmt: skip
+    q, k, v, pivots = _precise(q, k, v, pivots)
     with full_precision(q):
-        return (left @ (right.mT @ blank(v, key_padding).to(right.dtype))).to(dtype)
+        q, k, v = blank(q, query_padding), blank(k, key_padding), blank(v, key_padding)
+        if n_half == 1:
+            left, right = entropic_pivot_factors(
+                q, k, pivots, log_mass=log_mass, scale=scale, epsilon=epsilon, n_half=1,
+                query_padding=query_padding, key_padding=key_padding, group=group,
+            )  # fmt: skip
+            return (left @ add_up(right.mT @ v.to(right.dtype), group)).to(dtype)
+        pivots, log_mass = prepare(q, pivots, log_mass, scale, epsilon)
+        q, k, located = _scores_once(q, k, v, pivots)
+        bias_q = _first_problem(q, query_padding, located, log_mass, n_half, gradient, group)
+        bias_k = _second_problem(k, key_padding, located, log_mass, n_half, gradient, group)
+        out = pivot_apply(
+            q, k, v, located, bias_q, bias_k, keep(query_padding, q), keep(key_padding, k),
+            exact=False, total=total_over(group),
+        )  # fmt: skip
+    return out.to(dtype)
 
 
 def entropic_pivot_factors(
@@ -167,6 +196,7 @@ def entropic_pivot_factors(
     gradient: str = "unrolled",
     query_padding: Bool[Tensor, "*#b n"] | None = None,
     key_padding: Bool[Tensor, "*#b m"] | None = None,
+    group: ProcessGroup | None = None,
 ) -> tuple[Float[Tensor, "*b n r"], Float[Tensor, "*b m r"]]:
     """diag(1/a) P1 and (diag(1/p) P2)^T of `entropic_pivot_attention`: both with rows, or columns, that sum to one."""
     check_choice("gradient", gradient, GRADIENTS)
@@ -174,41 +204,86 @@ def entropic_pivot_factors(
     q, k, pivots = at_least_single(q, k, pivots)
     with full_precision(q):
         pivots, log_mass = prepare(q, pivots, log_mass, scale, epsilon)
-        log_mass = log_mass.expand(*q.shape[:-2], log_mass.shape[-1])
         q, k = blank(q, query_padding), blank(k, key_padding)
-        (left, _), (share, use) = (
-            _balanced_shares(x, padding, pivots, log_mass, n_half, gradient, own)
-            for x, padding, own in ((q, query_padding, True), (k, key_padding, False))
-        )
+        present = keep(key_padding, k)
+        bias = _first_problem(q, query_padding, pivots, log_mass, n_half, gradient, group)
+        left = assign(q, pivots, bias, keep(query_padding, q))
+        if n_half == 1:
+            scores = _reachable(k @ pivots.mT, key_padding)
+            right = torch.exp(scores - logsumexp(scores, -2, group)[..., None, :])
+            return left, right if present is None else right * present[..., None]
+        bias = _second_problem(k, key_padding, pivots, log_mass, n_half, gradient, group)
+        share = assign(k, pivots, bias, present)
+        use = add_up(share.sum(-2), group)
         return left, share / use.clamp_min(torch.finfo(use.dtype).tiny)[..., None, :]
 
 
-def _balanced_shares(
-    x: Tensor, padding: Tensor | None, pivots: Tensor, log_mass: Tensor, n_half: int, gradient: str, own: bool
-) -> tuple[Tensor, Tensor]:
-    """Shares of the pivots in every point after the half-steps of one problem, and the sum of each pivot.
+def _scores_once(q: Tensor, k: Tensor, v: Tensor, pivots: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Scores of queries and keys without pivots, for a use in several rounds, unless kernels recompute them faster."""
+    if fused.takes((q, k, v), pivots):
+        return q, k, pivots
+    return q @ pivots.mT, k @ pivots.mT, None
 
-    ``own``: the points' side goes first, and last. Otherwise the pivots' side does; dividing the shares by the sums is
-    its last half-step.
-    """
-    scores, rounds = x @ pivots.mT, (n_half - 1) // 2
-    present, weights = keep(padding, x), uniform(x, padding)
+
+def _first_problem(
+    q: Tensor, padding: Tensor | None, pivots: Tensor | None, log_mass: Tensor, n_half: int, gradient: str,
+    group: ProcessGroup | None,
+) -> Tensor:  # fmt: skip
+    """Potential of the pivots against the queries, whose half-steps are the first and the last."""
     start = torch.zeros_like(log_mass)
-    if not own:
-        reached = scores if padding is None else scores.masked_fill(padding[..., None], -math.inf)
-        nothing = absent(padding)
-        reached = reached if nothing is None else reached.masked_fill(nothing, 0.0)
-        start = log_mass - torch.logsumexp(reached, -2)
-        if rounds == 0:
-            share = torch.softmax(reached, -2)
-            share = share if present is None else share * present[..., None]
-            return share, torch.ones_like(start)
-        rounds -= 1
-    implicit = gradient == "implicit" and n_half > 1
-    v = balance_thin(scores, weights, log_mass, start, rounds=rounds, implicit=implicit)
-    share = torch.softmax(scores + v[..., None, :], -1)
-    share = share if present is None else share * present[..., None]
-    return share, share.sum(-2)
+    return _balanced(q, padding, pivots, log_mass, start, (n_half - 1) // 2, gradient, group)
+
+
+def _second_problem(
+    k: Tensor, padding: Tensor | None, pivots: Tensor | None, log_mass: Tensor, n_half: int, gradient: str,
+    group: ProcessGroup | None,
+) -> Tensor:  # fmt: skip
+    """Potential of the pivots against the keys before the pivots' last half-step: a division by their sums."""
+    start = log_mass - logsumexp(_reachable(_scores(k, pivots), padding), -2, group)
+    return _balanced(k, padding, pivots, log_mass, start, (n_half - 3) // 2, gradient, group)
+
+
+def _scores(x: Tensor, pivots: Tensor | None) -> Tensor:
+    return x if pivots is None else x.to(pivots.dtype) @ pivots.mT
+
+
+def _reachable(scores: Tensor, padding: Tensor | None) -> Tensor:
+    """Scores of the pivots, -inf at absent keys."""
+    return scores if padding is None else scores.masked_fill(padding[..., None], -math.inf)
+
+
+def _balanced(
+    x: Tensor, padding: Tensor | None, pivots: Tensor | None, log_mass: Tensor, start: Tensor, rounds: int,
+    gradient: str, group: ProcessGroup | None,
+) -> Tensor:  # fmt: skip
+    """The potential ``start`` of the pivots, moved by rounds of balancing towards their masses.
+
+    A round is a softmax over the pivots and a sum over the tokens: a half-step of the tokens and one of the pivots, as
+    long as no pivot is out of reach of every token, by more than the smallest number of the dtype. Such a pivot is
+    lifted by the logarithm of that number a round instead, so that it comes back into reach.
+    """
+    if rounds == 0:
+        return start
+    log_mass, start = (t.expand(*x.shape[:-2], t.shape[-1]) for t in (log_mass, start))
+    present = keep(padding, x)
+    if gradient == "unrolled":
+        return _rounds(x, present, pivots, log_mass, start, rounds, group)
+    with torch.no_grad():
+        v = _rounds(x, present, pivots, log_mass, start, rounds, group)
+    scores = _scores(x, pivots)
+    return fixed_point(scores, uniform_over(scores, padding, group).log(), log_mass, v, group)
+
+
+def _rounds(
+    x: Tensor, present: Tensor | None, pivots: Tensor | None, log_mass: Tensor, v: Tensor, rounds: int,
+    group: ProcessGroup | None,
+) -> Tensor:  # fmt: skip
+    tiny = torch.finfo(log_mass.dtype).tiny
+    for _ in range(rounds):
+        use = add_up(occupancy(x, pivots, v, present), group)
+        use = use / use.sum(-1, keepdim=True).clamp_min(tiny)
+        v = v + log_mass - use.clamp_min(tiny).log()
+    return v
 
 
 def check_odd(n_half: int) -> None:
@@ -228,20 +303,14 @@ def prepare(
             f"pivots must have shape (*heads, r, {q.shape[-1]}), the width of q, but have {tuple(pivots.shape)}."
         )
     if isinstance(epsilon, Tensor):
-        epsilon = epsilon.to(q.dtype)[..., None, None]
-    pivots = pivots * (scale_of(q, scale) / epsilon)
+        epsilon = epsilon.to(pivots.dtype)[..., None, None]
+    pivots = pivots * (scale_of(pivots, scale) / epsilon)
     if log_mass is None:
         return pivots, pivots.new_full(pivots.shape[:-1], -math.log(pivots.shape[-2]))
-    return pivots, torch.log_softmax(log_mass.to(q.dtype), -1)
+    return pivots, torch.log_softmax(log_mass.to(pivots.dtype), -1)
 
 
-def _potential(
-    x: Tensor, padding: Tensor | None, pivots: Tensor, log_mass: Tensor, iterations: int, gradient: str
-) -> Tensor:
-    """What to add to the scores of the pivots: log mass, moved by rounds of balancing."""
-    if iterations == 0:
-        return log_mass
-    mass = log_mass.expand(*x.shape[:-2], log_mass.shape[-1])
-    weights = uniform(x, padding)
-    implicit = gradient == "implicit"
-    return balance_thin(x @ pivots.mT, weights, mass, mass, rounds=iterations, implicit=implicit)
+def _precise(q: Tensor, k: Tensor, v: Tensor, pivots: Tensor) -> tuple[Tensor, ...]:
+    """Everything in at least single precision, but tokens that the fused kernels read as they are."""
+    (upcast,) = at_least_single(pivots)
+    return (q, k, v, upcast) if fused.takes((q, k, v), upcast) else at_least_single(q, k, v, pivots)
