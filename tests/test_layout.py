@@ -181,6 +181,7 @@ def test_leaves_and_command_stay_outside() -> None:
 def test_matplotlib_waits_for_a_picture() -> None:
     assert "matplotlib" not in modules_added("import monge.plot")
     assert not {"sklearn", "pyarrow"} & modules_added("import monge.data")
+    assert not HEAVY & modules_added("import monge.train")
 
 
 MODULES = ["monge", *sorted(name for _, name, _ in pkgutil.iter_modules([str(PACKAGE)], "monge.") if "._" not in name)]

@@ -30,7 +30,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     told = capsys.readouterr().out
-    for command in ("couple", "demo", "doctor", "cite"):
+    for command in ("couple", "train", "demo", "doctor", "cite"):
         assert command in told
     assert "--debug" not in told
 
@@ -62,13 +62,18 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("sklearn")
     image = pytest.importorskip("PIL.Image")
     pytest.importorskip("matplotlib")
-    assert run("demo", "--pixels", "600", "--out", str(tmp_path / "demo")) == 0
-    assert "600 a side" in capsys.readouterr().out
+    assert run("demo", "--pixels", "600", "--steps", "2", "--out", str(tmp_path / "demo")) == 0
+    told = capsys.readouterr().out
+    for word in ("600 a side", "after 2 steps", "softmax", "pivots", "column error", "most frequent class"):
+        assert word in told
     with image.open(tmp_path / "demo" / "temple.png") as picture:
         assert picture.size == (640, 427)
     with image.open(tmp_path / "demo" / "colour_transfer.png") as picture:
         assert picture.width > 1000
-    assert len(list((tmp_path / "demo").iterdir())) == 2
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"temple.png", "colour_transfer.png", "digits"}
+    with image.open(tmp_path / "demo" / "digits" / "couplings.png") as picture:
+        assert picture.width > 500
+    assert (tmp_path / "demo" / "digits" / "report.html").exists()
 
 
 def test_demo_needs_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
