@@ -1,5 +1,6 @@
 """What every sliced distance owes: shapes, weights, absence, precision, axioms, slopes, chunks, orders, memory."""
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,8 +17,8 @@ from monge.sliced import (
     GreatCircles,
     Linear,
     Polynomial,
-    SphericalTreeSystem,
     Spheres,
+    SphericalTreeSystem,
     Stereographic,
     TreeSystem,
     Unbalanced,
@@ -64,7 +65,8 @@ class Distance(NamedTuple):
     sphere: bool = False
     batched: bool = True
     metric: bool = True  # triangle inequality and zero on equal clouds
-    scale_free: bool = True  # weights are scaled to mass one
+    relaxed: bool = False  # weights have a mass, and may change
+    searched: bool = False  # slices depend on the points
     chunked: bool = True
 
 
@@ -107,17 +109,19 @@ DISTANCES = {
         lambda x, y, a, b: max_sliced_wasserstein(x, y, a, b, steps=30, generator=generator())[0],
         batched=False,
         metric=False,
+        searched=True,
     ),
     "distributional": Distance(
         lambda x, y, a, b: distributional_sliced_wasserstein(x, y, a, b, slices=16, steps=8, generator=generator()),
         batched=False,
         metric=False,
+        searched=True,
     ),
     "spheres": Distance(on(Spheres(THETA, 4.0))),
     "cubic": Distance(on(Polynomial(CUBIC, 3))),
     "augmented": Distance(on(Augmented(LIFTED, torch.sin))),
-    "SUOT": Distance(lines(Unbalanced(2.0, steps=60)), metric=False, scale_free=False),
-    "USOT": Distance(shared_reweighting, batched=False, metric=False, scale_free=False, chunked=False),
+    "SUOT": Distance(lines(Unbalanced(2.0, steps=60)), metric=False, relaxed=True),
+    "USOT": Distance(shared_reweighting, batched=False, metric=False, relaxed=True, chunked=False),
     "gromov": Distance(lambda x, y, a, b: sliced_gromov_wasserstein(x, y, a, b, theta=THETA.to(x)), metric=False),
     "tree": Distance(tree, batched=False),
     "SSW_1": Distance(spherical("great-circles", 1.0), sphere=True),
@@ -126,15 +130,20 @@ DISTANCES = {
     "S3W": Distance(spherical("stereographic"), sphere=True),
     "vertical": Distance(spherical("vertical"), sphere=True),
     "unbalanced circles": Distance(
-        on(GreatCircles(FRAME), Unbalanced(0.5, Circular(), steps=60)), sphere=True, metric=False, scale_free=False
+        on(GreatCircles(FRAME), Unbalanced(0.5, Circular(), steps=60)), sphere=True, metric=False, relaxed=True
     ),
     "unbalanced stereographic": Distance(
-        on(Stereographic(FRAME), Unbalanced(0.5, Balanced(), steps=60)), sphere=True, metric=False, scale_free=False
+        on(Stereographic(FRAME), Unbalanced(0.5, Balanced(), steps=60)), sphere=True, metric=False, relaxed=True
     ),
     "STSW_1": Distance(spherical_tree(1.0), sphere=True, batched=False),
     "STSW_2": Distance(spherical_tree(2.0), sphere=True, batched=False),
 }
 every = pytest.mark.parametrize("name", DISTANCES)
+
+
+def those(condition):
+    """The distances that the condition holds for."""
+    return pytest.mark.parametrize("name", [name for name, distance in DISTANCES.items() if condition(distance)])
 
 
 def some(name, n, seed, *batch, dtype=torch.float64):
@@ -166,17 +175,15 @@ def test_sizes_and_weights(name, n, m, weighted):
     assert found.cost.isfinite()
     assert found.slices.isfinite().all()
     assert found.cost > (-1e-12 if name == "gromov" else 0)
-    even = measure(name, x, y, torch.full((n,), 1 / n).double(), torch.full((m,), 1 / m).double())
+    even = measure(name, x, y, *(torch.full((k,), 1 / k, dtype=torch.float64) for k in (n, m)))
     if not weighted:
         torch.testing.assert_close(found.cost, even.cost, rtol=1e-9, atol=1e-12)
-    if weighted and DISTANCES[name].scale_free:
+    if weighted and not DISTANCES[name].relaxed:
         torch.testing.assert_close(measure(name, x, y, 5 * a, 0.1 * b).cost, found.cost, rtol=1e-9, atol=1e-12)
 
 
-@every
+@those(lambda distance: distance.batched)
 def test_batches_are_loops(name):
-    if not DISTANCES[name].batched:
-        pytest.skip("takes single clouds")
     x, y, a = some(name, 6, 0, 2, 3), some(name, 4, 1), mass(6, 0, 3)
     together = measure(name, x, y, a)
     assert together.cost.shape == (2, 3)
@@ -184,10 +191,8 @@ def test_batches_are_loops(name):
     torch.testing.assert_close(together.cost, one, rtol=1e-9, atol=1e-12)
 
 
-@every
+@those(lambda distance: not distance.searched)
 def test_zero_weight_is_absence(name):
-    if name in ("max", "distributional"):
-        pytest.skip("the search may start elsewhere")
     x, y, a = some(name, 6, 0), some(name, 5, 1), mass(6, 0)
     far = some(name, 2, 3) * (1 if DISTANCES[name].sphere else 30)
     padded, b = torch.cat([x, far]).requires_grad_(), torch.cat([mass(6, 0), torch.zeros(2).double()])
@@ -202,8 +207,9 @@ def test_zero_weight_is_absence(name):
 def test_symmetry_and_the_order_of_points(name):
     x, y, a, b = some(name, 7, 0), some(name, 5, 1), mass(7, 0), mass(5, 1)
     found = measure(name, x, y, a, b).cost
-    tolerance = {"rtol": 1e-3 if name in ("max", "distributional") else 1e-6, "atol": 1e-9}
-    torch.testing.assert_close(measure(name, y, x, b, a).cost, found, **tolerance)
+    tolerance = {"rtol": 1e-3 if DISTANCES[name].searched else 1e-6, "atol": 1e-9}
+    if name != "distributional":  # its start points from one cloud to the other
+        torch.testing.assert_close(measure(name, y, x, b, a).cost, found, **tolerance)
     order = torch.randperm(7, generator=generator())
     torch.testing.assert_close(measure(name, x[order], y, a[order], b).cost, found, **tolerance)
 
@@ -214,16 +220,14 @@ def test_equal_clouds_are_at_no_distance_with_finite_slopes(name):
     for weights in (None, a):
         leaf = x.clone().requires_grad_()
         found = measure(name, leaf, x, weights, weights)
-        assert found.cost.abs() < (1e-3 if "nbalanced" in name or "UOT" in name or "SOT" in name else 1e-10)
+        assert found.cost.abs() < (1e-3 if DISTANCES[name].relaxed else 1e-10)
         for value in (found.cost, found.distance):
             (slope,) = torch.autograd.grad(value, leaf, retain_graph=True)
             assert slope.isfinite().all()
 
 
-@every
+@those(lambda distance: distance.metric)
 def test_triangle_inequality(name):
-    if not DISTANCES[name].metric:
-        pytest.skip("no metric for fixed slices")
     for seed in range(5):
         x, y, z = (some(name, n, 3 * seed + k) for k, n in enumerate((6, 4, 5)))
         a, c = mass(6, seed), mass(5, seed)
@@ -231,10 +235,9 @@ def test_triangle_inequality(name):
         assert direct <= measure(name, x, z, a, c).distance + measure(name, z, y, c).distance + 1e-9
 
 
-@every
+# Slopes that hold a search or a fit fixed have tests of their own.
+@those(lambda distance: not distance.searched and not distance.relaxed and distance is not DISTANCES["controlled"])
 def test_slopes_by_finite_differences(name):
-    if name in ("max", "distributional", "controlled") or "nbalanced" in name or "SOT" in name or "UOT" in name:
-        pytest.skip("slopes hold a search fixed: they have tests of their own")
     x, y, a, b = some(name, 4, 0), some(name, 3, 1), mass(4, 0), mass(3, 1)
     leaves = [t.clone().requires_grad_() for t in (x, y, a, b)]
 
@@ -256,14 +259,12 @@ def test_single_precision_agrees(name):
     exact = measure(name, x, y, a).cost
     single = measure(name, x.float(), y.float(), a.float()).cost
     assert single.dtype == torch.float32
-    tolerance = 3e-3 if name in ("max", "distributional") or "nbalanced" in name else 1e-4
+    tolerance = 3e-3 if DISTANCES[name].searched or DISTANCES[name].relaxed else 1e-4
     torch.testing.assert_close(single.double(), exact, rtol=tolerance, atol=1e-7)
 
 
-@every
+@those(lambda distance: distance.chunked)
 def test_chunks_change_nothing(name, monkeypatch):
-    if not DISTANCES[name].chunked:
-        pytest.skip("sums its slices itself")
     x, y, a = some(name, 9, 0).requires_grad_(), some(name, 7, 1), mass(9, 0)
     whole = measure(name, x, y, a).cost
     (slope,) = torch.autograd.grad(whole, x)
@@ -352,13 +353,11 @@ def test_the_orders_between_distances(p):
         ]
         best = min(best_sliced_plan(x, y, slicer=Linear(theta[None])).transport_cost(geometry) for theta in THETA)
         ordered = [plain.cost, energy, plain.slices.max(), exact, best, *plans]
-        assert all(one <= two + 1e-12 for one, two in zip(ordered, ordered[1:], strict=False))
+        assert all(one <= two + 1e-12 for one, two in itertools.pairwise(ordered))
         assert sliced_wasserstein(x, y, p=p, slices=3000, generator=generator()).cost * factor <= exact * 1.03
 
 
 def monge_cost(x, y, p):
-    import itertools
-
     cost = torch.cdist(x, y).pow(p)
     order = torch.tensor(list(itertools.permutations(range(len(x)))))
     return cost[torch.arange(len(x)), order].sum(-1).min() / len(x)
