@@ -51,7 +51,10 @@ struct Lift {
     }
     for (std::size_t i = 0; i < n; ++i)
       level[i] = weights ? level[i] / sum : static_cast<double>(i + 1) / static_cast<double>(n);
-    level[n - 1] = 1.0;
+    for (std::size_t i = n; i-- > 0;) {  // nothing is left over for atoms without mass
+      level[i] = 1.0;
+      if (!weights || weights[index[i]] > 0) break;
+    }
   }
 };
 

@@ -98,7 +98,8 @@ void matched(const Problem<Real>& problem, std::size_t row, Workspace<Real>& wor
   problem.cost[row] = total * share;
 }
 
-// Cumulative weights in sorted order; the last level is forced to one so that no sliver is left over.
+// Cumulative weights in sorted order. The last level with mass is forced to one, and so are those after it: no sliver is
+// left over, and none of it falls on an atom without mass.
 template <class Real>
 void levels(const Indexed<Real>* items, const double* weights, std::size_t n, std::vector<double>& level) {
   level.resize(n);
@@ -108,7 +109,10 @@ void levels(const Indexed<Real>* items, const double* weights, std::size_t n, st
     double sum = 0.0;
     for (std::size_t i = 0; i < n; ++i) level[i] = (sum += weights[items[i].index]);
   }
-  level[n - 1] = 1.0;
+  for (std::size_t i = n; i-- > 0;) {
+    level[i] = 1.0;
+    if (!weights || weights[items[i].index] > 0) break;
+  }
 }
 
 // General weights: walk the staircase of the two cumulative weights.

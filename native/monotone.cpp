@@ -18,26 +18,40 @@ double sum(const Real* values, std::size_t count) {
   return total;
 }
 
-// One piece between each two levels; a level is a running sum of either side, the last one their common mass.
+// How many atoms stand before the last one that has mass.
+template <class Real>
+std::size_t last_with_mass(const Real* values, std::size_t count) {
+  while (--count > 0 && !(values[count] > 0)) {
+  }
+  return count;
+}
+
+// One piece between each two levels; a level is a running sum of either side, from the last atom with mass on their common
+// mass, so that rounding leaves nothing for atoms without any.
 template <class Real>
 void merge(const Real* a, const Real* b, std::size_t n, std::size_t m, std::int64_t* i_out, std::int64_t* j_out,
            Real* w_out) {
   const double mass = (sum(a, n) + sum(b, m)) / 2;
   const std::size_t pieces = n + m - 1;
+  const std::size_t last_a = last_with_mass(a, n), last_b = last_with_mass(b, m);
   std::size_t i = 0, j = 0;
-  double level_a = a[0], level_b = b[0], level = 0;
+  double sum_a = a[0], sum_b = b[0], level = 0;
+  double level_a = last_a == 0 ? mass : std::min(sum_a, mass), level_b = last_b == 0 ? mass : std::min(sum_b, mass);
   for (std::size_t k = 0; k < pieces; ++k) {
     i_out[k] = static_cast<std::int64_t>(i);
     j_out[k] = static_cast<std::int64_t>(j);
     const bool from_a = i + 1 < n && (j + 1 == m || level_a <= level_b);
-    const double next = k + 1 == pieces ? mass : std::min(from_a ? level_a : level_b, mass);
+    const double next = k + 1 == pieces ? mass : from_a ? level_a : level_b;
     w_out[k] = static_cast<Real>(next - level);
     level = next;
     if (k + 1 == pieces) return;
-    if (from_a)
-      level_a += a[++i];
-    else
-      level_b += b[++j];
+    if (from_a) {
+      sum_a += a[++i];
+      level_a = i >= last_a ? mass : std::min(sum_a, mass);
+    } else {
+      sum_b += b[++j];
+      level_b = j >= last_b ? mass : std::min(sum_b, mass);
+    }
   }
 }
 

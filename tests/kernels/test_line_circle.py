@@ -26,7 +26,7 @@ def linear_program(cost, a, b):
 
 
 def instance(rng, family):
-    """Small clouds that have broken such codes before: ties, one heavy atom, all of one side first, zero weights."""
+    """Small clouds of the kinds that have broken such codes before."""
     n, m = rng.integers(1, 8, 2)
     x, y = rng.random(n), rng.random(m)
     a, b = rng.random(n), rng.random(m)
@@ -41,18 +41,28 @@ def instance(rng, family):
         a[rng.integers(n)] = 0
     elif family == "arc":
         x, y = (0.98 + 0.04 * x) % 1, (0.98 + 0.04 * y) % 1
+    elif family == "wrap":
+        x[rng.integers(n)], y[rng.integers(m)] = 0.0, rng.choice([0.0, 1.0 - 2**-53, 2.0**-60])
+    elif family == "rounded":  # sums that are one only up to the last digits
+        a, b = (np.round(w / w.sum(), 3) + 1e-3 for w in (a, b))
+    elif family == "single":
+        x, a = x[:1], a[:1]
+    elif family == "uniform":
+        m = n
+        y, a, b = rng.random(m), np.ones(n), np.ones(m)
     return x, y, a / a.sum(), b / b.sum()
 
 
-FAMILIES = ("random", "integer", "separated", "heavy", "absent", "arc")
+FAMILIES = (
+    "random", "integer", "separated", "heavy", "absent", "arc", "wrap", "rounded", "single", "uniform",
+)  # fmt: skip
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("circle", [False, True])
-def test_values_and_potentials_agree_with_linear_programs(family, circle):
-    rng = np.random.default_rng(FAMILIES.index(family))
+def agree(family, circle, count, seed):
+    """Value and potentials against a linear program, ``count`` instances for every order."""
+    rng = np.random.default_rng([FAMILIES.index(family), seed])
     distance = circle_distance if circle else line_distance
-    for p in itertools.chain(*([order] * 25 for order in ORDERS)):
+    for p in itertools.chain(*([order] * count for order in ORDERS)):
         x, y, a, b = instance(rng, family)
         gap = np.abs(x[:, None] - y)
         cost = (np.minimum(gap, 1 - gap) if circle else gap) ** p
@@ -64,6 +74,19 @@ def test_values_and_potentials_agree_with_linear_programs(family, circle):
         # Weights are scaled to mass one, so their slopes are centred potentials: with the value added, a certificate.
         assert abs(a @ f.numpy()) + abs(b @ g.numpy()) < 1e-9
         assert (f.numpy()[:, None] + g.numpy() + expected - cost).max() < 1e-9
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("circle", [False, True])
+def test_values_and_potentials_agree_with_linear_programs(family, circle):
+    agree(family, circle, 12, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("circle", [False, True])
+def test_thousands_of_linear_programs(family, circle):
+    agree(family, circle, 100, 1)
 
 
 @pytest.mark.parametrize("p", ORDERS)
@@ -146,6 +169,26 @@ def test_splitting_an_atom_and_zero_weights_change_nothing():
     )
     torch.testing.assert_close(split, whole)
     torch.testing.assert_close(absent, whole)
+
+
+@pytest.mark.parametrize("distance", [line_distance, circle_distance, linear_circle_distance])
+def test_rounding_leaves_nothing_for_atoms_without_mass(distance):
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.rand(200, n, generator=generator, dtype=torch.float64) for n in (7, 5))
+    a, b = (torch.rand(200, n, generator=generator, dtype=torch.float64) for n in (7, 5))
+    far = 1e12 if distance is line_distance else 1 - 1e-9
+    padded = torch.cat([x, torch.full((200, 2), far, dtype=torch.float64)], -1).requires_grad_()
+    absent = torch.cat([a, torch.zeros(200, 2, dtype=torch.float64)], -1)
+    for first, second in ((padded, y), (y, padded)):
+        weights = (absent, b) if first is padded else (b, absent)
+        value = distance(first, second, *weights)
+        plain = distance(x, y, a, b) if first is padded else distance(y, x, b, a)
+        torch.testing.assert_close(value, plain, rtol=1e-12, atol=1e-15)
+        (slope,) = torch.autograd.grad(value.sum(), padded)
+        assert (slope[:, 7:] == 0).all()
+    reference = line_reference if distance is line_distance else circle_reference
+    definition = getattr(reference, distance.__name__)
+    torch.testing.assert_close(definition(row_problem(padded, y, absent, b), 2.0), distance(padded, y, absent, b))
 
 
 def test_compiled_graph_sees_one_operator():

@@ -89,6 +89,16 @@ def test_zero_weights_and_sums_that_differ_by_rounding(twin):
         assert torch.allclose(torch.zeros_like(second).index_add(0, j, w), second, rtol=0, atol=1e-14)
 
 
+def test_rounding_leaves_nothing_for_absent_atoms(twin):
+    a, b = balanced(draw(300, 7, seed=1, dtype=torch.float32), draw(300, 5, seed=2, dtype=torch.float32))
+    a = torch.cat([a, torch.zeros(300, 2)], -1)
+    for first, second in ((a, b), (b, a)):
+        i, j, w = monotone(first, second)
+        rows, columns = torch.zeros_like(first).scatter_add(-1, i, w), torch.zeros_like(second).scatter_add(-1, j, w)
+        assert ((rows == 0) == (first == 0)).all()
+        assert ((columns == 0) == (second == 0)).all()
+
+
 def test_many_single_precision_weights(twin):
     n = 100_000
     a = torch.full((n,), 1 / n, dtype=torch.float32)

@@ -31,13 +31,14 @@ def power(gap: Tensor, p: float) -> Tensor:
 
 
 def levels(weights: Tensor | None, order: Tensor) -> Tensor:
-    """Cumulative weights in sorted order, the last one exactly one."""
+    """Cumulative weights in sorted order, exactly one from the last atom with mass on: none is left for absent ones."""
     n = order.shape[-1]
     if weights is None:
         steps = torch.arange(1, n + 1, dtype=torch.float64, device=order.device) / n
         return steps.expand(order.shape)
-    running = weights.expand(order.shape).gather(-1, order).cumsum(-1)
-    return torch.cat([running[..., :-1], torch.ones_like(running[..., -1:])], -1)
+    ordered = weights.expand(order.shape).gather(-1, order)
+    full = (ordered > 0).flip(-1).cumsum(-1).flip(-1) <= (ordered > 0)
+    return torch.where(full, 1.0, ordered.cumsum(-1))
 
 
 def staircase(level_x: Tensor, level_y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
