@@ -250,6 +250,20 @@ class ClipAttention(nn.Module):
         return self.out_proj(merge(weights @ split(self.v_proj(hidden_states)))), weights
 
 
+class LaterViTAttention(nn.Module):
+    """The names of a later generation."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_attention_heads, self.scaling = HEADS, (DIM // HEADS) ** -0.5
+        self.attention_dropout, self.is_causal = 0.1, False
+        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (nn.Linear(DIM, DIM) for _ in range(4))
+
+    def forward(self, hidden_states, attention_mask=None, **kwargs):
+        weights = softmax(split(self.q_proj(hidden_states)), split(self.k_proj(hidden_states)), attention_mask)
+        return self.o_proj(merge(weights @ split(self.v_proj(hidden_states)))), weights
+
+
 class SwinSelfAttention(ViTSelfAttention):
     """Looks like ViT, but its scores have a bias by position."""
 

@@ -17,6 +17,22 @@ OPTIONS = {
     "hybrid": {"pivots": 6, "special": 1},
     "prior": {"frequencies": 3, "hidden": 5},
 }
+# Forms of a coupler besides the one that its name alone builds.
+VARIANTS = {
+    "sinkhorn, streamed": ("sinkhorn", {"memory": "linear"}),
+    "sinkhorn, implicit": ("sinkhorn", {"n_half": 41, "gradient": "implicit"}),
+    "pivots, iterated": ("pivots", {"pivots": 6, "iterations": 2, "learn_epsilon": True}),
+    "luna, softplus": ("luna", {"projections": 6, "channels": 2, "hidden": 16, "output": "softplus", "separate": True}),
+    "prior of a plan": ("prior", {"inner": "sinkhorn", "frequencies": 3, "hidden": 5}),
+    "blend without softmax": ("blend", {"first": "linear", "second": "pivots", "pivots": 6}),
+    "hybrid of slices": ("hybrid", {"inner": "expected-slices", "special": 2}),
+}
+TINY_VARIANTS = {
+    "pivots, iterated": {"pivots": 3, "iterations": 2, "learn_epsilon": True},
+    "luna, softplus": {"projections": 2, "channels": 2, "hidden": 3, "output": "softplus", "separate": True},
+    "prior of a plan": {"inner": "sinkhorn", "frequencies": 2, "hidden": 2},
+    "blend without softmax": {"first": "linear", "second": "pivots", "pivots": 3},
+}
 # Small enough for numerical derivatives of every parameter.
 TINY = {
     "luna": {"projections": 2, "channels": 2, "hidden": 3},
@@ -34,7 +50,11 @@ TINY = {
 def make(name: str, heads: int, width: int, *, dtype: torch.dtype = torch.float32, tiny: bool = False) -> Coupler:
     """A coupler in evaluation mode whose parameters are in general position."""
     torch.manual_seed(7)
-    coupler = build(name, heads, width, **(TINY if tiny else OPTIONS).get(name, {})).to(dtype)
+    options = (TINY if tiny else OPTIONS).get(name, {})
+    if name in VARIANTS:
+        label, (name, options) = name, VARIANTS[name]
+        options = TINY_VARIANTS.get(label, options) if tiny else options
+    coupler = build(name, heads, width, **options).to(dtype)
     with torch.no_grad():
         for parameter in coupler.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

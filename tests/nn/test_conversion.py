@@ -54,9 +54,11 @@ CASES = {
     "GPT-2, no mask": lambda: (foreign.GPT2(), (tokens(),), ...),
     "GPT-2, pairs": lambda: (foreign.GPT2(later=True), (tokens(), KEEP), ~PAD),
     "GPT-2, padding first": lambda: (foreign.GPT2(later=True), (tokens(), KEEP.flip(1)), ~PAD.flip(1)),
+    "ViT, projections": lambda: (foreign.LaterViTAttention(), (vectors(),), ...),
     "timm": lambda: (foreign.TimmAttention(), (vectors(),), ...),
     "CLIP": lambda: (foreign.ClipAttention(), (vectors(),), ...),
 }
+SINGLE = {"multi-head, other widths", "ViT, projections", "timm", "CLIP"}
 CAUSAL = {"BERT, decoder", "GPT-2", "GPT-2, no mask", "GPT-2, pairs", "GPT-2, padding first"}
 
 
@@ -76,7 +78,7 @@ class TestExact:
     def test_softmax_reproduces_the_original(self, case):
         model, arguments, where = build(case)
         told = convert(model, "softmax")
-        assert len(told.replaced) == (1 if case in ("timm", "CLIP") or "other widths" in case else 2)
+        assert len(told.replaced) == (1 if case in SINGLE else 2)
         for grad in (False, True):
             with torch.set_grad_enabled(grad):
                 expected, out = output(model, arguments), output(told.model, arguments)
@@ -201,6 +203,17 @@ class TestCalls:
         )
         with pytest.raises(CapabilityError, match="more than padding and order"):
             convert(gpt, "linear").model(x, attention_mask=mask)
+
+    def test_order_may_come_with_the_call(self):
+        torch.manual_seed(0)
+        attention, x = foreign.ClipAttention().eval(), vectors()
+        order = torch.ones(9, 9, dtype=torch.bool).tril().expand(3, 1, 9, 9)
+        expected = attention(x, order)[0]
+        made = convert(attention, "softmax").model
+        for mask in (None, order):
+            torch.testing.assert_close(made(x, mask, is_causal=True)[0], expected, rtol=1e-5, atol=1e-5)
+        with pytest.raises(CapabilityError, match="cannot be causal"):
+            convert(attention, "pivots").model(x, None, is_causal=True)
 
     def test_masks_that_are_none(self):
         x, made = vectors(), convert(foreign.ClipAttention(), "pivots").model

@@ -7,12 +7,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from monge.errors import CapabilityError, ShapeError
+from monge.nn import Attention
 from monge.nn.couplers import Coupler, names
 
 from . import small
 
 HEADS, WIDTH, VALUE = 3, 8, 5
-NAMES = list(names())
+NAMES = [*names(), *small.VARIANTS]
+# Their tokens have places, so that an order of them means something.
+ORDERED = {"qr", "circuit", "causal-pivots", "hybrid", "prior", "hybrid of slices", "prior of a plan"}
 
 
 def make(name: str, dtype: torch.dtype = torch.float32) -> Coupler:
@@ -125,9 +128,49 @@ class TestEveryCoupler:
         out = coupler.attend(q, k, v, pad, key_pad)[:, :, :1]
         torch.testing.assert_close(out, v[:, :, :1])
 
+    def test_one_key_for_many_queries(self, name: str):
+        coupler = make(name, torch.float64)
+        if coupler.promise.square:
+            pytest.skip("as many keys as queries")
+        q, k, v = inputs(6, 1, torch.float64)
+        torch.testing.assert_close(coupler.attend(q, k, v), v.expand(-1, -1, 6, -1))
+
+    def test_a_query_without_any_pair_gives_zero(self, name: str):
+        coupler = make(name)
+        if not coupler.promise.pairs or name == "sinkhorn, streamed":
+            pytest.skip("sees no pairs")
+        forbidden = torch.zeros(6, 6, dtype=torch.bool)
+        forbidden[2] = True
+        for pairs in (forbidden, torch.zeros(6, 6).masked_fill(forbidden, -torch.inf)):
+            q, k, v = (t.requires_grad_() for t in inputs(6, 6))
+            out = coupler.attend(q, k, v, pairs=pairs)
+            out.square().sum().backward()
+            assert (out[:, :, 2] == 0).all()
+            assert (out[:, :, [0, 1, 3, 4, 5]] != 0).any(-1).all()
+            assert all(t.grad is not None and t.grad.isfinite().all() for t in (q, k, v))
+            assert (q.grad[:, :, 2] == 0).all()
+
+    def test_rank(self, name: str):
+        coupler = make(name, torch.float64)
+        bounds = {
+            "pivots": 6, "pivots, iterated": 6, "entropic-pivots": 6, "linear": WIDTH, "performer": 24, "luna": 12,
+            "luna, softplus": 12, "blend without softmax": WIDTH + 6,
+        }  # fmt: skip
+        if name not in bounds:
+            pytest.skip("nothing is promised")
+        q, k, _ = inputs(40, 40, torch.float64, scale=3.0)
+        assert (torch.linalg.matrix_rank(coupler(q, k).dense()) <= bounds[name]).all()
+
+    def test_no_samples_at_all(self, name: str):
+        coupler = make(name)
+        q, k, v = inputs(5, 5, batch=2)
+        assert coupler.attend(q[:0], k[:0], v[:0]).shape == (0, HEADS, 5, VALUE)
+        q, k, v = (t[:0, None] for t in (q, k, v))
+        assert coupler.attend(q, k, v).shape == (0, 1, HEADS, 5, VALUE)
+
     def test_permutation_equivariance(self, name: str):
         coupler = make(name, torch.float64)
-        if name in ("qr", "circuit", "causal-pivots", "hybrid", "prior"):
+        if name in ORDERED:
             pytest.skip("the order of the tokens matters")
         q, k, v = inputs(11, 11, torch.float64)
         order = torch.randperm(11, generator=torch.Generator().manual_seed(5))
@@ -238,6 +281,21 @@ class TestEveryCoupler:
         dense = coupler(q, k, causal=True).dense()
         assert (dense.triu(1) == 0).all()
         torch.testing.assert_close(300 * dense @ v, out, rtol=1e-10, atol=1e-10)
+        # Padding behind the end is the end, and padding in front only shifts what has no places.
+        pad = torch.arange(300)[None] >= 140
+        torch.testing.assert_close(coupler.attend(q, k, v, pad, pad, causal=True)[:, :, :140], out[:, :, :140])
+        if name not in ORDERED:
+            late = coupler.attend(q, k, v, ~pad, ~pad, causal=True)[:, :, 140:]
+            alone = coupler.attend(q[:, :, 140:], k[:, :, 140:], v[:, :, 140:], causal=True)
+            torch.testing.assert_close(late, alone)
+
+
+def test_the_module_waits_for_nothing_either():
+    x = torch.randn(2, 9, 16, requires_grad=True)
+    pad = last(9, 0, 3)
+    attention = Attention(16, 4, "pivots", dropout=0.1).train()
+    with NoWaiting():
+        attention(x, key_padding_mask=pad)[0].sum().backward()
 
 
 class NoWaiting(TorchDispatchMode):

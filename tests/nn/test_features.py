@@ -127,6 +127,18 @@ class TestLuna:
         for network, lookup in zip(*grads, strict=True):
             torch.testing.assert_close(lookup, network, rtol=1e-9, atol=1e-9)
 
+    def test_a_stream_equals_the_whole_and_the_dense_kernel(self):
+        coupler = Luna(8, projections=5, channels=3, hidden=16).double()
+        q, k, v = (draw(2, 40, 8, seed=i) for i in range(3))
+        phi_q, phi_k, state, pieces = coupler.features.map(q), coupler.features.map(k), None, []
+        for start, stop in ((0, 1), (1, 17), (17, 40)):
+            piece = slice(start, stop)
+            out, state = feature_step(phi_q[:, piece], phi_k[:, piece], v[:, piece], state)
+            pieces.append(out)
+        whole = coupler.attend(q[:, None], k[:, None], v[:, None], causal=True)[:, 0]
+        torch.testing.assert_close(torch.cat(pieces, 1), whole, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(whole, dense(phi_q, phi_k, causal=True) @ v, rtol=1e-10, atol=1e-12)
+
     def test_no_token_is_without_features(self):
         features = LunaFeatures(8, 5, 3, hidden=16)
         with torch.no_grad():

@@ -176,6 +176,15 @@ class TestPublishedFaults:
         out = sliced_attention(q, k, v, inverse_temperature=3.0)
         torch.testing.assert_close(sliced_attention(*twice, inverse_temperature=3.0)[:, ::2], out)
 
+    def test_soft_sorting_holds_one_slice_at_a_time(self):
+        from .test_pivots import Largest
+
+        n, d = 60, 16
+        q, k, v = (draw(1, 1, n, d, seed=i, dtype=torch.float32).requires_grad_() for i in range(3))
+        with Largest() as largest:
+            soft_sliced_attention(q, k, v).sum().backward()
+        assert largest.numbers <= n * n
+
     def test_half_inputs_do_not_overflow(self):
         q, k, v = (t.half() for t in (draw(1, 1, 9, 4, scale=30.0), draw(1, 1, 9, 4, seed=1), draw(1, 1, 9, 2, seed=2)))
         assert SoftSlices(softness=1e-4).attend(q, k, v).isfinite().all()

@@ -15,7 +15,7 @@ from .layout import HARMLESS, Layout
 
 __all__ = ["Converted"]
 
-_CACHES = ("past_key_value", "past_key_values", "layer_past", "use_cache")
+_CACHES = ("cache", "past_key_value", "past_key_values", "layer_past", "use_cache")
 
 
 class Converted(nn.Module):
@@ -74,7 +74,7 @@ class Converted(nn.Module):
             parts = [getattr(self, name)(x) for name, x in zip(layout.projections, (tokens, read, read), strict=True)]
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(-3, -2) for part in parts)
         q = q if self.gain == 1.0 else q * self.gain
-        causal = self.causal and own
+        causal = own and (self.causal or bool(named.get("is_causal")))
         mask = named.get(layout.mask if own else layout.context_mask)
         padding = pairs = None
         if mask is not None:

@@ -12,7 +12,7 @@ from torch import nn
 __all__ = ["LAYOUTS", "Layout", "find"]
 
 # Arguments that say nothing about which pairs may meet, or that are honoured wherever they appear.
-HARMLESS = ("cache_position", "position_ids", "return_dict", "output_hidden_states", "output_attentions")
+HARMLESS = ("is_causal", "cache_position", "position_ids", "return_dict", "output_hidden_states", "output_attentions")
 _NEUTRAL = (nn.Identity, nn.Dropout, nn.Softmax)
 
 
@@ -163,6 +163,24 @@ LAYOUTS = (
         scale="scale",
         causal="is_causal",
         attributes={"is_decoder": (None,)},
+    ),
+    Layout(
+        "ViT, projections",
+        projections=("q_proj", "k_proj", "v_proj"),
+        heads="num_attention_heads",
+        output=("o_proj",),
+        dropout="attention_dropout",
+        scale="scaling",
+        causal="is_causal",
+    ),
+    Layout(
+        "DistilBERT",
+        projections=("q_lin", "k_lin", "v_lin"),
+        heads="n_heads",
+        output=("out_lin",),
+        dropout="dropout",
+        scale="scaling",
+        causal="is_causal",
     ),
     Layout(
         "timm",

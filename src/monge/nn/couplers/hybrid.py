@@ -25,7 +25,7 @@ class Hybrid(Coupler):
 
     Args:
         inner: the coupler of the other tokens.
-        special: how many tokens come first; never padding.
+        special: how many tokens come first.
         readable: whether the other tokens may read the special ones too, as keys of ``inner``.
         scale: s of the softmax, d^{-1/2} if None.
     """
@@ -76,8 +76,8 @@ class Hybrid(Coupler):
         dropout: float,
     ) -> Tensor:
         cut = self.special
-        rest = None if query_padding is None else query_padding[..., cut:]
-        first = self.outer._attend(q[..., :cut, :], k, v, None, key_padding, None, False, dropout)
+        lead, rest = (None, None) if query_padding is None else (query_padding[..., :cut], query_padding[..., cut:])
+        first = self.outer._attend(q[..., :cut, :], k, v, lead, key_padding, None, False, dropout)
         if q.shape[-2] <= cut:
             return first
         inside = (k, v, key_padding)
@@ -105,6 +105,6 @@ class Hybrid(Coupler):
         first = self.outer._couple(blank(q, mine), k, mine, key_padding, None, False)
         second = self.inner._couple(blank(q, theirs), blank(k, keys), theirs, keys, None, False)
         ones = torch.ones_like(count).expand(*leads.shape)
-        share = (self.special / count.clamp_min(1)).clamp(max=1.0)
+        share = (~mine).sum(-1, keepdim=True) / count.clamp_min(1)
         parts = (first._scale(share * ones, ones), second._scale((1 - share) * ones, ones))
         return SumCoupling._make(terms=parts)

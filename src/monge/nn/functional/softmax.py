@@ -57,11 +57,12 @@ def fused_attention(
     batch, width, wanted = q.shape[:-2], v.shape[-1], max(q.shape[-1], v.shape[-1])
     q, k, v = (F.pad(t, (0, wanted - t.shape[-1])) if t.shape[-1] < wanted else t for t in (q, k, v))
     if q.ndim != 4:
+        count = math.prod(batch)
         if mask is not None:
-            mask = mask.expand(*batch, *mask.shape[-2:]).reshape(-1, 1, *mask.shape[-2:])
-        q, k, v = (t.reshape(-1, 1, *t.shape[-2:]) for t in (q, k, v))
+            mask = mask.expand(*batch, *mask.shape[-2:]).reshape(count, 1, *mask.shape[-2:])
+        q, k, v = (t.reshape(count, 1, *t.shape[-2:]) for t in (q, k, v))
     out = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, scale=scale)
-    return out[..., :width].reshape(*batch, -1, width)
+    return out[..., :width].reshape(*batch, out.shape[-2], width)
 
 
 def merge_masks(
