@@ -42,7 +42,7 @@ if INTERPRETED:
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs triton")
 def test_in_the_interpreter():
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", __file__]
+    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", __file__]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert "passed" in done.stdout
@@ -100,6 +100,8 @@ def agree(answers, tolerance):
         assert ((got.double() - wanted).abs().max() / size) < tolerance
 
 
+# Triton 3.9 announces that a default of its compiler will change.
+@pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
 @needs_device
 @pytest.mark.parametrize("device", DEVICES)
 class TestKernels:
@@ -171,14 +173,14 @@ class TestKernels:
         def attend(q, k, v, z, log_mass):
             if form == "entropic":
                 return entropic_pivot_attention(q, k, v, z, log_mass=log_mass)
-            options = {"iterations": 30, "gradient": "implicit"} if form == "implicit" else {"iterations": 2}
+            options = {"iterations": 6, "gradient": "implicit"} if form == "implicit" else {"iterations": 2}
             return pivot_attention(q, k, v, z, log_mass=log_mass, **options)
 
         agree(both(attend, (q, k, v, z, mass)), 1e-4)
 
     def test_one_query_alone_on_a_pivot(self, forced, poisoned, device):
         # What float64 of the masses is for: see the test of the reference.
-        n = 3000
+        n = 1500
         q = torch.zeros(1, n, 2, device=device)
         q[0, 0, 0] = 1.0
         z = torch.tensor([[[200.0, 0.0], [0.0, 200.0], [0.0, 0.0]]], device=device)

@@ -198,7 +198,8 @@ def _run(
     assert pivots is not None
     (outer, heads, n, d), r = x.shape, pivots.shape[-2]
     sizes = {"R": _padded(r), "D": _padded(d), "C": _padded(c)}
-    block = 64 if max(sizes.values()) <= 64 else 32
+    # Tiles are float32 in fast memory, and products of float32 without tensor cores hold more of them.
+    block = (64 if max(sizes.values()) <= 64 else 32) // (2 if x.dtype == torch.float32 else 1)
     blocks = triton.cdiv(n, block)
     blocks = max(1, triton.cdiv(blocks, max(1, _PROGRAMS // (outer * heads))))
     parts = max(1, triton.cdiv(n, block * blocks))
