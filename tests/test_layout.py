@@ -35,7 +35,7 @@ STOREYS = {
             ("solver",),
             ("sliced",),
             ("api",),
-            ("nn", "flow", "embed", "compress", "lifelong", "simulate"),
+            ("nn", "flow", "embed", "registration", "compress", "lifelong", "simulate"),
             ("train",),
             ("cli",),
         ]

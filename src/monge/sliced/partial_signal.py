@@ -104,8 +104,8 @@ def partial_transport_lp(
     _check_channels(f, g)
     norm, order = ("sqeuclidean", 2.0) if p == 2 else ("minkowski", float(p))
     geometry = PointCloud(first, second, cost=norm, p=order, power=None if p == 2 else float(p))
-    sides = (Relaxed(_uniform(signal, weights), float(penalty), "tv") for signal, weights in ((f, a), (g, b)))
-    return solve(Linear(geometry, *sides)).value
+    source, target = (Relaxed(_uniform(side, held), float(penalty), "tv") for side, held in ((f, a), (g, b)))
+    return solve(Linear(geometry, source, target)).value
 
 
 def sliced_partial_transport_lp(

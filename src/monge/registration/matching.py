@@ -1,0 +1,156 @@
+"""How points of one cloud find partners in the other: partial transport on slices, or in space with entropy."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge import kernels
+from monge._checks import check_choice, check_number
+from monge._value import Value, value
+from monge.kernels import Points
+from monge.sliced import directions
+
+__all__ = ["Goals", "Matching", "Plans", "Slices"]
+
+
+class Goals(NamedTuple):
+    """Where every point should go, and how sure that is."""
+
+    place: Tensor  # (*b, n, d)
+    weight: Tensor  # (*b, n), between zero and one
+
+
+class Matching(Value, ABC):
+    """A way to find partners, tried for several positions of the source at once."""
+
+    @abstractmethod
+    def _match(
+        self,
+        moved: Float[Tensor, "s n d"],
+        target: Float[Tensor, "m d"],
+        price: float,
+        effort: int,
+        generator: torch.Generator | None,
+    ) -> Goals:
+        """Goals at the penalty ``price``; ``effort`` is one for a first look and larger for the last word."""
+
+
+@value
+class Slices(Matching):
+    r"""Sliced partial transport: on every line the exact partial plan, over a few lines a consensus.
+
+    On each slice a matched point learns where its partner lies along one direction. Over some orthonormal bases these
+    add up, by least squares, to a displacement in space. A point counts by the share of slices that matched it, to the
+    power of ``consensus``, and by how well one displacement explains them all: an outlier is matched here and there,
+    by accident; a point with a partner on every slice, and always the same way. $O(n \log n)$ a slice.
+
+    Args:
+        bases: Orthonormal bases of slices for the last, careful steps; the first steps take a third of them.
+        consensus: The power.
+        mass: Move this share of the smaller cloud on every slice, or ``"knee"``, instead of what the falling penalty
+            allows.
+
+    Source:
+        Bai, Schmitzer, Thorpe, Kolouri, Sliced optimal partial transport (arXiv 2212.08049); Chapel, Tavenard, One for
+        all and all for one: efficient computation of partial Wasserstein distances on the line (2025).
+
+    Example:
+        >>> Slices()
+        Slices(bases=6, consensus=6.0, mass=None)
+    """
+
+    bases: int = 6
+    consensus: float = 6.0
+    mass: float | str | None = None
+
+    def __post_init__(self) -> None:
+        check_number("bases", self.bases, low=1)
+        check_number("consensus", float(self.consensus), low=0.0)
+        if isinstance(self.mass, str):
+            check_choice("mass", self.mass, ("knee",))
+        elif self.mass is not None:
+            check_number("mass", float(self.mass), low=0.0, high=1.0, strict=True)
+
+    def _match(
+        self, moved: Tensor, target: Tensor, price: float, effort: int, generator: torch.Generator | None
+    ) -> Goals:
+        d = moved.shape[-1]
+        bases = max(1, math.ceil(self.bases * min(effort, 3) / 3))
+        theta = directions(bases * d, d, generator=generator, dtype=moved.dtype, device=moved.device)
+        u = theta @ moved.transpose(-1, -2)
+        v = (theta @ target.T).expand(len(moved), -1, -1)
+        rule, level = self._rule(min(u.shape[-1], v.shape[-1]), price)
+        plan = kernels.partial_plan(u, v, rule=rule, level=u.new_tensor(level), p=2.0)
+        w = plan.w.to(u.dtype)
+        step = torch.zeros_like(u).scatter_add(-1, plan.i, w * (v.gather(-1, plan.j) - u.gather(-1, plan.i)))
+        matched = torch.zeros_like(u).scatter_add(-1, plan.i, w)
+        # Least squares of the displacement, held back a little where too few slices speak.
+        normal = torch.einsum("sln,la,lb->snab", matched, theta, theta) + 1e-3 * bases * torch.eye(d).to(u)
+        along = torch.einsum("sln,la->sna", step, theta)
+        way = torch.linalg.solve(normal, along[..., None])[..., 0]
+        explained = torch.einsum("la,sna->sln", theta, way) * matched
+        doubt = (step - explained).square().mean(-2) / (2 * price)
+        return Goals(moved + way, matched.mean(-2) ** self.consensus * torch.exp(-3 * doubt))
+
+    def _rule(self, most: int, price: float) -> tuple[str, float]:
+        if self.mass is None:
+            return "penalty", price
+        return ("knee", 0.0) if isinstance(self.mass, str) else ("mass", round(self.mass * most))
+
+
+@value
+class Plans(Matching):
+    r"""Entropic partial transport in space: soft plans whose entropy falls together with the penalty.
+
+    A pair at distance r weighs $e^{(2\lambda - r^2 + f_i + g_j)/\lambda}$ with potentials $f, g \le 0$ that keep every
+    point from taking or giving more than one unit. Quadratic time a step, memory of the clouds; every step is a few
+    streamed sweeps.
+
+    Args:
+        iterations: Sweeps per step.
+
+    Source:
+        Benamou et al., Iterative Bregman projections for regularized transportation problems (arXiv 1412.5154); Chui,
+        Rangarajan, A new point matching algorithm for non-rigid registration (2003).
+
+    Example:
+        >>> Plans()
+        Plans(iterations=6)
+    """
+
+    iterations: int = 6
+
+    def __post_init__(self) -> None:
+        check_number("iterations", self.iterations, low=1)
+
+    def _match(
+        self, moved: Tensor, target: Tensor, price: float, effort: int, generator: torch.Generator | None
+    ) -> Goals:
+        told = self._told(moved, target, price)
+        weight = told[..., 0]
+        floor = torch.finfo(weight.dtype).tiny
+        return Goals(told[..., 1:-1] / weight.clamp_min(floor)[..., None], weight)
+
+    def _gain(self, moved: Tensor, target: Tensor, price: float) -> Tensor:
+        """How much every position has to offer: its matched pairs, by how far they are below the price."""
+        told = self._told(moved, target, price)
+        weight, place, square = told[..., 0], told[..., 1:-1], told[..., -1]
+        cost = weight * moved.square().sum(-1) - 2 * (moved * place).sum(-1) + square
+        return (2 * price * weight - cost).sum(-1)
+
+    def _told(self, moved: Tensor, target: Tensor, price: float) -> Tensor:
+        """Sums over the plan's rows of one, the target's places, and their squares."""
+        pairs = Points(moved, target.expand(len(moved), *target.shape))
+        f, g = moved.new_zeros(moved.shape[:-1]), moved.new_zeros(len(moved), len(target))
+        for _ in range(self.iterations):
+            f = (kernels.softmin(pairs, g / price, price) - 2 * price).clamp_max(0)
+            g = (kernels.softmin(pairs.transpose(), f / price, price) - 2 * price).clamp_max(0)
+        values = torch.cat([torch.ones_like(target[:, :1]), target, target.square().sum(-1, keepdim=True)], -1)
+        values = values.expand(len(moved), *values.shape)
+        return kernels.apply(pairs, (2 * price + f) / price, g / price, values, price)

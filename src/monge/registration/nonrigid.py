@@ -1,0 +1,172 @@
+"""Non-rigid registration: smooth warps on control points."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge._checks import check_choice, check_number
+
+from .matching import Goals, Matching, Slices
+from .result import Registration
+from .rigid import Progress, check_clouds, spread
+from .transformation import KERNELS, Rigid, Warp, radial
+
+__all__ = ["nonrigid"]
+
+PATIENCE = 18  # turns at one price before it is the last
+
+
+@torch.no_grad()
+def nonrigid(
+    source: Float[Tensor, "n d"],
+    target: Float[Tensor, "m d"],
+    *,
+    start: Rigid | None = None,
+    matching: Matching | None = None,
+    controls: int = 60,
+    kernel: str = "thin-plate",
+    stiffness: tuple[float, float] = (1.0, 1e-3),
+    penalty: float | None = None,
+    steps: int = 120,
+    generator: torch.Generator | None = None,
+    progress: Progress | None = None,
+) -> Registration:
+    r"""The smooth map that lays a part of one cloud on a part of another; outliers on both sides are left alone.
+
+    $$\min_{T, \gamma} \sum_{ij} \gamma_{ij} |T(x_i) - y_j|^2 + \lambda (n + m - 2 |\gamma|) + \eta \|w\|_K^2,
+    \qquad T(x) = A x + t + \sum_k w_k K(|x - c_k|)$$
+    by turns: partial transport finds the goals of the points, a weighted ridge regression the map. Penalty and
+    stiffness fall together, from coarse to fine.
+
+    Args:
+        source: Points to move, outliers among them.
+        target: Points to move them to, others among them.
+        start: A motion to begin with, as `rigid` finds it; None is none.
+        matching: How partners are found, `Slices` (default) or `Plans`.
+        controls: Control points, spread over the source points that find partners.
+        kernel: ``"thin-plate"`` or ``"gaussian"``, whose width is half the spread of the cloud.
+        stiffness: First and last $\eta$.
+        penalty: Where the penalty stops, in squared units of the target; None finds out: where matched points become
+            fewer it has reached the noise.
+        steps: The most turns.
+        generator: Source of slices.
+        progress: Called after every step with the number of steps made and the most there can be.
+
+    Returns:
+        A `Registration` whose transformation is a `Warp`.
+
+    Source:
+        Bai, Schmitzer, Thorpe, Kolouri, Sliced optimal partial transport (arXiv 2212.08049); the non-rigid form: arXiv
+        2309.15787.
+
+    Example:
+        >>> import torch
+        >>> from monge.registration import nonrigid
+        >>> g = torch.Generator().manual_seed(0)
+        >>> x = torch.rand(150, 2, generator=g)
+        >>> bent = x + 0.1 * torch.sin(3 * x.flip(-1))
+        >>> found = nonrigid(x, bent, generator=g)
+        >>> bool((found.transformation(x) - bent).norm(dim=-1).median() < 0.01)
+        True
+    """
+    x, y = check_clouds(source, target)
+    matching = Slices() if matching is None else matching
+    check_choice("kernel", kernel, KERNELS)
+    for name, number in (("controls", controls), ("steps", steps)):
+        check_number(name, number, low=1)
+    for number in stiffness:
+        check_number("stiffness", float(number), low=0.0, strict=True)
+    d = x.shape[-1]
+    if start is None:
+        start = Rigid(torch.eye(d).to(x), torch.zeros(d).to(x), torch.ones(()).to(x))
+    start = start.to(torch.float64)
+    placed = start._apply(x)
+    size = spread(y)
+    last = 1e-9 * size**2 if penalty is None else float(penalty)
+    check_number("penalty", last, low=0.0, strict=True)
+    first = max(0.03 * size**2, last)
+    goals = matching._match(placed[None], y, first, 3, generator)
+    control = _farthest(placed[goals.weight[0] >= goals.weight[0].median()], controls)
+    fit = _Ridge(start, x, control, size / 2, kernel)
+    warp = fit.solve(goals, stiffness[0])
+    price, eta, seen, waited, best, done = first, stiffness[0], 0.0, 0, None, 0
+    while done < steps:
+        goals = matching._match(warp._apply(x)[None], y, price, 3, generator)
+        mass = float(goals.weight.sum())
+        if best is not None and mass < 0.75 * seen:
+            # Too stiff to follow: give way, for a while; then this is the noise.
+            waited += 1
+            eta = max(eta * 0.6, stiffness[1])
+            if waited > PATIENCE and penalty is None:
+                break
+        else:
+            seen, waited = max(seen, mass) if price < 1e-3 * size**2 else mass, 0
+            best = (warp, goals, price)
+            price = max(price * 0.75, last)
+        warp = fit.solve(goals, eta)
+        done += 1
+        if progress is not None:
+            progress(done, steps)
+    assert best is not None
+    warp, goals, price = best
+    goal, weights = goals.place[0].to(source.dtype), goals.weight[0].to(source.dtype)
+    return Registration(warp.to(source.dtype), goal, weights.clamp_max(1.0), price, done)
+
+
+class _Ridge:
+    """Weighted least squares for an affine map and displacements on control points.
+
+    Thin plates are conditionally positive: their displacements are orthogonal to affine maps.
+    """
+
+    def __init__(self, start: Rigid, x: Tensor, control: Tensor, length: float, kernel: str) -> None:
+        self.start, self.control, self.kernel = start, control, kernel
+        self.length = x.new_tensor(length)
+        placed = start._apply(x)
+        self.free = _free_of_affine(control) if kernel == "thin-plate" else torch.eye(len(control)).to(x)
+        bend = radial(placed, control, self.length, kernel) @ self.free
+        self.design = torch.cat([placed, torch.ones_like(placed[:, :1]), bend], -1)
+        self.energy = self.free.T @ radial(control, control, self.length, kernel) @ self.free
+
+    def solve(self, goals: Goals, eta: float) -> Warp:
+        """The best map; eta prices the displacements in units of the mean square that is left."""
+        weight = goals.weight[0].clamp_min(0)
+        weight = weight / weight.sum().clamp_min(1e-300)
+        design, d = self.design, self.control.shape[-1]
+        identity = torch.cat([torch.eye(d), torch.zeros(design.shape[-1] - d, d)]).to(design)
+        normal = design.T @ (weight[:, None] * design)
+        normal[d + 1 :, d + 1 :] += eta * self.energy
+        # A touch of pull towards the identity, for points that do not span the space.
+        normal.diagonal().add_(1e-12 * normal.diagonal().mean() + 1e-300)
+        residual = goals.place[0] - design @ identity
+        found = identity + torch.linalg.solve(normal, design.T @ (weight[:, None] * residual))
+        return Warp._make(
+            start=self.start,
+            matrix=found[:d].T.contiguous(),
+            translation=found[d],
+            weights=self.free @ found[d + 1 :],
+            control=self.control,
+            length=self.length,
+            kernel=self.kernel,
+        )
+
+
+def _free_of_affine(control: Tensor) -> Tensor:
+    """A basis of the displacements that sum to zero against every affine function."""
+    affine = torch.cat([control, torch.ones_like(control[:, :1])], -1)
+    left, size, _ = torch.linalg.svd(affine, full_matrices=True)
+    rank = int((size > 1e-10 * size.max()).sum())
+    return left[:, rank:]
+
+
+def _farthest(points: Tensor, count: int) -> Tensor:
+    """Points that cover the others: each one is the farthest from those before."""
+    count = min(count, len(points))
+    chosen = [int((points - points.mean(0)).square().sum(-1).argmin())]
+    distance = (points - points[chosen[0]]).square().sum(-1)
+    while len(chosen) < count:
+        chosen.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (points - points[chosen[-1]]).square().sum(-1))
+    return points[torch.tensor(chosen, device=points.device)]

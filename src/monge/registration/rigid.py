@@ -1,0 +1,203 @@
+"""Rigid registration: rotation, translation and, if wanted, scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge._checks import check_number, check_points, check_same
+from monge.errors import ShapeError
+from monge.sliced import rotations
+
+from .matching import Goals, Matching, Plans, Slices
+from .result import Registration
+from .transformation import Rigid
+
+__all__ = ["check_clouds", "procrustes", "rigid", "spread", "start_rotations"]
+
+FIRST_LOOK, SECOND_LOOK = 120, 600  # points of either cloud that the first stages see
+Progress = Callable[[int, int], None]
+
+
+@torch.no_grad()
+def rigid(
+    source: Float[Tensor, "n d"],
+    target: Float[Tensor, "m d"],
+    *,
+    matching: Matching | None = None,
+    scale: bool = False,
+    starts: int | None = None,
+    penalty: float | None = None,
+    generator: torch.Generator | None = None,
+    progress: Progress | None = None,
+) -> Registration:
+    r"""The rigid motion that lays a part of one cloud on a part of another; outliers on both sides are left alone.
+
+    Partial transport says which points belong together, a weighted Procrustes problem says how to move, and the two
+    take turns while the penalty falls, from the size of the clouds to the scale of their noise:
+    $$\min_{R, t, \gamma} \sum_{ij} \gamma_{ij} |R x_i + t - y_j|^2 + \lambda (n + m - 2 |\gamma|).$$
+    Many rotations, evenly spread, are tried on a few points first, the best three on more of them, the winner on all.
+    The penalty stops falling when matched points become fewer: then it has reached the noise.
+
+    Args:
+        source: Points to move, outliers among them.
+        target: Points to move them to, others among them.
+        matching: How partners are found, `Slices` (default, $O(n \log n)$ a step) or `Plans`.
+        scale: Whether to find a scale too.
+        starts: Rotations to try; None is 12 in the plane, 60 in space. One starts from no rotation at all.
+        penalty: Where the penalty stops, in squared units of the target; None finds out.
+        generator: Source of slices and of the points for the first looks.
+        progress: Called after every step with the number of steps made and the most there can be.
+
+    Returns:
+        A `Registration` whose transformation is `Rigid`.
+
+    Source:
+        Bai, Schmitzer, Thorpe, Kolouri, Sliced optimal partial transport (arXiv 2212.08049).
+
+    Example:
+        >>> import torch
+        >>> from monge.registration import rigid
+        >>> g = torch.Generator().manual_seed(0)
+        >>> x = torch.randn(80, 2, generator=g, dtype=torch.float64) * torch.tensor([3.0, 1.0]).double()
+        >>> quarter = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+        >>> y = torch.cat([x @ quarter.T + 5.0, 20 * torch.rand(40, 2, generator=g, dtype=torch.float64)])
+        >>> found = rigid(x, y, generator=g)
+        >>> bool((found.transformation.rotation - quarter).abs().max() < 1e-3)
+        True
+    """
+    x, y = check_clouds(source, target)
+    matching = Slices() if matching is None else matching
+    d = x.shape[-1]
+    if starts is not None:
+        check_number("starts", starts, low=1)
+    if penalty is not None:
+        check_number("penalty", float(penalty), low=0.0, strict=True)
+    size = spread(y)
+    floor = 1e-12 if penalty is None else min(1e-4, float(penalty) / size**2)
+    stages = (_falling(1.0, 3e-3, 36), _falling(3e-2, 1e-4, 24), _falling(1e-3, floor, 60))
+    done, most = 0, sum(len(prices) for prices in stages)
+
+    def tell() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, most)
+
+    ratio = spread(y) / spread(x) if scale else 1.0
+    motion = _first_motions(x, y, start_rotations(d, _count(d, starts), generator).to(x), ratio)
+    for prices, seen, kept, effort in ((stages[0], FIRST_LOOK, 3, 1), (stages[1], SECOND_LOOK, 1, 2)):
+        some_x, some_y = _some(x, seen, generator), _some(y, seen, generator)
+        for price in prices:
+            goals = matching._match(motion._apply(some_x), some_y, price * size**2, effort, generator)
+            motion = procrustes(some_x, goals, scale)
+            tell()
+        gain = Plans()._gain(motion._apply(some_x) - some_y.mean(0), some_y - some_y.mean(0), prices[-1] * size**2)
+        motion = motion._pick(gain.topk(min(kept, len(gain))).indices)
+    seen_mass, best = 0.0, None
+    for price in stages[2]:
+        goals = matching._match(motion._apply(x), y, price * size**2, 3, generator)
+        mass = float(goals.weight.sum())
+        seen_mass = max(seen_mass, mass)
+        if penalty is None and best is not None and mass < 0.6 * seen_mass:
+            break
+        motion = procrustes(x, goals, scale)
+        best = (motion, goals, price * size**2)
+        tell()
+    assert best is not None
+    motion, goals, price = best
+    found = motion._map(lambda held: held[0].to(source.dtype))
+    goal, weights = goals.place[0].to(source.dtype), goals.weight[0].to(source.dtype)
+    return Registration(found, goal, weights.clamp_max(1.0), price, done)
+
+
+def procrustes(x: Float[Tensor, "n d"], goals: Goals, scale: bool) -> Rigid:
+    """The motions that bring weighted points closest to their goals."""
+    weight = goals.weight.clamp_min(1e-12)
+    weight = weight / weight.sum(-1, keepdim=True)
+    mean_x = (weight[..., None] * x).sum(-2, keepdim=True)
+    mean_y = (weight[..., None] * goals.place).sum(-2, keepdim=True)
+    centred = x - mean_x
+    cross = (weight[..., None] * (goals.place - mean_y)).transpose(-1, -2) @ centred
+    left, stretch, right = torch.linalg.svd(cross)
+    turn = torch.ones_like(stretch)
+    turn[..., -1] = torch.where(torch.linalg.det(left @ right) < 0, -1.0, 1.0)
+    rotation = (left * turn[..., None, :]) @ right
+    factor = torch.ones_like(stretch[..., 0])
+    if scale:
+        factor = (stretch * turn).sum(-1) / (weight[..., None] * centred.square()).sum((-1, -2))
+    moved = factor[..., None] * (rotation @ mean_x.transpose(-1, -2))[..., 0]
+    return Rigid._make(rotation=rotation, translation=mean_y[..., 0, :] - moved, scale=factor)
+
+
+def start_rotations(d: int, count: int, generator: torch.Generator | None) -> Float[Tensor, "count d d"]:
+    """No rotation, and others evenly spread: equal angles, a spiral of quaternions, or random ones."""
+    first = torch.eye(d, dtype=torch.float64)[None]
+    if count == 1 or d == 1:
+        return first
+    if d == 2:
+        angle = 2 * math.pi * torch.arange(count, dtype=torch.float64) / count
+        return torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1).reshape(-1, 2, 2)
+    if d == 3:
+        return torch.cat([first, _spiral(count - 1)])
+    drawn = rotations(count - 1, d, generator=generator)
+    drawn[..., 0] *= torch.linalg.det(drawn).sign()[:, None]
+    return torch.cat([first, drawn])
+
+
+def _spiral(count: int) -> Tensor:
+    """Quaternions on a spiral over the three-sphere (Alexa, Super-Fibonacci spirals, 2022), as matrices."""
+    s = torch.arange(count, dtype=torch.float64) + 0.5
+    inner, outer = (s / count).sqrt(), (1 - s / count).sqrt()
+    alpha, beta = 2 * math.pi * s / math.sqrt(2), 2 * math.pi * s / 1.533751168755204288118041
+    x, y, z, w = inner * alpha.sin(), inner * alpha.cos(), outer * beta.sin(), outer * beta.cos()
+    rows = [
+        *(1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+        *(2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+        *(2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+    ]
+    return torch.stack(rows, -1).reshape(-1, 3, 3)
+
+
+def spread(points: Float[Tensor, "n d"]) -> float:
+    """A size of the cloud that far outliers do not change: the median distance from the median, doubled."""
+    distance = (points - points.median(0).values).norm(dim=-1)
+    return max(2 * float(distance.median()), float(distance.max()) * 1e-6, 1e-150)
+
+
+def check_clouds(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Two single clouds of one space, in float64."""
+    check_points("source", source)
+    check_points("target", target)
+    check_same(source=source, target=target)
+    if source.ndim != 2 or target.ndim != 2 or source.shape[-1] != target.shape[-1]:
+        raise ShapeError(
+            f"source and target must be clouds (n, d) and (m, d) of one space, but have shapes {tuple(source.shape)} "
+            f"and {tuple(target.shape)}: register the problems of a batch one by one."
+        )
+    return source.detach().double(), target.detach().double()
+
+
+def _count(d: int, starts: int | None) -> int:
+    return starts if starts is not None else {1: 1, 2: 12}.get(d, 60)
+
+
+def _first_motions(x: Tensor, y: Tensor, turns: Tensor, ratio: float) -> Rigid:
+    """Every rotation, about the medians."""
+    centre_x, centre_y = x.median(0).values, y.median(0).values
+    factor = turns.new_full((len(turns),), ratio)
+    return Rigid._make(rotation=turns, translation=centre_y - ratio * turns @ centre_x, scale=factor)
+
+
+def _some(points: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+    if len(points) <= count:
+        return points
+    return points[torch.randperm(len(points), generator=generator)[:count].to(points.device)]
+
+
+def _falling(first: float, last: float, steps: int) -> list[float]:
+    return torch.logspace(math.log10(first), math.log10(last), steps, dtype=torch.float64).tolist()
