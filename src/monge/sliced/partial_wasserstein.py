@@ -17,7 +17,7 @@ from .directions import directions, frames
 from .estimate import Estimate
 from .partial_profile import check_masses
 from .slicer import Linear, Slicer
-from .sphere import GreatCircles, Stereographic, _check_sphere
+from .sphere import GreatCircles, Stereographic, check_sphere
 
 __all__ = ["sliced_partial_wasserstein", "spherical_sliced_partial_wasserstein"]
 
@@ -147,7 +147,7 @@ def spherical_sliced_partial_wasserstein(
     check_choice("family", family, _FAMILIES)
     check_number("p", float(p), low=1.0)
     for name, points in (("x", x), ("y", y)):
-        _check_sphere(name, points)
+        check_sphere(name, points)
     if frame is None:
         frame = frames(slices, x.shape[-1], generator=generator, dtype=x.dtype, device=x.device)
     slicers: dict[str, Slicer] = {
