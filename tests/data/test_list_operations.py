@@ -204,7 +204,10 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.Mon
         ({"lengths": (20, 21)}, r"lengths\[1\] must lie in"),
         ({"depth": 0}, "depth must lie in"),
         ({"arguments": 1}, "arguments must lie in"),
+        ({"depth": 3.0}, "depth must be a whole number, but is 3.0"),
         ({"counts": (0, 1, 1)}, "the count of train must lie in"),
+        ({"counts": (1, 1)}, "counts must be three numbers"),
+        ({"seed": -1}, "seed must lie in"),
     ],
 )
 def test_what_cannot_be_asked_for(rules: dict, told: str) -> None:

@@ -1,4 +1,4 @@
-"""The Long Range Arena: small files in the formats of its release come back as they were written, others are refused."""
+"""The Long Range Arena: small files in the formats of its release come back as written, others are refused."""
 
 from __future__ import annotations
 

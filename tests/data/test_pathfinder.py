@@ -212,6 +212,7 @@ def test_pictures_of_other_sizes() -> None:
         ({"contour": 10}, "contour=10 is unknown: choose one of 6, 9, 14"),
         ({"singles": -1}, "singles must lie in"),
         ({"counts": (1, 0, 1)}, "the count of valid must lie in"),
+        ({"seed": -1}, "seed must lie in"),
     ],
 )
 def test_what_cannot_be_asked_for(rules: dict, told: str) -> None:

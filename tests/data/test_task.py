@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from monge.data import Split, Task
-from monge.errors import InputError, ShapeError
+from monge.errors import DtypeError, InputError, ShapeError
 
 PART = Split(torch.tensor([[1, 2, 0], [2, 2, 1], [0, 0, 0]], dtype=torch.uint8), torch.tensor([0, 1, 1]))
 
@@ -30,6 +30,15 @@ def test_one_label_a_row(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> Non
     with pytest.raises(Exception, match=r"tokens|labels|shape") as caught:
         Split(tokens, labels)
     assert isinstance(caught.value, ShapeError) or "type" in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_integers_only(wrong: int) -> None:
+    held = [torch.zeros(3, 2, dtype=torch.int64), torch.zeros(3, dtype=torch.int64)]
+    held[wrong] = held[wrong].double()
+    with pytest.raises(Exception, match=r"tokens|labels") as caught:
+        Split(*held)
+    assert isinstance(caught.value, DtypeError) or "type" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from .arena import long_range_arena
 from .byte_text import byte_text
 from .digits import digits
 from .generators import checkerboard, gaussian, mixture, moons, rings, spiral
 from .list_operations import evaluate_list_operations, list_operations, list_operations_text
-from .long_range_arena import long_range_arena
 from .pathfinder import pathfinder
 from .photographs import photographs
 from .readers import FORMATS, read_points, read_weights

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,31 +25,41 @@ PARTS = ("train", "valid", "test")
 
 def stored(
     folder: str | os.PathLike[str] | None,
-    file: str,
+    key: tuple[int, ...],
     make: Callable[[], tuple[Split, Split, Split]],
+    *,
+    name: str,
     **facts: Any,
 ) -> Task:
-    """The task whose parts are in ``folder / file``, made and written there if they are not; no folder, no file.
+    """The task whose parts are in the folder, made and written there if they are not; no folder, no file.
 
-    The name of the file tells all that the parts depend on, so that a file never goes stale. ``facts`` are the other
-    fields of the task.
+    ``key`` is all that the parts depend on, and goes into the name of the file, so that a file never goes stale.
+    ``facts`` are the other fields of the task.
     """
+    facts["name"] = name
     if folder is None:
         return Task(**dict(zip(PARTS, make(), strict=True)), **facts)
-    path = Path(folder) / file
+    path = Path(folder) / f"{name}-{'-'.join(map(str, key))}.npz"
     if path.exists():
         return _read(path, facts)
-    try:
+    with _writing(path):
         # A folder that cannot be written to is told before the work, not after.
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
-        task = Task(**dict(zip(PARTS, make(), strict=True)), **facts)
+    task = Task(**dict(zip(PARTS, make(), strict=True)), **facts)
+    with _writing(path):
         _write(path, task)
+    return task
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         told = error.strerror or error
         raise InputError(f"{path} cannot be written ({told}): free some space, or choose another folder.") from error
-    return task
 
 
 def _write(path: Path, task: Task) -> None:

@@ -6,8 +6,8 @@ import math
 
 import torch
 
-from .._checks import check_number
 from ..errors import InputError
+from ._counts import check_count
 from .task import Split, Task
 
 __all__ = ["digits"]
@@ -40,7 +40,7 @@ def digits(*, length: int = SIDE**2, seed: int = 0) -> Task:
 
     Source: Alpaydin and Kaynak, "Optical recognition of handwritten digits", UCI repository, 1998.
     """
-    check_number("length", length, low=SIDE**2)
+    check_count("length", length, low=SIDE**2)
     enlarged = math.isqrt(length // SIDE**2)
     if SIDE**2 * enlarged**2 != length:
         near = [SIDE**2 * k**2 for k in (enlarged, enlarged + 1)]

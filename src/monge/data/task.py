@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Integer
 from torch import Tensor
 
-from ..errors import InputError, ShapeError
+from ..errors import DtypeError, InputError, ShapeError
 
 __all__ = ["Split", "Task"]
 
@@ -24,6 +24,7 @@ class Split:
 
     Raises:
         ShapeError: there is not one label per row.
+        DtypeError: tokens or labels are no integers.
     """
 
     tokens: Integer[Tensor, "count *pair length"]
@@ -35,6 +36,9 @@ class Split:
                 "tokens must have shape (count, length) or (count, 2, length) and labels (count,), but have "
                 f"{tuple(self.tokens.shape)} and {tuple(self.labels.shape)}."
             )
+        for name, numbers in (("tokens", self.tokens), ("labels", self.labels)):
+            if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
+                raise DtypeError(f"{name} must be integers, but are {numbers.dtype}: use {name}.long().")
 
     def __len__(self) -> int:
         """How many sequences there are."""

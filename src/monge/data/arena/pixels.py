@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import InputError
-from ._arena_files import found
-from ._pickled import read_cifar
-from .task import Split
+from ...errors import InputError
+from ..task import Split
+from .files import found
+from .pickled import read_cifar
 
 __all__ = ["images", "path_x", "pathfinder"]
 

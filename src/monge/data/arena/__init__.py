@@ -6,13 +6,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from .._checks import check_choice
-from ..errors import InputError
-from . import _arena_pixels as pixels
-from . import _arena_texts as texts
-from ._bytes import VOCABULARY
-from ._trees import SYMBOLS
-from .task import Split, Task
+from ..._checks import check_choice
+from ...errors import InputError
+from .._bytes import VOCABULARY
+from .._trees import SYMBOLS
+from ..task import Split, Task
+from . import pixels, texts
 
 __all__ = ["long_range_arena"]
 

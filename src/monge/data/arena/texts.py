@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import InputError
-from ._arena_files import found, rows_of
-from ._bytes import rows_of_bytes
-from ._trees import SYMBOLS
-from .task import Split
+from ...errors import InputError
+from .._bytes import rows_of_bytes
+from .._trees import SYMBOLS
+from ..task import Split
+from .files import found, rows_of
 
 __all__ = ["list_operations", "papers", "reviews"]
 
