@@ -171,6 +171,16 @@ def test_mixed_precision_trains() -> None:
     assert result.column_error < 1e-5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("coupler", ["softmax", "pivots:pivots=4"])
+def test_compiled(coupler: str) -> None:
+    still = replace(MODEL, dropout=0.0, attention_dropout=0.0)
+    machine = MachineConfig(device="cpu", compile=True)
+    compiled = fit(toy(), coupler, model=still, schedule=SCHEDULE, machine=machine)
+    eager = fit(toy(), coupler, model=still, schedule=SCHEDULE, machine=MachineConfig(device="cpu"))
+    assert compiled.result.loss == pytest.approx(eager.result.loss, rel=1e-3)
+
+
 class TestMemory:
     def test_a_chain(self):
         x = torch.zeros(1000)
