@@ -29,9 +29,9 @@ def test_padding_does_not_matter(coupler: str) -> None:
 
 
 def test_learned_weights_ignore_padding_and_start_as_the_mean() -> None:
-    pooling = Pooling("learned", 8, 2, 9)
+    pooling = Pooling("learned", 8, 9)
     x, padding = torch.randn(3, 5, 8), torch.arange(5) >= torch.tensor([[5], [2], [0]])
-    expected = Pooling("mean", 8, 2, 9)(x, padding)
+    expected = Pooling("mean", 8, 9)(x, padding)
     torch.testing.assert_close(pooling(x, padding), expected)
     assert pooling(x, padding)[2].eq(0).all()
     torch.nn.init.normal_(pooling.scores.weight)
@@ -169,6 +169,16 @@ def test_mixed_precision_trains() -> None:
     machine = MachineConfig(device="cpu", precision="bfloat16")
     result = fit(toy(), "pivots:pivots=4", model=MODEL, schedule=SCHEDULE, machine=machine).result
     assert result.column_error < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("coupler", ["softmax", "pivots:pivots=4"])
+def test_compiled(coupler: str) -> None:
+    still = replace(MODEL, dropout=0.0, attention_dropout=0.0)
+    machine = MachineConfig(device="cpu", compile=True)
+    compiled = fit(toy(), coupler, model=still, schedule=SCHEDULE, machine=machine)
+    eager = fit(toy(), coupler, model=still, schedule=SCHEDULE, machine=MachineConfig(device="cpu"))
+    assert compiled.result.loss == pytest.approx(eager.result.loss, rel=1e-3)
 
 
 class TestMemory:

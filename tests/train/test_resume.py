@@ -84,6 +84,22 @@ def test_interrupted_and_resumed_is_uninterrupted(
     assert torch.equal(load(tmp_path / "cut")(tokens), whole.model(tokens))
 
 
+def test_interrupted_at_the_very_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = fit(toy(), "softmax", **options())
+    kept = Checkpoint.save
+
+    def dies(self, path):
+        if self.result is not None:
+            raise DeathError
+        kept(self, path)
+
+    monkeypatch.setattr(Checkpoint, "save", dies)
+    with pytest.raises(DeathError):
+        fit(toy(), "softmax", folder=tmp_path, **options())
+    monkeypatch.setattr(Checkpoint, "save", kept)
+    assert_same(whole, fit(toy(), "softmax", folder=tmp_path, resume=True, **options()))
+
+
 def test_early_stop_survives_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     schedule = replace(SCHEDULE, steps=200, evaluate_every=2, patience=3, lr=0.1)
     whole = fit(toy(), "linear", **options(schedule=schedule))

@@ -84,9 +84,9 @@ def train(
                 after=_tell if processes.leads else None,
             )
         if processes.leads:
-            written = write_report(place, task, runs, model=chosen.model, schedule=schedule)
+            write_report(place, task, runs, model=chosen.model, schedule=schedule)
             console.answer(comparison(f"{task.name}, {schedule.steps:,} steps", runs))
-            console.answer(f"report: {', '.join(map(str, written))}")
+            console.answer(f"report: {place / 'report.html'}")
 
 
 def comparison(title: str, runs: list[Trained]) -> Table:

@@ -45,7 +45,7 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, coupler) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
-        self.pooling = Pooling(config.pooling, config.dim, config.heads, self.length)
+        self.pooling = Pooling(config.pooling, config.dim, self.length)
 
     def forward(
         self, tokens: Integer[Tensor, "b n"], padding: Bool[Tensor, "b n"] | None = None

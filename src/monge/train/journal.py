@@ -28,7 +28,9 @@ class Journal:
         if folder is None or self._path is None:
             return
         if self._path.exists():
-            self.records = [record for record in read_records(self._path) if record["step"] <= step]
+            # A run that goes on was not over: what its end measured is measured again.
+            known = read_records(self._path)
+            self.records = [record for record in known if record["step"] <= step and record["part"] != "test"]
         text = "".join(map(_line, self.records)).encode()
         write_whole(self._path, lambda stream: stream.write(text))
         if find_spec("tensorboard") is not None:

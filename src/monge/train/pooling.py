@@ -17,8 +17,8 @@ class Pooling(nn.Module):
     r"""A weighted mean over the tokens that are present.
 
     ``"mean"`` weighs them equally. ``"padded-mean"`` is the convention of published tables: the sum over the tokens
-    that are present, divided by all positions that the model has. ``"learned"`` gives every head its own weights,
-    softmax over the tokens of a learned linear score, which start equal.
+    that are present, divided by all positions that the model has. ``"learned"`` gives every channel its own
+    weights, softmax over the tokens of a learned linear score, which start equal.
 
     A plain mean is blind to balanced attention: if every key receives the same total weight, the mean of what the
     queries read is the mean of the values, :math:`\frac1n \sum_{ij} A_{ij} v_j = \frac1n \sum_j v_j`, whatever A is.
@@ -27,15 +27,14 @@ class Pooling(nn.Module):
     Args:
         kind: one of the three.
         dim: width of tokens.
-        heads: how many sets of weights there are, for ``"learned"``.
         positions: the most tokens of a sequence.
     """
 
-    def __init__(self, kind: str, dim: int, heads: int, positions: int) -> None:
+    def __init__(self, kind: str, dim: int, positions: int) -> None:
         super().__init__()
         check_choice("pooling", kind, POOLINGS)
         self.kind, self.positions = kind, positions
-        self.scores = nn.Linear(dim, heads, bias=False) if kind == "learned" else None
+        self.scores = nn.Linear(dim, dim, bias=False) if kind == "learned" else None
         if self.scores is not None:
             nn.init.zeros_(self.scores.weight)
 
@@ -47,8 +46,7 @@ class Pooling(nn.Module):
             scores = self.scores(x)
             if padding is not None:
                 scores = scores.masked_fill(padding[..., None], torch.finfo(scores.dtype).min)
-            weights = torch.softmax(scores, -2)
-            return (weights[..., None] * x.unflatten(-1, (weights.shape[-1], -1))).sum(-3).flatten(-2)
+            return (torch.softmax(scores, -2) * x).sum(-2)
         total = x.sum(-2)
         if self.kind == "padded-mean":
             return total / self.positions

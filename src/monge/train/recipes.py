@@ -52,7 +52,7 @@ RECIPES = {
             data.digits,
             ModelConfig(dropout=0.0, attention_dropout=0.0, pooling="learned", embedding_std=0.3),
             ScheduleConfig(
-                steps=600, batch=32, lr=4e-3, warmup=60, decay="cosine", weight_decay=0.5, evaluate_every=50
+                steps=600, batch=32, lr=4e-3, warmup=60, decay="cosine", weight_decay=0.3, evaluate_every=50
             ),
         ),
         Recipe(

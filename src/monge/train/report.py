@@ -121,7 +121,8 @@ def _pictures(task: Task, runs: Sequence[Trained]) -> dict[str, tuple[str, bytes
         for run in runs:
             if run.result.coupler not in rows:
                 with torch.no_grad():
-                    layers = run.model.cpu().eval().couplings(looked_at.tokens, looked_at.padding)
+                    batch = looked_at.to(next(run.model.parameters()).device)
+                    layers = run.model.couplings(batch.tokens, batch.padding)
                 rows[run.result.coupler] = [layer[0][head] for layer in layers for head in range(layer.shape[1])]
         told = (
             "What they couple in one test sequence: a row a coupler, then layer by layer and head by head. Red: more "
