@@ -102,6 +102,26 @@ def test_pairwise_equals_the_loop(p, alike):
             torch.testing.assert_close(found[k, l], one, atol=1e-9, rtol=1e-9)
 
 
+def test_the_arcs_at_the_cut_are_one_arc():
+    x, y = torch.tensor([0.1], dtype=torch.float64), torch.tensor([0.9], dtype=torch.float64)
+    assert circular_wasserstein(x, y, p=1.0).item() == pytest.approx(0.2)  # an integral from 0 to 1 alone gives 0.1
+    u, v = torch.rand(200, 6, generator=generator()).double(), torch.rand(200, 5, generator=generator(1)).double()
+    turned = circular_wasserstein(u + 0.37, v + 0.37, p=1.0)
+    torch.testing.assert_close(turned, circular_wasserstein(u, v, p=1.0), rtol=0, atol=1e-12)
+    near = circular_wasserstein(u, v, p=1.0 + 1e-6) ** (1.0 + 1e-6)
+    torch.testing.assert_close(near, circular_wasserstein(u, v, p=1.0), rtol=1e-4, atol=1e-6)
+
+
+def test_shifted_quantiles_are_told_by_their_bound():
+    x, y = (torch.tensor(t, dtype=torch.float64) for t in ([0.2, 0.5, 0.8], [0.4, 0.5, 0.7]))
+    assert linear_circular_wasserstein(x, y).item() ** 2 == pytest.approx(0.0266667, abs=1e-7)  # not 0.0127
+    reflected = linear_circular_wasserstein(-x, -y)
+    torch.testing.assert_close(reflected, linear_circular_wasserstein(x, y))
+    one, other = torch.rand(50, 1, generator=generator()).double(), torch.rand(50, 1, generator=generator(1)).double()
+    gap = (one - other).abs()[:, 0]
+    torch.testing.assert_close(linear_circular_wasserstein(one, other), torch.minimum(gap, 1 - gap))
+
+
 def test_wrong_input_is_told():
     with pytest.raises(ShapeError, match="at least one cloud"):
         pairwise_sliced_wasserstein([])
