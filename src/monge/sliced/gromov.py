@@ -57,8 +57,8 @@ def gromov_cost(
         ShapeError: Distances that do not fit the plan.
 
     Source:
-        Memoli, Gromov-Wasserstein distances and the metric approach to object matching (2011); rank d + 2: Peyre,
-        Cuturi, Solomon, Gromov-Wasserstein averaging (2016).
+        Memoli, Gromov-Wasserstein distances and the metric approach to object matching (2011); Peyre, Cuturi, Solomon,
+        Gromov-Wasserstein averaging of kernel and distance matrices (2016), the product form.
 
     Example:
         >>> import torch
