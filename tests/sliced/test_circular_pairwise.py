@@ -14,6 +14,7 @@ from monge.sliced import (
     circular_barycenter_density,
     circular_embedding,
     circular_plan,
+    circular_uniformity,
     circular_wasserstein,
     directions,
     linear_circular_wasserstein,
@@ -100,6 +101,20 @@ def test_pairwise_equals_the_loop(p, alike):
             a, b = (None, None) if alike else (weights[k], weights[l])
             one = sliced_wasserstein(clouds[k], clouds[l], a, b, p=p, theta=theta).distance
             torch.testing.assert_close(found[k, l], one, atol=1e-9, rtol=1e-9)
+
+
+def test_the_distance_to_the_uniform_law_is_closed():
+    x, a = torch.rand(3, 7, generator=generator()).double(), torch.rand(7, generator=generator(1)).double()
+    fine = (torch.arange(3000, dtype=torch.float64) + 0.5) / 3000
+    for weights in (None, a):
+        closed = circular_uniformity(x, weights)
+        sampled = circular_wasserstein(x, fine.expand(3, -1), None if weights is None else weights.expand(3, -1))
+        torch.testing.assert_close(closed, sampled.square(), rtol=1e-3, atol=1e-6)
+        linear = linear_circular_wasserstein(x, fine.expand(3, -1), None if weights is None else weights.expand(3, -1))
+        torch.testing.assert_close(closed, linear.square(), rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(circular_uniformity(x + 0.3), circular_uniformity(x))
+    torch.testing.assert_close(circular_uniformity(24 * x, circumference=24.0), 24**2 * circular_uniformity(x))
+    assert torch.autograd.gradcheck(circular_uniformity, (x.requires_grad_(), a.requires_grad_()))
 
 
 def test_the_arcs_at_the_cut_are_one_arc():

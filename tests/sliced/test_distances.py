@@ -61,11 +61,12 @@ def test_orthogonal_blocks_and_haar_signs():
 @pytest.mark.parametrize("kind", ["orthogonal", "iid", "sobol", "area", "spiral", "repulsive"])
 def test_every_law_is_unbiased(kind, clouds):
     x, y = clouds(3)
+    count = 60 if kind == "repulsive" else 200
     reference = sliced_wasserstein(x, y, slices=20_000, kind="iid", generator=generator(99))
     draws = torch.stack(
-        [sliced_wasserstein(x, y, slices=30, kind=kind, generator=generator(k)).cost for k in range(200)]
+        [sliced_wasserstein(x, y, slices=30, kind=kind, generator=generator(k)).cost for k in range(count)]
     )
-    error = draws.std() / math.sqrt(200) + reference.standard_error
+    error = draws.std() / math.sqrt(count) + reference.standard_error
     assert abs(draws.mean() - reference.cost) < 4 * error
 
 

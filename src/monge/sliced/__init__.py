@@ -4,6 +4,7 @@ from .circular import (
     circular_barycenter_density,
     circular_embedding,
     circular_plan,
+    circular_uniformity,
     circular_wasserstein,
     linear_circular_wasserstein,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "circular_barycenter_density",
     "circular_embedding",
     "circular_plan",
+    "circular_uniformity",
     "circular_wasserstein",
     "directions",
     "distance_profiles",
