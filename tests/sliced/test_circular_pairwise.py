@@ -19,6 +19,7 @@ from monge.sliced import (
     directions,
     linear_circular_wasserstein,
     pairwise_sliced_wasserstein,
+    sliced_embedding,
     sliced_wasserstein,
 )
 
@@ -135,6 +136,29 @@ def test_shifted_quantiles_are_told_by_their_bound():
     one, other = torch.rand(50, 1, generator=generator()).double(), torch.rand(50, 1, generator=generator(1)).double()
     gap = (one - other).abs()[:, 0]
     torch.testing.assert_close(linear_circular_wasserstein(one, other), torch.minimum(gap, 1 - gap))
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0])
+def test_embeddings_carry_the_sliced_distance(p):
+    x, y = torch.randn(2, 12, 3, generator=generator()).double(), torch.randn(12, 3, generator=generator(1)).double()
+    a = torch.rand(2, 12, generator=generator(2)).double()
+    theta = directions(9, 3, generator=generator(7), dtype=torch.float64)
+
+    def far(one, other):
+        return (one - other).flatten(-2).norm(p=p, dim=-1)
+
+    embedded = sliced_embedding(x, theta=theta, p=p), sliced_embedding(y, theta=theta, p=p)
+    torch.testing.assert_close(far(*embedded), sliced_wasserstein(x, y, p=p, theta=theta).distance)
+    fine = sliced_embedding(x, a, theta=theta, size=5000, p=p), sliced_embedding(y, theta=theta, size=5000, p=p)
+    torch.testing.assert_close(far(*fine), sliced_wasserstein(x, y, a, p=p, theta=theta).distance, rtol=5e-3, atol=0)
+    a[:, 0] = 0  # absent: at no level
+    moved = x.clone()
+    moved[:, 0] = 1e6
+    torch.testing.assert_close(
+        sliced_embedding(moved, a, theta=theta, size=40), sliced_embedding(x, a, theta=theta, size=40)
+    )
+    with pytest.raises(ShapeError, match="one direction a row"):
+        sliced_embedding(x, theta=theta[:, :2])
 
 
 def test_wrong_input_is_told():

@@ -9,6 +9,7 @@ from .circular import (
     linear_circular_wasserstein,
 )
 from .directions import directions, frames, rotations
+from .embedding import sliced_embedding
 from .estimate import Estimate, estimate, refine
 from .gromov import Gromov, gromov_cost, sliced_gromov_wasserstein
 from .gromov_plan import GromovSlicer, best_gromov_plan
@@ -89,6 +90,7 @@ __all__ = [
     "rotations",
     "search_direction",
     "sine_network",
+    "sliced_embedding",
     "sliced_gromov_wasserstein",
     "sliced_wasserstein",
     "soft_sort",
