@@ -12,7 +12,8 @@ from .directions import directions, frames, rotations
 from .embedding import sliced_embedding
 from .estimate import Estimate, estimate, refine
 from .gromov import Gromov, gromov_cost, sliced_gromov_wasserstein
-from .gromov_plan import GromovSlicer, best_gromov_plan
+from .gromov_plan import best_gromov_plan
+from .gromov_slicer import GromovSlicer
 from .laws import (
     distributional_sliced_wasserstein,
     energy_based_sliced_wasserstein,
