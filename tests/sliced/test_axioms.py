@@ -316,12 +316,12 @@ def test_memory_is_one_chunk_whatever_the_number_of_slices(case):
             x, y, system=spherical_tree_system(3, trees=300, generator=g)
         ),
         "unbalanced": lambda: estimate(
-            x, y, slicer=Linear(directions(count, 3, generator=g)), line=Unbalanced(1.0, steps=2)
+            x, y, slicer=Linear(directions(600, 3, generator=g)), line=Unbalanced(1.0, steps=1)
         ),
     }
     with Watch() as watch:
         measures[case]().cost.backward()
-    assert watch.largest <= 2 * _mean.CHUNK_BYTES
+    assert watch.largest <= _mean.CHUNK_BYTES  # all slices together take more
 
 
 @pytest.mark.slow

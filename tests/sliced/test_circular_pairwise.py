@@ -14,10 +14,12 @@ from monge.sliced import (
     circular_barycenter_density,
     circular_embedding,
     circular_plan,
+    circular_uniformity,
     circular_wasserstein,
     directions,
     linear_circular_wasserstein,
     pairwise_sliced_wasserstein,
+    sliced_embedding,
     sliced_wasserstein,
 )
 
@@ -100,6 +102,63 @@ def test_pairwise_equals_the_loop(p, alike):
             a, b = (None, None) if alike else (weights[k], weights[l])
             one = sliced_wasserstein(clouds[k], clouds[l], a, b, p=p, theta=theta).distance
             torch.testing.assert_close(found[k, l], one, atol=1e-9, rtol=1e-9)
+
+
+def test_the_distance_to_the_uniform_law_is_closed():
+    x, a = torch.rand(3, 7, generator=generator()).double(), torch.rand(7, generator=generator(1)).double()
+    fine = (torch.arange(3000, dtype=torch.float64) + 0.5) / 3000
+    for weights in (None, a):
+        closed = circular_uniformity(x, weights)
+        sampled = circular_wasserstein(x, fine.expand(3, -1), None if weights is None else weights.expand(3, -1))
+        torch.testing.assert_close(closed, sampled.square(), rtol=1e-3, atol=1e-6)
+        linear = linear_circular_wasserstein(x, fine.expand(3, -1), None if weights is None else weights.expand(3, -1))
+        torch.testing.assert_close(closed, linear.square(), rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(circular_uniformity(x + 0.3), circular_uniformity(x))
+    torch.testing.assert_close(circular_uniformity(24 * x, circumference=24.0), 24**2 * circular_uniformity(x))
+    assert torch.autograd.gradcheck(circular_uniformity, (x.requires_grad_(), a.requires_grad_()))
+
+
+def test_the_arcs_at_the_cut_are_one_arc():
+    x, y = torch.tensor([0.1], dtype=torch.float64), torch.tensor([0.9], dtype=torch.float64)
+    assert circular_wasserstein(x, y, p=1.0).item() == pytest.approx(0.2)  # an integral from 0 to 1 alone gives 0.1
+    u, v = torch.rand(200, 6, generator=generator()).double(), torch.rand(200, 5, generator=generator(1)).double()
+    turned = circular_wasserstein(u + 0.37, v + 0.37, p=1.0)
+    torch.testing.assert_close(turned, circular_wasserstein(u, v, p=1.0), rtol=0, atol=1e-12)
+    near = circular_wasserstein(u, v, p=1.0 + 1e-6) ** (1.0 + 1e-6)
+    torch.testing.assert_close(near, circular_wasserstein(u, v, p=1.0), rtol=1e-4, atol=1e-6)
+
+
+def test_shifted_quantiles_are_told_by_their_bound():
+    x, y = (torch.tensor(t, dtype=torch.float64) for t in ([0.2, 0.5, 0.8], [0.4, 0.5, 0.7]))
+    assert linear_circular_wasserstein(x, y).item() ** 2 == pytest.approx(0.0266667, abs=1e-7)  # not 0.0127
+    reflected = linear_circular_wasserstein(-x, -y)
+    torch.testing.assert_close(reflected, linear_circular_wasserstein(x, y))
+    one, other = torch.rand(50, 1, generator=generator()).double(), torch.rand(50, 1, generator=generator(1)).double()
+    gap = (one - other).abs()[:, 0]
+    torch.testing.assert_close(linear_circular_wasserstein(one, other), torch.minimum(gap, 1 - gap))
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0])
+def test_embeddings_carry_the_sliced_distance(p):
+    x, y = torch.randn(2, 12, 3, generator=generator()).double(), torch.randn(12, 3, generator=generator(1)).double()
+    a = torch.rand(2, 12, generator=generator(2)).double()
+    theta = directions(9, 3, generator=generator(7), dtype=torch.float64)
+
+    def far(one, other):
+        return (one - other).flatten(-2).norm(p=p, dim=-1)
+
+    embedded = sliced_embedding(x, theta=theta, p=p), sliced_embedding(y, theta=theta, p=p)
+    torch.testing.assert_close(far(*embedded), sliced_wasserstein(x, y, p=p, theta=theta).distance)
+    fine = sliced_embedding(x, a, theta=theta, size=5000, p=p), sliced_embedding(y, theta=theta, size=5000, p=p)
+    torch.testing.assert_close(far(*fine), sliced_wasserstein(x, y, a, p=p, theta=theta).distance, rtol=5e-3, atol=0)
+    a[:, 0] = 0  # absent: at no level
+    moved = x.clone()
+    moved[:, 0] = 1e6
+    torch.testing.assert_close(
+        sliced_embedding(moved, a, theta=theta, size=40), sliced_embedding(x, a, theta=theta, size=40)
+    )
+    with pytest.raises(ShapeError, match="one direction a row"):
+        sliced_embedding(x, theta=theta[:, :2])
 
 
 def test_wrong_input_is_told():

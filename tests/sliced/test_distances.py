@@ -40,7 +40,7 @@ def generator(seed=0):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_directions_are_unit_and_repeatable(kind):
-    d = {"spiral": 3, "grid": 2}.get(kind, 5)
+    d = {"area": 3, "spiral": 3, "grid": 2}.get(kind, 5)
     first, second = (directions(17, d, kind, generator=generator(), dtype=torch.float64) for _ in range(2))
     torch.testing.assert_close(first.norm(dim=-1), torch.ones(17, dtype=torch.float64))
     assert torch.equal(first, second)
@@ -58,14 +58,15 @@ def test_orthogonal_blocks_and_haar_signs():
     torch.testing.assert_close(gram, torch.eye(2, dtype=torch.float64).expand(50, 2, 2))
 
 
-@pytest.mark.parametrize("kind", ["orthogonal", "iid", "sobol", "spiral"])
+@pytest.mark.parametrize("kind", ["orthogonal", "iid", "sobol", "area", "spiral", "repulsive"])
 def test_every_law_is_unbiased(kind, clouds):
     x, y = clouds(3)
+    count = 60 if kind == "repulsive" else 200
     reference = sliced_wasserstein(x, y, slices=20_000, kind="iid", generator=generator(99))
     draws = torch.stack(
-        [sliced_wasserstein(x, y, slices=30, kind=kind, generator=generator(k)).cost for k in range(200)]
+        [sliced_wasserstein(x, y, slices=30, kind=kind, generator=generator(k)).cost for k in range(count)]
     )
-    error = draws.std() / math.sqrt(200) + reference.standard_error
+    error = draws.std() / math.sqrt(count) + reference.standard_error
     assert abs(draws.mean() - reference.cost) < 4 * error
 
 
@@ -78,6 +79,17 @@ def test_orthogonal_directions_vary_less_and_say_so(clouds):
         told = torch.stack([f.standard_error for f in found]).mean()
         assert 0.6 < told / spread[kind] < 1.7
     assert spread["orthogonal"] < spread["iid"] / 2
+
+
+@pytest.mark.parametrize("kind", ["sobol", "area", "spiral", "repulsive"])
+def test_spread_sets_vary_less_than_independent_ones(kind, clouds):
+    x, y = clouds(3)
+
+    def spread(kind):
+        draws = [sliced_wasserstein(x, y, slices=30, kind=kind, generator=generator(300 + k)) for k in range(50)]
+        return torch.stack([draw.cost for draw in draws]).std()
+
+    assert spread(kind) < (0.75 if kind == "sobol" else 0.5) * spread("iid")
 
 
 def test_error_falls_like_the_root_of_the_number_of_slices(clouds):

@@ -4,13 +4,16 @@ from .circular import (
     circular_barycenter_density,
     circular_embedding,
     circular_plan,
+    circular_uniformity,
     circular_wasserstein,
     linear_circular_wasserstein,
 )
 from .directions import directions, frames, rotations
+from .embedding import sliced_embedding
 from .estimate import Estimate, estimate, refine
 from .gromov import Gromov, gromov_cost, sliced_gromov_wasserstein
-from .gromov_plan import GromovSlicer, best_gromov_plan
+from .gromov_plan import best_gromov_plan
+from .gromov_slicer import GromovSlicer
 from .laws import (
     distributional_sliced_wasserstein,
     energy_based_sliced_wasserstein,
@@ -83,6 +86,7 @@ __all__ = [
     "circular_partial_plan",
     "circular_partial_profile",
     "circular_plan",
+    "circular_uniformity",
     "circular_wasserstein",
     "directions",
     "distance_profiles",
@@ -109,6 +113,7 @@ __all__ = [
     "search_direction",
     "signal_graph",
     "sine_network",
+    "sliced_embedding",
     "sliced_gromov_wasserstein",
     "sliced_partial_transport_lp",
     "sliced_partial_wasserstein",

@@ -24,10 +24,11 @@ def soft_plans(u: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     pooled = torch.cat([u, v])
     spread = pooled.std().clamp_min(1e-12)
     u, v = (u - pooled.mean()) / spread, (v - pooled.mean()) / spread
-    ranks = _ranks(len(u), len(v), u)
-    first = lap_sort(u, scale).T @ ranks @ _hard(v)
-    second = _hard(u).T @ ranks @ lap_sort(v, scale)
-    return first, second
+    soft_u, soft_v = lap_sort(u, scale).T / len(u), lap_sort(v, scale) / len(v)
+    if len(u) != len(v):
+        ranks = _ranks(len(u), len(v), u)
+        soft_u, soft_v = len(u) * soft_u @ ranks, len(v) * ranks @ soft_v
+    return soft_u[:, _place(v)], soft_v[_place(u)]
 
 
 def anneal(
@@ -68,13 +69,11 @@ def minibatch(count: int, size: int | None, generator: torch.Generator | None, d
 
 
 def _ranks(n: int, m: int, like: Tensor) -> Tensor:
-    """The plan between ranks, largest first, of equal weights."""
-    if n == m:
-        return torch.eye(n, dtype=like.dtype, device=like.device) / n
+    """The plan between ranks of equal weights."""
     i, j, w = monotone(like.new_full((n,), 1 / n), like.new_full((m,), 1 / m))
     return like.new_zeros(n, m).index_put((i, j), w, accumulate=True)
 
 
-def _hard(scores: Tensor) -> Tensor:
-    order = scores.detach().argsort(descending=True, stable=True)
-    return nn.functional.one_hot(order, scores.shape[-1]).to(scores.dtype)
+def _place(scores: Tensor) -> Tensor:
+    """The rank of every point, largest first."""
+    return scores.detach().argsort(descending=True, stable=True).argsort()

@@ -13,7 +13,7 @@ from monge.errors import ShapeError
 
 __all__ = ["KINDS", "directions", "frames", "rotations"]
 
-KINDS = ("orthogonal", "iid", "sobol", "spiral", "grid")
+KINDS = ("orthogonal", "iid", "sobol", "area", "spiral", "repulsive", "grid")
 
 
 def directions(
@@ -29,7 +29,9 @@ def directions(
 
     ``"orthogonal"`` stacks Haar-distributed orthogonal bases: the same law for each vector, a much smaller variance for
     averages over them. ``"iid"`` draws them one by one. ``"sobol"`` maps a scrambled Sobol sequence through the normal
-    quantile function. ``"spiral"`` (d = 3) and ``"grid"`` (d = 2) are evenly spread sets under one random rotation.
+    quantile function, ``"area"`` (d = 3) one of two numbers through a map that keeps areas. ``"spiral"`` (d = 3),
+    ``"grid"`` (d = 2) and ``"repulsive"``, lines that repel each other like charges, are evenly spread sets under one
+    random rotation; the last costs a descent over all pairs.
 
     Args:
         count: How many.
@@ -56,7 +58,7 @@ def directions(
     check_number("count", count, low=1)
     check_number("dimension", dimension, low=1)
     check_choice("kind", kind, KINDS)
-    needed = {"spiral": 3, "grid": 2}.get(kind, dimension)
+    needed = {"area": 3, "spiral": 3, "grid": 2}.get(kind, dimension)
     if needed != dimension:
         raise ShapeError(f"kind={kind!r} exists in dimension {needed} only, not {dimension}: use kind='orthogonal'.")
     drawn = _DRAW[kind](count, dimension, generator)
@@ -124,6 +126,29 @@ def _sobol(count: int, dimension: int, generator: torch.Generator | None) -> Ten
     return torch.nn.functional.normalize(torch.special.ndtri(uniform), dim=-1)
 
 
+def _area(count: int, dimension: int, generator: torch.Generator | None) -> Tensor:
+    del dimension  # three: checked by the caller
+    seed = int(torch.randint(2**31, (), generator=generator))
+    turn, height = torch.quasirandom.SobolEngine(2, scramble=True, seed=seed).draw(count, dtype=torch.float64).T
+    radius, angle = 2 * (height - height.square()).clamp_min(0).sqrt(), 2 * math.pi * turn
+    return torch.stack([radius * angle.cos(), radius * angle.sin(), 1 - 2 * height], -1)
+
+
+def _repulsive(count: int, dimension: int, generator: torch.Generator | None) -> Tensor:
+    """A slice is a line through the origin: both its ends are charges."""
+    theta = _orthogonal(count, dimension, generator)
+    step = count ** (-1 / max(1, dimension - 1))  # the distance of neighbours
+    for k in range(50):
+        ends = torch.cat([theta, -theta])
+        gap = theta[:, None] - ends
+        force = gap / gap.norm(dim=-1, keepdim=True).clamp_min(1e-12).pow(3)
+        push = force.sum(1)
+        push = push - (push * theta).sum(-1, keepdim=True) * theta
+        longest = push.norm(dim=-1).max().clamp_min(1e-300)
+        theta = torch.nn.functional.normalize(theta + 0.3 * step * (1 - k / 50) * push / longest, dim=-1)
+    return theta @ rotations(1, dimension, generator=generator)[0]
+
+
 def _spiral(count: int, dimension: int, generator: torch.Generator | None) -> Tensor:
     z = 1 - (2 * torch.arange(1, count + 1, dtype=torch.float64) - 1) / count
     angle = 1.8 * math.sqrt(count) * torch.arccos(z)
@@ -139,4 +164,12 @@ def _grid(count: int, dimension: int, generator: torch.Generator | None) -> Tens
     return torch.stack([angle.cos(), angle.sin()], -1)
 
 
-_DRAW = {"orthogonal": _orthogonal, "iid": _iid, "sobol": _sobol, "spiral": _spiral, "grid": _grid}
+_DRAW = {
+    "orthogonal": _orthogonal,
+    "iid": _iid,
+    "sobol": _sobol,
+    "area": _area,
+    "spiral": _spiral,
+    "repulsive": _repulsive,
+    "grid": _grid,
+}

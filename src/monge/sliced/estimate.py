@@ -126,7 +126,7 @@ def estimate(
         InputError: A control variate for slices whose mean it does not know.
 
     Source:
-        Control variates: Nguyen, Ho, Sliced Wasserstein estimation with control variates (arXiv 2305.00402).
+        Nguyen, Ho, Sliced Wasserstein estimation with control variates (arXiv 2305.00402).
 
     Example:
         >>> import torch

@@ -20,7 +20,7 @@ from .estimate import Estimate, estimate
 from .line import LineProblem
 from .slicer import Linear
 
-__all__ = ["Gromov", "Metric", "gromov_cost", "metric", "sliced_gromov_wasserstein"]
+__all__ = ["Gromov", "Metric", "distances", "gromov_cost", "metric", "sliced_gromov_wasserstein"]
 
 PAIR_BYTES = 2**26
 
@@ -57,8 +57,8 @@ def gromov_cost(
         ShapeError: Distances that do not fit the plan.
 
     Source:
-        Memoli, Gromov-Wasserstein distances and the metric approach to object matching (2011); rank d + 2: Peyre,
-        Cuturi, Solomon, Gromov-Wasserstein averaging (2016).
+        Memoli, Gromov-Wasserstein distances and the metric approach to object matching (2011); Peyre, Cuturi, Solomon,
+        Gromov-Wasserstein averaging of kernel and distance matrices (2016), the product form.
 
     Example:
         >>> import torch
@@ -67,7 +67,7 @@ def gromov_cost(
         >>> bool(gromov_cost(PermutationCoupling(torch.tensor([1, 2, 0])), x, y) < 1e-12)  # an isometry
         True
     """
-    spaces = [_space(name, side) for name, side in (("x", x), ("y", y))]
+    spaces = [distances(name, side) for name, side in (("x", x), ("y", y))]
     for name, space, count in zip(("x", "y"), spaces, P.shape[-2:], strict=True):
         if space.shape != (count, count):
             raise ShapeError(
@@ -141,7 +141,8 @@ def _sampled(plan: Coupling, x: Geometry, y: Geometry, samples: int, generator: 
     return (x._entries(i, k) - y._entries(j, l)).square().mean(-1) * plan.mass.square()
 
 
-def _space(name: str, side: Tensor | Geometry) -> Geometry:
+def distances(name: str, side: Tensor | Geometry) -> Geometry:
+    """The distances within a cloud, squared Euclidean ones of points."""
     if isinstance(side, Geometry):
         return side
     check_points(name, side)

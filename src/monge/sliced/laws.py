@@ -129,7 +129,8 @@ def energy_based_sliced_wasserstein(
         power: rho >= 0.
 
     Source:
-        Nguyen, Ho, Energy-based sliced Wasserstein distance (arXiv 2304.13586); on the sphere: arXiv 2412.19212.
+        Nguyen, Ho, Energy-based sliced Wasserstein distance (arXiv 2304.13586), and arXiv 2412.19212
+        on the sphere.
 
     Example:
         >>> import torch

@@ -62,8 +62,9 @@ def search_direction(
         The direction and the cost of its plan.
 
     Source:
-        Mahey et al., annealing and replicas (arXiv 2307.01770); Stein smoothing: Chapel, Tavenard, Vaiter,
-        Differentiable generalized sliced Wasserstein plans (arXiv 2505.22049).
+        Mahey et al., Fast optimal transport through sliced generalized Wasserstein geodesics (arXiv 2307.01770),
+        annealing and replicas; Chapel, Tavenard, Vaiter, Differentiable generalized sliced Wasserstein plans (arXiv
+        2505.22049), Stein smoothing.
 
     Example:
         >>> import torch

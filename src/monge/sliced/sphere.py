@@ -13,7 +13,7 @@ from monge._checks import check_choice, check_floating
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
-from .circular import circular_embedding
+from .circular import circular_embedding, circular_uniformity
 from .directions import directions, frames
 from .estimate import Estimate, estimate, refine, visible
 from .line import Balanced, Circular, LinearCircular, LineProblem
@@ -224,10 +224,7 @@ def spherical_embedding(
         True
     """
     check_sphere("x", x)
-    slicer, whole = GreatCircles(frame), slice(None)
-    turns, seen = slicer._coordinates(x, whole), slicer._seen(x, whole)
-    weights = None if a is None and seen is None else visible(turns, a, seen)
-    return circular_embedding(turns, weights, size=size)
+    return circular_embedding(*_on_circles(x, a, frame), size=size)
 
 
 def rotated_frames(
@@ -265,20 +262,19 @@ def rotated_frames(
 
 def spherical_uniformity(
     x: Float[Tensor, "*b n d"],
+    a: Float[Tensor, "*b n"] | None = None,
     *,
     slices: int = 128,
     frame: Float[Tensor, "slices 2 d"] | None = None,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "*b"]:
-    r"""The squared spherical sliced distance to the uniform law, in closed form: no sample of the target.
+    """The squared spherical sliced distance to the uniform law, the mean of `circular_uniformity` over great circles.
 
-    On each great circle, with sorted positions $t_i$ in turns and equal weights $1/n$,
-    $$W_2^2 = \frac1n\sum_i t_i^2 - \Big(\frac1n\sum_i t_i\Big)^2 + \frac1n\sum_i t_i\,\frac{n + 1 - 2i}{n}
-    + \frac1{12}.$$
-    The usual loss that spreads embeddings over the sphere.
+    The usual loss that spreads embeddings over the sphere: no sample of the target.
 
     Args:
         x: Points on the unit sphere.
+        a: Non-negative weights, equal if None.
         slices: How many great circles to draw.
         frame: Frames to use instead.
         generator: Source of the frames.
@@ -295,11 +291,14 @@ def spherical_uniformity(
     check_sphere("x", x)
     if frame is None:
         frame = frames(slices, x.shape[-1], generator=generator, dtype=x.dtype, device=x.device)
-    turns = GreatCircles(frame)._coordinates(x, slice(None)).sort(dim=-1).values
-    n = turns.shape[-1]
-    rank = torch.arange(n, dtype=turns.dtype, device=turns.device)
-    lean = (n - 1 - 2 * rank) / n
-    return (turns.var(-1, correction=0) + (turns * lean).mean(-1) + 1 / 12).mean(-1)
+    return circular_uniformity(*_on_circles(x, a, frame)).mean(-1)
+
+
+def _on_circles(x: Tensor, a: Tensor | None, frame: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Coordinates and weights on every circle."""
+    slicer, whole = GreatCircles(frame), slice(None)
+    turns, seen = slicer._coordinates(x, whole), slicer._seen(x, whole)
+    return turns, None if a is None and seen is None else visible(turns, a, seen)
 
 
 def check_sphere(name: str, points: Tensor) -> None:

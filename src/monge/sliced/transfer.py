@@ -153,7 +153,8 @@ class TransferableSlicer(nn.Module):
             InputError: No pair.
 
         Source:
-            Stein smoothing: Chapel, Tavenard, Vaiter (arXiv 2505.22049).
+            Chapel, Tavenard, Vaiter, Differentiable generalized sliced Wasserstein plans (arXiv 2505.22049), Stein
+            smoothing.
         """
         check_choice("smoothing", smoothing, ("lap", "stein"))
         check_number("samples", samples, low=1)

@@ -96,8 +96,8 @@ def tree_sliced_wasserstein(
         An `Estimate` of order one, with a cost per tree.
 
     Source:
-        Tran et al., Tree-sliced Wasserstein distance on a system of lines (arXiv 2406.13725); distance-based shares
-        (arXiv 2503.11050).
+        Tran et al., Tree-sliced Wasserstein distance on a system of lines (arXiv 2406.13725), and arXiv 2503.11050 for
+        the shares by distance.
 
     Example:
         >>> import torch

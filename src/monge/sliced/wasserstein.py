@@ -65,8 +65,9 @@ def sliced_wasserstein(
         An `Estimate` with ``cost``, ``distance``, ``standard_error`` and the cost of every slice.
 
     Source:
-        Bonneel, Rabin, Peyre, Pfister, Sliced and Radon Wasserstein barycenters of measures (2015); the scale: Tran et
-        al., Understanding learning with sliced-Wasserstein requires rethinking informative slices (arXiv 2411.10651).
+        Bonneel, Rabin, Peyre, Pfister, Sliced and Radon Wasserstein barycenters of measures (2015); Tran et al.,
+        Understanding learning with sliced-Wasserstein requires rethinking informative slices (arXiv 2411.10651), the
+        scale.
 
     Example:
         >>> import torch
