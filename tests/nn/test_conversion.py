@@ -359,6 +359,7 @@ class TestStages:
         matching = match(told.model, model, [arguments] * 25, objective=objective, lr=3e-2)
         assert matching.losses.shape == (25, 2)
         assert (matching.losses[-1] < matching.losses[0]).all()
+        assert matching.detach().names == matching.names
         assert matching.names == tuple(one.name for one in told.replaced)
         for name, parameter in told.model.named_parameters():
             free = name.endswith(("coupler.locations", "coupler.mass_logits"))
@@ -421,6 +422,9 @@ class TestStages:
             match(model, model, [arguments])
         with pytest.raises(InputError, match="objective='map' is unknown"):
             match(made, model, [arguments], objective="map")
+        model.spare = foreign.ViTSelfAttention()
+        with pytest.raises(InputError, match="does not call spare on this batch"):
+            match(convert(model, "pivots").model, model, [arguments])
         assert "layer.0: " in str(match(made, model, [arguments, arguments]))
 
 
