@@ -348,6 +348,12 @@ class TestChoice:
         made = convert(model, "softmax", layouts=[mine]).model
         torch.testing.assert_close(made(x), model(x), rtol=1e-5, atol=1e-5)
 
+    def test_a_layout_says_what_exists(self):
+        with pytest.raises(InputError, match="answer must be 'output', or a tuple with it"):
+            Layout("mine", ("qkv",), "heads", answer=("out", "weights"))
+        with pytest.raises(InputError, match="must name three submodules, or one for all"):
+            Layout("mine", ("q", "kv"), "heads")
+
 
 class TestStages:
     @pytest.mark.parametrize("objective", ["outputs", "maps"])
