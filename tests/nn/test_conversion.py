@@ -348,6 +348,12 @@ class TestChoice:
         made = convert(model, "softmax", layouts=[mine]).model
         torch.testing.assert_close(made(x), model(x), rtol=1e-5, atol=1e-5)
 
+    def test_a_layout_says_what_exists(self):
+        with pytest.raises(InputError, match="answer must be 'output', or a tuple with it"):
+            Layout("mine", ("qkv",), "heads", answer=("out", "weights"))
+        with pytest.raises(InputError, match="must name three submodules, or one for all"):
+            Layout("mine", ("q", "kv"), "heads")
+
 
 class TestStages:
     @pytest.mark.parametrize("objective", ["outputs", "maps"])
@@ -359,6 +365,7 @@ class TestStages:
         matching = match(told.model, model, [arguments] * 25, objective=objective, lr=3e-2)
         assert matching.losses.shape == (25, 2)
         assert (matching.losses[-1] < matching.losses[0]).all()
+        assert matching.detach().names == matching.names
         assert matching.names == tuple(one.name for one in told.replaced)
         for name, parameter in told.model.named_parameters():
             free = name.endswith(("coupler.locations", "coupler.mass_logits"))
@@ -421,6 +428,9 @@ class TestStages:
             match(model, model, [arguments])
         with pytest.raises(InputError, match="objective='map' is unknown"):
             match(made, model, [arguments], objective="map")
+        model.spare = foreign.ViTSelfAttention()
+        with pytest.raises(InputError, match="does not call spare on this batch"):
+            match(convert(model, "pivots").model, model, [arguments])
         assert "layer.0: " in str(match(made, model, [arguments, arguments]))
 
 

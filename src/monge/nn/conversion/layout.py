@@ -9,10 +9,13 @@ from typing import Any
 
 from torch import nn
 
+from ...errors import InputError
+
 __all__ = ["LAYOUTS", "Layout", "find"]
 
 # Arguments that say nothing about which pairs may meet, or that are honoured wherever they appear.
 HARMLESS = ("is_causal", "cache_position", "position_ids", "return_dict", "output_hidden_states", "output_attentions")
+_ANSWERS = {"output", "weights", "weights if asked", "no cache"}
 _NEUTRAL = (nn.Identity, nn.Dropout, nn.Softmax)
 
 
@@ -64,6 +67,15 @@ class Layout:
     arguments: tuple[str, ...] = ()
     attributes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     extras: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.projections) not in (1, 3):
+            raise InputError(f"projections must name three submodules, or one for all, but are {self.projections}.")
+        items = (self.answer,) if isinstance(self.answer, str) else self.answer
+        if "output" not in items or not set(items) <= _ANSWERS:
+            raise InputError(
+                f"answer must be 'output', or a tuple with it of {sorted(_ANSWERS)}, but is {self.answer!r}."
+            )
 
     def fits(self, module: nn.Module) -> bool:
         """Whether the module has this layout."""

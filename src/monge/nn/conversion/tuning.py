@@ -86,6 +86,8 @@ def match(
     for batch in batches:
         with _seen({name: old for name, (_, old) in layers.items()}) as calls, _frozen(original), torch.no_grad():
             _call(original, batch)
+        if missing := sorted(set(layers) - set(calls)):
+            raise InputError(f"original does not call {', '.join(missing)} on this batch: leave them out by where=.")
         told = []
         for name, learner in learners.items():
             args, kwargs, out = calls[name]
