@@ -17,6 +17,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from monge.kernels.pivots import assign, fused, mix, occupancy, pivot_apply
+from monge.kernels.pivots.middle import TINY
 from monge.kernels.pivots.reference import Side
 from monge.nn import Attention
 from monge.nn.functional import entropic_pivot_attention, pivot_attention
@@ -232,6 +233,36 @@ class TestKernels:
         (slope,) = torch.autograd.grad(expected.square().sum(), leaves[0], create_graph=True)
         (wanted,) = torch.autograd.grad(slope.square().sum(), leaves[1])
         torch.testing.assert_close(second, wanted, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
+@pytest.mark.skipif(INTERPRETED, reason="needs the compiler, not the interpreter")
+@pytest.mark.parametrize(("token", "precision"), [("*bf16", "tf32"), ("*fp32", "ieee")])
+def test_the_compiler_takes_what_the_interpreter_runs(token, precision):
+    """Machine code for a device that need not be there: the interpreter is more lenient than the compiler."""
+    triton = pytest.importorskip("triton")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from monge.kernels.pivots import triton as kernels
+
+    def compile_for(kernel, pointers, constants):
+        names = kernel.arg_names
+        types = {name: "constexpr" if name in constants else pointers.get(name, "i32") for name in names}
+        constants = {(names.index(name),): value for name, value in constants.items()}
+        source = ASTSource(fn=kernel, signature=types, constexprs=constants)
+        return triton.compile(source, target=GPUTarget("cuda", 80, 32))
+
+    single = dict.fromkeys(("pivots", "bias", "keep", "table", "d_use", "sums", "use_q", "use_k", "totals"), "*fp32")
+    sizes = {"R": 32, "D": 64, "C": 64, "BLOCK": 32, "HAS_KEEP": True, "PRECISION": precision}
+    for task in ("pack", "unpack", "slope"):
+        pointers = {**single, "x": token, "y": token, "out": token}
+        made = compile_for(kernels._pass, pointers, {**sizes, "HAS_Y": task != "unpack", "TASK": task})
+        assert made.metadata.shared < 100_000
+    for slope in (False, True):
+        pointers = {**single, **dict.fromkeys(("d_table", "out", "d_use_q", "d_use_k"), "*fp32")}
+        compile_for(kernels._mix, pointers, {"R": 32, "C": 64, "TINY": TINY, "SLOPE": slope})
 
 
 class TestDispatch:

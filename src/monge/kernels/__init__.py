@@ -3,7 +3,7 @@
 Every kernel has a definition in plain torch, ``reference.py``, and most have a C++ twin, ``native.py``, which must
 equal it on outputs and gradients. The twin takes float32 and float64 tensors on the CPU (half-precision points are
 converted first); the reference takes everything else, and everything if the extension is missing, which is said once,
-at import.
+at import. Pivots have a twin for CUDA instead, ``triton.py``, imported when a tensor there first asks.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .line import line_distance, line_potentials
 from .monotone import monotone
 from .pairs import Matrix, Pairs, Points
 from .partial1d import partial_cost, partial_plan, partial_profile
+from .pivots import occupancy, pivot_apply
 from .simplex import Basis, simplex
 from .sinkhorn import sinkhorn
 from .softmin import softmin
@@ -40,9 +41,11 @@ __all__ = [
     "line_potentials",
     "linear_circle_distance",
     "monotone",
+    "occupancy",
     "partial_cost",
     "partial_plan",
     "partial_profile",
+    "pivot_apply",
     "simplex",
     "sinkhorn",
     "softmin",

@@ -13,6 +13,7 @@ Only r-sized sums pass between the two sides, so a sharded sequence needs to add
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -68,7 +69,7 @@ def occupancy(
     bias: Float[Tensor, "*#b r"],
     keep: Float[Tensor, "*#b n"] | None = None,
 ) -> Float[Tensor, "*b r"]:
-    """Total assignment of the tokens to every pivot: one half-step of balancing, recomputed in its derivative."""
+    """Total assignment of the tokens to every pivot: what one round of balancing needs to know."""
     return _apply(_Occupancy, (x,), (pivots, bias), (keep,))
 
 
@@ -82,7 +83,7 @@ def _apply(
     """Calls a function with the dimensions of the batch made two for the kernels of CUDA, one for batched products."""
     batch = tokens[0].shape[:-2]
     on_device = fused.takes(tokens, shared[0])
-    lead = (batch[:-1].numel(), *batch[-1:], *(1,) * (not batch)) if on_device else (-1,)
+    lead = (math.prod(batch[:-1]), batch[-1] if batch else 1) if on_device else (math.prod(batch),)
 
     def flat(t: Tensor | None, tail: int) -> Tensor | None:
         return None if t is None else t.expand(*batch, *t.shape[-tail:]).reshape(*lead, *t.shape[-tail:])
@@ -92,6 +93,11 @@ def _apply(
         arguments += [flat(shared[0], 2), *(flat(t, 1) for t in shared[1:]), *(flat(t, 1) for t in keeps)]
         out = function.apply(*arguments, *rest, on_device)
     return out.reshape(*batch, *out.shape[len(lead) :])
+
+
+def _ends(on_device: bool) -> Any:
+    """What is done with one side: `pack`, `unpack`, `slope`, and `mix` for what joins two."""
+    return fused if on_device else reference
 
 
 class _Pivots(torch.autograd.Function):
@@ -112,7 +118,7 @@ class _Pivots(torch.autograd.Function):
         total: Total | None,
         on_device: bool,
     ) -> Tensor:
-        ends = fused if on_device else reference
+        ends = _ends(on_device)
         queries, keys = Side(q, pivots, bias_q, keep_q), Side(k, pivots, bias_k, keep_k)
         share_q, use_q, _ = ends.pack(queries, None)
         share_k, use_k, totals = ends.pack(keys, v)
@@ -130,7 +136,7 @@ class _Pivots(torch.autograd.Function):
             return _differentiable_backward(ctx.saved_tensors[:8], cotangent, ctx.exact, ctx.total)
         (q, k, v, pivots, bias_q, bias_k, keep_q, keep_k,
          share_q, share_k, use_q, use_k, totals, table) = ctx.saved_tensors  # fmt: skip
-        ends = fused if ctx.on_device else reference
+        ends = _ends(ctx.on_device)
         queries, keys = Side(q, pivots, bias_q, keep_q), Side(k, pivots, bias_k, keep_k)
         with torch.autocast(device_type=q.device.type, enabled=False):
             _, _, d_table = ends.pack(queries, cotangent, share_q)
@@ -173,7 +179,7 @@ class _Occupancy(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, pivots: Tensor | None, bias: Tensor, keep: Tensor | None, on_device: bool
     ) -> Tensor:
-        ends = fused if on_device else reference
+        ends = _ends(on_device)
         share, use, _ = ends.pack(Side(x, pivots, bias, keep), None)
         ctx.on_device = on_device
         ctx.save_for_backward(x, pivots, bias, keep, share)
@@ -184,7 +190,7 @@ class _Occupancy(torch.autograd.Function):
         *inputs, share = ctx.saved_tensors
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             return *_derivatives(assign(*inputs).sum(-2), inputs[:3], cotangent), None, None
-        ends = fused if ctx.on_device else reference
+        ends = _ends(ctx.on_device)
         with torch.autocast(device_type=cotangent.device.type, enabled=False):
             return *ends.slope(Side(*inputs), None, None, cotangent, share), None, None
 

@@ -60,7 +60,7 @@ def pivot_attention(
         gradient: "unrolled" through the rounds, or "implicit" at their fixed point.
         query_padding: True where a query is absent; its output is zero.
         key_padding: True where a key is absent.
-        group: processes among which the tokens are sharded, each with any number of them. They exchange sums of size
+        group: processes among which the tokens are sharded, some to each, not equally many. They exchange sums of size
             r (c + 2) forward and r c backward, per head. Every process holds all pivots and one part of the loss, the
             sum of all parts; gradients of pivots and masses are parts as well, to be summed over the group.
 
