@@ -120,7 +120,7 @@ def test_same_seed_same_answer_and_dtype():
     assert one.transformation.rotation.dtype == torch.float32
     steps = []
     rigid(x, y, generator=generator(), progress=lambda done, most: steps.append((done, most)))
-    assert steps[0] == (1, 120)
+    assert steps[0] == (1, 210)
     assert [done for done, _ in steps] == list(range(1, len(steps) + 1))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -28,6 +28,9 @@ class Goals(NamedTuple):
 
 class Matching(Value, ABC):
     """A way to find partners, tried for several positions of the source at once."""
+
+    # By how much the last steps overshoot the goals: on slices a dense cloud holds itself back.
+    _overshoot: ClassVar[float] = 1.0
 
     @abstractmethod
     def _match(
@@ -68,6 +71,7 @@ class Slices(Matching):
     bases: int = 6
     consensus: float = 6.0
     mass: float | str | None = None
+    _overshoot: ClassVar[float] = 1.6
 
     def __post_init__(self) -> None:
         check_number("bases", self.bases, low=1)

@@ -20,6 +20,7 @@ from .transformation import Rigid
 __all__ = ["check_clouds", "procrustes", "rigid", "spread", "start_rotations"]
 
 FIRST_LOOK, SECOND_LOOK = 120, 600  # points of either cloud that the first stages see
+LAST_STEPS, REST = 140, 20  # steps of the last stage, and how many of them rest at one price
 Progress = Callable[[int, int], None]
 
 
@@ -32,6 +33,7 @@ def rigid(
     scale: bool = False,
     starts: int | None = None,
     penalty: float | None = None,
+    polish: int = 10,
     generator: torch.Generator | None = None,
     progress: Progress | None = None,
 ) -> Registration:
@@ -50,6 +52,8 @@ def rigid(
         scale: Whether to find a scale too.
         starts: Rotations to try; None is 12 in the plane, 60 in space. One starts from no rotation at all.
         penalty: Where the penalty stops, in squared units of the target; None finds out.
+        polish: Last steps, at the penalty found, with `Plans` whatever the matching: quadratic in time, and much closer
+            to the truth where there is noise. Zero leaves them out.
         generator: Source of slices and of the points for the first looks.
         progress: Called after every step with the number of steps made and the most there can be.
 
@@ -75,12 +79,12 @@ def rigid(
     d = x.shape[-1]
     if starts is not None:
         check_number("starts", starts, low=1)
+    check_number("polish", polish, low=0)
     if penalty is not None:
         check_number("penalty", float(penalty), low=0.0, strict=True)
     size = spread(y)
-    floor = 1e-12 if penalty is None else min(1e-4, float(penalty) / size**2)
-    stages = (_falling(1.0, 3e-3, 36), _falling(3e-2, 1e-4, 24), _falling(1e-3, floor, 60))
-    done, most = 0, sum(len(prices) for prices in stages)
+    stages = (_falling(1.0, 3e-3, 36), _falling(3e-2, 1e-4, 24))
+    done, most = 0, sum(len(prices) for prices in stages) + LAST_STEPS + polish
 
     def tell() -> None:
         nonlocal done
@@ -90,7 +94,7 @@ def rigid(
 
     ratio = spread(y) / spread(x) if scale else 1.0
     motion = _first_motions(x, y, start_rotations(d, _count(d, starts), generator).to(x), ratio)
-    for prices, seen, kept, effort in ((stages[0], FIRST_LOOK, 3, 1), (stages[1], SECOND_LOOK, 1, 2)):
+    for prices, seen, kept, effort in zip(stages, (FIRST_LOOK, SECOND_LOOK), (3, 1), (1, 2), strict=True):
         some_x, some_y = _some(x, seen, generator), _some(y, seen, generator)
         for price in prices:
             goals = matching._match(motion._apply(some_x), some_y, price * size**2, effort, generator)
@@ -98,18 +102,30 @@ def rigid(
             tell()
         gain = Plans()._gain(motion._apply(some_x) - some_y.mean(0), some_y - some_y.mean(0), prices[-1] * size**2)
         motion = motion._pick(gain.topk(min(kept, len(gain))).indices)
-    seen_mass, best = 0.0, None
-    for price in stages[2]:
-        goals = matching._match(motion._apply(x), y, price * size**2, 3, generator)
-        mass = float(goals.weight.sum())
-        seen_mass = max(seen_mass, mass)
-        if penalty is None and best is not None and mass < 0.6 * seen_mass:
-            break
-        motion = procrustes(x, goals, scale)
-        best = (motion, goals, price * size**2)
+    floor = 1e-12 * size**2 if penalty is None else float(penalty)
+    price, most_mass, stopped, resting = max(1e-3 * size**2, floor), 0.0, math.inf, 0
+    best = None
+    for _ in range(LAST_STEPS):
+        moved = motion._apply(x)
+        goals = matching._match(moved, y, price, 3, generator)
+        beyond = moved + matching._overshoot * (goals.place - moved)
+        motion = procrustes(x, goals._replace(place=beyond), scale)
         tell()
+        mass = float(goals.weight.sum())
+        if mass >= 0.5 * most_mass or penalty is not None:
+            most_mass, best = max(most_mass, mass), (motion, goals, price)
+            price, resting = (price, resting - 1) if resting > 0 else (max(0.75 * price, floor), 0)
+        elif price > 0.5 * stopped:
+            break
+        else:  # At the noise, or not there yet: settle at a higher price, and see whether it falls further then.
+            stopped, price, resting = price, 3 * price, REST
     assert best is not None
     motion, goals, price = best
+    price = price if penalty is not None else max(3 * price, floor)
+    for _ in range(polish):
+        goals = Plans()._match(motion._apply(x), y, price, 3, generator)
+        motion = procrustes(x, goals, scale)
+        tell()
     found = motion._map(lambda held: held[0].to(source.dtype))
     goal, weights = goals.place[0].to(source.dtype), goals.weight[0].to(source.dtype)
     return Registration(found, goal, weights.clamp_max(1.0), price, done)
