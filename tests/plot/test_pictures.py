@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib")
 
 from matplotlib.figure import Figure
 
-from monge.plot import colour_transfer, curves, links, maps, marginals, palette, plan
+from monge.plot import colour_transfer, curves, links, marginals, palette, plan
 from monge.plot.links import strongest_links
 from monge.plot.plan import averaged
 
@@ -139,14 +139,3 @@ def test_curves_show_runs_and_their_mean() -> None:
     lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in picture.lines]
     assert ([1, 2, 3], [1.0, 2.0, 2.0]) in lines
     assert [text.get_text() for text in picture.get_legend().get_texts()] == ["a", "b"]
-
-
-def test_maps_show_how_much_more_than_independence() -> None:
-    P = random_plan(6, 6)
-    picture = maps({"one": [P, P], "two": [P, P]})
-    shown = torch.from_numpy(picture.axes[0].images[0].get_array().data)
-    torch.testing.assert_close(shown, (P.dense() * 36).log10())
-    with pytest.raises(InputError, match="equally many plans"):
-        maps({"one": [P], "two": [P, P]})
-    with pytest.raises(ShapeError, match="no batches"):
-        maps({"one": [DenseCoupling(torch.rand(2, 3, 3))]})

@@ -10,8 +10,7 @@ from .attention import attention_maps
 from .colours import colour_transfer, palette
 from .curves import curves
 from .links import links
-from .maps import maps
 from .marginals import marginals
 from .plan import plan
 
-__all__ = ["attention_maps", "colour_transfer", "curves", "links", "maps", "marginals", "palette", "plan"]
+__all__ = ["attention_maps", "colour_transfer", "curves", "links", "marginals", "palette", "plan"]

@@ -15,8 +15,9 @@ import torch
 
 from .._files import make_folder, write_whole
 from .._version import __version__
+from ..coupling import Coupling
 from ..data import Task
-from ..plot import curves, maps
+from ..plot import attention_maps, curves
 from ..plot._canvas import figure
 from .measure import sample
 from .model_config import ModelConfig
@@ -117,19 +118,24 @@ def _pictures(task: Task, runs: Sequence[Trained]) -> dict[str, tuple[str, bytes
     found = {"curves": ("How they learned; thin lines are seeds, the dashed one is guessing.", _png(drawn))}
     looked_at = sample(task.test, 1, task.pad)
     if looked_at.tokens.shape[-1] <= _DRAWN:
-        rows: dict[str, list[Any]] = {}
+        heads: dict[str, Any] = {}
+        columns = 1
         for run in runs:
-            if run.result.coupler not in rows:
+            name = run.result.coupler
+            if f"{name}, 1.1" not in heads:
                 with torch.no_grad():
                     batch = looked_at.to(next(run.model.parameters()).device)
-                    layers = run.model.couplings(batch.tokens, batch.padding)
-                rows[run.result.coupler] = [layer[0][head] for layer in layers for head in range(layer.shape[1])]
-        told = (
-            "What they couple in one test sequence: a row a coupler, then layer by layer and head by head. Red: more "
-            "than independence would give the pair; blue: less."
-        )
-        found["couplings"] = (told, _png(maps(rows)))
+                    layers = [layer[0] for layer in run.model.couplings(batch.tokens, batch.padding)]
+                numbered = [(f"{i}.{j}", layer[j - 1]) for i, layer in enumerate(layers, 1) for j in _from_one(layer)]
+                heads |= {f"{name}, {number}": P for number, P in numbered}
+                columns = len(numbered)
+        told = "What they couple in one test sequence: a row a coupler, then by layer and head, as in 2.1."
+        found["couplings"] = (told, _png(attention_maps(heads, columns=columns)))
     return found
+
+
+def _from_one(layer: Coupling) -> range:
+    return range(1, layer.batch_shape[0] + 1)
 
 
 def _png(drawn: Any) -> bytes:
