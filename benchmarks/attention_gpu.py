@@ -56,10 +56,10 @@ def compare(n: int, launch: Callable) -> float:
 
     def flash() -> None:
         with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
-            torch.autograd.grad(F.scaled_dot_product_attention(*leaves), leaves, cotangent)
+            torch.autograd.grad(F.scaled_dot_product_attention(q, k, v), leaves, cotangent)
 
     def pivots() -> None:
-        torch.autograd.grad(coupler.attend(*leaves), parameters, cotangent)
+        torch.autograd.grad(coupler.attend(q, k, v), parameters, cotangent)
 
     timings = {name: launch(step) for name, step in ((FLASH, flash), (FUSED, pivots))}
     title = f"attention on {torch.cuda.get_device_name()}, {launch.__name__}, n = {n}, {HEADS} heads of {WIDTH}, bf16"
