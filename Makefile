@@ -9,7 +9,7 @@ INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 .PHONY: help install demo test lint docs bench clean
 
 help:
-	@echo "make demo     move the colours of one photograph onto another by optimal transport; writes runs/demo/"
+	@echo "make demo     colours of photographs by optimal transport, digits by balanced attention; writes runs/demo/"
 	@echo "make test     run the test suite"
 	@echo "make lint     ruff (lint and format) and pyright"
 	@echo "make docs     build the documentation into docs/_build/html, warnings are errors"
