@@ -75,7 +75,7 @@ def lines(line=None, **options):
 
 
 def on(slicer, line=None):
-    return lambda x, y, a, b: estimate(x, y, a, b, slicer=slicer.to(x.dtype), line=line)
+    return lambda x, y, a, b: estimate(x, y, a, b, slicer=slicer.to(x), line=line)
 
 
 def spherical(family, p=2.0):
@@ -278,6 +278,19 @@ def test_chunks_change_nothing(name, monkeypatch):
 def test_twice_the_same_is_the_same_to_the_bit(name):
     x, y, a = some(name, 9, 0), some(name, 7, 1), mass(9, 0)
     assert torch.equal(measure(name, x, y, a).cost, measure(name, x, y, a).cost)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@every
+def test_devices_agree(name):
+    x, y, a = some(name, 60, 0), some(name, 50, 1), mass(60, 0)
+    expected = measure(name, x.requires_grad_(), y, a).cost
+    leaf = x.detach().cuda().requires_grad_()
+    found = measure(name, leaf, y.cuda(), a.cuda()).cost
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-6, atol=1e-9)
+    slopes = (torch.autograd.grad(cost, points)[0].cpu() for cost, points in ((found, leaf), (expected, x)))
+    torch.testing.assert_close(*slopes, rtol=1e-4, atol=1e-7)
 
 
 class Watch(torch.utils._python_dispatch.TorchDispatchMode):
