@@ -1,5 +1,6 @@
 """What every sliced distance owes: shapes, weights, absence, precision, axioms, slopes, chunks, orders, memory."""
 
+import importlib
 import itertools
 import math
 from collections.abc import Callable
@@ -278,6 +279,27 @@ def test_chunks_change_nothing(name, monkeypatch):
 def test_twice_the_same_is_the_same_to_the_bit(name):
     x, y, a = some(name, 9, 0), some(name, 7, 1), mass(9, 0)
     assert torch.equal(measure(name, x, y, a).cost, measure(name, x, y, a).cost)
+
+
+@every
+def test_the_definition_agrees_with_the_native_loops(name, monkeypatch):
+    x, y, a, b = some(name, 9, 0), some(name, 7, 1), mass(9, 0), mass(7, 1)
+    a, b = torch.cat([a[:8], torch.zeros(1).double()]), torch.cat([torch.zeros(1).double(), b[1:]])
+    found = []
+    for available in (True, False):
+        for kernel in ("line", "circle"):
+            native = importlib.import_module(f"monge.kernels.{kernel}.native")
+            monkeypatch.setattr(native, "AVAILABLE", available and native.AVAILABLE)
+        leaves = [t.clone().requires_grad_() for t in (x, y, a, b)]
+        cost = measure(name, *leaves).cost
+        found.append((cost.detach(), *torch.autograd.grad(cost, leaves)))
+    present = [None, None, None, a > 0, b > 0]
+    for k, (native, definition) in enumerate(zip(*found, strict=True)):
+        if k > 2 and DISTANCES[name].relaxed:  # the side may end at a kink of the distance, where either slope is right
+            continue
+        if k > 2 and name in ("SSW_1", "SSW_2", "LSSOT"):  # the definition on circles knows no slope at absent atoms
+            native, definition = native[present[k]], definition[present[k]]
+        torch.testing.assert_close(native, definition, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.gpu
