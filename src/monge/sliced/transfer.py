@@ -27,8 +27,8 @@ class TransferableSlicer(nn.Module):
 
     $$\min_f\ \langle C, \gamma_f\rangle, \qquad \gamma_f = \text{monotone coupling of } f(X), f(Y).$$
     Any f gives a valid plan with exact marginals, in two sorts; training lowers its cost through soft permutations
-    (`lap_sort`), on whole clouds or on minibatches of them. Slicers of similar pairs are similar: one trained on a pair
-    is a good start, or good as it is, for the next.
+    (`lap_sort`), on whole clouds of equal weights or on minibatches of them. Slicers of similar pairs are similar: one
+    trained on a pair is a good start, or good as it is, for the next.
 
     Args:
         network: Maps (n, d) to (n,) or (n, 1); a whole-cloud network is welcome. None builds `sine_network`.

@@ -37,17 +37,22 @@ def levels(weights: Tensor | None, order: Tensor) -> Tensor:
         steps = torch.arange(1, n + 1, dtype=torch.float64, device=order.device) / n
         return steps.expand(order.shape)
     ordered = weights.expand(order.shape).gather(-1, order)
+    running = ordered.cumsum(-1)
     full = (ordered > 0).flip(-1).cumsum(-1).flip(-1) <= (ordered > 0)
-    return torch.where(full, 1.0, ordered.cumsum(-1))
+    return running + (torch.where(full, 1.0, running) - running).detach()  # mass may still come to an absent atom
 
 
 def staircase(level_x: Tensor, level_y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Row index, column index and mass of the n + m pieces between merged levels; pieces may be empty."""
-    merged, _ = torch.cat([level_x, level_y], -1).sort(-1)
-    i = torch.searchsorted(level_x.contiguous(), merged).clamp_(max=level_x.shape[-1] - 1)
-    j = torch.searchsorted(level_y.contiguous(), merged).clamp_(max=level_y.shape[-1] - 1)
+    """Row index, column index and mass of the n + m pieces between merged levels; pieces may be empty.
+
+    Indices count the levels below, so that an atom without mass has an empty piece of its own, which its weight fills.
+    """
+    n, m = level_x.shape[-1], level_y.shape[-1]
+    merged, order = torch.cat([level_x, level_y], -1).sort(dim=-1, stable=True)
+    row = (order < n).long()
+    i, j = row.cumsum(-1) - row, (1 - row).cumsum(-1) - (1 - row)
     mass = merged.diff(dim=-1, prepend=torch.zeros_like(merged[..., :1]))
-    return i, j, mass
+    return i.clamp_(max=n - 1), j.clamp_(max=m - 1), mass
 
 
 def line_potentials(problem: RowProblem, p: float) -> tuple[Tensor, Tensor]:
