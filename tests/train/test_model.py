@@ -172,6 +172,7 @@ def test_mixed_precision_trains() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("coupler", ["softmax", "pivots:pivots=4"])
 def test_compiled(coupler: str) -> None:
     still = replace(MODEL, dropout=0.0, attention_dropout=0.0)

@@ -50,9 +50,9 @@ RECIPES = {
             "digits",
             "handwritten digits, 64 pixels one after the other",
             data.digits,
-            ModelConfig(dropout=0.0, attention_dropout=0.0, pooling="learned", embedding_std=0.3),
+            ModelConfig(attention_dropout=0.0, pooling="learned", embedding_std=0.3),
             ScheduleConfig(
-                steps=600, batch=32, lr=4e-3, warmup=60, decay="cosine", weight_decay=0.3, evaluate_every=50
+                steps=700, batch=32, lr=4e-3, warmup=70, decay="cosine", weight_decay=0.1, evaluate_every=50
             ),
         ),
         Recipe(
