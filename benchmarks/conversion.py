@@ -27,6 +27,7 @@ CHOICES: dict[str, tuple[str, dict[str, Any]]] = {
     "sinkhorn, 5 half-steps": ("sinkhorn", {}),
     "pivots, r = 32": ("pivots", {}),
     "pivots, r = 32, class token by softmax": ("hybrid", {"inner": "pivots", "special": 1}),
+    "pivots in the first and the last layer": ("pivots", {"where": lambda name: ".0." in name or ".5." in name}),
     "blend of softmax and pivots": ("pivots", {"blend": -4.0}),
     "linear (elu + 1)": ("linear", {}),
 }
