@@ -74,8 +74,8 @@ wrong = int(found.inliers[300:].sum())
 print(f"of 300 true points {int(found.inliers[:300].sum())} found a partner, of 200 in the clutter {wrong}")
 
 # %%
-# Grey rings are the target, its clutter in light grey; the source is red, its clutter pale. In the first two pictures it
-# is we who know which is which, in the last one it is what the registration found.
+# Grey rings are the target, its clutter in light grey; the source is red, its clutter pale. In the first two pictures
+# we tell which is which, in the last one the registration does.
 known = torch.arange(len(source)) < len(thing)
 panels = {
     "before": (source, known),
