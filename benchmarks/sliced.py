@@ -16,7 +16,7 @@ def main() -> None:
     """All comparisons."""
     sliced()
     circle()
-    for p in (1.0, 2.0):
+    for p in (1, 2):
         partial_line(p)
     sliced_partial()
 
@@ -79,7 +79,7 @@ def circle(n: int = 1000, rows: int = 50) -> None:
     )
 
 
-def partial_line(p: float, n: int = 10_000) -> None:
+def partial_line(p: int, n: int = 10_000) -> None:
     """The whole profile of partial transport on the line, float64."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=n), 1.2 * rng.normal(size=n) + 0.3
@@ -89,16 +89,16 @@ def partial_line(p: float, n: int = 10_000) -> None:
         return np.cumsum(ot.partial.partial_wasserstein_1d(x, y, p=p)[2])
 
     def monge() -> np.ndarray:
-        return partial_profile(torch_x, torch_y, p=p).cost.numpy()
+        return partial_profile(torch_x, torch_y, p=float(p)).cost.numpy()
 
     difference = np.abs(pot() - monge()[1:]).max() / monge()[-1]
     assert difference < 1e-10, "the contestants disagree"
     contestants = {
         "POT": pot,
         "monge": monge,
-        "monge, stopped at a small penalty": lambda: partial_profile(torch_x, torch_y, p=p, penalty=1e-4),
+        "monge, stopped at a small penalty": lambda: partial_profile(torch_x, torch_y, p=float(p), penalty=1e-4),
     }
-    title = f"partial transport on the line, whole profile, p = {p:g}, n = m = {n}, float64"
+    title = f"partial transport on the line, whole profile, p = {p}, n = m = {n}, float64"
     report("sliced", title, in_turn(contestants), "POT", largest_relative_difference=difference)
 
 
