@@ -75,7 +75,7 @@ print(f"of 300 true points {int(found.inliers[:300].sum())} found a partner, of 
 
 # %%
 # Grey rings are the target, its clutter in light grey; the source is red, its clutter pale. In the first two pictures
-# it is we who know which is which, in the last one it is what the registration found.
+# we tell which is which, in the last one the registration does.
 known = torch.arange(len(source)) < len(thing)
 panels = {
     "before": (source, known),

@@ -1,7 +1,7 @@
-// Potentials of a partial plan. Along the pieces of a monotone plan the row potentials s_k obey s_k + g_k = c_k, and the
-// cost being a Monge one, only neighbours and the nearest atoms that keep mass back constrain each other: differences of
-// neighbours lie in intervals, values in boxes. Sweeps from both ends give the greatest and the least solution; their
-// mean is a solution too.
+// Potentials of a partial plan. Along the pieces of a monotone plan the row potentials s_k obey s_k + g_k = c_k. As the
+// cost is a Monge one, only neighbours and the nearest atoms that keep mass back constrain each other: differences of
+// neighbours lie in intervals, values in boxes. Sweeps from both ends give the greatest and the least solution, and
+// their mean is a solution too.
 #include <algorithm>
 
 #include "partial1d.hpp"

@@ -101,7 +101,8 @@ class MatchedBlocks {
 
   double marginal(std::uint32_t u, std::uint32_t v) const {
     const std::uint32_t first = sources_before_[u];
-    const double whole = matched_cost(cost_, x_.position.data() + first, y_.position.data() + (u - first), (v - u + 1) / 2);
+    const double *x = x_.position.data() + first, *y = y_.position.data() + (u - first);
+    const double whole = matched_cost(cost_, x, y, (v - u + 1) / 2);
     return std::max(0.0, whole - inner_[u]);
   }
   void join(std::uint32_t before, std::uint32_t u, std::uint32_t v, double marginal) {

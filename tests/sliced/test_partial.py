@@ -27,9 +27,8 @@ from monge.sliced import (
     sliced_wasserstein,
     spherical_sliced_partial_wasserstein,
 )
-from monge.sliced import (
-    Linear as Lines,
-)
+from monge.sliced import Linear as Lines
+from monge.solver import Simplex
 
 
 def generator(seed=0):
@@ -55,9 +54,9 @@ def test_the_general_solver_agrees(weighted):
         (Circle(x, y), circular_partial_cost, circular_partial_plan),
     ):
         given = {"p": 2.0}
-        moved = monge.solve(Linear(geometry, *map(AtMost, sides), mass=3.0))
+        moved = monge.solve(Linear(geometry, *map(AtMost, sides), mass=3.0), Simplex())
         assert cost(x, y, a, b, mass=3.0, **given).item() == pytest.approx(float(moved.value))
-        left = monge.solve(Linear(geometry, *(Relaxed(w, 0.01, "tv") for w in sides)))
+        left = monge.solve(Linear(geometry, *(Relaxed(w, 0.01, "tv") for w in sides)), Simplex())
         assert cost(x, y, a, b, penalty=0.01, **given).item() == pytest.approx(float(left.value))
         P = plan(x, y, a, b, mass=3.0, **given)
         assert P.transport_cost(geometry).item() == pytest.approx(float(moved.value))

@@ -15,6 +15,7 @@ from monge.geometry import Line, PointCloud
 from monge.problem import Linear
 
 from ._exact import conclude_exact, in_double
+from ._sorted_partial import is_partial, solve_partial
 from .base import Capability, Solver
 from .solution import DualSolution
 
@@ -34,6 +35,9 @@ class Sorted(Solver):
     which proves the plan. The value is differentiable in points and weights almost everywhere, the staircase in its
     weights.
 
+    Partial problems on a line, a mass to move between two `AtMost` marginals or total variation at one price on both
+    sides, are exact too: the mass that is kept, matched in order; see `monge.kernels.partial_plan`.
+
     Example:
         >>> import torch
         >>> from monge.geometry import Line
@@ -46,21 +50,29 @@ class Sorted(Solver):
     """
 
     def supports(self, problem: Linear) -> Capability:
-        """Fixed marginals on a line, with a convex cost and no entropy."""
+        """Fixed or partial marginals on a line, with a convex cost and no entropy."""
         if not isinstance(problem, Linear):
             return Capability.no(f"Sorted treats Linear problems, not {type(problem).__name__}.")
         if _coordinates(problem.geometry) is None:
             return Capability.no("Sorted needs points on a line and a convex cost, |x - y|^p with p >= 1 or -xy.")
         if problem.entropic:
             return Capability.no("Sorted is exact: it needs epsilon=0.")
-        if not problem.balanced:
-            return Capability.no("Sorted needs two Fixed marginals; Simplex knows the others.")
         n, m = problem.shape
         points = math.prod(problem.batch_shape) * (n + m)
+        if is_partial(problem):
+            operations = 100.0 * points * math.log2(n + m + 1)
+            return Capability(True, operations, f"two sorts and a sweep over {n} + {m} points.", 200.0 * points)
+        if not problem.balanced:
+            return Capability.no(
+                "Sorted needs two Fixed marginals, a mass between two AtMost, or total variation at one price on both "
+                "sides; Simplex knows the others."
+            )
         operations = 30.0 * points * math.log2(n + m + 1)
         return Capability(True, operations, f"two sorts and one merge of {n} + {m} points.", 80.0 * points)
 
     def _solve(self, problem: Linear) -> DualSolution:
+        if is_partial(problem):
+            return solve_partial(problem)
         found = _coordinates(problem.geometry)
         assert found is not None
         exact, batch = in_double(problem), problem.batch_shape

@@ -1,0 +1,72 @@
+"""Partial problems on a line, for `Sorted`: a mass to move, or a price of every unit that stays."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from monge import kernels
+from monge.coupling import MonotoneCoupling
+from monge.geometry import Line, PointCloud
+from monge.problem import AtMost, Linear, Relaxed
+
+from ._exact import conclude_exact, in_double
+from .solution import DualSolution
+
+__all__ = ["is_partial", "solve_partial"]
+
+
+class _Places(NamedTuple):
+    x: Tensor
+    y: Tensor
+    p: float
+
+
+def is_partial(problem: Linear) -> bool:
+    """Whether `solve_partial` knows it: |x - y|^p on a line, and a mass to move or one price on both sides."""
+    if _places(problem) is None:
+        return False
+    sides = problem.source, problem.target
+    if problem.mass is not None:
+        return all(isinstance(side, AtMost) for side in sides)
+    if not all(isinstance(side, Relaxed) and side.penalty == "tv" for side in sides):
+        return False
+    # At unequal prices it can pay to overfill the cheaper side, which is another problem.
+    first, second = (_price(side, problem.a) for side in sides)
+    return bool((first == second).all())
+
+
+def solve_partial(problem: Linear) -> DualSolution:
+    """The plan of kept mass, matched in order, and its potentials."""
+    exact, batch = in_double(problem), problem.batch_shape
+    x, y, p = _places(exact)  # type: ignore[misc]
+    n, m = problem.shape
+    if exact.mass is not None:
+        rule, level = "mass", exact.mass.expand(batch)
+    else:
+        rule, level = "penalty", _price(exact.source, x).expand(batch)
+    sides = x.expand(*batch, n), y.expand(*batch, m), exact.a.expand(*batch, n), exact.b.expand(*batch, m)
+    found = kernels.partial_plan(*sides, rule=rule, level=level, p=p, potentials=True)
+    used = max(1, int((found.w > 0).sum(-1).max()))
+    i, j, w = (part[..., :used] for part in found[:3])
+    plan = MonotoneCoupling._make(i=i, j=j, w=w, n=n, m=m)
+    return conclude_exact(problem, exact, plan, found.f, found.g, feasible=True)
+
+
+def _price(side: object, like: Tensor) -> Tensor:
+    assert isinstance(side, Relaxed)
+    return torch.as_tensor(side.rho, dtype=like.dtype, device=like.device)
+
+
+def _places(problem: Linear) -> _Places | None:
+    geometry = problem.geometry
+    if isinstance(geometry, Line):
+        return _Places(geometry.x, geometry.y, float(geometry.p))
+    if not isinstance(geometry, PointCloud) or geometry.x.shape[-1] != 1 or callable(geometry.cost):
+        return None
+    if geometry.cost in ("cosine", "dot"):
+        return None
+    power = geometry._points().power
+    return _Places(geometry.x[..., 0], geometry.y[..., 0], float(power)) if power >= 1 else None
