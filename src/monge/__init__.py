@@ -15,10 +15,10 @@ from .problem import AtMost, Fixed, Free, Linear, Relaxed, relative
 from .solver import explain, solve
 
 if TYPE_CHECKING:
-    from . import nn, sliced
+    from . import nn, registration, sliced
 
 # Rooms that are opened when somebody first asks for them, so that the face comes up at once.
-_LATER = ("nn", "sliced")
+_LATER = ("nn", "registration", "sliced")
 
 __all__ = [
     "AtMost",
@@ -42,6 +42,7 @@ __all__ = [
     "nn",
     "pairwise",
     "problem",
+    "registration",
     "relative",
     "sliced",
     "solve",
