@@ -15,10 +15,17 @@ from .problem import AtMost, Fixed, Free, Linear, Relaxed, relative
 from .solver import solve
 
 if TYPE_CHECKING:
+<<<<<<< HEAD
     from . import nn, sliced, train
 
 # Rooms that are opened when somebody first asks for them, so that the face comes up at once.
 _LATER = ("nn", "sliced", "train")
+=======
+    from . import nn, registration, sliced
+
+# Rooms that are opened when somebody first asks for them, so that the face comes up at once.
+_LATER = ("nn", "registration", "sliced")
+>>>>>>> partial
 
 __all__ = [
     "AtMost",
@@ -42,6 +49,7 @@ __all__ = [
     "nn",
     "pairwise",
     "problem",
+    "registration",
     "relative",
     "sliced",
     "solve",
