@@ -16,10 +16,10 @@ from .solver import solve
 
 if TYPE_CHECKING:
 <<<<<<< HEAD
-    from . import nn, sliced, train
+    from . import data, nn, plot, registration, sliced, testing, train
 
 # Rooms that are opened when somebody first asks for them, so that the face comes up at once.
-_LATER = ("nn", "sliced", "train")
+_LATER = ("data", "nn", "plot", "registration", "sliced", "testing", "train")
 =======
     from . import nn, registration, sliced
 
@@ -41,6 +41,7 @@ __all__ = [
     "citation",
     "couple",
     "coupling",
+    "data",
     "divergence",
     "explain",
     "geometry",
@@ -48,12 +49,14 @@ __all__ = [
     "kernels",
     "nn",
     "pairwise",
+    "plot",
     "problem",
     "registration",
     "relative",
     "sliced",
     "solve",
     "solver",
+    "testing",
     "train",
     "wasserstein",
 ]
