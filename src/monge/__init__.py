@@ -15,17 +15,10 @@ from .problem import AtMost, Fixed, Free, Linear, Relaxed, relative
 from .solver import solve
 
 if TYPE_CHECKING:
-<<<<<<< HEAD
     from . import data, nn, plot, registration, sliced, testing, train
 
 # Rooms that are opened when somebody first asks for them, so that the face comes up at once.
 _LATER = ("data", "nn", "plot", "registration", "sliced", "testing", "train")
-=======
-    from . import nn, registration, sliced
-
-# Rooms that are opened when somebody first asks for them, so that the face comes up at once.
-_LATER = ("nn", "registration", "sliced")
->>>>>>> partial
 
 __all__ = [
     "AtMost",
