@@ -82,15 +82,21 @@ def _digits(steps: int | None, out: Path) -> None:
     task = chosen.task()
     schedule = chosen.schedule if steps is None else chosen.schedule.lasting(steps)
     start = time.perf_counter()
-    with Progress() as progress:
-        runs = grid(
-            task,
-            "softmax,pivots",
-            model=chosen.model,
-            schedule=schedule,
-            machine=MachineConfig(device="cpu"),
-            progress=progress,
-        )
+    # Matrices this small gain little from a second thread, and lose much wherever another process wants the core.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with Progress() as progress:
+            runs = grid(
+                task,
+                "softmax,pivots",
+                model=chosen.model,
+                schedule=schedule,
+                machine=MachineConfig(device="cpu"),
+                progress=progress,
+            )
+    finally:
+        torch.set_num_threads(threads)
     spent = time.perf_counter() - start
     write_report(out, task, runs, model=chosen.model, schedule=schedule)
     told = f"\nReading {len(task.test):,} handwritten digits, after {schedule.steps:,} steps each, in {spent:.0f} s"

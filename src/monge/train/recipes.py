@@ -52,7 +52,7 @@ RECIPES = {
             data.digits,
             ModelConfig(attention_dropout=0.0, pooling="learned", embedding_std=0.3),
             ScheduleConfig(
-                steps=700, batch=32, lr=4e-3, warmup=70, decay="cosine", weight_decay=0.1, evaluate_every=50
+                steps=700, batch=32, lr=4e-3, warmup=70, decay="cosine", weight_decay=0.1, evaluate_every=175
             ),
         ),
         Recipe(
