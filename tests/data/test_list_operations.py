@@ -180,7 +180,7 @@ def test_a_damaged_file_is_told(damage: str, tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InputError, match=r"cannot be written .*: free some space, or choose another folder"):
+    with pytest.raises(InputError, match=r"could not be made .*: choose another one"):
         list_operations(**SMALL, folder=tmp_path / "file")
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 
+from .._files import check_destination, make_folder, write_whole
 from ..errors import InputError
 from ._parsers import read_array
 from .task import Split, Task
@@ -42,43 +41,21 @@ def stored(
     path = Path(folder) / f"{name}-{'-'.join(map(str, key))}.npz"
     if path.exists():
         return _read(path, facts)
-    with _writing(path):
-        # A folder that cannot be written to is told before the work, not after.
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+    # A folder that cannot be written to is told before the work, not after.
+    make_folder(path.parent)
+    check_destination(path, "folder", (".npz",))
     task = Task(**dict(zip(PARTS, make(), strict=True)), **facts)
-    with _writing(path):
-        _write(path, task)
+    write_whole(path, lambda stream: _write(stream, task))
     return task
 
 
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        told = error.strerror or error
-        raise InputError(f"{path} cannot be written ({told}): free some space, or choose another folder.") from error
-
-
-def _write(path: Path, task: Task) -> None:
-    """Under another name first: a kill at any moment leaves no half file that looks like a whole one."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with unfinished.open("wb") as stream:
-            with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-                for part in PARTS:
-                    split: Split = getattr(task, part)
-                    for what, held in (("tokens", split.tokens), ("labels", split.labels)):
-                        with archive.open(f"{part}_{what}.npy", "w", force_zip64=True) as member:
-                            np.lib.format.write_array(member, held.numpy(), allow_pickle=False)
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+def _write(stream: IO[bytes], task: Task) -> None:
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for part in PARTS:
+            split: Split = getattr(task, part)
+            for what, held in (("tokens", split.tokens), ("labels", split.labels)):
+                with archive.open(f"{part}_{what}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, held.numpy(), allow_pickle=False)
 
 
 def _read(path: Path, facts: dict[str, Any]) -> Task:
