@@ -30,8 +30,9 @@ install: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/monge demo --out runs/demo
 
+# One thread a process: on tensors as small as a test's, threads wait for each other longer than they work.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .
