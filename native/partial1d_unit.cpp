@@ -2,7 +2,9 @@
 // neighbours among the inactive atoms, and everything between them is active and matched in order.
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
+#include "heap.hpp"
 #include "multiversion.hpp"
 #include "partial1d.hpp"
 #include "power_cost.hpp"
@@ -119,7 +121,7 @@ class MatchedBlocks {
 struct Candidate {
   double marginal;
   std::uint32_t u, v;
-  bool operator>(const Candidate& other) const { return marginal > other.marginal; }
+  bool operator<(const Candidate& other) const { return marginal < other.marginal; }
 };
 
 template <class Blocks>
@@ -132,24 +134,26 @@ std::vector<Step> run(const Merged& both, bool circular, double stop, std::size_
     previous[t] = t > 0 ? t - 1 : (circular ? count - 1 : none);
     if (cut) gap[t] = t;  // a gap that no step has covered: the one after t
   }
-  std::vector<Candidate> heap;
-  const auto candidate = [&](std::uint32_t u) {
+  const auto candidate = [&](std::uint32_t u) -> std::optional<Candidate> {
     const std::uint32_t v = next[u];
-    if (v == none || both.sign[u] == both.sign[v]) return false;
+    if (v == none || both.sign[u] == both.sign[v]) return std::nullopt;
     const double marginal = blocks.marginal(u, v);
-    if (marginal < stop) heap.push_back({marginal, u, v});
-    return marginal < stop;
+    if (!(marginal < stop)) return std::nullopt;
+    return Candidate{marginal, u, v};
   };
-  for (std::uint32_t t = 0; t < count; ++t) candidate(t);
-  std::make_heap(heap.begin(), heap.end(), std::greater<>());
+  std::vector<Candidate> first;
+  for (std::uint32_t t = 0; t < count; ++t) {
+    if (const auto found = candidate(t)) first.push_back(*found);
+  }
+  Heap<Candidate> heap(std::move(first));
   std::vector<Step> steps;
   std::uint32_t open = 0;  // an inactive atom, if there is one
   while (!heap.empty() && steps.size() < most) {
-    const Candidate best = heap.front();
-    std::pop_heap(heap.begin(), heap.end(), std::greater<>());
-    heap.pop_back();
-    const auto [marginal, u, v] = best;
-    if (next[u] != v) continue;  // one of the two has become active
+    const auto [marginal, u, v] = heap.top();
+    if (next[u] != v) {  // one of the two has become active
+      heap.pop();
+      continue;
+    }
     const std::uint32_t before = previous[u], after = next[v];
     const bool source_first = both.sign[u] > 0;
     steps.push_back({marginal, both.rank[source_first ? u : v], both.rank[source_first ? v : u]});
@@ -161,7 +165,12 @@ std::vector<Step> run(const Merged& both, bool circular, double stop, std::size_
     }
     if (before != none) next[before] = after, open = before;
     if (after != none) previous[after] = before, open = after;
-    if (before != none && candidate(before)) std::push_heap(heap.begin(), heap.end(), std::greater<>());
+    const auto wider = before == none ? std::nullopt : candidate(before);
+    if (wider) {
+      heap.replace(*wider);
+    } else {
+      heap.pop();
+    }
   }
   if (cut) *cut = count ? gap[open] + 1 : 0;
   return steps;
