@@ -30,9 +30,11 @@ install: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/monge demo --out runs/demo
 
-# One thread a process: on tensors as small as a test's, threads wait for each other longer than they work.
+# One thread a process: on tensors as small as those of tests and examples, threads wait longer than they work.
+test docs: export OMP_NUM_THREADS = 1
+
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .
