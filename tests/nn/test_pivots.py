@@ -332,7 +332,7 @@ class TestArguments:
             pivot_attention(q, k, v, z[:, :3])
         with pytest.raises(InputError, match="pivots must be at least 1"):
             Pivots(2, 4, 0)
-        with pytest.raises(InputError, match="iterations must not be negative"):
+        with pytest.raises(InputError, match="iterations must lie in"):
             Pivots(2, 4, iterations=-1)
         with pytest.raises(InputError, match=r"n_half must be odd, .* but is 4: use 5"):
             EntropicPivots(2, 4, n_half=4)

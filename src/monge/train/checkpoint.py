@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,8 @@ class Checkpoint:
         except FileNotFoundError as error:
             raise InputError(f"{path} is not there: train first, or name the folder of a run.") from error
         except Exception as error:
-            reason = str(error).partition("\n")[0] or type(error).__name__
+            foreign = isinstance(error, pickle.UnpicklingError)
+            reason = "it does not hold plain tensors" if foreign else str(error).partition("\n")[0]
             raise InputError(
                 f"{path} is damaged or no checkpoint of monge ({reason}): restore a copy of it, or start anew in "
                 "another folder."

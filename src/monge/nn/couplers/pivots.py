@@ -54,6 +54,7 @@ class LearnedPivots(Coupler):
         check_number("epsilon", epsilon, low=0.0, strict=True)
         check_number("temperature", temperature, low=0.0, strict=True)
         check_choice("gradient", gradient, ("unrolled", "implicit"))
+        check_number("pivots", pivots)
         if pivots < 1:
             raise InputError(f"pivots must be at least 1, but is {pivots}: it bounds the rank of the plan.")
         self.temperature, self.gradient, self.scale = temperature, gradient, scale
@@ -161,8 +162,7 @@ class Pivots(ShardedPivots):
 
     def __init__(self, heads: int, width: int, pivots: int = 32, *, iterations: int = 0, **options: Any) -> None:
         super().__init__(heads, width, pivots, **options)
-        if iterations < 0:
-            raise InputError(f"iterations must not be negative, but is {iterations}.")
+        check_number("iterations", iterations, low=0)
         self.iterations = iterations
 
     def _couple(
