@@ -22,6 +22,7 @@ __all__ = [
     "check_points",
     "check_same",
     "check_weights",
+    "chosen_rows",
 ]
 
 
@@ -103,3 +104,25 @@ def check_weights(name: str, weights: Any, n: int) -> None:
         )
     if weights.numel() and bool((weights.sum(-1) == 0).any()):
         raise InputError(f"{name} must have positive mass, but all its weights are zero: give at least one point mass.")
+
+
+def chosen_rows(given: Any, n: int, device: torch.device) -> slice | Tensor:
+    """Rows as a slice of step one, or as a 1-D tensor of indices in [0, n)."""
+    if isinstance(given, slice):
+        start, stop, step = given.indices(n)
+        return slice(start, max(start, stop)) if step == 1 else torch.arange(start, stop, step, device=device)
+    index = torch.as_tensor(given, device=device)
+    if index.numel() == 0:
+        index = index.long()
+    if index.dtype in (torch.bool, torch.uint8) or index.is_floating_point() or index.ndim > 1:
+        raise ShapeError(
+            f"rows must be a row, a slice or a list of integers, but is {index.dtype!s} of shape "
+            f"{tuple(index.shape)}: turn a mask into a list with mask.nonzero()[:, 0]."
+        )
+    index = index.reshape(-1).long()
+    if len(index) and not (-n <= int(index.min()) and int(index.max()) < n):
+        raise InputError(
+            f"rows must lie in [{-n}, {n - 1}] since there are {n}, but reach from {int(index.min())} to "
+            f"{int(index.max())}."
+        )
+    return index % n

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from monge._batch import broadcast_shapes
-from monge._checks import check_finite, check_floating, check_number
+from monge._checks import check_finite, check_floating, check_number, chosen_rows
 from monge.errors import DeviceError, DtypeError, InfeasibleError, InputError, ShapeError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["batch", "count", "equal_mass", "geometry", "indices", "masses", "number", "rows", "shared_marginal"]
 
 number = check_number
+rows = chosen_rows
 
 
 def batch(what: str, *shapes: Sequence[int]) -> torch.Size:
@@ -137,28 +138,6 @@ def geometry(P: Representation, costs: Any) -> None:
     if costs.dtype != P.dtype:
         raise DtypeError(f"geometry is {costs.dtype} and the plan {P.dtype}: convert one with .to(dtype).")
     batch("the plan and its costs", P._shape()[:-2], costs.batch_shape)
-
-
-def rows(given: Any, n: int, device: torch.device) -> slice | Tensor:
-    """Rows as a slice of step one, or as a 1-D tensor of indices in [0, n)."""
-    if isinstance(given, slice):
-        start, stop, step = given.indices(n)
-        return slice(start, max(start, stop)) if step == 1 else torch.arange(start, stop, step, device=device)
-    index = torch.as_tensor(given, device=device)
-    if index.numel() == 0:
-        index = index.long()
-    if index.dtype in (torch.bool, torch.uint8) or index.is_floating_point() or index.ndim > 1:
-        raise ShapeError(
-            f"rows must be a row, a slice or a list of integers, but is {index.dtype!s} of shape "
-            f"{tuple(index.shape)}: turn a mask into a list with mask.nonzero()[:, 0]."
-        )
-    index = index.reshape(-1).long()
-    if len(index) and not (-n <= int(index.min()) and int(index.max()) < n):
-        raise InputError(
-            f"rows must lie in [{-n}, {n - 1}] since there are {n}, but reach from {int(index.min())} to "
-            f"{int(index.max())}."
-        )
-    return index % n
 
 
 def indices(name: str, index: Any, size: int) -> None:

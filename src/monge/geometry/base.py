@@ -13,9 +13,9 @@ from torch import Tensor
 
 from monge import kernels
 from monge._batch import broadcast_shapes
-from monge._checks import check_same, check_weights
+from monge._checks import check_same, check_weights, chosen_rows
 from monge._value import Value, value
-from monge.errors import DenseLimitError, InfeasibleError, InputError, ShapeError
+from monge.errors import DenseLimitError, InfeasibleError, InputError
 
 from . import _stream
 
@@ -190,7 +190,7 @@ class Geometry(Value, ABC):
         Raises:
             InputError: If a row does not exist.
         """
-        return self._block(_check_rows(rows, self.shape[0], self.device))
+        return self._block(chosen_rows(rows, self.shape[0], self.device))
 
     @final
     def dense(self, max_bytes: int = 2**30) -> Float[Tensor, "*b n m"]:
@@ -315,24 +315,3 @@ def take(points: Tensor, index: Tensor) -> Tensor:
     points = points.expand(*batch, *points.shape[-2:])
     where = index.expand(*batch, index.shape[-1])[..., None].expand(*batch, index.shape[-1], points.shape[-1])
     return points.gather(-2, where)
-
-
-def _check_rows(rows: int | slice | Sequence[int] | Tensor, n: int, device: torch.device) -> Rows:
-    if isinstance(rows, slice):
-        start, stop, step = rows.indices(n)
-        return slice(start, max(start, stop)) if step == 1 else torch.arange(start, stop, step, device=device)
-    index = torch.as_tensor(rows, device=device)
-    if index.numel() == 0:
-        index = index.long()
-    if index.dtype in (torch.bool, torch.uint8) or index.is_floating_point() or index.ndim > 1:
-        raise ShapeError(
-            f"rows must be a row, a slice or a list of integers, but is {index.dtype!s} of shape "
-            f"{tuple(index.shape)}: turn a mask into a list with mask.nonzero()[:, 0]."
-        )
-    index = index.reshape(-1).long()
-    if len(index) and not (-n <= int(index.min()) and int(index.max()) < n):
-        raise InputError(
-            f"rows must lie in [{-n}, {n - 1}] since there are {n}, but reach from {int(index.min())} to "
-            f"{int(index.max())}."
-        )
-    return index % n
