@@ -16,6 +16,7 @@ from .errors import DeviceError, DtypeError, InputError, ShapeError
 
 __all__ = [
     "check_choice",
+    "check_clouds",
     "check_finite",
     "check_floating",
     "check_number",
@@ -89,6 +90,15 @@ def check_points(name: str, points: Any) -> None:
     if points.shape[-2] == 0 or points.shape[-1] == 0:
         raise ShapeError(f"{name} must hold at least one point of one dimension, but has shape {tuple(points.shape)}.")
     check_finite(name, points)
+
+
+def check_clouds(x: Tensor, y: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> None:
+    """``x`` and ``y`` must be points of one space, of one dtype and on one device, together with their weights."""
+    check_points("x", x)
+    check_points("y", y)
+    check_same(x=x, y=y, a=a, b=b)
+    if x.shape[-1] != y.shape[-1]:
+        raise ShapeError(f"x and y must live in one space, but have dimension {x.shape[-1]} and {y.shape[-1]}.")
 
 
 def check_weights(name: str, weights: Any, n: int) -> None:

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._batch import broadcast_shapes
-from monge._checks import check_choice, check_number, check_points, check_same, check_weights
+from monge._checks import check_choice, check_clouds, check_number, check_weights
 from monge._value import Value, value
-from monge.errors import InputError, ShapeError
+from monge.errors import InputError
 
 from ._mean import mean_over_slices
 from .control import CONTROL_VARIATES, Controlled, controlled
@@ -135,11 +135,7 @@ def estimate(
         >>> estimate(x, y, slicer=Linear(torch.eye(2))).cost  # the mean of 9 and 16
         tensor(12.5000)
     """
-    check_points("x", x)
-    check_points("y", y)
-    check_same(x=x, y=y, a=a, b=b)
-    if x.shape[-1] != y.shape[-1]:
-        raise ShapeError(f"x and y must live in one space, but have dimension {x.shape[-1]} and {y.shape[-1]}.")
+    check_clouds(x, y, a, b)
     for name, weight, points in (("a", a, x), ("b", b, y)):
         if weight is not None:
             check_weights(name, weight, points.shape[-2])

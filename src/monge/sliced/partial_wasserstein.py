@@ -8,7 +8,7 @@ from torch import Tensor
 
 from monge import kernels
 from monge._batch import broadcast_shapes
-from monge._checks import check_choice, check_number, check_points, check_same
+from monge._checks import check_choice, check_clouds, check_number
 from monge.errors import ShapeError
 
 from ._mean import mean_over_slices
@@ -171,11 +171,7 @@ def _estimate(
     period: float,
     block: int,
 ) -> Estimate:
-    check_points("x", x)
-    check_points("y", y)
-    check_same(x=x, y=y, a=a, b=b)
-    if x.shape[-1] != y.shape[-1]:
-        raise ShapeError(f"x and y must live in one space, but have dimension {x.shape[-1]} and {y.shape[-1]}.")
+    check_clouds(x, y, a, b)
     for name, weights, points in (("a", a, x), ("b", b, y)):
         if weights is not None:
             check_masses(name, weights, points.shape[-2])

@@ -7,14 +7,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._batch import broadcast_shapes
-from monge._checks import check_choice, check_number, check_points, check_same, check_weights
+from monge._checks import check_choice, check_clouds, check_number, check_weights
 from monge.coupling import (
     Coupling,
     GluedCoupling,
     MixtureCoupling,
     SparseCoupling,
 )
-from monge.errors import ShapeError
 from monge.geometry import Geometry, PointCloud
 from monge.solver.sorted import staircase_plan
 
@@ -115,11 +114,7 @@ def lifted_plans(
         >>> lifted_plans(x, y, slicer=Linear(torch.eye(2))).shape
         torch.Size([2, 2, 2])
     """
-    check_points("x", x)
-    check_points("y", y)
-    check_same(x=x, y=y, a=a, b=b)
-    if x.shape[-1] != y.shape[-1]:
-        raise ShapeError(f"x and y must live in one space, but have dimension {x.shape[-1]} and {y.shape[-1]}.")
+    check_clouds(x, y, a, b)
     for name, weight, points in (("a", a, x), ("b", b, y)):
         if weight is not None:
             check_weights(name, weight, points.shape[-2])

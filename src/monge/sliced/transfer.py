@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from monge._checks import check_choice, check_number, check_points, check_same
+from monge._checks import check_choice, check_clouds, check_number
 from monge.coupling import Coupling
 from monge.errors import InputError, ShapeError
 from monge.geometry import PointCloud
@@ -161,9 +161,7 @@ class TransferableSlicer(nn.Module):
         if not pairs:
             raise InputError("pairs must hold at least one pair of clouds, but is empty.")
         for x, y in pairs:
-            check_points("x", x)
-            check_points("y", y)
-            check_same(x=x, y=y)
+            check_clouds(x, y)
 
         def loss(width: float) -> Tensor:
             k = int(torch.randint(len(pairs), (), generator=generator)) if len(pairs) > 1 else 0
