@@ -108,6 +108,35 @@ class TestHard:
         monkeypatch.setattr(slices, "_GROUP", 1)
         torch.testing.assert_close(sliced_attention(q, k, v), whole)
 
+    def test_tiles_of_heads_change_nothing(self, monkeypatch):
+        from monge.nn.functional import _bijections
+
+        arguments = [draw(5, 9, 3, seed=seed).requires_grad_() for seed in (1, 2, 3)]
+        answers = []
+        for tile in (2**20, 1):
+            monkeypatch.setitem(_bijections._TILE, "cpu", tile)
+            out = sliced_attention(*arguments, query_padding=padding(9, 2)[0], key_padding=padding(9, 2)[0])
+            answers.append((out, *torch.autograd.grad(out.square().sum(), arguments)))
+        for whole, tiled in zip(*answers, strict=True):
+            torch.testing.assert_close(tiled, whole, rtol=1e-12, atol=1e-14)
+
+    def test_gradients_and_their_gradients(self):
+        arguments = [draw(2, 5, 3, seed=seed).requires_grad_() for seed in (1, 2, 3)]
+        assert torch.autograd.gradcheck(sliced_attention, arguments, fast_mode=True)
+        assert torch.autograd.gradgradcheck(sliced_attention, arguments, fast_mode=True)
+
+    def test_points_that_meet_have_no_gradient_of_distance(self):
+        q, v = draw(2, 6, 3, seed=1).requires_grad_(), draw(2, 6, 3, seed=3)
+        torch.testing.assert_close(sliced_attention(q, q, v), v)
+        (slope,) = torch.autograd.grad(sliced_attention(q, q.detach(), v).square().sum(), q)
+        assert (slope == 0).all()
+
+    def test_no_heads(self):
+        q = torch.zeros(0, 4, 3).requires_grad_()
+        out = sliced_attention(q, q, q)
+        assert out.shape == (0, 4, 3)
+        out.sum().backward()
+
     def test_memory_is_linear(self):
         from .test_pivots import Largest
 

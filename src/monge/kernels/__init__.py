@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from .apply import apply
 from .assignment import Matching, assignment
+from .balanced import balanced_apply, half_steps, log_sum_exp, row_shares
 from .circle import circle_distance, circle_shift, linear_circle_distance
 from .ctransform import ctransform
 from .extract import extract
@@ -33,19 +34,23 @@ __all__ = [
     "apply",
     "argsort",
     "assignment",
+    "balanced_apply",
     "circle_distance",
     "circle_shift",
     "ctransform",
     "extract",
+    "half_steps",
     "line_distance",
     "line_potentials",
     "linear_circle_distance",
+    "log_sum_exp",
     "monotone",
     "occupancy",
     "partial_cost",
     "partial_plan",
     "partial_profile",
     "pivot_apply",
+    "row_shares",
     "simplex",
     "sinkhorn",
     "softmin",

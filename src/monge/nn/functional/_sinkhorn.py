@@ -14,42 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ...kernels import half_steps, log_sum_exp
 from ._shards import add_up
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-__all__ = ["balance", "converge", "fixed_point", "half_steps"]
-
-
-def half_steps(
-    scores: Float[Tensor, "*b n m"],
-    log_a: Float[Tensor, "*#b n"],
-    log_b: Float[Tensor, "*#b m"],
-    n_half: int,
-    v: Float[Tensor, "*#b m"] | None = None,
-) -> tuple[Float[Tensor, "*b n"], Float[Tensor, "*b m"]]:
-    """``n_half`` alternating half-steps of which the last one is on the rows, differentiable step by step.
-
-    Args:
-        scores: S over the regularisation; -inf forbids a pair.
-        log_a: log weights of the rows, -inf for absence.
-        log_b: log weights of the columns.
-        n_half: at least 1; 1 is the softmax of every row.
-        v: where the potential of the columns starts; zero if None.
-
-    Returns:
-        u and v; the row marginal is exact.
-    """
-    if v is None:
-        v = torch.zeros_like(log_b).masked_fill(log_b == -math.inf, -math.inf)
-    u = torch.zeros_like(log_a).masked_fill(log_a == -math.inf, -math.inf)
-    for left in range(n_half, 0, -1):
-        if left % 2:
-            u = log_a - _lse(scores + v[..., None, :], -1)
-        else:
-            v = log_b - _lse(scores + u[..., None], -2)
-    return u, v
+__all__ = ["balance", "converge", "fixed_point"]
 
 
 def balance(
@@ -99,16 +70,10 @@ def converge(
     with torch.no_grad():
         for _ in range(0, max_iter, every):
             u, v = half_steps(scores, log_a, log_b, 2 * every + 1, v)
-            mass = torch.exp(_lse(scores + u[..., None], -2) + v)
+            mass = torch.exp(log_sum_exp(scores + u[..., None], -2) + v)
             if bool(((mass - log_b.exp()).abs().sum(-1) <= tol).all()):
                 break
     return _FixedPoint.apply(scores, log_a, log_b, v, None)
-
-
-def _lse(scores: Tensor, dim: int) -> Tensor:
-    """Log-sum-exp with 0 for an empty sum, whose gradient is zero rather than NaN."""
-    empty = (scores == -math.inf).all(dim, keepdim=True)
-    return torch.logsumexp(scores.masked_fill(empty, 0.0), dim).masked_fill(empty.squeeze(dim), 0.0)
 
 
 class _FixedPoint(torch.autograd.Function):

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..._checks import check_choice
-from ._sinkhorn import converge, half_steps
+from ...kernels import half_steps
+from ._sinkhorn import converge
 
 __all__ = ["anchored_matrix"]
 

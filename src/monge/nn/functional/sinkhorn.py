@@ -14,8 +14,8 @@ from ...errors import CapabilityError, InputError
 from ...geometry import PointCloud
 from ...problem import Linear
 from ...solver import Sinkhorn as Solver
-from ._padding import at_least_single, blank, full_precision, log_uniform, scale_of
-from ._sinkhorn import balance, converge, half_steps
+from ._padding import at_least_single, blank, full_precision, log_uniform, scale_of, uniform
+from ._sinkhorn import balance, converge
 from .softmax import fused_attention
 
 __all__ = ["sinkhorn_attention", "sinkhorn_potentials"]
@@ -73,6 +73,11 @@ def sinkhorn_attention(
     q, k, v = at_least_single(q, k, v)
     with full_precision(q):
         q, k, v = blank(q, query_padding), blank(k, key_padding), blank(v, key_padding)
+        counted = tol is None and (gradient == "unrolled" or n_half == 1)
+        if counted and n_half >= 1 and memory == "dense" and end_on == "rows" and pairs is None:
+            weights = uniform(q, query_padding), uniform(k, key_padding)
+            out = kernels.balanced_apply(q * _temper(q, scale, epsilon), k, v, *weights, n_half)
+            return blank(out, query_padding).to(dtype)
         options = {"n_half": n_half, "tol": tol, "max_iter": max_iter, "end_on": end_on, "gradient": gradient}
         logits, u, price = sinkhorn_potentials(
             q, k, scale=scale, epsilon=epsilon, memory=memory, query_padding=query_padding,
@@ -143,9 +148,7 @@ def sinkhorn_potentials(
 def plan_rows(logits: Tensor, u: Tensor, v: Tensor, log_a: Tensor, end_on: str) -> Tensor:
     """The attention matrix diag(1/a) P; rows without mass are zero."""
     if end_on == "rows":
-        scored = logits + v[..., None, :]
-        dead = (scored == -math.inf).all(-1, keepdim=True) | (log_a == -math.inf)[..., None]
-        return torch.softmax(scored.masked_fill(dead, 0.0), -1).masked_fill(dead, 0.0)
+        return kernels.row_shares(logits, v, log_a)
     u = (u - log_a.masked_fill(log_a == -math.inf, 0.0))[..., None]
     return torch.exp(logits + u + v[..., None, :])
 
@@ -160,9 +163,9 @@ def _solve(
     logits: Tensor, log_a: Tensor, log_b: Tensor, n_half: int, tol: float | None, max_iter: int, gradient: str
 ) -> tuple[Tensor, Tensor]:
     if tol is None and (gradient == "unrolled" or n_half == 1):
-        return half_steps(logits, log_a, log_b, n_half)
+        return kernels.half_steps(logits, log_a, log_b, n_half)
     v = balance(logits, log_a, log_b, n_half) if tol is None else converge(logits, log_a, log_b, tol, max_iter)
-    return half_steps(logits, log_a, log_b, 1, v)
+    return kernels.half_steps(logits, log_a, log_b, 1, v)
 
 
 def _converged(q: Tensor, k: Tensor, log_a: Tensor, log_b: Tensor, tol: float, max_iter: int) -> Tensor:

@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ... import kernels
+from ._bijections import costs_of, mean_of
 from ._padding import at_least_single, blank, full_precision, scale_of, uniform
 
 __all__ = ["Matches", "match_slices", "slice_weights", "sliced_attention", "soft_sliced_attention", "soft_sliced_plan"]
@@ -96,17 +98,14 @@ def slice_weights(
 ) -> Float[Tensor, "*b l"]:
     """softmax(-τ D) of the costs of the slices; differentiable in the points, one group of slices at a time."""
 
-    def body(x: Tensor, y: Tensor, i: Tensor | None, j: Tensor, w: Tensor) -> Tensor:
-        near = x[..., None, :, :] if i is None else _gather(x, i)
-        return (w[..., None, :] * torch.linalg.vector_norm(near - _gather(y, j), dim=-1)).sum(-1)
+    def body(x: Tensor, y: Tensor, i: Tensor, j: Tensor, w: Tensor) -> Tensor:
+        return (w[..., None, :] * torch.linalg.vector_norm(_gather(x, i) - _gather(y, j), dim=-1)).sum(-1)
 
     i, j, w = matches
-    costs = [
-        checkpoint(body, x, y, None if i is None else i[..., cut, :], j[..., cut, :], w, use_reentrant=False,
-                   preserve_rng_state=False)
-        for cut in _groups(j, x.shape[-1])
-    ]  # fmt: skip
-    costs = torch.cat(costs, -1)
+    if i is None:
+        costs = costs_of(x, y, j, w)
+    else:
+        costs = torch.cat([_recompute(body, x, y, i[..., c, :], j[..., c, :], w) for c in _groups(j, x.shape[-1])], -1)
     if inverse_temperature == math.inf:
         cheapest = costs.argmin(-1, keepdim=True)
         return torch.zeros_like(costs).scatter(-1, cheapest, 1.0)
@@ -186,7 +185,7 @@ def _order(x: Tensor, padding: Tensor | None) -> Tensor:
     x = x.detach().mT
     if padding is not None:
         x = x.masked_fill(padding[..., None, :], -math.inf)
-    return x.argsort(dim=-1, descending=True, stable=True)
+    return kernels.argsort(-x)[1]
 
 
 def _count(x: Tensor, padding: Tensor | None) -> Tensor:
@@ -223,19 +222,16 @@ def _gather(x: Tensor, index: Tensor) -> Tensor:
 
 def _spread(v: Tensor, matches: Matches, weights: Tensor, n: int) -> Tensor:
     """sum_l σ_l U^l v, a group of slices at a time."""
+    i, j, w = matches
+    if i is None:
+        return mean_of(v, weights, j, w)
 
-    def body(v: Tensor, weights: Tensor, w: Tensor, i: Tensor | None, j: Tensor) -> Tensor:
+    def body(v: Tensor, weights: Tensor, w: Tensor, i: Tensor, j: Tensor) -> Tensor:
         moved = weights[..., :, None, None] * w[..., None, :, None] * _gather(v, j)
-        if i is None:
-            return moved.sum(-3)
         index = i.flatten(-2)[..., None].expand(*i.shape[:-2], -1, v.shape[-1])
         return v.new_zeros(*v.shape[:-2], n, v.shape[-1]).scatter_add(-2, index, moved.flatten(-3, -2))
 
-    i, j, w = matches
-    parts = [
-        _recompute(body, v, weights[..., cut], w, None if i is None else i[..., cut, :], j[..., cut, :])
-        for cut in _groups(j, v.shape[-1])
-    ]
+    parts = [_recompute(body, v, weights[..., c], w, i[..., c, :], j[..., c, :]) for c in _groups(j, v.shape[-1])]
     return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
 

@@ -1,0 +1,210 @@
+r"""Half-steps as matrix scaling, a few heads at a time: one exponential a score, products with vectors for the rest.
+
+With :math:`K = \exp(S - s)`, s the largest score of a row, the half-steps are :math:`u \leftarrow a / Kv` and
+:math:`v \leftarrow b / K^T u`, and the values come out as :math:`K(v \odot V) / Kv`. A tile of K stays in cache for the
+whole of this, and again in backward, where the derivative of K is one product of few columns,
+
+.. math:: \bar K = \bar N (v \odot [V, 1])^T + \sum_t u_t \bar s_t^T + \sum_t \bar r_t v_{t-1}^T,
+
+with N, r and s the products above. Nothing else of the size of a matrix is kept or made.
+
+Scaling is as exact as the log domain while no entry of K is lost to underflow. Heads whose scores range further than
+that go through the definition.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._operator import operator
+from .reference import balanced_apply_reference
+
+__all__ = ["balanced_apply_scaled", "takes"]
+
+# Scores of one tile: four megabytes of float32.
+_TILE = 2**20
+# How far the scores of a row may lie apart: potentials spread as far, and products of all three must not underflow.
+_RANGE = {torch.float32: 40.0, torch.float64: 350.0}
+
+
+def takes(*tensors: Tensor) -> bool:
+    """Whether scaling handles these: on the processor, all of one precision."""
+    first = tensors[0]
+    same = all(t.device.type == "cpu" and t.dtype == first.dtype for t in tensors)
+    return same and first.dtype in _RANGE and all(t.numel() for t in tensors)
+
+
+def balanced_apply_scaled(q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, n_half: int) -> Tensor:
+    """As `balanced_apply_reference`."""
+    batch = torch.broadcast_shapes(*(t.shape[:-2] for t in (q, k, v)), *(t.shape[:-1] for t in (a, b)))
+    points = [t.expand(*batch, *t.shape[-2:]).reshape(-1, *t.shape[-2:]) for t in (q, k, v)]
+    weights = [t.expand(*batch, t.shape[-1]).reshape(-1, t.shape[-1]) for t in (a, b)]
+    out = _balanced(*points, *weights, n_half)[0]
+    return out.reshape(*batch, *out.shape[-2:])
+
+
+def _tiles(q: Tensor, k: Tensor) -> list[slice]:
+    heads = max(1, _TILE // (q.shape[-2] * k.shape[-2]))
+    return [slice(start, start + heads) for start in range(0, len(q), heads)]
+
+
+def _forward(
+    q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, n_half: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The output, the scalings before each step on the columns and after it, and which heads were scaled."""
+    out = v.new_empty(*q.shape[:-1], v.shape[-1])
+    rows, columns = (w.new_zeros(n_half // 2, *w.shape) for w in (a, b))
+    scaled = torch.zeros(len(q), dtype=torch.bool)
+    for tile in _tiles(q, k):
+        kernel, largest = _kernel(q[tile], k[tile])
+        low = largest.amax(-1) - largest.amin(-1) if n_half % 2 == 0 else 0.0
+        ranges = low - kernel.flatten(1).amin(-1).log()
+        # Written such that NaN is not within the range.
+        scaled[tile] = ok = bool((ranges <= _RANGE[q.dtype]).all())
+        if not ok:
+            out[tile] = balanced_apply_reference(q[tile], k[tile], v[tile], a[tile], b[tile], n_half)
+            continue
+        right = (b[tile] > 0).to(b.dtype)
+        for step in range(n_half // 2):
+            if step == 0 and n_half % 2 == 0:
+                # The iteration starts at one on unscaled rows; rows of K are scaled already.
+                left = torch.exp(largest - largest.amax(-1, keepdim=True)) * (a[tile] > 0)
+            else:
+                left = _over(a[tile], _times(kernel, right))
+            right = _over(b[tile], _times(left, kernel))
+            rows[step, tile], columns[step, tile] = left, right
+        sums = kernel @ (right[..., None] * v[tile])
+        out[tile] = _over(sums, _times(kernel, right)[..., None]) * (a[tile] > 0)[..., None]
+    return out, rows, columns, scaled
+
+
+def _backward(
+    q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, n_half: int,
+    out: Tensor, rows: Tensor, columns: Tensor, scaled: Tensor, d_out: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    slopes = tuple(torch.zeros_like(t, memory_format=torch.contiguous_format) for t in (q, k, v, a, b))
+    for tile in _tiles(q, k):
+        inputs = [t[tile] for t in (q, k, v, a, b)]
+        if bool(scaled[tile].all()):
+            found = _tile_slopes(*inputs, n_half, out[tile], rows[:, tile], columns[:, tile], d_out[tile])
+        else:
+            found = _reference_slopes(inputs, n_half, d_out[tile], create_graph=False)
+        for slope, part in zip(slopes, found, strict=True):
+            slope[tile] = part
+    return slopes  # type: ignore[return-value]
+
+
+def _tile_slopes(
+    q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, n_half: int,
+    out: Tensor, rows: Tensor, columns: Tensor, d_out: Tensor,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    kernel, _ = _kernel(q, k)
+    start = (b > 0).to(b.dtype)
+    steps = n_half // 2
+    right = columns[steps - 1] if steps else start
+    d_a, d_b = torch.zeros_like(a), torch.zeros_like(b)
+
+    d_out = d_out * (a > 0)[..., None]
+    total = _times(kernel, right)
+    d_sums, d_total = _over(d_out, total[..., None]), _over(-(d_out * out).sum(-1), total)
+    pulled = _pulled(kernel, d_sums)
+    d_right = (pulled * v).sum(-1) + _times(d_total, kernel)
+    d_v = right[..., None] * pulled
+    # The derivative of the kernel, as the columns of two thin matrices.
+    thin_left, thin_right = [d_sums, d_total[..., None]], [right[..., None] * v, right[..., None]]
+    for step in range(steps - 1, -1, -1):
+        left, right = rows[step], columns[step]
+        # What a relative change would do: scalings themselves may be very large or small.
+        change = d_right * right
+        d_b += _over(change, b)
+        d_s = -change * _over(right, b)
+        thin_left.append(left[..., None])
+        thin_right.append(d_s[..., None])
+        if step == 0 and n_half % 2 == 0:
+            break
+        before = columns[step - 1] if step else start
+        change = _times(kernel, d_s) * left
+        d_a += _over(change, a)
+        d_r = -change * _over(left, a)
+        thin_left.append(d_r[..., None])
+        thin_right.append(before[..., None])
+        d_right = _times(d_r, kernel)
+    d_scores = kernel.mul_(torch.cat(thin_left, -1) @ torch.cat(thin_right, -1).mT)
+    return d_scores @ k, _pulled(d_scores, q), d_v, d_a, d_b
+
+
+def _kernel(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """K and the largest score of every row."""
+    scores = q @ k.mT
+    largest = scores.amax(-1)
+    return scores.sub_(largest[..., None]).exp_(), largest
+
+
+def _times(x: Tensor, y: Tensor) -> Tensor:
+    """A matrix times a vector, or a vector times a matrix; one argument has a dimension less."""
+    if len(x) == 1:
+        return (x[..., None, :] @ y)[..., 0, :] if x.ndim < y.ndim else (x @ y[..., None])[..., 0]
+    # Batched products with vectors are slow in BLAS.
+    return (x[..., None] * y).sum(-2) if x.ndim < y.ndim else (x * y[..., None, :]).sum(-1)
+
+
+def _pulled(matrix: Tensor, x: Tensor) -> Tensor:
+    """The transposed matrix times thin x, in the order of storage that BLAS is fast at."""
+    return (x.mT @ matrix).mT
+
+
+def _over(x: Tensor, total: Tensor) -> Tensor:
+    """The quotient, zero where there is nothing to divide by."""
+    return torch.where(total > 0, x / total, 0.0)
+
+
+def _reference_slopes(
+    inputs: list[Tensor], n_half: int, d_out: Tensor, *, create_graph: bool
+) -> tuple[Tensor | None, ...]:
+    with torch.enable_grad():
+        leaves = inputs if create_graph else [t.detach().requires_grad_() for t in inputs]
+        wanted = [t for t in leaves if t.requires_grad]
+        out = balanced_apply_reference(*leaves, n_half)
+        found = iter(torch.autograd.grad(out, wanted, d_out, create_graph=create_graph))
+    return tuple(next(found) if t.requires_grad else None for t in leaves)
+
+
+_slopes = operator(
+    "balanced_slopes(Tensor q, Tensor k, Tensor v, Tensor a, Tensor b, int n_half, Tensor out, Tensor rows, "
+    "Tensor columns, Tensor scaled, Tensor d_out) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _backward,
+    fake=lambda q, k, v, a, b, *rest: tuple(t.new_empty(t.shape) for t in (q, k, v, a, b)),
+)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.n_half = inputs[5]
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs[:5], *output)
+
+
+def _derivative(ctx: Any, d_out: Tensor | None, *rest: None) -> tuple[Tensor | None, ...]:
+    if d_out is None:
+        return (None,) * 6
+    inputs, kept = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        # For those who differentiate again: the definition, whose derivative has one.
+        return *_reference_slopes(list(inputs), ctx.n_half, d_out, create_graph=True), None
+    return *_slopes(*inputs, ctx.n_half, *kept, d_out), None
+
+
+_balanced = operator(
+    "balanced(Tensor q, Tensor k, Tensor v, Tensor a, Tensor b, int n_half) -> (Tensor, Tensor, Tensor, Tensor)",
+    _forward,
+    fake=lambda q, k, v, a, b, n_half: (
+        v.new_empty(*q.shape[:-1], v.shape[-1]),
+        a.new_empty(n_half // 2, *a.shape),
+        b.new_empty(n_half // 2, *b.shape),
+        a.new_empty(len(q), dtype=torch.bool),
+    ),
+    setup=_setup,
+    backward=_derivative,
+)

@@ -1,0 +1,126 @@
+"""Sums over several bijections of tokens, a few heads at a time, with gradients that are gathered, never scattered.
+
+Bijection l sends query i to key :math:`j_l(i)`. A derivative by a key collects what its own inverse images gave, so
+both directions read whole rows in order of writing, and nothing larger than a tile is held.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+__all__ = ["costs_of", "mean_of"]
+
+# Numbers of one tile: on a processor it should stay in cache, elsewhere launches should be few.
+_TILE = {"cpu": 2**20, "cuda": 2**26}
+
+
+def costs_of(
+    x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b n d"], partner: Int[Tensor, "*b l n"], w: Float[Tensor, "*b n"]
+) -> Float[Tensor, "*b l"]:
+    r"""The mean distance of partners along every bijection, :math:`D_l = \sum_i w_i \|x_i - y_{j_l(i)}\|`.
+
+    The derivative of a distance of zero is zero; ``w`` is constant.
+    """
+    return _apply(_Costs, x, y, partner, w)
+
+
+def mean_of(
+    v: Float[Tensor, "*b n c"], shares: Float[Tensor, "*b l"], partner: Int[Tensor, "*b l n"], w: Float[Tensor, "*b n"]
+) -> Float[Tensor, "*b n c"]:
+    r"""What every query receives: :math:`w_i \sum_l \sigma_l v_{j_l(i)}`; ``w`` is constant."""
+    return _apply(_Mean, v, shares, partner, w)
+
+
+def _apply(function: Any, *arguments: Tensor) -> Tensor:
+    lead = arguments[0].shape[:-2]
+    keep = [t.ndim - len(lead) for t in arguments]
+    flat = [t.reshape(math.prod(lead), *t.shape[-k:]) for t, k in zip(arguments, keep, strict=True)]
+    out = function.apply(*flat)
+    return out.reshape(*lead, *out.shape[1:])
+
+
+class _Costs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, partner: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, y, partner, w)
+        out = x.new_empty(partner.shape[:-1])
+        for tile in _tiles(partner, x):
+            gaps = _rows(y[tile], partner[tile]).sub_(x[tile, None])
+            out[tile] = (torch.linalg.vector_norm(gaps, dim=-1) * w[tile, None]).sum(-1)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, partner, w = ctx.saved_tensors
+        if _again():
+            gaps = _rows(y, partner) - x[:, None]
+            out = (torch.linalg.vector_norm(gaps, dim=-1) * w[:, None]).sum(-1)
+            return *_derivatives(out, (x, y), slope), None, None
+        d_x, d_y, inverse = torch.empty_like(x), torch.empty_like(y), _inverse(partner)
+        for tile in _tiles(partner, x):
+            gaps = _rows(y[tile], partner[tile]).sub_(x[tile, None])
+            size = torch.linalg.vector_norm(gaps, dim=-1)
+            share = slope[tile, :, None] * w[tile, None] / size.masked_fill(size == 0, 1.0)
+            pull = gaps.mul_(share[..., None])
+            d_x[tile] = -pull.sum(1)
+            start = torch.arange(pull.shape[1], device=pull.device)[:, None] * pull.shape[2]
+            d_y[tile] = _rows(pull.flatten(1, 2), inverse[tile] + start).sum(1)
+        return d_x, d_y, None, None
+
+
+class _Mean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, shares: Tensor, partner: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(v, shares, partner, w)
+        out = torch.empty_like(v)
+        for tile in _tiles(partner, v):
+            read = _rows(v[tile], partner[tile]).mul_(shares[tile, :, None, None]).sum(1)
+            out[tile] = read.mul_(w[tile, :, None])
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        v, shares, partner, w = ctx.saved_tensors
+        if _again():
+            out = (_rows(v, partner) * shares[..., None, None]).sum(1) * w[..., None]
+            return *_derivatives(out, (v, shares), slope), None, None
+        d_v, d_shares, inverse = torch.empty_like(v), torch.empty_like(shares), _inverse(partner)
+        for tile in _tiles(partner, v):
+            felt = slope[tile] * w[tile, :, None]
+            d_shares[tile] = _rows(v[tile], partner[tile]).mul_(felt[:, None]).sum((-1, -2))
+            d_v[tile] = _rows(felt, inverse[tile]).mul_(shares[tile, :, None, None]).sum(1)
+        return d_v, d_shares, None, None
+
+
+def _tiles(partner: Tensor, rows: Tensor) -> Iterator[slice]:
+    one = partner[0].numel() * rows.shape[-1] if len(partner) else 1
+    heads = max(1, _TILE.get(partner.device.type, 2**20) // max(1, one))
+    return (slice(start, start + heads) for start in range(0, len(partner), heads))
+
+
+def _rows(x: Tensor, index: Tensor) -> Tensor:
+    """Rows of (b, m, c) at (b, l, n): (b, l, n, c), copied whole."""
+    start = torch.arange(len(x), device=x.device)[:, None, None] * x.shape[1]
+    return x.flatten(0, 1).index_select(0, (index + start).flatten()).view(*index.shape, x.shape[-1])
+
+
+def _inverse(partner: Tensor) -> Tensor:
+    places = torch.arange(partner.shape[-1], device=partner.device).expand_as(partner)
+    return torch.empty_like(partner).scatter_(-1, partner, places)
+
+
+def _again() -> bool:
+    """Whether the derivative will be differentiated, by those who asked for its graph."""
+    return torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+def _derivatives(out: Tensor, sources: tuple[Tensor, Tensor], slope: Tensor) -> tuple[Tensor | None, ...]:
+    wanted = [t for t in sources if t.requires_grad]
+    found = iter(torch.autograd.grad(out, wanted, slope, create_graph=True))
+    return tuple(next(found) if t.requires_grad else None for t in sources)
