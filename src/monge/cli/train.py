@@ -23,6 +23,7 @@ from ..train import (
     world,
     write_report,
 )
+from ..train.pooling import POOLINGS
 from ..train.summary import HEADINGS
 from . import console
 
@@ -40,6 +41,9 @@ def train(
     lr: Annotated[float | None, typer.Option(help="Largest learning rate.")] = None,
     patience: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many evaluations without a better.")
+    ] = None,
+    pooling: Annotated[
+        str | None, typer.Option(help=f"Tokens to one vector: {', '.join(POOLINGS)}; that of the recipe if left out.")
     ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Where official files are, or where generated data are kept.")
@@ -64,6 +68,7 @@ def train(
     chosen = recipe(name)
     couplers = CouplerConfig.parse_list(coupler)
     schedule = _schedule(chosen, steps, {"batch": batch, "lr": lr, "patience": patience})
+    model = chosen.model if pooling is None else replace(chosen.model, pooling=pooling)
     machine = MachineConfig(device=device, precision=precision, compile=compile)
     place = out or Path("runs") / chosen.name
     if data_dir is None and chosen.source == "generated":
@@ -75,7 +80,7 @@ def train(
                 task,
                 couplers,
                 seeds=seeds,
-                model=chosen.model,
+                model=model,
                 schedule=schedule,
                 machine=machine,
                 folder=place,
@@ -84,7 +89,7 @@ def train(
                 after=_tell if processes.leads else None,
             )
         if processes.leads:
-            write_report(place, task, runs, model=chosen.model, schedule=schedule)
+            write_report(place, task, runs, model=model, schedule=schedule)
             console.answer(comparison(f"{task.name}, {schedule.steps:,} steps", runs))
             console.answer(f"report: {place / 'report.html'}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 
@@ -16,7 +18,7 @@ __all__ = ["Encoder"]
 
 
 class Encoder(nn.Module):
-    """Token and position embeddings, blocks of any coupler, a last norm, and a mean over tokens.
+    """Token and position embeddings, blocks of any coupler, a last norm, and one vector of all tokens.
 
     Args:
         vocabulary: token ids run from 0 to vocabulary - 1.
@@ -46,6 +48,9 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(config, coupler) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
         self.pooling = Pooling(config.pooling, config.dim, self.length)
+        self.summary = (
+            nn.Parameter(config.embedding_std * torch.randn(config.dim)) if self.pooling.kind == "class" else None
+        )
 
     def forward(
         self, tokens: Integer[Tensor, "b n"], padding: Bool[Tensor, "b n"] | None = None
@@ -59,7 +64,7 @@ class Encoder(nn.Module):
         Raises:
             ShapeError: the sequences are longer than the encoder has positions.
         """
-        x = self._embed(tokens)
+        x, padding = self._embed(tokens), self.seen(padding)
         for block in self.blocks:
             x = block(x, padding)
         return self.pooling(self.norm(x), padding)
@@ -67,12 +72,19 @@ class Encoder(nn.Module):
     def couplings(
         self, tokens: Integer[Tensor, "b n"], padding: Bool[Tensor, "b n"] | None = None
     ) -> tuple[Coupling, ...]:
-        """What every block couples, each of batch shape (b, heads); arguments as in ``forward``."""
-        x, found = self._embed(tokens), []
+        """What every block couples, each of batch shape (b, heads); arguments as in ``forward``.
+
+        With a class token it comes first, before those of the sequence.
+        """
+        x, padding, found = self._embed(tokens), self.seen(padding), []
         for block in self.blocks:
             found.append(block.couple(x, padding))  # type: ignore[operator]
             x = block(x, padding)
         return tuple(found)
+
+    def seen(self, padding: Bool[Tensor, "b n"] | None) -> Bool[Tensor, "b m"] | None:
+        """The padding that the blocks see: one token more if there is a class token, which is always present."""
+        return padding if padding is None or self.summary is None else F.pad(padding, (1, 0), value=False)
 
     def _embed(self, tokens: Tensor) -> Tensor:
         n = tokens.shape[-1]
@@ -80,4 +92,7 @@ class Encoder(nn.Module):
             raise ShapeError(
                 f"tokens must be at most {self.length} long, as the encoder has so many positions, but are {n}."
             )
-        return self.dropout(self.tokens(tokens.long()) + self.positions.weight[:n])
+        x = self.tokens(tokens.long()) + self.positions.weight[:n]
+        if self.summary is not None:
+            x = torch.cat([self.summary.expand(len(x), 1, -1), x], 1)
+        return self.dropout(x)

@@ -75,7 +75,7 @@ def balance(model: Classifier, batch: Batch) -> tuple[float, float]:
     model.eval()
     padding = batch.padding
     if padding is not None:
-        padding = padding.flatten(0, -2)[:, None]
+        padding = model.encoder.seen(padding.flatten(0, -2))[:, None]
     rows, columns = [], []
     with torch.no_grad():
         for coupling in model.couplings(batch.tokens, batch.padding):

@@ -10,7 +10,7 @@ from .._checks import check_choice
 
 __all__ = ["POOLINGS", "Pooling"]
 
-POOLINGS = ("mean", "padded-mean", "learned")
+POOLINGS = ("mean", "padded-mean", "learned", "class")
 
 
 class Pooling(nn.Module):
@@ -18,14 +18,16 @@ class Pooling(nn.Module):
 
     ``"mean"`` weighs them equally. ``"padded-mean"`` is the convention of published tables: the sum over the tokens
     that are present, divided by all positions that the model has. ``"learned"`` gives every channel its own
-    weights, softmax over the tokens of a learned linear score, which start equal.
+    weights, softmax over the tokens of a learned linear score, which start equal. ``"class"`` puts all weight on the
+    first token, which `Encoder` then sets before the sequence, the same learned one for all.
 
     A plain mean is blind to balanced attention: if every key receives the same total weight, the mean of what the
     queries read is the mean of the values, :math:`\frac1n \sum_{ij} A_{ij} v_j = \frac1n \sum_j v_j`, whatever A is.
-    Only what is done to each token afterwards shows a difference. Learned weights see it at once.
+    Only what is done to each token afterwards shows a difference. Learned weights see it at once, and so does a class
+    token; under balance it reads every token with at most its own weight, unless the coupler is ``"hybrid"``.
 
     Args:
-        kind: one of the three.
+        kind: one of the four.
         dim: width of tokens.
         positions: the most tokens of a sequence.
     """
@@ -40,6 +42,8 @@ class Pooling(nn.Module):
 
     def forward(self, x: Float[Tensor, "b n d"], padding: Bool[Tensor, "b n"] | None) -> Float[Tensor, "b d"]:
         """One vector per sequence, zero if nothing is present; padding is True where a token is absent."""
+        if self.kind == "class":
+            return x[..., 0, :]
         if padding is not None:
             x = x.masked_fill(padding[..., None], 0.0)
         if self.scores is not None:
