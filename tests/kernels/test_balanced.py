@@ -72,7 +72,7 @@ def test_heads_out_of_range_do_not_drag_others_along(monkeypatch):
     monkeypatch.setattr(scaled, "_TILE", 1)
     arguments = [t.detach() for t in problem(8, 9, dtype=torch.float32)]
     arguments[0][1] *= 1000.0
-    _, _, _, served = scaled._forward(*arguments, 5)
+    _, _, _, served = scaled._balanced(*arguments, 5)
     assert served.tolist() == [True, False, True]
     arguments = [t.requires_grad_() for t in arguments]
     for got, expected in zip(
@@ -95,6 +95,37 @@ def test_weights_and_points_may_be_shared_by_a_batch():
     out = balanced_apply(q, k[:, None], v[:, None], a[0], b[0], 3)
     expected = balanced_apply_reference(q, k[:, None], v[:, None], a[0], b[0], 3)
     torch.testing.assert_close(out, expected)
+
+
+def test_gradients_of_what_is_shared_are_summed():
+    q, k, v, a, b = problem(6, 5)
+    answers = []
+    for function in (balanced_apply, balanced_apply_reference):
+        out = function(q[:, None], k[None, :2], v[0], a[0], b[0], 3)
+        assert out.shape == (3, 2, 6, 4)
+        answers.append((out, *torch.autograd.grad(out.square().sum(), (q, k, v, a, b))))
+    for ours, theirs in zip(*answers, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_mapped():
+    q, k, v, a, b = problem(6, 5)
+
+    def loss(q, k):
+        return balanced_apply(q, k, v[0], a[0], b[0], 4).square().sum()
+
+    mapped = torch.vmap(loss)(q, k)
+    expected = torch.stack([loss(*pair) for pair in zip(q, k, strict=True)])
+    torch.testing.assert_close(mapped, expected)
+    ours, theirs = (torch.autograd.grad(total.sum(), (q, k, v)) for total in (mapped, expected))
+    for mine, right in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, right)
+
+
+def test_obeys_the_rules_of_torch():
+    arguments = problem(6, 5)
+    checks = ("test_schema", "test_faketensor", "test_autograd_registration")
+    torch.library.opcheck(scaled._balanced.overload, (*arguments, 4), test_utils=checks)
 
 
 def test_derivatives_of_derivatives():

@@ -73,9 +73,9 @@ def measure(
 def balance(model: Classifier, batch: Batch) -> tuple[float, float]:
     """The largest errors of rows and of columns, over layers, heads and sequences."""
     model.eval()
-    padding = batch.padding
+    padding = None if batch.padding is None else model.encoder.seen(batch.padding.flatten(0, -2))
     if padding is not None:
-        padding = model.encoder.seen(padding.flatten(0, -2))[:, None]
+        padding = padding[:, None]
     rows, columns = [], []
     with torch.no_grad():
         for coupling in model.couplings(batch.tokens, batch.padding):

@@ -14,18 +14,22 @@ that go through the definition.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._operator import operator
+from .._operator import custom_op
+from ..bridge import register_vmap, sum_to
 from .reference import balanced_apply_reference
 
 __all__ = ["balanced_apply_scaled", "takes"]
 
 # Scores of one tile: four megabytes of float32.
 _TILE = 2**20
+# Dimensions of q, k, v, a and b besides those of the batch.
+_CORES = (2, 2, 2, 1, 1)
 # How far the scores of a row may lie apart: potentials spread as far, and products of all three must not underflow.
 _RANGE = {torch.float32: 40.0, torch.float64: 350.0}
 
@@ -39,11 +43,19 @@ def takes(*tensors: Tensor) -> bool:
 
 def balanced_apply_scaled(q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, n_half: int) -> Tensor:
     """As `balanced_apply_reference`."""
-    batch = torch.broadcast_shapes(*(t.shape[:-2] for t in (q, k, v)), *(t.shape[:-1] for t in (a, b)))
-    points = [t.expand(*batch, *t.shape[-2:]).reshape(-1, *t.shape[-2:]) for t in (q, k, v)]
-    weights = [t.expand(*batch, t.shape[-1]).reshape(-1, t.shape[-1]) for t in (a, b)]
-    out = _balanced(*points, *weights, n_half)[0]
-    return out.reshape(*batch, *out.shape[-2:])
+    return _balanced(q, k, v, a, b, n_half)[0]
+
+
+def _batch(q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor) -> torch.Size:
+    return torch.broadcast_shapes(*(t.shape[:-2] for t in (q, k, v)), *(t.shape[:-1] for t in (a, b)))
+
+
+def _flat(batch: torch.Size, inputs: Sequence[Tensor], cores: Sequence[int] = _CORES) -> list[Tensor]:
+    """One dimension of the batch, before those that a head has of its own."""
+    return [
+        t.expand(batch + t.shape[t.ndim - core :]).reshape(batch.numel(), *t.shape[t.ndim - core :])
+        for t, core in zip(inputs, cores, strict=True)
+    ]
 
 
 def _tiles(q: Tensor, k: Tensor) -> list[slice]:
@@ -51,12 +63,15 @@ def _tiles(q: Tensor, k: Tensor) -> list[slice]:
     return [slice(start, start + heads) for start in range(0, len(q), heads)]
 
 
-def _forward(
+@custom_op("balanced")
+def _balanced(
     q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, n_half: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The output, the scalings before each step on the columns and after it, and which heads were scaled."""
+    batch = _batch(q, k, v, a, b)
+    q, k, v, a, b = _flat(batch, (q, k, v, a, b))
     out = v.new_empty(*q.shape[:-1], v.shape[-1])
-    rows, columns = (w.new_zeros(n_half // 2, *w.shape) for w in (a, b))
+    rows, columns = (w.new_zeros(len(w), n_half // 2, w.shape[-1]) for w in (a, b))
     scaled = torch.zeros(len(q), dtype=torch.bool)
     for tile in _tiles(q, k):
         kernel, largest = _kernel(q[tile], k[tile])
@@ -75,36 +90,61 @@ def _forward(
             else:
                 left = _over(a[tile], _times(kernel, right))
             right = _over(b[tile], _times(left, kernel))
-            rows[step, tile], columns[step, tile] = left, right
+            rows[tile, step], columns[tile, step] = left, right
         sums = kernel @ (right[..., None] * v[tile])
         out[tile] = _over(sums, _times(kernel, right)[..., None]) * (a[tile] > 0)[..., None]
-    return out, rows, columns, scaled
+    return tuple(t.reshape(batch + t.shape[1:]) for t in (out, rows, columns, scaled))  # type: ignore[return-value]
 
 
-def _backward(
+@_balanced.register_fake
+def _shapes(
+    q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, n_half: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    batch = _batch(q, k, v, a, b)
+    return (
+        v.new_empty(*batch, q.shape[-2], v.shape[-1]),
+        a.new_empty(*batch, n_half // 2, a.shape[-1]),
+        b.new_empty(*batch, n_half // 2, b.shape[-1]),
+        a.new_empty(batch, dtype=torch.bool),
+    )
+
+
+@custom_op("balanced_slopes")
+def _slopes(
     q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, n_half: int,
     out: Tensor, rows: Tensor, columns: Tensor, scaled: Tensor, d_out: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    slopes = tuple(torch.zeros_like(t, memory_format=torch.contiguous_format) for t in (q, k, v, a, b))
+    """Derivatives by the five inputs, each of the whole batch."""
+    batch = _batch(q, k, v, a, b)
+    q, k, v, a, b = _flat(batch, (q, k, v, a, b))
+    out, rows, columns, scaled, d_out = _flat(batch, (out, rows, columns, scaled, d_out), (2, 2, 2, 0, 2))
+    slopes = tuple(t.new_empty(t.shape) for t in (q, k, v, a, b))
     for tile in _tiles(q, k):
         inputs = [t[tile] for t in (q, k, v, a, b)]
         if bool(scaled[tile].all()):
-            found = _tile_slopes(*inputs, n_half, out[tile], rows[:, tile], columns[:, tile], d_out[tile])
+            found = _tile_slopes(inputs, n_half, out[tile], rows[tile], columns[tile], d_out[tile])
         else:
-            found = _reference_slopes(inputs, n_half, d_out[tile], create_graph=False)
+            found = _reference_slopes([t.detach().requires_grad_() for t in inputs], n_half, d_out[tile])
         for slope, part in zip(slopes, found, strict=True):
-            slope[tile] = part
-    return slopes  # type: ignore[return-value]
+            slope[tile] = part  # type: ignore[arg-type]
+    return tuple(t.reshape(batch + t.shape[1:]) for t in slopes)  # type: ignore[return-value]
+
+
+@_slopes.register_fake
+def _shapes_of_slopes(*arguments: Any) -> tuple[Tensor, ...]:
+    inputs = arguments[:5]
+    batch = _batch(*inputs)
+    return tuple(t.new_empty(batch + t.shape[t.ndim - core :]) for t, core in zip(inputs, _CORES, strict=True))
 
 
 def _tile_slopes(
-    q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, n_half: int,
-    out: Tensor, rows: Tensor, columns: Tensor, d_out: Tensor,
-) -> tuple[Tensor, ...]:  # fmt: skip
+    inputs: Sequence[Tensor], n_half: int, out: Tensor, rows: Tensor, columns: Tensor, d_out: Tensor
+) -> tuple[Tensor, ...]:
+    q, k, v, a, b = inputs
     kernel, _ = _kernel(q, k)
     start = (b > 0).to(b.dtype)
     steps = n_half // 2
-    right = columns[steps - 1] if steps else start
+    right = columns[:, steps - 1] if steps else start
     d_a, d_b = torch.zeros_like(a), torch.zeros_like(b)
 
     d_out = d_out * (a > 0)[..., None]
@@ -116,7 +156,7 @@ def _tile_slopes(
     # The derivative of the kernel, as the columns of two thin matrices.
     thin_left, thin_right = [d_sums, d_total[..., None]], [right[..., None] * v, right[..., None]]
     for step in range(steps - 1, -1, -1):
-        left, right = rows[step], columns[step]
+        left, right = rows[:, step], columns[:, step]
         # What a relative change would do: scalings themselves may be very large or small.
         change = d_right * right
         d_b += _over(change, b)
@@ -125,7 +165,7 @@ def _tile_slopes(
         thin_right.append(d_s[..., None])
         if step == 0 and n_half % 2 == 0:
             break
-        before = columns[step - 1] if step else start
+        before = columns[:, step - 1] if step else start
         change = _times(kernel, d_s) * left
         d_a += _over(change, a)
         d_r = -change * _over(left, a)
@@ -161,23 +201,15 @@ def _over(x: Tensor, total: Tensor) -> Tensor:
     return torch.where(total > 0, x / total, 0.0)
 
 
-def _reference_slopes(
-    inputs: list[Tensor], n_half: int, d_out: Tensor, *, create_graph: bool
-) -> tuple[Tensor | None, ...]:
+def _reference_slopes(inputs: Sequence[Tensor], n_half: int, d_out: Tensor) -> tuple[Tensor | None, ...]:
+    """Derivatives by the definition along the inputs that have one, differentiable if what calls is."""
+    again = torch.is_grad_enabled()
     with torch.enable_grad():
-        leaves = inputs if create_graph else [t.detach().requires_grad_() for t in inputs]
-        wanted = [t for t in leaves if t.requires_grad]
-        out = balanced_apply_reference(*leaves, n_half)
-        found = iter(torch.autograd.grad(out, wanted, d_out, create_graph=create_graph))
-    return tuple(next(found) if t.requires_grad else None for t in leaves)
-
-
-_slopes = operator(
-    "balanced_slopes(Tensor q, Tensor k, Tensor v, Tensor a, Tensor b, int n_half, Tensor out, Tensor rows, "
-    "Tensor columns, Tensor scaled, Tensor d_out) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    _backward,
-    fake=lambda q, k, v, a, b, *rest: tuple(t.new_empty(t.shape) for t in (q, k, v, a, b)),
-)
+        q, k, v, a, b = inputs
+        out = balanced_apply_reference(q, k, v, a, b, n_half)
+        wanted = [t for t in inputs if t.requires_grad]
+        found = iter(torch.autograd.grad(out, wanted, d_out, create_graph=again))
+    return tuple(next(found) if t.requires_grad else None for t in inputs)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -192,19 +224,11 @@ def _derivative(ctx: Any, d_out: Tensor | None, *rest: None) -> tuple[Tensor | N
     inputs, kept = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         # For those who differentiate again: the definition, whose derivative has one.
-        return *_reference_slopes(list(inputs), ctx.n_half, d_out, create_graph=True), None
-    return *_slopes(*inputs, ctx.n_half, *kept, d_out), None
+        return *_reference_slopes(inputs, ctx.n_half, d_out), None
+    found = _slopes(*inputs, ctx.n_half, *kept, d_out)
+    return *(sum_to(slope, t) for slope, t in zip(found, inputs, strict=True)), None
 
 
-_balanced = operator(
-    "balanced(Tensor q, Tensor k, Tensor v, Tensor a, Tensor b, int n_half) -> (Tensor, Tensor, Tensor, Tensor)",
-    _forward,
-    fake=lambda q, k, v, a, b, n_half: (
-        v.new_empty(*q.shape[:-1], v.shape[-1]),
-        a.new_empty(n_half // 2, *a.shape),
-        b.new_empty(n_half // 2, *b.shape),
-        a.new_empty(len(q), dtype=torch.bool),
-    ),
-    setup=_setup,
-    backward=_derivative,
-)
+_balanced.register_autograd(_derivative, setup_context=_setup)
+register_vmap(_balanced, (*_CORES, None))
+register_vmap(_slopes, (*_CORES, None, 2, 2, 2, 0, 2))
