@@ -13,6 +13,7 @@ from .assignment import Matching, assignment
 from .balanced import balanced_apply, half_steps, log_sum_exp, row_shares
 from .circle import circle_distance, circle_shift, linear_circle_distance
 from .ctransform import ctransform
+from .dropped import dropped_softmax
 from .extract import extract
 from .line import line_distance, line_potentials
 from .monotone import monotone
@@ -38,6 +39,7 @@ __all__ = [
     "circle_distance",
     "circle_shift",
     "ctransform",
+    "dropped_softmax",
     "extract",
     "half_steps",
     "line_distance",

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ... import kernels
 from ._padding import blank, scale_of
 
 __all__ = ["fused_attention", "merge_masks", "softmax_attention"]
@@ -53,7 +54,15 @@ def softmax_attention(
 def fused_attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, *, causal: bool, scale: float
 ) -> Tensor:
-    """`scaled_dot_product_attention` in the form that every backend fuses: four dimensions, one width."""
+    """`scaled_dot_product_attention` in the form that every backend fuses: four dimensions, one width.
+
+    With dropout, which no backend of the processor fuses, `monge.kernels.dropped_softmax` takes its place there.
+    """
+    if dropout > 0.0:
+        order = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril() if causal else mask
+        out = kernels.dropped_softmax(q * scale, k, v, order, dropout)
+        if out is not None:
+            return out
     batch, width, wanted = q.shape[:-2], v.shape[-1], max(q.shape[-1], v.shape[-1])
     q, k, v = (F.pad(t, (0, wanted - t.shape[-1])) if t.shape[-1] < wanted else t for t in (q, k, v))
     if q.ndim != 4:
