@@ -39,7 +39,7 @@ SCALES = {
     # Standard sequences for two cores and some hours: fewer, larger steps. Attention weights are not dropped, since a
     # processor has no fused kernel that drops, and goes at a quarter of the pace.
     "hours": Scale(
-        ("listops",),
+        ("listops-short", "listops"),
         {"pooling": "learned", "attention_dropout": 0.0},
         {"steps": 1500, "lr": 1e-3, "warmup": 150, "decay": "cosine", "evaluate_every": 250},
     ),
