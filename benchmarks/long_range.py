@@ -77,8 +77,9 @@ def main(arguments: list[str] | None = None) -> None:
             f"{task.name}, {given.scale}, {schedule.steps:,} steps of {schedule.batch}, {given.seeds} seeds",
             list(HEADINGS),
             [list(summary.cells()) for summary in summarise(results)],
-            **{"most frequent class": f"{results[0].majority_rate:.4f}", "report": place / "report.html"},
+            **{"most frequent class": f"{results[0].majority_rate:.4f}"},
         )
+        print(f"report: {place / 'report.html'}\n")
 
 
 def _given(given: argparse.Namespace, *names: str) -> dict[str, Any]:

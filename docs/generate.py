@@ -31,6 +31,7 @@ def write(folder: Path) -> None:
         "couplers-measured": measured("couplers"),
         "conversion-measured": measured("conversion"),
         "training-measured": measured("training"),
+        "long-range-measured": measured("long_range"),
         "face": face(),
     }
     for name, text in parts.items():
