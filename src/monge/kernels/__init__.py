@@ -3,9 +3,9 @@
 Every kernel has a definition in plain torch, ``reference.py``, and most have a C++ twin, ``native.py``, which must
 equal it on outputs and gradients. The twin takes float32 and float64 tensors on the CPU (half-precision points are
 converted first); the reference takes everything else, and everything if the extension is missing, which is said once,
-at import. Pivots have a twin for CUDA instead, ``triton.py``, imported when a tensor there first asks. Attention that is
-balanced by half-steps, or whose weights are dropped, is bound by products of matrices; its twins are torch still, a few
-heads at a time, so that nothing of the size of all pairs leaves the cache.
+at import. Pivots have a twin for CUDA instead, ``triton.py``, imported when a tensor there first asks. Attention that
+is balanced by half-steps, or whose weights are dropped, is bound by products of matrices; its twins are torch still, a
+few heads at a time, so that nothing of the size of all pairs leaves the cache.
 """
 
 from __future__ import annotations
