@@ -1,19 +1,11 @@
 """Transport on slices: directions, one-dimensional problems, and the distances and plans built from them."""
 
-from .circular import (
-    circular_barycenter_density,
-    circular_embedding,
-    circular_plan,
-    circular_uniformity,
-    circular_wasserstein,
-    linear_circular_wasserstein,
-)
 from .directions import directions, frames, rotations
 from .embedding import sliced_embedding
 from .estimate import Estimate, estimate, refine
-from .gromov import Gromov, gromov_cost, sliced_gromov_wasserstein
-from .gromov_plan import best_gromov_plan
-from .gromov_slicer import GromovSlicer
+from .gromov.plan import best_gromov_plan
+from .gromov.slicer import GromovSlicer
+from .gromov.wasserstein import Gromov, gromov_cost, sliced_gromov_wasserstein
 from .laws import (
     distributional_sliced_wasserstein,
     energy_based_sliced_wasserstein,
@@ -21,9 +13,8 @@ from .laws import (
     random_path_directions,
 )
 from .line import Balanced, Circular, LinearCircular, LineProblem
-from .networks import SetTransformer, distance_profiles, sine_network
 from .pairwise import pairwise_sliced_wasserstein
-from .partial import (
+from .partial.problem import (
     CircularPartial,
     Partial,
     circular_partial_cost,
@@ -31,15 +22,26 @@ from .partial import (
     partial_cost,
     partial_plan,
 )
-from .partial_profile import PartialProfile, circular_partial_profile, partial_profile
-from .partial_signal import partial_transport_lp, signal_graph, sliced_partial_transport_lp
-from .partial_wasserstein import sliced_partial_wasserstein, spherical_sliced_partial_wasserstein
-from .plan import best_sliced_plan, expected_sliced_plan, lifted_plans, monotone_plan
-from .search import search_direction
+from .partial.profile import PartialProfile, circular_partial_profile, partial_profile
+from .partial.signal import partial_transport_lp, signal_graph, sliced_partial_transport_lp
+from .partial.wasserstein import sliced_partial_wasserstein, spherical_sliced_partial_wasserstein
+from .plan.lift import best_sliced_plan, expected_sliced_plan, lifted_plans, monotone_plan
+from .plan.networks import SetTransformer, distance_profiles, sine_network
+from .plan.search import search_direction
+from .plan.solver import Sliced
+from .plan.sorting import lap_sort, soft_sort
+from .plan.transfer import TransferableSlicer
 from .slicer import Augmented, Linear, Network, Polynomial, Slicer, Spheres
-from .solver import Sliced
-from .sorting import lap_sort, soft_sort
-from .sphere import (
+from .sphere.circle import (
+    circular_barycenter_density,
+    circular_embedding,
+    circular_plan,
+    circular_uniformity,
+    circular_wasserstein,
+    linear_circular_wasserstein,
+)
+from .sphere.tree import SphericalTreeSystem, spherical_tree_sliced_wasserstein, spherical_tree_system
+from .sphere.wasserstein import (
     GreatCircles,
     Stereographic,
     rotated_frames,
@@ -47,8 +49,6 @@ from .sphere import (
     spherical_sliced_wasserstein,
     spherical_uniformity,
 )
-from .spherical_tree import SphericalTreeSystem, spherical_tree_sliced_wasserstein, spherical_tree_system
-from .transfer import TransferableSlicer
 from .tree import TreeSystem, tree_sliced_wasserstein, tree_system
 from .unbalanced import Unbalanced, unbalanced_sliced_wasserstein
 from .wasserstein import sliced_wasserstein

@@ -13,11 +13,11 @@ from monge._checks import check_choice, check_floating
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
-from .circular import circular_embedding, circular_uniformity
-from .directions import directions, frames
-from .estimate import Estimate, estimate, refine, visible
-from .line import Balanced, Circular, LinearCircular, LineProblem
-from .slicer import Linear, Slicer
+from ..directions import directions, frames
+from ..estimate import Estimate, estimate, refine, visible
+from ..line import Balanced, Circular, LinearCircular, LineProblem
+from ..slicer import Linear, Slicer
+from .circle import circular_embedding, circular_uniformity
 
 __all__ = [
     "GreatCircles",

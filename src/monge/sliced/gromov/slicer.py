@@ -14,10 +14,10 @@ from monge.coupling import Coupling
 from monge.errors import InputError, ShapeError
 from monge.geometry import Geometry
 
-from ._soft import anneal, minibatch, soft_plans
-from .gromov import Metric, distances, gromov_cost, metric
-from .networks import score, sine_network
-from .plan import monotone_plan
+from ..plan._soft import anneal, minibatch, soft_plans
+from ..plan.lift import monotone_plan
+from ..plan.networks import score, sine_network
+from .wasserstein import Metric, distances, gromov_cost, metric
 
 __all__ = ["GromovSlicer"]
 

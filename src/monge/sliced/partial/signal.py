@@ -13,8 +13,8 @@ from monge.geometry import PointCloud
 from monge.problem import Linear, Relaxed
 from monge.solver import solve
 
-from .estimate import Estimate
-from .partial_wasserstein import sliced_partial_wasserstein
+from ..estimate import Estimate
+from .wasserstein import sliced_partial_wasserstein
 
 __all__ = ["partial_transport_lp", "signal_graph", "sliced_partial_transport_lp"]
 

@@ -11,9 +11,9 @@ from monge.coupling import Coupling
 from monge.errors import ShapeError
 from monge.geometry import Geometry
 
-from .gromov import gromov_cost
-from .plan import monotone_plan
-from .slicer import Slicer
+from ..plan.lift import monotone_plan
+from ..slicer import Slicer
+from .wasserstein import gromov_cost
 
 __all__ = ["best_gromov_plan"]
 

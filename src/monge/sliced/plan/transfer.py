@@ -16,8 +16,8 @@ from monge.errors import InputError, ShapeError
 from monge.geometry import PointCloud
 
 from ._soft import anneal, minibatch, soft_plans
+from .lift import monotone_plan
 from .networks import score, sine_network
-from .plan import monotone_plan
 
 __all__ = ["TransferableSlicer"]
 

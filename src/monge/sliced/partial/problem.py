@@ -11,9 +11,9 @@ from monge._checks import check_number
 from monge._value import value
 from monge.coupling import MonotoneCoupling
 
+from ..line import LineProblem
 from ._rule import Amount, stopping
-from .line import LineProblem
-from .partial_profile import check_line
+from .profile import check_line
 
 __all__ = [
     "CircularPartial",

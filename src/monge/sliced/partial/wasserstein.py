@@ -11,13 +11,13 @@ from monge._batch import broadcast_shapes
 from monge._checks import check_choice, check_clouds, check_number
 from monge.errors import ShapeError
 
-from ._mean import mean_over_slices
+from .._mean import mean_over_slices
+from ..directions import directions, frames
+from ..estimate import Estimate
+from ..slicer import Linear, Slicer
+from ..sphere.wasserstein import GreatCircles, Stereographic, check_sphere
 from ._rule import Amount, stopping
-from .directions import directions, frames
-from .estimate import Estimate
-from .partial_profile import check_masses
-from .slicer import Linear, Slicer
-from .sphere import GreatCircles, Stereographic, check_sphere
+from .profile import check_masses
 
 __all__ = ["sliced_partial_wasserstein", "spherical_sliced_partial_wasserstein"]
 

@@ -12,9 +12,9 @@ from monge._checks import check_choice, check_number
 from monge.errors import InputError
 from monge.geometry import PointCloud
 
-from .directions import directions
-from .plan import lifted_plans, slice_costs
-from .slicer import Linear
+from ..directions import directions
+from ..slicer import Linear
+from .lift import lifted_plans, slice_costs
 
 __all__ = ["search_direction"]
 

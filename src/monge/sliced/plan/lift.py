@@ -17,7 +17,7 @@ from monge.coupling import (
 from monge.geometry import Geometry, PointCloud
 from monge.solver.sorted import staircase_plan
 
-from .slicer import Slicer
+from ..slicer import Slicer
 
 __all__ = ["best_sliced_plan", "expected_sliced_plan", "lifted_plans", "monotone_plan"]
 

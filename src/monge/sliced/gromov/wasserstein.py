@@ -15,10 +15,10 @@ from monge.errors import ShapeError
 from monge.geometry import Geometry, PointCloud
 from monge.kernels.line.reference import levels, staircase
 
-from .directions import directions
-from .estimate import Estimate, estimate
-from .line import LineProblem
-from .slicer import Linear
+from ..directions import directions
+from ..estimate import Estimate, estimate
+from ..line import LineProblem
+from ..slicer import Linear
 
 __all__ = ["Gromov", "Metric", "distances", "gromov_cost", "metric", "sliced_gromov_wasserstein"]
 

@@ -15,9 +15,9 @@ from monge.geometry import PointCloud
 from monge.problem import Linear
 from monge.solver import Capability, DualSolution, Report, Solver, Status
 
-from .directions import KINDS, directions
-from .plan import monotone_plan, slice_costs
-from .slicer import Linear as Lines
+from ..directions import KINDS, directions
+from ..slicer import Linear as Lines
+from .lift import monotone_plan, slice_costs
 
 __all__ = ["Sliced"]
 

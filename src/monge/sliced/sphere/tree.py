@@ -10,10 +10,10 @@ from monge._checks import check_number, check_same, check_weights
 from monge._value import Value, value
 from monge.errors import ShapeError
 
-from ._mean import mean_over_slices
-from .directions import directions
-from .estimate import Estimate
-from .sphere import check_sphere
+from .._mean import mean_over_slices
+from ..directions import directions
+from ..estimate import Estimate
+from .wasserstein import check_sphere
 
 __all__ = ["SphericalTreeSystem", "spherical_tree_sliced_wasserstein", "spherical_tree_system"]
 

@@ -1,0 +1,1 @@
+"""Gromov-Wasserstein transport on slices."""

@@ -1,0 +1,1 @@
+"""Transport of a part of the mass, on slices."""

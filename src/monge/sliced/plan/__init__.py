@@ -1,0 +1,1 @@
+"""Plans of the whole space from plans on slices."""
