@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from monge.kernels import balanced_apply
 from monge.kernels.balanced import balanced_apply_reference, scaled
 
 D = torch.float64
+
+
+class Watching(TorchDispatchMode):
+    """Runs every operation unchanged."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        return function(*args, **(kwargs or {}))
 
 
 def draw(*shape, seed, scale=1.0, dtype=D):
@@ -28,9 +36,17 @@ def answers(function, arguments, n_half):
     return out, *(torch.zeros_like(t) if f is None else f for f, t in zip(found, arguments, strict=True))
 
 
+@pytest.fixture(params=["scaled", "logarithmic"])
+def form(request, monkeypatch):
+    """Both forms of the tiles: the second is taken where no range is small enough for the first."""
+    if request.param == "logarithmic":
+        monkeypatch.setattr(scaled, "_RANGE", dict.fromkeys(scaled._RANGE, -1.0))
+    return request.param
+
+
 @pytest.mark.parametrize("n_half", [1, 2, 3, 4, 5, 10])
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 6), (6, 1), (9, 7)])
-def test_equals_the_definition_with_its_gradients(n, m, n_half):
+def test_equals_the_definition_with_its_gradients(form, n, m, n_half):
     arguments = problem(n, m)
     for ours, theirs in zip(
         answers(balanced_apply, arguments, n_half), answers(balanced_apply_reference, arguments, n_half), strict=True
@@ -39,7 +55,7 @@ def test_equals_the_definition_with_its_gradients(n, m, n_half):
 
 
 @pytest.mark.parametrize("n_half", [1, 2, 5])
-def test_absence_is_zero_weight(n_half):
+def test_absence_is_zero_weight(form, n_half):
     arguments = [t.detach().clone() for t in problem(6, 7)]
     arguments[3][0, 2:4] = arguments[4][1, :5] = 0.0
     arguments[3][2] = 0.0
@@ -122,7 +138,17 @@ def test_mapped():
         torch.testing.assert_close(mine, right)
 
 
-def test_obeys_the_rules_of_torch():
+def test_inside_of_modes_that_watch_operations(form):
+    # There is no graph to be had inside of an operator that such a mode has intercepted.
+    arguments = problem(6, 5)
+    expected = answers(balanced_apply_reference, arguments, 5)
+    with Watching():
+        found = answers(balanced_apply, arguments, 5)
+    for got, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(got, right, rtol=1e-9, atol=1e-12)
+
+
+def test_obeys_the_rules_of_torch(form):
     arguments = problem(6, 5)
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
     torch.library.opcheck(scaled._balanced.overload, (*arguments, 4), test_utils=checks)

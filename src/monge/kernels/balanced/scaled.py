@@ -9,7 +9,7 @@ whole of this, and again in backward, where the derivative of K is one product o
 with N, r and s the products above. Nothing else of the size of a matrix is kept or made.
 
 Scaling is as exact as the log domain while no entry of K is lost to underflow. Heads whose scores range further than
-that go through the definition.
+that go through the logarithmic form, an exponential a step, equally without a graph.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from .._operator import custom_op
 from ..bridge import register_vmap, sum_to
+from . import logarithmic
 from .reference import balanced_apply_reference
 
 __all__ = ["balanced_apply_scaled", "takes"]
@@ -31,7 +32,7 @@ _TILE = 2**20
 # Dimensions of q, k, v, a and b besides those of the batch.
 _CORES = (2, 2, 2, 1, 1)
 # How far the scores of a row may lie apart: potentials spread as far, and products of all three must not underflow.
-_RANGE = {torch.float32: 40.0, torch.float64: 350.0}
+_RANGE = {torch.float32: 50.0, torch.float64: 350.0}
 
 
 def takes(*tensors: Tensor) -> bool:
@@ -80,7 +81,9 @@ def _balanced(
         # Written such that NaN is not within the range.
         scaled[tile] = ok = bool((ranges <= _RANGE[q.dtype]).all())
         if not ok:
-            out[tile] = balanced_apply_reference(q[tile], k[tile], v[tile], a[tile], b[tile], n_half)
+            out[tile], rows[tile], columns[tile] = logarithmic.forward(
+                q[tile] @ k[tile].mT, v[tile], a[tile], b[tile], n_half
+            )
             continue
         right = (b[tile] > 0).to(b.dtype)
         for step in range(n_half // 2):
@@ -120,13 +123,16 @@ def _slopes(
     out, rows, columns, scaled, d_out = _flat(batch, (out, rows, columns, scaled, d_out), (2, 2, 2, 0, 2))
     slopes = tuple(t.new_empty(t.shape) for t in (q, k, v, a, b))
     for tile in _tiles(q, k):
-        inputs = [t[tile] for t in (q, k, v, a, b)]
+        weights, kept = (v[tile], a[tile], b[tile], n_half), (rows[tile], columns[tile])
         if bool(scaled[tile].all()):
-            found = _tile_slopes(inputs, n_half, out[tile], rows[tile], columns[tile], d_out[tile])
+            kernel, _ = _kernel(q[tile], k[tile])
+            d_scores, *rest = _backward(kernel, *weights, *kept, out[tile], d_out[tile])
         else:
-            found = _reference_slopes([t.detach().requires_grad_() for t in inputs], n_half, d_out[tile])
+            d_scores, *rest = logarithmic.backward(q[tile] @ k[tile].mT, *weights, *kept, d_out[tile])
+        # Thin times matrix, in the order of storage that BLAS is fast at.
+        found = (d_scores @ k[tile], _pulled(d_scores, q[tile]), *rest)
         for slope, part in zip(slopes, found, strict=True):
-            slope[tile] = part  # type: ignore[arg-type]
+            slope[tile] = part
     return tuple(t.reshape(batch + t.shape[1:]) for t in slopes)  # type: ignore[return-value]
 
 
@@ -137,11 +143,11 @@ def _shapes_of_slopes(*arguments: Any) -> tuple[Tensor, ...]:
     return tuple(t.new_empty(batch + t.shape[t.ndim - core :]) for t, core in zip(inputs, _CORES, strict=True))
 
 
-def _tile_slopes(
-    inputs: Sequence[Tensor], n_half: int, out: Tensor, rows: Tensor, columns: Tensor, d_out: Tensor
-) -> tuple[Tensor, ...]:
-    q, k, v, a, b = inputs
-    kernel, _ = _kernel(q, k)
+def _backward(
+    kernel: Tensor, v: Tensor, a: Tensor, b: Tensor, n_half: int,
+    rows: Tensor, columns: Tensor, out: Tensor, d_out: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Derivatives by the scores, the values and both weights; overwrites the kernel."""
     start = (b > 0).to(b.dtype)
     steps = n_half // 2
     right = columns[:, steps - 1] if steps else start
@@ -172,8 +178,7 @@ def _tile_slopes(
         thin_left.append(d_r[..., None])
         thin_right.append(before[..., None])
         d_right = _times(d_r, kernel)
-    d_scores = kernel.mul_(torch.cat(thin_left, -1) @ torch.cat(thin_right, -1).mT)
-    return d_scores @ k, _pulled(d_scores, q), d_v, d_a, d_b
+    return kernel.mul_(torch.cat(thin_left, -1) @ torch.cat(thin_right, -1).mT), d_v, d_a, d_b
 
 
 def _kernel(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
@@ -201,17 +206,6 @@ def _over(x: Tensor, total: Tensor) -> Tensor:
     return torch.where(total > 0, x / total, 0.0)
 
 
-def _reference_slopes(inputs: Sequence[Tensor], n_half: int, d_out: Tensor) -> tuple[Tensor | None, ...]:
-    """Derivatives by the definition along the inputs that have one, differentiable if what calls is."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        q, k, v, a, b = inputs
-        out = balanced_apply_reference(q, k, v, a, b, n_half)
-        wanted = [t for t in inputs if t.requires_grad]
-        found = iter(torch.autograd.grad(out, wanted, d_out, create_graph=again))
-    return tuple(next(found) if t.requires_grad else None for t in inputs)
-
-
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.n_half = inputs[5]
     ctx.set_materialize_grads(False)
@@ -224,7 +218,10 @@ def _derivative(ctx: Any, d_out: Tensor | None, *rest: None) -> tuple[Tensor | N
     inputs, kept = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         # For those who differentiate again: the definition, whose derivative has one.
-        return *_reference_slopes(inputs, ctx.n_half, d_out), None
+        wanted = [t for t in inputs if t.requires_grad]
+        again = balanced_apply_reference(*inputs, ctx.n_half)
+        slopes = iter(torch.autograd.grad(again, wanted, d_out, create_graph=True))
+        return *(next(slopes) if t.requires_grad else None for t in inputs), None
     found = _slopes(*inputs, ctx.n_half, *kept, d_out)
     return *(sum_to(slope, t) for slope, t in zip(found, inputs, strict=True)), None
 
