@@ -219,7 +219,8 @@ def _derivative(ctx: Any, d_out: Tensor | None, *rest: None) -> tuple[Tensor | N
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         # For those who differentiate again: the definition, whose derivative has one.
         wanted = [t for t in inputs if t.requires_grad]
-        again = balanced_apply_reference(*inputs, ctx.n_half)
+        q, k, v, a, b = inputs
+        again = balanced_apply_reference(q, k, v, a, b, ctx.n_half)
         slopes = iter(torch.autograd.grad(again, wanted, d_out, create_graph=True))
         return *(next(slopes) if t.requires_grad else None for t in inputs), None
     found = _slopes(*inputs, ctx.n_half, *kept, d_out)
