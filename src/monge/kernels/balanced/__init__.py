@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .reference import balanced_apply_reference, half_steps, log_sum_exp, row_shares
-from .scaled import balanced_apply_scaled, takes
+from .tiled import balanced_apply_tiled, takes
 
 __all__ = ["balanced_apply", "balanced_apply_reference", "half_steps", "log_sum_exp", "row_shares"]
 
@@ -44,5 +44,5 @@ def balanced_apply(
                 [0.0474, 0.9526]])
     """
     if takes(q, k, v, a, b):
-        return balanced_apply_scaled(q, k, v, a, b, n_half)
+        return balanced_apply_tiled(q, k, v, a, b, n_half)
     return balanced_apply_reference(q, k, v, a, b, n_half)

@@ -30,16 +30,16 @@ def forward(scores: Tensor, v: Tensor, a: Tensor, b: Tensor, n_half: int) -> tup
 
 
 def backward(
-    scores: Tensor, v: Tensor, a: Tensor, b: Tensor, n_half: int, rows: Tensor, columns: Tensor, d_out: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    scores: Tensor, v: Tensor, a: Tensor, b: Tensor, n_half: int,
+    rows: Tensor, columns: Tensor, out: Tensor, d_out: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Derivatives by the scores, the values and both weights."""
     log_a, log_b = a.log(), b.log()
     steps = n_half // 2
     d_log_a, d_log_b = torch.zeros_like(a), torch.zeros_like(b)
     shares = row_shares(scores, columns[:, -1] if steps else _start(log_b), log_a)
     d_v = (d_out.mT @ shares).mT
-    d_shares = d_out @ v.mT
-    d_scores = shares * (d_shares - (shares * d_shares).sum(-1, keepdim=True))
+    d_scores = shares * (d_out @ v.mT - (d_out * out).sum(-1, keepdim=True))
     d_g = d_scores.sum(-2)
     for step in range(steps - 1, -1, -1):
         d_log_b += d_g
