@@ -202,6 +202,22 @@ class TestGraphs:
             expected.square().sum().backward()
             close(traced.grad, plain.grad)
 
+    def test_dropout_traces_and_draws_the_same(self):
+        torch._dynamo.reset()
+        attention = Attention(4, 2, "softmax", dropout=0.3)
+        compiled = torch.compile(attention, fullgraph=True, backend="aot_eager")
+        x = torch.randn(2, 6, 4)
+        pad = torch.arange(6) >= torch.tensor([[6], [4]])
+        answers = []
+        for layer in (compiled, attention):
+            torch.manual_seed(1)
+            given = x.clone().requires_grad_()
+            out = layer(given, key_padding_mask=pad)[0]
+            out.square().sum().backward()
+            answers.append((out, given.grad))
+        for traced, plain in zip(*answers, strict=True):
+            close(traced, plain)
+
     @pytest.mark.parametrize("name", NAMES)
     def test_exports(self, name):
         torch.manual_seed(0)
