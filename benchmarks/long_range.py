@@ -2,6 +2,8 @@
 
     python -m benchmarks.long_range --scale short --seeds 3
     python -m benchmarks.long_range --scale hours
+    python -m benchmarks.long_range --scale hours --pooling class --couplers softmax,hybrid:epsilon=0.125
+    python -m benchmarks.long_range --recipes digits --seeds 3
     python -m benchmarks.long_range --scale standard --seeds 3 --device cuda
 
 Run the same line again after an interruption: finished runs are read, the one that was cut off goes on exactly.
@@ -53,6 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in given.recipes.split(",") if given.recipes else scale.recipes:
         chosen = recipe(name)
         place = given.out / given.scale / name
+        place = place / given.pooling if given.pooling else place
         model = replace(chosen.model, **scale.model, **_given(given, "pooling"))
         schedule = replace(chosen.schedule, **scale.schedule)
         schedule = replace(schedule.lasting(given.steps or schedule.steps), **_given(given, "batch", "lr"))
@@ -74,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
         results = [run.result for run in runs]
         keep(
             "long_range",
-            f"{task.name}, {given.scale}, {schedule.steps:,} steps of {schedule.batch}, {given.seeds} seeds",
+            f"{name}, {model.pooling} pooling, {schedule.steps:,} steps of {schedule.batch}, {_seeds(given.seeds)}",
             list(HEADINGS),
             [list(summary.cells()) for summary in summarise(results)],
             **{"most frequent class": f"{results[0].majority_rate:.4f}"},
@@ -84,6 +87,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _given(given: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: getattr(given, name) for name in names if getattr(given, name) is not None}
+
+
+def _seeds(count: int) -> str:
+    return "one seed" if count == 1 else f"{count} seeds"
 
 
 def _tell(run: Trained) -> None:
