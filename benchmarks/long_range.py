@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
         chosen = recipe(name)
         place = given.out / given.scale / name
         place = place / given.pooling if given.pooling else place
-        model = replace(chosen.model, **scale.model, **_given(given, "pooling"))
+        model = replace(chosen.model, **(scale.model | _given(given, "pooling")))
         schedule = replace(chosen.schedule, **scale.schedule)
         schedule = replace(schedule.lasting(given.steps or schedule.steps), **_given(given, "batch", "lr"))
         with Progress() as progress:
