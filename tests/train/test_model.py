@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +14,18 @@ from monge.errors import InputError, ShapeError
 from monge.nn import Attention
 from monge.nn.couplers import names
 from monge.nn.diagnostics import marginal_error
-from monge.train import Classifier, CouplerConfig, Encoder, MachineConfig, ModelConfig, Pooling, ScheduleConfig, fit
+from monge.train import (
+    Classifier,
+    CouplerConfig,
+    Encoder,
+    MachineConfig,
+    ModelConfig,
+    Pooling,
+    ScheduleConfig,
+    fit,
+    memory,
+    trainer,
+)
 from monge.train.memory import peak_bytes
 
 from .toy import MODEL, SCHEDULE, toy
@@ -226,3 +239,26 @@ class TestMemory:
                 peaks[coupler, length] = peak_bytes(lambda m=model, t=tokens: m(t).sum().backward(), CPU)
         assert peaks["cayley", 4 * n] > 10 * peaks["cayley", n]
         assert peaks["pivots:pivots=4", 4 * n] < 5 * peaks["pivots:pivots=4", n]
+
+    @pytest.mark.skipif(memory._trim is None, reason="the C library keeps what it wants")
+    def test_holes_are_given_back(self):
+        def resident() -> int:
+            return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+        memory.give_back()
+        start = resident()
+        sizes = torch.randint(20_000, 2_000_000, (200,), generator=torch.Generator().manual_seed(0)).tolist()
+        for _ in range(2):
+            # The first round teaches the allocator that such sizes come from its heap.
+            held = [torch.zeros(size) for size in sizes]
+            stays = held[-1][:10].clone()
+            del held
+        memory.give_back()
+        assert resident() - start < 100e6
+        assert stays.eq(0).all()
+
+    def test_training_gives_back(self, monkeypatch):
+        given = []
+        monkeypatch.setattr(trainer, "give_back", lambda: given.append(1))
+        fit(toy(), "linear", model=MODEL, schedule=replace(SCHEDULE, steps=3, evaluate_every=3))
+        assert len(given) == 3

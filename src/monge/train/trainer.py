@@ -21,6 +21,7 @@ from .coupler_config import CouplerConfig
 from .journal import Journal
 from .machine_config import MachineConfig
 from .measure import measure
+from .memory import give_back
 from .meter import Meter
 from .model_config import ModelConfig
 from .progress import Progress
@@ -149,6 +150,8 @@ class Trainer:
             self.progress.tell(done=self.step)
             if self.step % every == 0 or self.step == schedule.steps:
                 self._record(norm)
+                with self.meter.paused():
+                    give_back()
             with self.meter.paused():
                 self._pause()
 
