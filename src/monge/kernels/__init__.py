@@ -15,7 +15,7 @@ from .assignment import Matching, assignment
 from .balanced import balanced_apply, half_steps, log_sum_exp, row_shares
 from .circle import circle_distance, circle_shift, linear_circle_distance
 from .ctransform import ctransform
-from .dropped import dropped_softmax
+from .dropped import dropped_softmax, dropping
 from .extract import extract
 from .line import line_distance, line_potentials
 from .monotone import monotone
@@ -42,6 +42,7 @@ __all__ = [
     "circle_shift",
     "ctransform",
     "dropped_softmax",
+    "dropping",
     "extract",
     "half_steps",
     "line_distance",

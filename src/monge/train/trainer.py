@@ -150,8 +150,6 @@ class Trainer:
             self.progress.tell(done=self.step)
             if self.step % every == 0 or self.step == schedule.steps:
                 self._record(norm)
-                with self.meter.paused():
-                    give_back()
             with self.meter.paused():
                 self._pause()
 
@@ -197,6 +195,7 @@ class Trainer:
         late = time.perf_counter() - self.saved > self.machine.checkpoint_seconds
         if due or late:
             self._save()
+            give_back()
             self.saved = time.perf_counter()
 
     def _validate(self) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .._operator import custom_op
 from ..bridge import register_vmap, sum_to
+from ..twice import again, derivatives
 from . import logarithmic, scaling
 from .reference import balanced_apply_reference
 
@@ -126,13 +127,9 @@ def _derivative(ctx: Any, d_out: Tensor | None, *rest: None) -> tuple[Tensor | N
     if d_out is None:
         return (None,) * 6
     inputs, kept = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        # For those who differentiate again: the definition, whose derivative has one.
-        wanted = [t for t in inputs if t.requires_grad]
+    if again():
         q, k, v, a, b = inputs
-        again = balanced_apply_reference(q, k, v, a, b, ctx.n_half)
-        slopes = iter(torch.autograd.grad(again, wanted, d_out, create_graph=True))
-        return *(next(slopes) if t.requires_grad else None for t in inputs), None
+        return *derivatives(balanced_apply_reference(q, k, v, a, b, ctx.n_half), inputs, d_out), None
     found = _slopes(*inputs, ctx.n_half, *kept, d_out)
     return *(sum_to(slope, t) for slope, t in zip(found, inputs, strict=True)), None
 

@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .reference import dropped_softmax_reference
-from .tiled import dropped_softmax_tiled, kept, takes
+from .tiled import dropped_softmax_tiled, dropping, kept
 
-__all__ = ["dropped_softmax", "dropped_softmax_reference", "kept"]
+__all__ = ["dropped_softmax", "dropped_softmax_reference", "dropping", "kept"]
 
 
 def dropped_softmax(
@@ -18,8 +18,8 @@ def dropped_softmax(
     v: Float[Tensor, "*b m c"],
     mask: Tensor | None,
     dropout: float,
-) -> Float[Tensor, "*b n c"] | None:
-    r"""softmax(q k^T) V with weights dropped at random and the others divided by what is kept, if this is the place.
+) -> Float[Tensor, "*b n c"]:
+    r"""softmax(q k^T) V with weights dropped at random and the others divided by what is kept.
 
     Frameworks fuse attention on the processor, but not with dropout, where they store and revisit several matrices of
     all pairs. Here a few heads at a time stay in cache; what is dropped is drawn again in backward from one number.
@@ -32,10 +32,9 @@ def dropped_softmax(
         dropout: probability with which a weight is dropped, to sixteen bits.
 
     Returns:
-        What every query reads, in the dtype of the values; None on other devices, in half
-        precision, under a mask that has a gradient, and if nothing is kept.
+        What every query reads, in the dtype of the values.
+
+    Only where `dropping` says so: on the processor, in one full precision, with a mask that has no gradient.
     """
-    if not takes(q, k, v, mask, dropout):
-        return None
     seed = torch.randint(2**63 - 1, ())
     return dropped_softmax_tiled(q, k, v, mask, seed, dropout)

@@ -18,16 +18,17 @@ import torch
 from torch import Tensor
 
 from .._operator import custom_op
+from ..twice import again, derivatives
 from .reference import dropped_softmax_reference
 
-__all__ = ["dropped_softmax_tiled", "kept", "takes"]
+__all__ = ["dropped_softmax_tiled", "dropping", "kept"]
 
 # Scores of one tile: four megabytes of float32. Another number means other weights dropped by the same seed.
 _TILE = 2**20
 _LEVELS = 2**16
 
 
-def takes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> bool:
+def dropping(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> bool:
     """Whether tiles serve these: on the processor, in one full precision, a constant mask, something left."""
     alike = all(t.device.type == "cpu" and t.dtype == q.dtype and t.numel() for t in (q, k, v))
     constant = mask is None or not mask.requires_grad
@@ -124,13 +125,10 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _derivative(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
     q, k, v, mask, seed, out = ctx.saved_tensors
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        # For those who differentiate again: the definition, whose derivative has one.
+    if again():
         stayed, share = kept(len(q), q.shape[-2], k.shape[-2], seed, ctx.dropout)
-        wanted = [t for t in (q, k, v) if t.requires_grad]
-        again = dropped_softmax_reference(q, k, v, mask, stayed, share)
-        found = iter(torch.autograd.grad(again, wanted, d_out, create_graph=True))
-        return *(next(found) if t.requires_grad else None for t in (q, k, v)), None, None, None
+        defined = dropped_softmax_reference(q, k, v, mask, stayed, share)
+        return *derivatives(defined, (q, k, v), d_out), None, None, None
     return *_slopes(q, k, v, mask, seed, ctx.dropout, out, d_out), None, None, None
 
 

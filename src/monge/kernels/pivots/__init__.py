@@ -14,13 +14,14 @@ Only r-sized sums pass between the two sides, so a sharded sequence needs to add
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..twice import again, derivatives
 from . import fused, middle, reference
 from .middle import maximal_coupling, mix
 from .reference import Side, assign
@@ -135,7 +136,7 @@ class _Pivots(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if again():
             return _differentiable_backward(ctx.saved_tensors[:8], cotangent, ctx.exact, ctx.total)
         (q, k, v, pivots, bias_q, bias_k, keep_q, keep_k,
          share_q, share_k, use_q, use_k, totals, table) = ctx.saved_tensors  # fmt: skip
@@ -172,7 +173,7 @@ def _differentiable_backward(
     share_q, share_k = assign(q, pivots, bias_q, keep_q), assign(k, pivots, bias_k, keep_k)
     use_q, use_k, totals = _add_up(share_q.sum(-2), share_k.sum(-2), share_k.mT @ v.to(share_k.dtype), total)
     out = (share_q @ (mix(use_q, use_k, totals) if exact else middle.mean(use_k, totals))).to(v.dtype)
-    return *_derivatives(out, inputs[:6], cotangent), *(None,) * 5
+    return *derivatives(out, inputs[:6], cotangent), *(None,) * 5
 
 
 class _Occupancy(torch.autograd.Function):
@@ -191,15 +192,8 @@ class _Occupancy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, share = ctx.saved_tensors
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            return *_derivatives(assign(*inputs).sum(-2), inputs[:3], cotangent), None, None
+        if again():
+            return *derivatives(assign(*inputs).sum(-2), inputs[:3], cotangent), None, None
         ends = _ends(ctx.on_device)
         with torch.autocast(device_type=cotangent.device.type, enabled=False):
             return *ends.slope(Side(*inputs), None, None, cotangent, share), None, None
-
-
-def _derivatives(out: Tensor, inputs: Sequence[Tensor | None], cotangent: Tensor) -> list[Tensor | None]:
-    """Derivatives along the inputs that have one, themselves differentiable."""
-    sources = [t for t in inputs if t is not None and t.requires_grad]
-    slopes = iter(torch.autograd.grad(out, sources, cotangent, create_graph=True, allow_unused=True))
-    return [next(slopes) if t is not None and t.requires_grad else None for t in inputs]

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ...kernels.twice import again, derivatives
+
 __all__ = ["costs_of", "mean_of"]
 
 # Numbers of one tile: on a processor it should stay in cache, elsewhere launches should be few.
@@ -58,10 +60,10 @@ class _Costs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         x, y, partner, w = ctx.saved_tensors
-        if _again():
+        if again():
             gaps = _rows(y, partner) - x[:, None]
             out = (torch.linalg.vector_norm(gaps, dim=-1) * w[:, None]).sum(-1)
-            return *_derivatives(out, (x, y), slope), None, None
+            return *derivatives(out, (x, y), slope), None, None
         d_x, d_y, inverse = torch.empty_like(x), torch.empty_like(y), _inverse(partner)
         for tile in _tiles(partner, x):
             gaps = _rows(y[tile], partner[tile]).sub_(x[tile, None])
@@ -87,9 +89,9 @@ class _Mean(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         v, shares, partner, w = ctx.saved_tensors
-        if _again():
+        if again():
             out = (_rows(v, partner) * shares[..., None, None]).sum(1) * w[..., None]
-            return *_derivatives(out, (v, shares), slope), None, None
+            return *derivatives(out, (v, shares), slope), None, None
         d_v, d_shares, inverse = torch.empty_like(v), torch.empty_like(shares), _inverse(partner)
         for tile in _tiles(partner, v):
             felt = slope[tile] * w[tile, :, None]
@@ -113,14 +115,3 @@ def _rows(x: Tensor, index: Tensor) -> Tensor:
 def _inverse(partner: Tensor) -> Tensor:
     places = torch.arange(partner.shape[-1], device=partner.device).expand_as(partner)
     return torch.empty_like(partner).scatter_(-1, partner, places)
-
-
-def _again() -> bool:
-    """Whether the derivative will be differentiated, by those who asked for its graph."""
-    return torch.is_grad_enabled() and not torch.compiler.is_compiling()
-
-
-def _derivatives(out: Tensor, sources: tuple[Tensor, Tensor], slope: Tensor) -> tuple[Tensor | None, ...]:
-    wanted = [t for t in sources if t.requires_grad]
-    found = iter(torch.autograd.grad(out, wanted, slope, create_graph=True))
-    return tuple(next(found) if t.requires_grad else None for t in sources)

@@ -58,11 +58,9 @@ def fused_attention(
 
     With dropout, which no backend of the processor fuses, `monge.kernels.dropped_softmax` takes its place there.
     """
-    if dropout > 0.0:
-        order = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril() if causal else mask
-        out = kernels.dropped_softmax(q * scale, k, v, order, dropout)
-        if out is not None:
-            return out
+    if dropout > 0.0 and kernels.dropping(q, k, v, mask, dropout):
+        order = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril() if causal else mask
+        return kernels.dropped_softmax(q * scale, k, v, order, dropout)
     batch, width, wanted = q.shape[:-2], v.shape[-1], max(q.shape[-1], v.shape[-1])
     q, k, v = (F.pad(t, (0, wanted - t.shape[-1])) if t.shape[-1] < wanted else t for t in (q, k, v))
     if q.ndim != 4:
