@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 import torch
@@ -29,6 +29,10 @@ class Value:
         for name, content in contents.items():
             object.__setattr__(made, name, content)
         return made
+
+    def _replace(self, **changes: Any) -> Self:
+        """The same value with some of its contents exchanged, without validation."""
+        return self._make(**{**self._contents(), **changes})
 
     def _contents(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
@@ -91,7 +95,7 @@ def _show(held: Any) -> str:
     return repr(held)
 
 
-@dataclass_transform(frozen_default=True, eq_default=False)
+@dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(field,))
 def value(cls: _T) -> _T:
     """Make a subclass of `Value` a frozen dataclass and a pytree whose leaves are its tensors."""
     made = dataclass(frozen=True, eq=False, repr=False)(cls)

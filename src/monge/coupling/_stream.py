@@ -16,7 +16,7 @@ from ._numbers import accumulator, fraction, minus_x_log_x
 if TYPE_CHECKING:
     from monge.geometry import Geometry
 
-    from ._representation import Representation
+    from ._hooks import Representation
 
 __all__ = [
     "assignment",

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from monge._batch import broadcast_shapes
 from monge._checks import check_finite, check_floating, check_number, chosen_rows
+from monge._value import Value
 from monge.errors import DeviceError, DtypeError, InfeasibleError, InputError, ShapeError
+from monge.geometry import Geometry
 
 if TYPE_CHECKING:
-    from ._representation import Representation
+    from ._hooks import Representation
 
 __all__ = ["batch", "count", "equal_mass", "geometry", "indices", "masses", "number", "rows", "shared_marginal"]
 
@@ -58,9 +60,7 @@ def _like(P: Representation, name: str, tensor: Tensor) -> None:
 
 def values(P: Representation, v: Any) -> tuple[Tensor, torch.Size]:
     """Values (m,) or (*b, m, k) of the target points, with a last dimension, and the batch of the answer."""
-    from .base import Coupling
-
-    if isinstance(v, Coupling):
+    if isinstance(v, Value):
         raise InputError("P @ v applies a plan to values, but v is a plan: two plans compose as P.then(Q).")
     _like(P, "v", v)
     m = P._shape()[-1]
@@ -121,8 +121,6 @@ def square(P: Representation) -> None:
 
 def geometry(P: Representation, costs: Any) -> None:
     """Costs between the points of the plan."""
-    from monge.geometry import Geometry
-
     if not isinstance(costs, Geometry):
         raise InputError(
             f"geometry must be a Geometry, but is {type(costs).__name__}: wrap a matrix as CostMatrix(cost), points "

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._batch import broadcast_shapes
-from monge.errors import InfeasibleError, InputError
+from monge._value import value
+from monge.errors import DenseLimitError, InfeasibleError, InputError
 
 from . import _stream, _validate
-from ._numbers import accumulator, draw, fraction, positive_log
-from ._representation import Entries, Representation, Rows
+from ._algebra import Algebra
+from ._hooks import Entries, Rows
+from ._numbers import accumulator, draw, positive_log
 
 if TYPE_CHECKING:
     from monge.geometry import Geometry
-    from monge.problem import Linear
-
-    from .glued import GluedCoupling
-    from .sparse import SparseCoupling
-    from .sum import SumCoupling
 
 __all__ = ["Coupling", "Entries", "Rows"]
 
 
-class Coupling(Representation):
+class Measured(Protocol):
+    """A problem, as far as a plan has to know it: `monge.problem.Problem` is one."""
+
+    def gap(self, P: Coupling) -> Tensor:
+        """The objective at a plan less a lower bound of all objectives."""
+        ...
+
+
+@value
+class Coupling(Algebra):
     """A transport plan P of shape (*b, n, m): a linear operator with marginals.
 
     P_ij >= 0 is the mass that moves from source point i to target point j. A representation writes `_shape`,
@@ -50,6 +56,111 @@ class Coupling(Representation):
         >>> P.T.marginals()
         (tensor([0.7500, 0.2500]), tensor([0.5000, 0.5000]))
     """
+
+    # ------------------------------------------------------------------ shape and mass
+
+    @property
+    @final
+    def shape(self) -> torch.Size:
+        """(*b, n, m): batch dimensions, source points, target points."""
+        return torch.Size(self._shape())
+
+    @property
+    @final
+    def batch_shape(self) -> torch.Size:
+        """The leading dimensions."""
+        return torch.Size(self._shape()[:-2])
+
+    @property
+    @final
+    def mass(self) -> Float[Tensor, "*b"]:
+        """The sum of all entries, per problem."""
+        return self._row_sums().expand(self._shape()[:-1]).sum(-1)
+
+    def __repr__(self) -> str:
+        """Class, shape and dtype, and the mass where it is cheap."""
+        told = [f"shape={tuple(self._shape())}", str(self.dtype).removeprefix("torch."), *self._told()]
+        mass = self._cheap_mass() if self.device.type == "cpu" else None
+        if mass is not None and mass.numel() == 1:
+            told.append(f"mass={mass.item():.4g}")
+        return f"{type(self).__name__}({', '.join(told)})"
+
+    # ------------------------------------------------------------------ entries
+
+    @final
+    def rows(self, index: int | slice | Sequence[int] | Int[Tensor, " k"]) -> Float[Tensor, "*b k m"]:
+        """Some rows of the plan, dense.
+
+        Args:
+            index: A row (k = 1), a slice, or a list of rows; negative rows count from the end.
+
+        Returns:
+            The entries of those rows.
+
+        Raises:
+            InputError: If a row does not exist.
+
+        Example:
+            >>> import torch
+            >>> from monge.coupling import PermutationCoupling
+            >>> PermutationCoupling(torch.tensor([1, 0])).rows(0)
+            tensor([[0.0000, 0.5000]])
+        """
+        return self._block(_validate.rows(index, self._shape()[-2], self.device))
+
+    @final
+    def blocks(self, *, max_bytes: int = 2**26) -> Iterator[tuple[slice, Float[Tensor, "*b k m"]]]:
+        """The plan from top to bottom, in dense blocks of rows.
+
+        Args:
+            max_bytes: The size of a block.
+
+        Returns:
+            An iterator over pairs of rows, a slice, and their entries.
+
+        Raises:
+            InputError: If ``max_bytes`` is not positive.
+
+        Example:
+            >>> import torch
+            >>> from monge.coupling import PermutationCoupling
+            >>> P = PermutationCoupling(torch.arange(4))
+            >>> [tuple(block.shape) for _, block in P.blocks(max_bytes=32)]
+            [(2, 4), (2, 4)]
+        """
+        _validate.count("max_bytes", max_bytes, low=1)
+        slices = _stream.row_blocks(self, max_bytes=max_bytes)
+        return ((rows, self._block(rows)) for rows in slices)
+
+    @final
+    def dense(self, max_bytes: int = 2**30) -> Float[Tensor, "*b n m"]:
+        """The whole matrix.
+
+        Args:
+            max_bytes: The largest matrix that is allowed.
+
+        Returns:
+            P.
+
+        Raises:
+            DenseLimitError: If the matrix would be larger.
+
+        Example:
+            >>> import torch
+            >>> from monge.coupling import PermutationCoupling
+            >>> PermutationCoupling(torch.tensor([1, 0])).dense()
+            tensor([[0.0000, 0.5000],
+                    [0.5000, 0.0000]])
+        """
+        shape = self.shape
+        size = math.prod(shape) * self.dtype.itemsize
+        if size > max_bytes:
+            raise DenseLimitError(
+                f"The dense plan of shape {tuple(shape)} takes {size:,} bytes, more than max_bytes={max_bytes:,}: "
+                "apply it with P @ v, read it with P.rows(i) or P.blocks(), shorten it with P.sparse(), or raise "
+                "max_bytes."
+            )
+        return _stream.dense(self)
 
     # ------------------------------------------------------------------ the operator
 
@@ -131,13 +242,13 @@ class Coupling(Representation):
         No mass on a forbidden pair costs nothing; any mass there costs infinity.
 
         Args:
-            geometry: The costs. A plan made of potentials knows its own; others have to be told.
+            geometry: The costs; None takes those that a solver made the plan for.
 
         Returns:
             One number per problem, differentiable in the plan and in the costs.
 
         Raises:
-            InputError: If no geometry is given to a plan that keeps none.
+            InputError: If no geometry is given to a plan that was made for none.
             ShapeError, DtypeError, DeviceError: If costs and plan do not fit together.
 
         Example:
@@ -149,10 +260,10 @@ class Coupling(Representation):
             tensor(1.)
         """
         if geometry is None:
-            geometry = self._own_geometry()
+            geometry = self.geometry
             if geometry is None:
                 raise InputError(
-                    f"geometry must be given, since a {type(self).__name__} keeps no costs: "
+                    f"geometry must be given, since this {type(self).__name__} was not made for a cost: "
                     "pass transport_cost(PointCloud(x, y)) or the geometry of the problem."
                 )
         else:
@@ -205,7 +316,7 @@ class Coupling(Representation):
         return value.masked_fill(outside, math.inf).to(self.dtype)
 
     @final
-    def gap(self, problem: Linear) -> Float[Tensor, "*b"]:
+    def gap(self, problem: Measured) -> Float[Tensor, "*b"]:
         """How far the plan can be from the optimum of a problem: its objective less the dual bound.
 
         Args:
@@ -309,150 +420,3 @@ class Coupling(Representation):
         _validate.square(self)
         known = self._assignment()
         return _stream.assignment(self.dense()) if known is None else known
-
-    # ------------------------------------------------------------------ sparser plans
-
-    @final
-    def top_k(self, k: int) -> SparseCoupling:
-        """The k largest entries of every row.
-
-        Args:
-            k: How many, at most the number of columns.
-
-        Returns:
-            A plan of k entries a row, whose weights are differentiable; which entries were chosen is not.
-
-        Raises:
-            InputError: If k is out of range.
-
-        Example:
-            >>> import torch
-            >>> from monge.coupling import DenseCoupling
-            >>> DenseCoupling(torch.tensor([[0.1, 0.4], [0.3, 0.2]])).top_k(1).dense()
-            tensor([[0.0000, 0.4000],
-                    [0.3000, 0.0000]])
-        """
-        from .sparse import SparseCoupling
-
-        *batch, n, m = self._shape()
-        _validate.count("k", k, low=1, high=m)
-        w, j = self._top_k(k)
-        i = torch.arange(n, device=self.device)[:, None].expand(*batch, n, k)
-        flat = (part.expand(*batch, n, k).reshape(*batch, n * k) for part in (i, j, w))
-        i, j, w = flat
-        return SparseCoupling._make(i=i, j=j, w=w.to(self.dtype), n=n, m=m)
-
-    @final
-    def sparse(self, *, mass: float | None = None, threshold: float | None = None) -> SparseCoupling:
-        """The large entries as a list: as few as hold a share of the mass, or all above a threshold.
-
-        The entries are found in a few streamed passes, whatever the size of the plan.
-
-        Args:
-            mass: The share of the total mass to keep, in (0, 1]; 0.99 if neither argument is given.
-            threshold: Keep every P_ij > threshold instead.
-
-        Returns:
-            The entries in row-major order, with differentiable weights; which entries were chosen is not. In a
-            batch, shorter lists are padded with entries of weight zero.
-
-        Raises:
-            InputError: If both arguments are given, or one is out of range.
-
-        Example:
-            >>> import torch
-            >>> from monge.coupling import DenseCoupling
-            >>> P = DenseCoupling(torch.tensor([[0.5, 0.01], [0.09, 0.4]])).sparse(mass=0.9)
-            >>> P.i, P.j, P.w
-            (tensor([0, 1]), tensor([0, 1]), tensor([0.5000, 0.4000]))
-        """
-        from ._sparsify import sparsify
-
-        if mass is not None and threshold is not None:
-            raise InputError(
-                f"sparse takes mass or threshold, but both are given, mass={mass!r} and threshold={threshold!r}: "
-                "leave one out."
-            )
-        if threshold is not None:
-            _validate.number("threshold", threshold, low=0.0)
-        mass = 0.99 if mass is None else mass
-        _validate.number("mass", mass, low=0.0, high=1.0, strict=True)
-        return sparsify(self, mass, threshold)
-
-    # ------------------------------------------------------------------ plans from plans
-
-    @final
-    def round(self, a: Float[Tensor, "*b n"], b: Float[Tensor, "*b m"]) -> SumCoupling:
-        """A plan near this one whose marginals are exactly a and b.
-
-        Rows and columns that hold too much are scaled down, and what is missing is added as a product
-        (Altschuler, Weed and Rigollet, "Near-linear time approximation algorithms for optimal transport via
-        Sinkhorn iteration", arXiv:1705.09634). The L1 distance to this plan is at most twice the error of its
-        marginals. The answer stays lazy.
-
-        Args:
-            a: The row marginal.
-            b: The column marginal, of the same mass.
-
-        Returns:
-            The scaled plan plus a product.
-
-        Raises:
-            InfeasibleError: If the masses differ.
-            InputError: If a weight is negative.
-            ShapeError, DtypeError, DeviceError: If weights and plan do not fit together.
-
-        Example:
-            >>> import torch
-            >>> from monge.coupling import DenseCoupling
-            >>> half = torch.tensor([0.5, 0.5])
-            >>> DenseCoupling(torch.tensor([[0.6, 0.0], [0.1, 0.3]])).round(half, half).marginals()
-            (tensor([0.5000, 0.5000]), tensor([0.5000, 0.5000]))
-        """
-        from .product import ProductCoupling
-        from .sum import SumCoupling
-
-        _validate.weights(self, a, b)
-        _validate.equal_mass(a, b)
-        s = _at_most_one(a, self._row_sums())
-        t = _at_most_one(b, self._transpose()._matmul(s[..., None])[..., 0])
-        scaled = self._scale(s, t)
-        row, col = scaled._marginals()
-        row, col = (a - row).clamp_min(0), (b - col).clamp_min(0)
-        return SumCoupling._make(terms=(scaled, ProductCoupling._make(a=row, b=col, total=row.sum(-1))))
-
-    @final
-    def then(self, Q: Coupling, *, tol: float = 1e-3) -> GluedCoupling:
-        """The plan that goes through the points in the middle: P diag(1/mu) Q.
-
-        The gluing of two plans that share the marginal mu, the most independent one; a source point moves on
-        from the middle as the mass there does.
-
-        Args:
-            Q: A plan from the target points of this one.
-            tol: How far the two marginals in the middle may differ, in L1 relative to mass.
-
-        Returns:
-            A plan from the sources of this one to the targets of Q, lazy.
-
-        Raises:
-            ShapeError: If the two plans do not share the points in the middle.
-            InputError: If the marginals there differ.
-
-        Example:
-            >>> import torch
-            >>> from monge.coupling import PermutationCoupling
-            >>> shift = PermutationCoupling(torch.tensor([1, 2, 0]))
-            >>> shift.then(shift).pair()
-            (tensor([0, 1, 2]), tensor([2, 0, 1]))
-        """
-        from .glued import GluedCoupling
-
-        glued = GluedCoupling(self, Q)
-        _validate.shared_marginal(self._transpose()._row_sums(), glued.mu, tol)
-        return glued
-
-
-def _at_most_one(wanted: Tensor, held: Tensor) -> Tensor:
-    """min(1, wanted / held), one where nothing is held."""
-    return fraction(wanted, held).masked_fill(held == 0, 1).clamp_max(1)

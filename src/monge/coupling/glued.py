@@ -13,8 +13,8 @@ from monge._value import value
 from monge.errors import InputError, ShapeError
 
 from . import _validate
+from ._hooks import Representation
 from ._numbers import fraction
-from ._representation import Representation
 from .base import Coupling, Rows
 from .permutation import PermutationCoupling
 

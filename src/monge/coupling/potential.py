@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import field
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -59,7 +60,7 @@ class PotentialCoupling(Coupling):
                 [0.0920, 0.2500]])
     """
 
-    geometry: Geometry
+    geometry: Geometry = field()
     f: Float[Tensor, "*b n"]
     g: Float[Tensor, "*b m"]
     a: Float[Tensor, "*b n"]
@@ -99,9 +100,6 @@ class PotentialCoupling(Coupling):
 
     def _told(self) -> tuple[str, ...]:
         return (f"link={self.link!r}", type(self.geometry).__name__)
-
-    def _own_geometry(self) -> Geometry:
-        return self.geometry
 
     @property
     def dtype(self) -> torch.dtype:

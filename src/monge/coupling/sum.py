@@ -57,14 +57,12 @@ class SumCoupling(Coupling):
         _validate.alike(**{f"terms[{k}]": term for k, term in enumerate(terms)})
         _validate.batch("the terms", *(term.batch_shape for term in terms))
         object.__setattr__(self, "terms", terms)
+        if self.geometry is None and all(term.geometry is terms[0].geometry for term in terms):
+            object.__setattr__(self, "geometry", terms[0].geometry)
 
     def _shape(self) -> tuple[int, ...]:
         batch = broadcast_shapes(*(term._shape()[:-2] for term in self.terms))
         return (*batch, *self.terms[0]._shape()[-2:])
-
-    def _own_geometry(self) -> Geometry | None:
-        kept = [costs for costs in (term._own_geometry() for term in self.terms) if costs is not None]
-        return kept[0] if kept and all(costs is kept[0] for costs in kept) else None
 
     def _scalars_per_entry(self) -> int:
         return 1 + max(term._scalars_per_entry() for term in self.terms)

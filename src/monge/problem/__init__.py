@@ -1,6 +1,7 @@
 """What is to be solved: a cost, and what is asked of each marginal."""
 
 from .at_most import AtMost
+from .base import Problem
 from .epsilon import Relative, relative
 from .fixed import Fixed
 from .free import Free
@@ -8,4 +9,4 @@ from .linear import Linear
 from .marginal import Marginal
 from .relaxed import Relaxed
 
-__all__ = ["AtMost", "Fixed", "Free", "Linear", "Marginal", "Relative", "Relaxed", "relative"]
+__all__ = ["AtMost", "Fixed", "Free", "Linear", "Marginal", "Problem", "Relative", "Relaxed", "relative"]

@@ -11,23 +11,23 @@ from torch import Tensor
 
 from monge._batch import broadcast_shapes
 from monge._checks import check_same
-from monge._value import Value, value
+from monge._value import value
 from monge.errors import InfeasibleError, InputError, ShapeError
 
 from .at_most import AtMost
+from .base import Plan, Problem
 from .epsilon import resolve
 from .fixed import Fixed
 from .marginal import Marginal, _pick, column, log_weights, pairing, rounding
 
 if TYPE_CHECKING:
-    from monge.coupling import Coupling
     from monge.geometry import Geometry
 
 __all__ = ["Linear"]
 
 
 @value
-class Linear(Value):
+class Linear(Problem):
     """Move mass at the least cost, with or without entropy, with or without marginals that must be met.
 
     min_P <C, P> + epsilon KL(P | a⊗b) + S(P 1) + T(P^T 1), and sum P = mass if a mass is given, where
@@ -146,7 +146,7 @@ class Linear(Value):
             mass=self.mass,
         )
 
-    def primal(self, P: Coupling) -> Float[Tensor, "*b"]:
+    def primal(self, P: Plan) -> Float[Tensor, "*b"]:
         """The objective at a plan, +inf if the plan breaks a constraint by more than rounding.
 
         Args:
@@ -190,7 +190,7 @@ class Linear(Value):
         return self._conjugates(f, g) - entropy
 
     def gap(
-        self, P: Coupling, f: Float[Tensor, "*b n"] | None = None, g: Float[Tensor, "*b m"] | None = None
+        self, P: Plan, f: Float[Tensor, "*b n"] | None = None, g: Float[Tensor, "*b m"] | None = None
     ) -> Float[Tensor, "*b"]:
         """How far a plan can be from optimal: its objective less the dual bound; zero at the solution.
 
@@ -238,7 +238,7 @@ class Linear(Value):
         """Potentials that sit on a kink tied to it, so that the dual value knows that they move with it."""
         return (f, g) if self.partial else (self.source._project(f), self.target._project(g))
 
-    def _cost(self, P: Coupling) -> Tensor:
+    def _cost(self, P: Plan) -> Tensor:
         cost = P.transport_cost(self.geometry)
         return cost + self.epsilon * P.kl(self.a, self.b) if self.entropic else cost
 

@@ -51,6 +51,7 @@ def solve(problem: Linear, solver: Solver | None = None) -> Solution:
         chosen = None if isinstance(solver, Auto) else Auto().explain(problem).chosen
         raise CapabilityError(f"{capability.reason}{f' {chosen} can.' if chosen is not None else ''}")
     solution = solver._solve(problem)
+    solution = solution._replace(coupling=solution.coupling._priced(problem.geometry))
     if getattr(solver, "strict", False) and not solution.report.status.ok:
         worst = float(solution.report.marginal_error.max())
         raise NotConvergedError(f"{solution.report.status.value} The marginal error is {worst:.2e}.", solution)

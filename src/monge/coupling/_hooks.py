@@ -1,21 +1,21 @@
-"""What a representation of a plan writes, and what follows at once: its shape, and its entries."""
+"""What a representation of a plan writes: the private methods behind the questions of a coupling."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from dataclasses import field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils import _pytree as pytree
+from typing_extensions import Self
 
-from monge._value import Value
-from monge.errors import DenseLimitError, InputError
+from monge._value import Value, value
 
-from . import _stream, _validate
-from ._numbers import explicit, fraction, pick
+from . import _stream
+from ._numbers import fraction, pick
 
 if TYPE_CHECKING:
     from monge.geometry import Geometry
@@ -23,18 +23,32 @@ if TYPE_CHECKING:
     from .base import Coupling
     from .sparse import SparseCoupling
 
-__all__ = ["Entries", "Representation", "Rows"]
+__all__ = ["Entries", "Representation", "Rows", "plans"]
 
 Rows = slice | Tensor
 Entries = tuple[Tensor, Tensor, Tensor]
 
 
+def plans() -> Any:
+    """What plans are made of, imported when it is first needed, since representations are couplings themselves."""
+    from . import _parts
+
+    return _parts
+
+
+@value
 class Representation(Value, ABC):
     """A plan as something that can be read: the methods behind the questions of a `Coupling`.
 
     A representation writes the first four and may override the others. They are called with checked arguments, may
     broadcast over batch dimensions, and must be differentiable with respect to the tensors that the plan holds.
+
+    Args:
+        geometry: The cost that the plan was made for, if there is one. It is no part of the plan: it answers
+            ``transport_cost()``, and stays when a plan is transposed, indexed, shortened or rounded.
     """
+
+    geometry: Geometry | None = field(default=None, kw_only=True)
 
     # How many dimensions of each tensor are not batch dimensions, so that problems of a batch can be picked.
     _core: ClassVar[dict[str, int]] = {}
@@ -69,13 +83,11 @@ class Representation(Value, ABC):
 
     def _as_sparse(self) -> SparseCoupling | None:
         """The plan as a list, if its entries are few."""
-        from .sparse import SparseCoupling
-
         entries = self._entries()
         if entries is None:
             return None
         (i, j, w), (*_, n, m) = entries, self._shape()
-        return SparseCoupling._make(i=i, j=j, w=w, n=n, m=m)
+        return plans().SparseCoupling._make(i=i, j=j, w=w, n=n, m=m)
 
     def _row_sums(self) -> Float[Tensor, "*b n"]:
         """P 1."""
@@ -126,21 +138,13 @@ class Representation(Value, ABC):
 
     def _scale(self, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"]) -> Coupling:
         """diag(row) P diag(col)."""
-        from .glued import diagonal
-
-        return diagonal(row, self, col)
-
-    def _own_geometry(self) -> Geometry | None:
-        """The costs it was made with, if it keeps them."""
-        return None
+        return plans().diagonal(row, self, col)
 
     def _select(self, index: tuple[Any, ...], batch: torch.Size) -> Coupling:
         """The problems at ``index``, seen as a batch of shape ``batch``."""
         held = self._contents()
         if any(isinstance(part, Tensor) and name not in self._core for name, part in held.items()):
-            from ._selected import Selected
-
-            return Selected._make(P=self, index=index, batch=batch)
+            return plans().Selected._make(P=self, index=index, batch=batch)
         picked: Any = self._make(**{name: self._pick(name, part, index, batch) for name, part in held.items()})
         return picked
 
@@ -159,134 +163,17 @@ class Representation(Value, ABC):
         """What else `repr` should say."""
         return ()
 
-    # ------------------------------------------------------------------ shape and mass
+    # ------------------------------------------------------------------ what is the same for all
 
     @property
-    @final
-    def shape(self) -> torch.Size:
-        """(*b, n, m): batch dimensions, source points, target points."""
-        return torch.Size(self._shape())
+    def dtype(self) -> torch.dtype:
+        """The dtype of its numbers."""
+        own = (held for name, held in self._contents().items() if name != "geometry")
+        leaves = pytree.tree_leaves(list(own))
+        return next(t.dtype for t in leaves if isinstance(t, Tensor) and t.is_floating_point())
 
-    @property
-    @final
-    def batch_shape(self) -> torch.Size:
-        """The leading dimensions."""
-        return torch.Size(self._shape()[:-2])
-
-    @property
-    @final
-    def T(self) -> Coupling:  # noqa: N802 - the mathematics says T
-        """The same plan, read from the other side."""
-        return self._transpose()
-
-    @property
-    @final
-    def mass(self) -> Float[Tensor, "*b"]:
-        """The sum of all entries, per problem."""
-        return self._row_sums().expand(self._shape()[:-1]).sum(-1)
-
-    def __repr__(self) -> str:
-        """Class, shape and dtype, and the mass where it is cheap."""
-        told = [f"shape={tuple(self._shape())}", str(self.dtype).removeprefix("torch."), *self._told()]
-        mass = self._cheap_mass() if self.device.type == "cpu" else None
-        if mass is not None and mass.numel() == 1:
-            told.append(f"mass={mass.item():.4g}")
-        return f"{type(self).__name__}({', '.join(told)})"
-
-    # ------------------------------------------------------------------ entries
-
-    @final
-    def rows(self, index: int | slice | Sequence[int] | Int[Tensor, " k"]) -> Float[Tensor, "*b k m"]:
-        """Some rows of the plan, dense.
-
-        Args:
-            index: A row (k = 1), a slice, or a list of rows; negative rows count from the end.
-
-        Returns:
-            The entries of those rows.
-
-        Raises:
-            InputError: If a row does not exist.
-
-        Example:
-            >>> import torch
-            >>> from monge.coupling import PermutationCoupling
-            >>> PermutationCoupling(torch.tensor([1, 0])).rows(0)
-            tensor([[0.0000, 0.5000]])
-        """
-        return self._block(_validate.rows(index, self._shape()[-2], self.device))
-
-    @final
-    def blocks(self, *, max_bytes: int = 2**26) -> Iterator[tuple[slice, Float[Tensor, "*b k m"]]]:
-        """The plan from top to bottom, in dense blocks of rows.
-
-        Args:
-            max_bytes: The size of a block.
-
-        Returns:
-            An iterator over pairs of rows, a slice, and their entries.
-
-        Raises:
-            InputError: If ``max_bytes`` is not positive.
-
-        Example:
-            >>> import torch
-            >>> from monge.coupling import PermutationCoupling
-            >>> P = PermutationCoupling(torch.arange(4))
-            >>> [tuple(block.shape) for _, block in P.blocks(max_bytes=32)]
-            [(2, 4), (2, 4)]
-        """
-        _validate.count("max_bytes", max_bytes, low=1)
-        slices = _stream.row_blocks(self, max_bytes=max_bytes)
-        return ((rows, self._block(rows)) for rows in slices)
-
-    @final
-    def dense(self, max_bytes: int = 2**30) -> Float[Tensor, "*b n m"]:
-        """The whole matrix.
-
-        Args:
-            max_bytes: The largest matrix that is allowed.
-
-        Returns:
-            P.
-
-        Raises:
-            DenseLimitError: If the matrix would be larger.
-
-        Example:
-            >>> import torch
-            >>> from monge.coupling import PermutationCoupling
-            >>> PermutationCoupling(torch.tensor([1, 0])).dense()
-            tensor([[0.0000, 0.5000],
-                    [0.5000, 0.0000]])
-        """
-        shape = self.shape
-        size = math.prod(shape) * self.dtype.itemsize
-        if size > max_bytes:
-            raise DenseLimitError(
-                f"The dense plan of shape {tuple(shape)} takes {size:,} bytes, more than max_bytes={max_bytes:,}: "
-                "apply it with P @ v, read it with P.rows(i) or P.blocks(), shorten it with P.sparse(), or raise "
-                "max_bytes."
-            )
-        return _stream.dense(self)
-
-    @final
-    def __getitem__(self, index: int | slice | Tensor | tuple[Any, ...]) -> Coupling:
-        """Some problems of a batch: the index is that of a tensor of shape ``batch_shape``.
-
-        Raises:
-            InputError: If there is no batch or no such problem.
-
-        Example:
-            >>> import torch
-            >>> from monge.coupling import PermutationCoupling
-            >>> PermutationCoupling(torch.tensor([[0, 1], [1, 0]]))[1].perm
-            tensor([1, 0])
-        """
-        batch = self.batch_shape
-        try:
-            return self._select(explicit(index, batch), batch)
-        except (IndexError, TypeError) as error:
-            raise InputError(
-                f"{index!r} picks no problem from a batch of shape {tuple(batch)}: rows of the plan are P.rows(i)."
-            ) from error
+    def _priced(self, geometry: Geometry | None) -> Self:
+        """The same plan, made for a cost; one that knows its cost already keeps it."""
+        if geometry is None or self.geometry is not None:
+            return self
+        return self._replace(geometry=geometry)

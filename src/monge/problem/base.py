@@ -1,0 +1,64 @@
+"""What a transport problem is, and what it asks of a plan."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from typing_extensions import Self
+
+from monge._value import Value
+
+if TYPE_CHECKING:
+    from monge.geometry import Geometry
+
+__all__ = ["Plan", "Problem"]
+
+
+class Plan(Protocol):
+    """A transport plan, as far as a problem has to know it: a `monge.coupling.Coupling` is one."""
+
+    def marginals(self) -> tuple[Tensor, Tensor]:
+        """The masses P 1 and P^T 1."""
+        ...
+
+    def transport_cost(self, geometry: Geometry | None = None) -> Tensor:
+        """<P, C>."""
+        ...
+
+    def kl(self, a: Tensor, b: Tensor) -> Tensor:
+        """KL(P | a⊗b)."""
+        ...
+
+
+class Problem(Value, ABC):
+    """What is asked of a plan: an objective to minimise, over plans of one shape.
+
+    A problem is a frozen value. Solvers say which classes of problems they treat, `monge.solve` finds the plan, and
+    ``primal`` measures any plan at all.
+    """
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the plan."""
+
+    @property
+    @abstractmethod
+    def batch_shape(self) -> torch.Size:
+        """The leading dimensions."""
+
+    @abstractmethod
+    def primal(self, P: Plan) -> Float[Tensor, "*b"]:
+        """The objective at a plan, +inf if the plan breaks a constraint by more than rounding."""
+
+    @abstractmethod
+    def gap(self, P: Plan) -> Float[Tensor, "*b"]:
+        """How far a plan can be from optimal: its objective less a lower bound of all objectives."""
+
+    @abstractmethod
+    def _select(self, index: Any) -> Self:
+        """Some problems of the batch; ``index`` is that of a tensor of shape ``batch_shape``."""
