@@ -18,7 +18,7 @@ from monge.kernels.simplex import Basis
 from monge.problem import Linear
 
 from ._dummies import extend, priceable
-from ._exact import conclude_exact, in_double
+from ._exact import conclude_exact, in_double, rounding
 from .base import Capability, Solver
 from .solution import DualSolution
 
@@ -86,7 +86,8 @@ class Simplex(Solver):
         batch = exact.batch_shape
         places = list(product(*(range(size) for size in batch)))
         guesses = self._guesses(batch, (n, m))
-        solved = [self._one(exact._select(at) if batch else exact, guesses, at) for at in places]
+        error = rounding(problem)
+        solved = [self._one(exact._select(at) if batch else exact, guesses, at, error) for at in places]
         longest = max(len(basis.w) for basis in solved)
 
         def stack(parts: list[Tensor]) -> Tensor:
@@ -99,18 +100,21 @@ class Simplex(Solver):
         f, g = stack([basis.f for basis in solved]), stack([basis.g for basis in solved])
         return conclude_exact(problem, exact, SparseCoupling._make(i=i, j=j, w=w, n=n, m=m), f, g)
 
-    def _one(self, problem: Linear, guesses: tuple[Tensor, Tensor] | None, at: tuple[int, ...]) -> Basis:
+    def _one(
+        self, problem: Linear, guesses: tuple[Tensor, Tensor] | None, at: tuple[int, ...], error: float
+    ) -> Basis:
         a, b = problem.a, problem.b
         guess = None if guesses is None else (guesses[0][at], guesses[1][at])
         if problem.balanced:
             points = _points(problem)
             cost = self._matrix(problem) if points is None else points
-            return kernels.simplex(cost, a, b, potentials=guess)
+            return kernels.simplex(cost, a, b, potentials=guess, rounding=error)
         extended = extend(problem, self._matrix(problem), a, b)
         if guess is not None:
             # The dummies' own potentials are zero, but for those of a mass, which follow from the others.
             guess = (torch.cat([guess[0], guess[0].new_zeros(1)]), torch.cat([guess[1], guess[1].new_zeros(1)]))
-        return extended.restrict(kernels.simplex(extended.cost, extended.a, extended.b, potentials=guess))
+        basis = kernels.simplex(extended.cost, extended.a, extended.b, potentials=guess, rounding=error)
+        return extended.restrict(basis)
 
     def _guesses(self, batch: torch.Size, shape: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
         if self.init is None:
