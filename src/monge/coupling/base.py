@@ -14,7 +14,7 @@ from monge._batch import broadcast_shapes
 from monge.errors import InfeasibleError, InputError
 
 from . import _stream, _validate
-from ._numbers import accumulator, draw, fraction, positive_log
+from ._numbers import accumulator, draw, dust, fraction, positive_log
 from ._representation import Entries, Representation, Rows
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class Coupling(Representation):
         """One partner for every source point, drawn from its row; of a permutation, the bijection itself.
 
         Every row is used exactly once, unlike in `sample`. Rows without mass have no partner and are left out,
-        which needs a plan without batch dimensions.
+        which needs a plan without batch dimensions; mass that is nothing but the rounding of the plan's is none.
 
         Args:
             generator: Source of randomness.
@@ -245,7 +245,8 @@ class Coupling(Representation):
             (tensor([0, 1, 2]), tensor([2, 0, 1]))
         """
         *batch, n, _ = self._shape()
-        present = self._row_sums().expand(*batch, n) > 0
+        row = self._row_sums().expand(*batch, n)
+        present = row > dust(row.sum(-1, keepdim=True), n, self.dtype)
         i = torch.arange(n, device=self.device).expand(*batch, n)
         if not bool(present.all()):
             if batch:
@@ -314,7 +315,7 @@ class Coupling(Representation):
 
     @final
     def top_k(self, k: int) -> SparseCoupling:
-        """The k largest entries of every row.
+        """The k largest entries of every row; what is nothing but the rounding of the plan's mass counts as zero.
 
         Args:
             k: How many, at most the number of columns.
@@ -337,6 +338,7 @@ class Coupling(Representation):
         *batch, n, m = self._shape()
         _validate.count("k", k, low=1, high=m)
         w, j = self._top_k(k)
+        w = w.masked_fill((w > 0) & (w <= dust(w.detach().sum((-1, -2)), n * m, self.dtype)[..., None, None]), 0)
         i = torch.arange(n, device=self.device)[:, None].expand(*batch, n, k)
         flat = (part.expand(*batch, n, k).reshape(*batch, n * k) for part in (i, j, w))
         i, j, w = flat

@@ -85,6 +85,7 @@ def conclude_exact(
         blur = 64 * rounding(problem) + 1e-17 * sum(problem.shape)
         proven = (met._priced(cost, row, col, f, g) - bound(met) <= _ROUNDING * scale) & (violation <= blur)
         gap = priced - bound(exact)
+    value = _attached(problem, constant, (row, col), (f, g), priced.to(dtype))
     f, g = f.to(dtype), g.to(dtype)
     report = Report._make(
         status=Status.OPTIMAL if bool(proven.all()) else Status.PRECISION,
@@ -93,7 +94,6 @@ def conclude_exact(
         iterations=torch.zeros(batch, dtype=torch.long, device=f.device),
         epsilon=problem.epsilon.detach().expand(batch),
     )
-    value = _attached(problem, constant, (row, col), (f, g), priced.to(dtype))
     return DualSolution._make(coupling=plan.to(dtype), value=value, report=report, f=f, g=g)
 
 
@@ -134,16 +134,16 @@ def _attached(
     """The number, with the derivatives that the envelope theorem gives it."""
     if not (torch.is_grad_enabled() and any(held.requires_grad for held in problem._tensors())):
         return number
-    dtype = number.dtype
-    moving = plan.to(dtype).transport_cost(problem.geometry)
+    # What is differentiable of each side: its price at the plan's marginal, and its weights at the potential.
+    moving = plan.to(problem.geometry.dtype).transport_cost(problem.geometry)
     weighed = problem._contents()
     for name, mu in zip(("source", "target"), marginals, strict=True):
         side = weighed[name]
         if isinstance(side, Relaxed):
-            moving = moving + side._make(weights=side.weights.detach(), rho=side.rho, penalty=side.penalty)._penalty(
-                mu.to(dtype)
-            )
+            priced = side._make(weights=side.weights.detach(), rho=side.rho, penalty=side.penalty)
+            moving = moving + priced._penalty(mu.to(side.weights.dtype))
             rho = side.rho.detach() if isinstance(side.rho, Tensor) else side.rho
             weighed[name] = side._make(weights=side.weights, rho=rho, penalty=side.penalty)
-    moving = moving + problem._make(**weighed)._conjugates(*potentials)
-    return number + (moving - moving.detach())
+    f, g = (potential.to(problem.a.dtype) for potential in potentials)
+    moving = moving + problem._make(**weighed)._conjugates(f, g)
+    return number + (moving - moving.detach()).to(number.dtype)

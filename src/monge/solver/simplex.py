@@ -13,12 +13,13 @@ from monge import kernels
 from monge._checks import check_number
 from monge._value import value
 from monge.coupling import SparseCoupling
-from monge.errors import DenseLimitError
+from monge.errors import DenseLimitError, InfeasibleError
 from monge.kernels.simplex import Basis
 from monge.problem import Linear
 
 from ._dummies import extend, priceable
 from ._exact import conclude_exact, in_double, rounding
+from ._feasible import check_feasible
 from .base import Capability, Solver
 from .solution import DualSolution
 
@@ -87,22 +88,22 @@ class Simplex(Solver):
         places = list(product(*(range(size) for size in batch)))
         guesses = self._guesses(batch, (n, m))
         error = rounding(problem)
-        solved = [self._one(exact._select(at) if batch else exact, guesses, at, error) for at in places]
-        longest = max(len(basis.w) for basis in solved)
-
-        def stack(parts: list[Tensor]) -> Tensor:
-            return torch.stack(parts).reshape(*batch, parts[0].shape[-1])
-
-        i, j, w = (
-            stack([torch.nn.functional.pad(basis[k], (0, longest - len(basis.w))) for basis in solved])
-            for k in range(3)
-        )
-        f, g = stack([basis.f for basis in solved]), stack([basis.g for basis in solved])
+        try:
+            solved = [self._one(exact._select(at) if batch else exact, guesses, at, error) for at in places]
+        except InfeasibleError:
+            check_feasible(problem)  # which says who holds too much
+            raise
+        longest = max((len(basis.w) for basis in solved), default=0)
+        f, g = exact.a.new_empty(len(solved), n), exact.b.new_empty(len(solved), m)
+        w = exact.a.new_zeros(len(solved), longest)
+        i, j = torch.zeros_like(w, dtype=torch.long), torch.zeros_like(w, dtype=torch.long)
+        for k, basis in enumerate(solved):
+            used = len(basis.w)
+            i[k, :used], j[k, :used], w[k, :used], f[k], g[k] = basis
+        i, j, w, f, g = (part.reshape(*batch, part.shape[-1]) for part in (i, j, w, f, g))
         return conclude_exact(problem, exact, SparseCoupling._make(i=i, j=j, w=w, n=n, m=m), f, g)
 
-    def _one(
-        self, problem: Linear, guesses: tuple[Tensor, Tensor] | None, at: tuple[int, ...], error: float
-    ) -> Basis:
+    def _one(self, problem: Linear, guesses: tuple[Tensor, Tensor] | None, at: tuple[int, ...], error: float) -> Basis:
         a, b = problem.a, problem.b
         guess = None if guesses is None else (guesses[0][at], guesses[1][at])
         if problem.balanced:
