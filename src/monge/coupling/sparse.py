@@ -103,10 +103,8 @@ class SparseCoupling(Coupling):
         i, j, w = self._lists(*batch)
         count, wide = math.prod(batch), accumulator(v.dtype)
         place = torch.arange(count, device=i.device)[:, None]
-        i, j = (
-            (part.reshape(count, part.shape[-1]) + place * size).reshape(-1)
-            for part, size in ((i, self.n), (j, self.m))
-        )
+        flat = (count, w.shape[-1])
+        i, j = (i.reshape(flat) + place * self.n).reshape(-1), (j.reshape(flat) + place * self.m).reshape(-1)
         return scatter_matmul(i, j, w.reshape(-1).to(wide), v.to(wide), count * self.n).to(v.dtype)
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:

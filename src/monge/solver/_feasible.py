@@ -1,8 +1,8 @@
 """Whether forbidden pairs leave any plan at all, decided before entropic iterations would look for it in vain.
 
-Mass that must leave the rows is shipped along allowed pairs into what the columns can take, as much as fits: a transport
-problem with costs zero and one. Where some is left over, its potentials name rows whose mass exceeds all that they
-reach: Hall's condition, which is why no plan exists.
+Mass that must leave the rows is shipped along allowed pairs into what the columns can take, as much as fits: a
+transport problem with costs zero and one. Where some is left over, its potentials name rows whose mass exceeds all that
+they reach: Hall's condition, which is why no plan exists.
 """
 
 from __future__ import annotations

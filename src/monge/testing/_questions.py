@@ -118,7 +118,8 @@ def _positive(D: Tensor) -> Tensor:
 def _seen(D: Tensor) -> Tensor:
     """What is more than the rounding of the plan's mass."""
     least = min(4 * torch.finfo(D.dtype).eps, 1e-3 / D.shape[-2:].numel())
-    return torch.where(D > least * D.detach().sum((-1, -2), keepdim=True), D, 0)
+    dust = least * D.detach().sum((-1, -2), keepdim=True)
+    return torch.where(D > dust, D, 0)
 
 
 def _barycentric(D: Tensor, v: Tensor) -> Tensor:

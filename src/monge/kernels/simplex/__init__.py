@@ -45,10 +45,12 @@ def simplex(
     $$\min_{P \ge 0} \sum_{ij} C_{ij} P_{ij}, \qquad P 1 = a, \quad P^\top 1 = b.$$
     The plan is a vertex: at most $n + m - 1$ entries. The potentials satisfy $f_i + g_j \le C_{ij}$, with equality on
     the plan, up to 1e-14 of the numbers involved, whatever the start: the last act is a pass over all pairs that finds
-    no violation. They are shifted so that $\langle a, f\rangle = \langle b, g\rangle$. Weights are counted in integers, so
-    that flows add up exactly and ties cannot cycle: in parts of their common denominator where fractions of a small one
-    lie within `rounding`, else in 1e-18 of the mass. Flows of a few `rounding` of the mass are not told from none. An atom of zero weight takes no part; its
-    potential is the largest that stays feasible.
+    no violation. They are shifted so that $\langle a, f\rangle = \langle b, g\rangle$. An atom of zero weight takes no
+    part; its potential is the largest that stays feasible.
+
+    Weights are counted in integers, so that flows add up exactly and ties cannot cycle: in parts of a common
+    denominator where fractions of a small one lie within `rounding`, else in 1e-18 of the mass. Flows that together are
+    a few `rounding` of the mass are not told from none.
 
     Everything happens in float64 on the CPU. The result is locally constant in the cost, hence not differentiable;
     the derivative of the value is the plan by the cost, and the potentials by the weights.
