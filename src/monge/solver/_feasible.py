@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from monge.errors import InfeasibleError
 from monge.problem import AtMost, Fixed, Linear
 from monge.problem.marginal import Marginal
 
-__all__ = ["check_feasible"]
+__all__ = ["check_feasible", "explained"]
 
 # A larger table of allowed pairs is not built: iterations then report the marginal error that they reach.
 _MAX_BYTES = 2**32
@@ -57,6 +58,19 @@ def check_feasible(problem: Linear) -> None:
             one = problem._select(at) if batch else problem
             for demand in _demands(one.detach()):
                 _check(demand, tol, f" of problem {at}" if batch else "")
+
+
+@contextmanager
+def explained(problem: Linear) -> Iterator[None]:
+    """Let an exact solver that finds no plan say what `check_feasible` would."""
+    try:
+        yield
+    except InfeasibleError as error:
+        try:
+            check_feasible(problem)
+        except InfeasibleError as told:
+            error = told
+        raise error from None
 
 
 def _demands(problem: Linear) -> Iterator[_Demand]:

@@ -13,13 +13,13 @@ from monge import kernels
 from monge._checks import check_number
 from monge._value import value
 from monge.coupling import SparseCoupling
-from monge.errors import DenseLimitError, InfeasibleError
+from monge.errors import DenseLimitError
 from monge.kernels.simplex import Basis
 from monge.problem import Linear
 
 from ._dummies import extend, priceable
 from ._exact import conclude_exact, in_double, rounding
-from ._feasible import check_feasible
+from ._feasible import explained
 from .base import Capability, Solver
 from .solution import DualSolution
 
@@ -88,11 +88,8 @@ class Simplex(Solver):
         places = list(product(*(range(size) for size in batch)))
         guesses = self._guesses(batch, (n, m))
         error = rounding(problem)
-        try:
+        with explained(problem):
             solved = [self._one(exact._select(at) if batch else exact, guesses, at, error) for at in places]
-        except InfeasibleError:
-            check_feasible(problem)  # which says who holds too much
-            raise
         longest = max((len(basis.w) for basis in solved), default=0)
         f, g = exact.a.new_empty(len(solved), n), exact.b.new_empty(len(solved), m)
         w = exact.a.new_zeros(len(solved), longest)

@@ -119,7 +119,7 @@ def _seen(D: Tensor) -> Tensor:
     """What is more than the rounding of the plan's mass."""
     least = min(4 * torch.finfo(D.dtype).eps, 1e-3 / D.shape[-2:].numel())
     dust = least * D.detach().sum((-1, -2), keepdim=True)
-    return torch.where(D > dust, D, 0)
+    return torch.where(dust < D, D, 0)
 
 
 def _barycentric(D: Tensor, v: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...errors import InfeasibleError, InputError, NotConvergedError, ShapeError
+from .._reduced import reduced
 from ..ctransform import ctransform
 from ..pairs import Matrix, Pairs, Points
 from . import native, reference
@@ -97,6 +98,9 @@ def simplex(
     whole = bool(rows.all() and columns.all())
     hints = _hints(start, potentials, pairs, rows, columns)
     kept = pairs if whole else _select(pairs, rows, columns)
+    less = reduced(kept.cost) if isinstance(kept, Matrix) else None
+    if less is not None:
+        kept, hints = Matrix(less.cost), hints.of(less)
     solved = _solve(kept, a[rows], b[columns], hints, max_iter, rounding)
     if solved.status == native.INFEASIBLE:
         raise InfeasibleError(
@@ -104,6 +108,8 @@ def simplex(
             "with a partial problem."
         )
     basis = Basis(*solved[2:])
+    if less is not None:
+        basis = _centred(Basis(*basis[:3], *less.restore(basis.f, basis.g)), a[rows], b[columns])
     if not whole:
         basis = _restore(basis, pairs, rows, columns)
     basis = Basis(*(part.to(device) for part in basis))
@@ -126,6 +132,12 @@ def _solve(
         nothing = a.new_zeros(0)
         return native.Solved(native.INFEASIBLE, 0, *[nothing] * 5)
     return native.Solved(native.OPTIMAL, 0, *answer)
+
+
+def _centred(basis: Basis, a: Tensor, b: Tensor) -> Basis:
+    """The potentials shifted so that both sides have the same share of the value."""
+    half = ((a * basis.f).sum() - (b * basis.g).sum()) / (a.sum() + b.sum())
+    return basis._replace(f=basis.f - half, g=basis.g + half)
 
 
 def _select(pairs: Pairs, rows: Tensor, columns: Tensor) -> Pairs:

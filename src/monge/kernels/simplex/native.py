@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .._load import AVAILABLE, module
+from .._reduced import Reduced
 from ..pairs import Matrix, Pairs
 
 __all__ = ["AVAILABLE", "INFEASIBLE", "LIMIT", "OPTIMAL", "Hints", "Solved", "simplex"]
@@ -22,6 +23,13 @@ class Hints(NamedTuple):
     j: Tensor | None = None
     f: Tensor | None = None
     g: Tensor | None = None
+
+    def of(self, costs: Reduced) -> Hints:
+        """The same hints for reduced costs."""
+        if self.f is None or self.g is None:
+            return self
+        f, g = (self.f - costs.row) / costs.scale, (self.g - costs.col) / costs.scale
+        return self._replace(f=f, g=g)
 
 
 class Solved(NamedTuple):
