@@ -18,8 +18,8 @@ bool violates(const Tree& tree, int i, int j, double cost, double tolerance) {
 
 class Simplex {
  public:
-  Simplex(const PairCost& cost, Tree& tree, std::int64_t max_pivots)
-      : cost_(cost), tree_(tree), max_pivots_(max_pivots), block_(2) {}
+  Simplex(const PairCost& cost, Tree& tree, std::int64_t max_pivots, std::int64_t slack)
+      : cost_(cost), tree_(tree), max_pivots_(max_pivots), slack_(slack), block_(2) {}
 
   Status run() {
     bool fresh = true;
@@ -34,10 +34,12 @@ class Simplex {
       } else if (!fresh) {
         tree_.refresh();
         fresh = true;
+      } else if (tree_.artificial_flow() > slack_) {
+        return Status::infeasible;
       } else if (tree_.settle()) {
         fresh = false;
       } else {
-        return tree_.artificial_flow() > 0 ? Status::infeasible : Status::optimal;
+        return Status::optimal;
       }
     }
   }
@@ -72,7 +74,7 @@ class Simplex {
 
   const PairCost& cost_;
   Tree& tree_;
-  const std::int64_t max_pivots_;
+  const std::int64_t max_pivots_, slack_;
   const int block_;
   int row_ = 0;
   std::int64_t pivots_ = 0;
@@ -181,25 +183,45 @@ void complete(const PairCost& cost, const Masses& masses, std::vector<Arc>& arcs
   }
 }
 
+bool all_of_one(const Masses& masses, int i, int j, std::int64_t flow) {
+  return flow == masses.a[i] || flow == masses.b[j];
+}
+
+// The largest flow to drop as rounding: all that are dropped stay below it together, whatever their number.
+std::int64_t largest_dust(const Tree& tree, const Masses& masses) {
+  std::vector<std::int64_t> small;
+  tree.each_arc([&](int i, int j, double, std::int64_t flow) {
+    if (flow > 0 && flow <= masses.slack && !all_of_one(masses, i, j, flow)) small.push_back(flow);
+  });
+  std::sort(small.begin(), small.end());
+  std::int64_t dust = 0, sum = 0;
+  for (const std::int64_t flow : small) {
+    sum += flow;
+    if (sum > masses.slack) break;
+    dust = flow;
+  }
+  return dust;
+}
+
 }  // namespace
 
 Transport network_simplex(const PairCost& cost, const double* a, const double* b, const SimplexOptions& options) {
   const int n = cost.n, m = cost.m;
-  const Masses masses(a, n, b, m);
+  const Masses masses(a, n, b, m, options.rounding);
   std::vector<double> level;
   std::vector<Arc> arcs = leaves_first(cost, options.i, options.j);
   for (const Arc& arc : cheap_arcs(cost, options.g, level)) arcs.push_back(arc);
   complete(cost, masses, arcs);
   Tree tree(masses.a, masses.b);
   tree.start(arcs, level.data(), (cost.bound() + 1e-300) * (n + m + 1));
-  Simplex simplex(cost, tree, options.max_pivots);
+  Simplex simplex(cost, tree, options.max_pivots, masses.slack);
 
   Transport result;
   result.status = simplex.run();
   result.pivots = simplex.pivots();
+  const std::int64_t dust = largest_dust(tree, masses);
   tree.each_arc([&](int i, int j, double, std::int64_t flow) {
-    const bool all_of_one = flow == masses.a[i] || flow == masses.b[j];
-    if (flow == 0 || (!all_of_one && flow <= masses.sliver)) return;
+    if (flow == 0 || (flow <= dust && !all_of_one(masses, i, j, flow))) return;
     result.i.push_back(i);
     result.j.push_back(j);
     result.w.push_back(flow == masses.a[i] ? a[i] : static_cast<double>(flow) * masses.unit);

@@ -233,11 +233,13 @@ void Tree::refresh() {
 }
 
 bool Tree::settle() {
-  if (connected() || artificial_flow() > 0) return false;
+  if (connected()) return false;
   bool changed = false;
   for (int v = child_[root_]; v >= 0; v = next_[v]) {
-    changed |= cost_[v] != 0;
+    changed |= cost_[v] != 0 || flow_[v] != 0;
     cost_[v] = 0;
+    flow_[v] = 0;
+    up_[v] = 1;  // without flow it must point to the root
   }
   refresh();
   return changed;

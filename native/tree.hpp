@@ -42,8 +42,8 @@ class Tree {
   std::int64_t artificial_flow() const;
   // Whether one artificial arc is all that is left of them.
   bool connected() const { return next_[child_[root_]] < 0; }
-  // Artificial arcs without flow have done their work: their cost falls to zero, so that it does not blur the
-  // potentials. True if that changed any; the potentials may then be improvable again.
+  // Artificial arcs have done their work when the flow they hold is rounding: it is forgotten, and their cost falls to
+  // zero, so that it does not blur the potentials. True if that changed any; they may then be improvable again.
   bool settle();
 
   template <class Visit>

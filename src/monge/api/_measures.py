@@ -75,10 +75,11 @@ def _as_measure(name: str, given: Any) -> Measure:
     check_points(name, x)
     if x.ndim != 2:
         raise ShapeError(f"{name} must be one cloud of shape (n, d), but has {tuple(x.shape)}: list the clouds.")
+    wide = torch.promote_types(x.dtype, torch.float32)  # half precision has too few digits for sums
     if a is None:
-        return Measure(x, torch.full((len(x),), 1.0 / len(x), dtype=x.dtype, device=x.device), True)
+        return Measure(x, torch.full((len(x),), 1.0 / len(x), dtype=wide, device=x.device), True)
     check_weights(f"the weights of {name}", a, len(x))
     if a.ndim != 1:
         raise ShapeError(f"the weights of {name} must have shape ({len(x)},), but have {tuple(a.shape)}.")
     check_same(**{name: x, f"the weights of {name}": a})
-    return Measure(x, a, bool((a == a[0]).all()))
+    return Measure(x, a.to(wide), bool((a == a[0]).all()))

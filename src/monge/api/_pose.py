@@ -36,11 +36,11 @@ def pose(
         check_choice("penalty", penalty, ("kl", "l2", "tv"))
         raise InputError(f"penalty={penalty!r} says how a marginal may be missed: give its price, rho.")
     n, m = geometry.shape
-    like = torch.empty((), dtype=geometry.dtype, device=geometry.device)
+    wide = torch.promote_types(geometry.dtype, torch.float32)  # in which Linear keeps weights
     sides: list[Marginal] = []
     for name, weights, size in (("a", a, n), ("b", b, m)):
         if weights is None:
-            weights = torch.full((size,), 1.0 / size, dtype=like.dtype, device=like.device)
+            weights = torch.full((size,), 1.0 / size, dtype=wide, device=geometry.device)
         check_weights(name, weights, size)
         if rho is not None:
             sides.append(Relaxed(weights, rho, penalty))

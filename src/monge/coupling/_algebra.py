@@ -13,7 +13,7 @@ from monge.errors import InputError
 
 from . import _validate
 from ._hooks import Representation, plans
-from ._numbers import explicit, fraction
+from ._numbers import dust, explicit, fraction
 
 if TYPE_CHECKING:
     from .base import Coupling
@@ -59,7 +59,7 @@ class Algebra(Representation):
 
     @final
     def top_k(self, k: int) -> SparseCoupling:
-        """The k largest entries of every row.
+        """The k largest entries of every row; what is nothing but the rounding of the plan's mass counts as zero.
 
         Args:
             k: How many, at most the number of columns.
@@ -80,6 +80,7 @@ class Algebra(Representation):
         *batch, n, m = self._shape()
         _validate.count("k", k, low=1, high=m)
         w, j = self._top_k(k)
+        w = w.masked_fill((w > 0) & (w <= dust(w.detach().sum((-1, -2)), n * m, self.dtype)[..., None, None]), 0)
         i = torch.arange(n, device=self.device)[:, None].expand(*batch, n, k)
         flat = (part.expand(*batch, n, k).reshape(*batch, n * k) for part in (i, j, w))
         i, j, w = flat

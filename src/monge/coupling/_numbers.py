@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._batch import broadcast_shapes
 
-__all__ = ["accumulator", "at", "draw", "explicit", "fraction", "minus_x_log_x", "pick", "positive_log"]
+__all__ = ["accumulator", "at", "draw", "dust", "explicit", "fraction", "minus_x_log_x", "pick", "positive_log"]
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -22,6 +22,14 @@ def fraction(above: Tensor, below: Tensor) -> Tensor:
     """Above / below, and zero with zero derivatives where ``below`` is zero: no mass is absence."""
     absent = below == 0
     return (above / below.masked_fill(absent, 1)).masked_fill(absent, 0)
+
+
+def dust(mass: Float[Tensor, "*b"], count: int, dtype: torch.dtype) -> Float[Tensor, "*b"]:
+    """The mass that cannot be told from none, in one of ``count`` rows or entries that share ``mass``.
+
+    It is the rounding of sums in this dtype, and never more than a thousandth of what each has on average.
+    """
+    return mass * min(4 * torch.finfo(dtype).eps, 1e-3 / count)
 
 
 def minus_x_log_x(x: Tensor) -> Tensor:

@@ -78,9 +78,11 @@ def assignment(matrix: Float[Tensor, "*b n n"]) -> Int[Tensor, "*b n"]:
     """The bijection of largest total weight, problem by problem."""
     from scipy.optimize import linear_sum_assignment
 
-    flat = matrix.double().cpu().reshape(-1, *matrix.shape[-2:])
-    found = [torch.as_tensor(linear_sum_assignment(one.numpy(), maximize=True)[1]) for one in flat]
-    return torch.stack(found).reshape(matrix.shape[:-1]).to(matrix.device)
+    flat = matrix.double().cpu().flatten(0, -3) if matrix.ndim > 2 else matrix.double().cpu()[None]
+    found = torch.empty(flat.shape[:-1], dtype=torch.long)
+    for k, one in enumerate(flat):
+        found[k] = torch.as_tensor(linear_sum_assignment(one.numpy(), maximize=True)[1])
+    return found.reshape(matrix.shape[:-1]).to(matrix.device)
 
 
 def inner(P: Representation, geometry: Geometry) -> Float[Tensor, "*b"]:

@@ -100,9 +100,9 @@ def masses(**tensors: Tensor) -> None:
 
 def equal_mass(a: Tensor, b: Tensor) -> None:
     """Two weight vectors must have the same mass up to rounding."""
-    first, second = a.detach().sum(-1), b.detach().sum(-1)
+    first, second = (weights.detach().double().sum(-1) for weights in (a, b))
     gap = (first - second).abs() / torch.maximum(first, second)
-    if bool((gap > (1e-9 if a.dtype == torch.float64 else 1e-4)).any()):
+    if bool((gap > (1e-9 if a.dtype == torch.float64 else max(1e-4, 2 * torch.finfo(a.dtype).eps))).any()):
         worst = int(gap.argmax())
         told = [float(t.expand(gap.shape).reshape(-1)[worst]) for t in (first, second)]
         raise InfeasibleError(

@@ -17,7 +17,7 @@ from monge.errors import DenseLimitError, InfeasibleError, InputError
 from . import _stream, _validate
 from ._algebra import Algebra
 from ._hooks import Entries, Rows
-from ._numbers import accumulator, draw, positive_log
+from ._numbers import accumulator, draw, dust, positive_log
 
 if TYPE_CHECKING:
     from monge.geometry import Geometry
@@ -338,7 +338,7 @@ class Coupling(Algebra):
         """One partner for every source point, drawn from its row; of a permutation, the bijection itself.
 
         Every row is used exactly once, unlike in `sample`. Rows without mass have no partner and are left out,
-        which needs a plan without batch dimensions.
+        which needs a plan without batch dimensions; mass that is nothing but the rounding of the plan's is none.
 
         Args:
             generator: Source of randomness.
@@ -356,7 +356,8 @@ class Coupling(Algebra):
             (tensor([0, 1, 2]), tensor([2, 0, 1]))
         """
         *batch, n, _ = self._shape()
-        present = self._row_sums().expand(*batch, n) > 0
+        row = self._row_sums().expand(*batch, n)
+        present = row > dust(row.sum(-1, keepdim=True), n, self.dtype)
         i = torch.arange(n, device=self.device).expand(*batch, n)
         if not bool(present.all()):
             if batch:

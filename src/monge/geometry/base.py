@@ -73,6 +73,13 @@ class Geometry(Value, ABC):
         """The cost as the kernels know it, or None."""
         return None
 
+    def _forbids(self) -> bool:
+        """Whether some pair costs +inf."""
+        if isinstance(self._pairs(), kernels.Points):
+            return False
+        with torch.no_grad():
+            return any(bool((self._block(rows) == math.inf).any()) for rows in _stream.row_blocks(self))
+
     def _scalars_per_entry(self) -> int:
         """How many numbers `_block` holds per entry while it computes: this sets the size of blocks."""
         return 1

@@ -118,6 +118,9 @@ class Grid(Geometry):
             total = total + block.reshape(*block.shape[:-1], *(1,) * k, -1, *(1,) * (count - 1 - k))
         return total.flatten(-count)
 
+    def _forbids(self) -> bool:
+        return any(axis._forbids() for axis in self.axes)
+
     def _scalars_per_entry(self) -> int:
         return 2
 

@@ -93,6 +93,9 @@ class Sum(Geometry):
         parts = (_weigh(t._block(rows), w, 2) for t, w in zip(self.terms, self.weights, strict=True))
         return functools.reduce(torch.add, parts)
 
+    def _forbids(self) -> bool:
+        return any(term._forbids() for term in self.terms)
+
     def _scalars_per_entry(self) -> int:
         return 2 + max(term._scalars_per_entry() for term in self.terms)
 

@@ -39,7 +39,7 @@ class Linear(Problem):
         geometry: The cost.
         source: What is asked of the row marginal; a tensor means `Fixed`, None uniform weights of mass one.
         target: What is asked of the column marginal, likewise. If both sides are fixed, a difference of their
-            masses within rounding is removed by scaling the target.
+            masses within rounding is removed by scaling the target. Weights in half precision are kept in float32.
         epsilon: Strength of the entropy, in units of the cost: a number, a tensor with one number per
             problem, or `relative`. Zero is exact transport.
         mass: Total mass to move, at most the mass of either side; both sides must be `AtMost` or `Fixed`.
@@ -78,12 +78,15 @@ class Linear(Problem):
     def __post_init__(self) -> None:
         geometry = self.geometry
         like = torch.empty((), dtype=geometry.dtype, device=geometry.device)
-        source = _as_marginal(self.source, geometry.shape[0], like)
-        target = _as_marginal(self.target, geometry.shape[1], like)
+        wide = torch.promote_types(geometry.dtype, torch.float32)
+        source = _as_marginal(self.source, geometry.shape[0], like.to(wide))
+        target = _as_marginal(self.target, geometry.shape[1], like.to(wide))
         _check_sides(geometry, source, target)
-        check_same(cost=like, source=source.weights, target=target.weights)
+        _check_dtypes(like, source, target)
         if isinstance(source, Fixed) and isinstance(target, Fixed):
-            target = Fixed._make(weights=_equalised(source, target))
+            target = Fixed._make(weights=_equalised(source, target).to(wide))
+        # Half precision has too few digits for sums: weights are computed with as potentials are.
+        source, target = source.to(wide), target.to(wide)
         epsilon = resolve(self.epsilon, geometry, source.weights, target.weights)
         mass = None if self.mass is None else _checked_mass(self.mass, source, target)
         for name, content in {"source": source, "target": target, "epsilon": epsilon, "mass": mass}.items():
@@ -285,6 +288,16 @@ def _as_marginal(given: Marginal | Tensor | None, n: int, like: Tensor) -> Margi
     return Fixed(given)
 
 
+def _check_dtypes(like: Tensor, source: Marginal, target: Marginal) -> None:
+    """Weights must have the dtype of the cost; beside a cost in half precision float32 will do."""
+    half = like.dtype in (torch.float16, torch.bfloat16)
+    held = {"source": source.weights, "target": target.weights}
+    check_same(
+        cost=like,
+        **{name: w.to(like.dtype) if half and w.dtype == torch.float32 else w for name, w in held.items()},
+    )
+
+
 def _check_sides(geometry: Geometry, source: Marginal, target: Marginal) -> None:
     for side, marginal, n in zip(("source", "target"), (source, target), geometry.shape, strict=True):
         if marginal.weights.shape[-1] != n:
@@ -306,18 +319,18 @@ def _check_batch(**shapes: torch.Size) -> None:
 
 
 def _equalised(source: Fixed, target: Fixed) -> Tensor:
-    """The target weights, scaled by a constant so that rounding does not make the problem infeasible."""
-    a, b = source.total.detach(), target.total.detach()
-    worst = float(((a - b).abs() / torch.maximum(a, b)).max())
-    if worst > rounding(a.dtype):
-        first = ((a - b).abs() / torch.maximum(a, b)).argmax()
-        a, b = a.broadcast_to(broadcast_shapes(a.shape, b.shape)), b.expand_as(a + b)
+    """The target weights in float64, scaled so that rounding does not make the problem infeasible."""
+    given = target.weights.double()
+    a, b = source.weights.detach().double().sum(-1), given.detach().sum(-1)
+    difference = (a - b).abs() / torch.maximum(a, b)
+    if bool((difference > max(rounding(side.weights.dtype) for side in (source, target))).any()):
+        first = difference.argmax()
+        a, b = (total.broadcast_to(difference.shape).reshape(-1)[first] for total in (a, b))
         raise InfeasibleError(
             "source and target must have the same mass when both are fixed, but have "
-            f"{float(a.reshape(-1)[first]):.9g} and {float(b.reshape(-1)[first]):.9g}: normalise the weights, "
-            "or use Relaxed, AtMost or mass=."
+            f"{float(a):.9g} and {float(b):.9g}: normalise the weights, or use Relaxed, AtMost or mass=."
         )
-    return target.weights * column(a / b)
+    return given * column(a / b)
 
 
 def _checked_mass(mass: float | Tensor, source: Marginal, target: Marginal) -> Tensor:

@@ -120,4 +120,4 @@ def column(scalar: Tensor | float) -> Tensor | float:
 
 def rounding(dtype: torch.dtype) -> float:
     """The relative L1 error under which two masses count as equal in this dtype."""
-    return 1e-9 if dtype == torch.float64 else 1e-4
+    return 1e-9 if dtype == torch.float64 else max(1e-4, 2 * torch.finfo(dtype).eps)

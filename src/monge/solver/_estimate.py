@@ -16,6 +16,8 @@ __all__ = ["relative_epsilon"]
 
 def relative_epsilon(problem: Linear) -> float:
     """The smallest epsilon of a batch, in units of the mean cost; one if that says nothing."""
+    if 0 in problem.batch_shape:
+        return 1.0
     with torch.no_grad():
         try:
             mean = problem.geometry.mean(problem.a, problem.b).abs()

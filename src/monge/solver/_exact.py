@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge.problem.marginal import Constraint, pairing
+from monge.problem import AtMost, Fixed, Relaxed
+from monge.problem.marginal import Constraint, Marginal, column, pairing
 
 from .solution import DualSolution, Report, Status
 
@@ -16,15 +17,31 @@ if TYPE_CHECKING:
     from monge.coupling import Coupling
     from monge.problem import Linear
 
-__all__ = ["conclude_exact", "in_double"]
+__all__ = ["conclude_exact", "in_double", "rounding"]
 
 # A gap below this share of the numbers it is the difference of is rounding, not doubt.
 _ROUNDING = 1e-9
 
 
+def rounding(problem: Linear) -> float:
+    """The relative error to which the weights of a problem are known: the rounding of its dtype."""
+    return torch.finfo(problem.a.dtype).eps
+
+
 def in_double(problem: Linear) -> Linear:
-    """The same problem as constants in float64, in which exact solvers compute whatever the input dtype."""
-    return problem.detach().to(torch.float64)
+    """The same problem as constants in float64, in which exact solvers compute whatever the input dtype.
+
+    Masses that are equal in the dtype of the problem are made equal in float64.
+    """
+    exact = problem.detach().to(torch.float64)
+    contents = exact._contents()
+    if exact.balanced:
+        contents["target"] = Fixed._make(weights=exact.b * column(exact.source.total / exact.target.total))
+    if exact.mass is not None:
+        fixed = [side.total for side in (exact.source, exact.target) if isinstance(side, Fixed)]
+        wanted = fixed[0] if fixed else exact.mass
+        contents["mass"] = wanted.minimum(exact.source.total).minimum(exact.target.total)
+    return exact._make(**contents)
 
 
 def conclude_exact(
@@ -38,8 +55,11 @@ def conclude_exact(
 ) -> DualSolution:
     """The solution of a linear program, proved by its duality gap, which is measured in float64.
 
-    The value enters the graph of autograd by the envelope theorem: it moves with the cost through the plan, and with
-    weights, prices and mass through the potentials. The potentials are constants.
+    It is proved for the plan's own marginals, which must be those of the problem to the rounding of its dtype.
+
+    The value enters the graph of autograd by the envelope theorem: it moves with costs and prices through the plan, and
+    with weights and mass through the potentials. Plan and potentials are constants; where several are optimal the value
+    has a kink, and its derivative is that of the two that were found.
 
     Args:
         problem: What was solved, in its own dtype.
@@ -49,26 +69,48 @@ def conclude_exact(
         g: Potential of the columns in float64.
         feasible: Whether f_i + g_j <= C_ij is known, so that no pass over all pairs has to show it.
     """
-    constant, batch, dtype = plan.detach(), problem.batch_shape, problem.a.dtype
+    constant, batch, dtype = plan.detach(), problem.batch_shape, problem.geometry.dtype
     with torch.no_grad():
         f, g = exact._settled(f, g)  # a price met to the last digit may be passed by rounding
         f, g = exact._normalised(f, g)
         row, col = constant.marginals()
         cost = constant.transport_cost(exact.geometry)
         priced = exact._priced(cost, row, col, f, g)
-        gap = priced - (exact._conjugates(f, g) if feasible else exact.dual(f, g))
+        met, violation = _met(exact, row, col), _violation(exact, row, col)
+
+        def bound(held: Linear) -> Tensor:
+            return held._conjugates(f, g) if feasible else held.dual(f, g)
+
         scale = cost.abs() + pairing(exact.a, f.abs()) + pairing(exact.b, g.abs())
-        proven = bool((gap <= _ROUNDING * scale).all())
+        blur = 64 * rounding(problem) + 1e-17 * sum(problem.shape)
+        proven = (met._priced(cost, row, col, f, g) - bound(met) <= _ROUNDING * scale) & (violation <= blur)
+        gap = priced - bound(exact)
+    value = _attached(problem, constant, (row, col), (f, g), priced.to(dtype))
     f, g = f.to(dtype), g.to(dtype)
     report = Report._make(
-        status=Status.OPTIMAL if proven else Status.PRECISION,
-        marginal_error=_violation(exact, row, col).to(dtype).expand(batch),
+        status=Status.OPTIMAL if bool(proven.all()) else Status.PRECISION,
+        marginal_error=violation.to(dtype).expand(batch),
         duality_gap=gap.clamp_min(0).to(dtype).expand(batch),
         iterations=torch.zeros(batch, dtype=torch.long, device=f.device),
         epsilon=problem.epsilon.detach().expand(batch),
     )
-    value = _attached(problem, constant, f, g, priced.to(dtype))
     return DualSolution._make(coupling=plan.to(dtype), value=value, report=report, f=f, g=g)
+
+
+def _met(problem: Linear, row: Tensor, col: Tensor) -> Linear:
+    """The nearest problem whose constraints a plan of these marginals meets."""
+
+    def side(marginal: Marginal, mu: Tensor) -> Marginal:
+        if isinstance(marginal, Fixed):
+            return Fixed._make(weights=mu)
+        if isinstance(marginal, AtMost):
+            return AtMost._make(weights=torch.maximum(marginal.weights, mu))
+        return marginal
+
+    contents = problem._contents()
+    contents["source"], contents["target"] = side(problem.source, row), side(problem.target, col)
+    contents["mass"] = None if problem.mass is None else row.sum(-1)
+    return problem._make(**contents)
 
 
 def _violation(problem: Linear, row: Tensor, col: Tensor) -> Tensor:
@@ -82,10 +124,26 @@ def _violation(problem: Linear, row: Tensor, col: Tensor) -> Tensor:
     return broken / row.sum(-1).clamp_min(torch.finfo(row.dtype).tiny)
 
 
-def _attached(problem: Linear, plan: Coupling, f: Tensor, g: Tensor, number: Tensor) -> Tensor:
+def _attached(
+    problem: Linear,
+    plan: Coupling,
+    marginals: tuple[Tensor, Tensor],
+    potentials: tuple[Tensor, Tensor],
+    number: Tensor,
+) -> Tensor:
     """The number, with the derivatives that the envelope theorem gives it."""
     if not (torch.is_grad_enabled() and any(held.requires_grad for held in problem._tensors())):
         return number
-    cost = plan.to(f.dtype).transport_cost(problem.geometry)
-    terms = problem._conjugates(f, g)
-    return number + (cost - cost.detach()) + (terms - terms.detach())
+    # What is differentiable of each side: its price at the plan's marginal, and its weights at the potential.
+    moving = plan.to(problem.geometry.dtype).transport_cost(problem.geometry)
+    weighed = problem._contents()
+    for name, mu in zip(("source", "target"), marginals, strict=True):
+        side = weighed[name]
+        if isinstance(side, Relaxed):
+            priced = side._make(weights=side.weights.detach(), rho=side.rho, penalty=side.penalty)
+            moving = moving + priced._penalty(mu.to(side.weights.dtype))
+            rho = side.rho.detach() if isinstance(side.rho, Tensor) else side.rho
+            weighed[name] = side._make(weights=side.weights, rho=rho, penalty=side.penalty)
+    f, g = (potential.to(problem.a.dtype) for potential in potentials)
+    moving = moving + problem._make(**weighed)._conjugates(f, g)
+    return number + (moving - moving.detach()).to(number.dtype)

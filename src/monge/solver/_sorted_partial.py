@@ -49,7 +49,7 @@ def solve_partial(problem: Linear) -> DualSolution:
         rule, level = "penalty", _price(exact.source, x).expand(batch)
     sides = x.expand(*batch, n), y.expand(*batch, m), exact.a.expand(*batch, n), exact.b.expand(*batch, m)
     found = kernels.partial_plan(*sides, rule=rule, level=level, p=p, potentials=True)
-    used = max(1, int((found.w > 0).sum(-1).max()))
+    used = int((found.w > 0).any(tuple(range(len(batch)))).sum())  # pieces come first
     i, j, w = (part[..., :used] for part in found[:3])
     plan = MonotoneCoupling._make(i=i, j=j, w=w, n=n, m=m)
     return conclude_exact(problem, exact, plan, found.f, found.g, feasible=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -61,7 +60,7 @@ def solve_symmetric(problem: Linear, *, gradient: Gradient, tol: float | None, m
             f = torch.where(column(open_), (f + update) / 2, f)
         else:
             return None
-    if not math.isfinite(float(error.max())):
+    if not bool(error.isfinite().all()):
         return None
     return conclude(problem, f, f.clone(), gradient=gradient, iterations=spent, tol=tol)
 

@@ -14,6 +14,7 @@ from monge.errors import DenseLimitError
 from monge.problem import Linear
 
 from ._exact import conclude_exact, in_double
+from ._feasible import explained
 from .base import Capability, Solver
 from .solution import DualSolution
 
@@ -76,7 +77,8 @@ class Assignment(Solver):
                 f"{self.max_bytes:,}: use Simplex, which needs no matrix for norms, or raise max_bytes."
             )
         exact = in_double(problem)
-        perm, f, g = kernels.assignment(exact.geometry.dense(math.prod(batch) * self.max_bytes))
+        with explained(problem):
+            perm, f, g = kernels.assignment(exact.geometry.dense(math.prod(batch) * self.max_bytes))
         weights = exact.a.expand(*batch, n)
         perm, f, g = (part.expand(*batch, n) for part in (perm, f, g))
         return conclude_exact(problem, exact, PermutationCoupling._make(perm=perm, weights=weights), f, g)

@@ -56,7 +56,7 @@ class Auto(Solver):
         explanation = self.explain(problem)
         if explanation.chosen is None:
             raise CapabilityError(explanation.refusal)
-        return explanation.chosen._solve(problem)
+        return explanation.chosen._answer(problem)
 
     def __repr__(self) -> str:
         """Short, where the candidates are the usual ones."""

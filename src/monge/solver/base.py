@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from monge._value import Value
+from monge.errors import NotConvergedError
 
 if TYPE_CHECKING:
     from monge.problem import Linear
@@ -48,3 +49,12 @@ class Solver(Value):
     @abstractmethod
     def _solve(self, problem: Linear) -> Solution:
         """The solution of a problem that is supported; called by `solve`, which has checked that."""
+
+    @final
+    def _answer(self, problem: Linear) -> Solution:
+        """The solution, unless the solver is strict and misses its tolerance."""
+        solution = self._solve(problem)
+        if getattr(self, "strict", False) and not solution.report.status.ok:
+            worst = float(solution.report.marginal_error.max())
+            raise NotConvergedError(f"{solution.report.status.value} The marginal error is {worst:.2e}.", solution)
+        return solution

@@ -17,6 +17,7 @@ from ._ascent import Ascent
 from ._climb import climb
 from ._conclude import conclude
 from ._estimate import relative_epsilon
+from ._feasible import check_feasible
 from .base import Capability, Solver
 from .sinkhorn import default_tol, initial_potential
 from .solution import DualSolution
@@ -87,6 +88,7 @@ class Newton(Solver):
         tol = self.tol
         if tol is None:
             tol = 1e-9 if problem.a.dtype == torch.float64 else default_tol(problem.a.dtype)
+        check_feasible(problem)
         constant = problem.detach()
         with torch.no_grad():
             g, epsilon = Ascent(constant).start()

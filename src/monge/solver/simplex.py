@@ -18,7 +18,8 @@ from monge.kernels.simplex import Basis
 from monge.problem import Linear
 
 from ._dummies import extend, priceable
-from ._exact import conclude_exact, in_double
+from ._exact import conclude_exact, in_double, rounding
+from ._feasible import explained
 from .base import Capability, Solver
 from .solution import DualSolution
 
@@ -86,31 +87,32 @@ class Simplex(Solver):
         batch = exact.batch_shape
         places = list(product(*(range(size) for size in batch)))
         guesses = self._guesses(batch, (n, m))
-        solved = [self._one(exact._select(at) if batch else exact, guesses, at) for at in places]
-        longest = max(len(basis.w) for basis in solved)
-
-        def stack(parts: list[Tensor]) -> Tensor:
-            return torch.stack(parts).reshape(*batch, parts[0].shape[-1])
-
-        i, j, w = (
-            stack([torch.nn.functional.pad(basis[k], (0, longest - len(basis.w))) for basis in solved])
-            for k in range(3)
-        )
-        f, g = stack([basis.f for basis in solved]), stack([basis.g for basis in solved])
+        error = rounding(problem)
+        with explained(problem):
+            solved = [self._one(exact._select(at) if batch else exact, guesses, at, error) for at in places]
+        longest = max((len(basis.w) for basis in solved), default=0)
+        f, g = exact.a.new_empty(len(solved), n), exact.b.new_empty(len(solved), m)
+        w = exact.a.new_zeros(len(solved), longest)
+        i, j = torch.zeros_like(w, dtype=torch.long), torch.zeros_like(w, dtype=torch.long)
+        for k, basis in enumerate(solved):
+            used = len(basis.w)
+            i[k, :used], j[k, :used], w[k, :used], f[k], g[k] = basis
+        i, j, w, f, g = (part.reshape(*batch, part.shape[-1]) for part in (i, j, w, f, g))
         return conclude_exact(problem, exact, SparseCoupling._make(i=i, j=j, w=w, n=n, m=m), f, g)
 
-    def _one(self, problem: Linear, guesses: tuple[Tensor, Tensor] | None, at: tuple[int, ...]) -> Basis:
+    def _one(self, problem: Linear, guesses: tuple[Tensor, Tensor] | None, at: tuple[int, ...], error: float) -> Basis:
         a, b = problem.a, problem.b
         guess = None if guesses is None else (guesses[0][at], guesses[1][at])
         if problem.balanced:
             points = _points(problem)
             cost = self._matrix(problem) if points is None else points
-            return kernels.simplex(cost, a, b, potentials=guess)
+            return kernels.simplex(cost, a, b, potentials=guess, rounding=error)
         extended = extend(problem, self._matrix(problem), a, b)
         if guess is not None:
             # The dummies' own potentials are zero, but for those of a mass, which follow from the others.
             guess = (torch.cat([guess[0], guess[0].new_zeros(1)]), torch.cat([guess[1], guess[1].new_zeros(1)]))
-        return extended.restrict(kernels.simplex(extended.cost, extended.a, extended.b, potentials=guess))
+        basis = kernels.simplex(extended.cost, extended.a, extended.b, potentials=guess, rounding=error)
+        return extended.restrict(basis)
 
     def _guesses(self, batch: torch.Size, shape: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
         if self.init is None:

@@ -17,6 +17,7 @@ from monge.problem import Linear
 from ._ascent import Ascent
 from ._conclude import conclude
 from ._estimate import relative_epsilon
+from ._feasible import check_feasible
 from ._iterate import iterate
 from .base import Capability, Solver
 from .solution import DualSolution
@@ -91,6 +92,7 @@ class Sinkhorn(Solver):
         if self.gradient._recorded:
             return self._unrolled(problem)
         tol = default_tol(problem.a.dtype) if self.tol is None else self.tol
+        check_feasible(problem)
         constant = problem.detach()
         with torch.no_grad():
             g, epsilon = Ascent(constant).start()

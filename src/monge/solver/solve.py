@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from monge.errors import CapabilityError, InputError, NotConvergedError
+from monge.errors import CapabilityError, InputError
 from monge.problem import Linear
 
 from .auto import Auto
@@ -50,12 +50,8 @@ def solve(problem: Linear, solver: Solver | None = None) -> Solution:
     if not capability.supported:
         chosen = None if isinstance(solver, Auto) else Auto().explain(problem).chosen
         raise CapabilityError(f"{capability.reason}{f' {chosen} can.' if chosen is not None else ''}")
-    solution = solver._solve(problem)
-    solution = solution._replace(coupling=solution.coupling._priced(problem.geometry))
-    if getattr(solver, "strict", False) and not solution.report.status.ok:
-        worst = float(solution.report.marginal_error.max())
-        raise NotConvergedError(f"{solution.report.status.value} The marginal error is {worst:.2e}.", solution)
-    return solution
+    solution = solver._answer(problem)
+    return solution._replace(coupling=solution.coupling._priced(problem.geometry))
 
 
 def check_problem(problem: Any) -> None:

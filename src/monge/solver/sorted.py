@@ -13,6 +13,7 @@ from monge._value import value
 from monge.coupling import Coupling, MonotoneCoupling, PermutationCoupling
 from monge.geometry import Line, PointCloud
 from monge.problem import Linear
+from monge.problem.marginal import column
 
 from ._exact import conclude_exact, in_double
 from ._sorted_partial import is_partial, solve_partial
@@ -86,7 +87,8 @@ class Sorted(Solver):
             step = torch.arange(2 * n - 1, device=x.device).expand(*batch, 2 * n - 1)
             i, j = order_x.gather(-1, (step + 1) // 2), order_y.gather(-1, step // 2)
         else:
-            a, b = problem.a.double().expand(*batch, n), problem.b.double().expand(*batch, m)
+            level = column(exact.target.total / problem.b.detach().double().sum(-1))
+            a, b = problem.a.double().expand(*batch, n), (problem.b.double() * level).expand(*batch, m)
         plan = staircase_plan(a, b, order_x, order_y, equal)
         if isinstance(plan, MonotoneCoupling):
             i, j = plan.i, plan.j

@@ -87,7 +87,7 @@ def questions(P: Coupling, generator: torch.Generator) -> list[Question]:
         Question("P.top_k(1)", lambda P: _positive(P.top_k(1).dense()), lambda D: _top_k(D, 1)),
         Question("P.top_k(k)", lambda P: _positive(P.top_k(min(3, m)).dense()), lambda D: _top_k(D, min(3, m))),
         Question("P.sparse(threshold=0)", lambda P: P.sparse(threshold=0.0).dense(), _positive),
-        Question("P.sparse(mass=1)", lambda P: P.sparse(mass=1.0) @ v, lambda D: _positive(D) @ v),
+        Question("P.sparse(mass=1)", lambda P: P.sparse(mass=1.0) @ v, lambda D: _seen(D) @ v),
         Question("P.round(a, b)", lambda P, a, b: P.round(a, b).dense(), _round, (a, b), smooth),
         Question(
             "P.round(a, b) @ v", lambda P, a, b: P.round(a, b) @ y, lambda D, a, b: _round(D, a, b) @ y, (a, b), smooth
@@ -115,6 +115,13 @@ def _positive(D: Tensor) -> Tensor:
     return D * (D > 0)
 
 
+def _seen(D: Tensor) -> Tensor:
+    """What is more than the rounding of the plan's mass."""
+    least = min(4 * torch.finfo(D.dtype).eps, 1e-3 / D.shape[-2:].numel())
+    dust = least * D.detach().sum((-1, -2), keepdim=True)
+    return torch.where(dust < D, D, 0)
+
+
 def _barycentric(D: Tensor, v: Tensor) -> Tensor:
     mean = _inverse(D.sum(-1))[..., None] * (D @ (v[:, None] if v.ndim == 1 else v))
     return mean[..., 0] if v.ndim == 1 else mean
@@ -131,6 +138,7 @@ def _kl(D: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 def _top_k(D: Tensor, k: int) -> Tensor:
     index = D.detach().topk(k, -1).indices
+    D = _seen(D)
     return _positive(torch.zeros_like(D).scatter(-1, index, D.gather(-1, index)))
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...errors import DtypeError, InfeasibleError, InputError, ShapeError
+from .._reduced import reduced
 from . import native, reference
 
 __all__ = ["Matching", "assignment"]
@@ -64,13 +65,15 @@ def assignment(cost: Float[Tensor, "*b n n"]) -> Matching:
     plain = cost.detach().reshape(cost.shape[:-2].numel(), n, n).cpu()
     if plain.dtype not in (torch.float32, torch.float64):
         plain = plain.float()
-    infeasible, *parts = _solve(plain)
+    less = reduced(plain)
+    infeasible, perm, f, g = _solve(less.cost)
     if infeasible >= 0:
         which = f" of problem {infeasible}" if cost.ndim > 2 else ""
         raise InfeasibleError(
             f"every permutation{which} uses a pair of infinite cost: allow more pairs, or leave mass unmatched with a "
             "partial problem."
         )
+    parts = perm, *less.restore(f, g)
     return Matching(*(part.reshape(cost.shape[:-1]).to(cost.device) for part in parts))
 
 

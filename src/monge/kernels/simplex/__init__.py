@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...errors import InfeasibleError, InputError, NotConvergedError, ShapeError
+from .._reduced import reduced
 from ..ctransform import ctransform
 from ..pairs import Matrix, Pairs, Points
 from . import native, reference
@@ -38,15 +39,19 @@ def simplex(
     start: Basis | None = None,
     potentials: tuple[Float[Tensor, " n"], Float[Tensor, " m"]] | None = None,
     max_iter: int | None = None,
+    rounding: float = torch.finfo(torch.float64).eps,
 ) -> Basis:
     r"""Solves the transport problem exactly.
 
     $$\min_{P \ge 0} \sum_{ij} C_{ij} P_{ij}, \qquad P 1 = a, \quad P^\top 1 = b.$$
     The plan is a vertex: at most $n + m - 1$ entries. The potentials satisfy $f_i + g_j \le C_{ij}$, with equality on
     the plan, up to 1e-14 of the numbers involved, whatever the start: the last act is a pass over all pairs that finds
-    no violation. They are shifted so that $\langle a, f\rangle = \langle b, g\rangle$. Weights are rounded to integers
-    of 1e-18 of the mass, so that flows add up exactly and ties cannot cycle. An atom of zero weight takes no part; its
-    potential is the largest that stays feasible.
+    no violation. They are shifted so that $\langle a, f\rangle = \langle b, g\rangle$. An atom of zero weight takes no
+    part; its potential is the largest that stays feasible.
+
+    Weights are counted in integers, so that flows add up exactly and ties cannot cycle: in parts of a common
+    denominator where fractions of a small one lie within `rounding`, else in 1e-18 of the mass. Flows that together are
+    a few `rounding` of the mass are not told from none.
 
     Everything happens in float64 on the CPU. The result is locally constant in the cost, hence not differentiable;
     the derivative of the value is the plan by the cost, and the potentials by the weights.
@@ -61,6 +66,7 @@ def simplex(
             here, the less there is to do.
         potentials: Guesses of $f$ and $g$, for instance from an entropic solver; only their quality as a guess matters.
         max_iter: Most pivots allowed; None for no limit.
+        rounding: The relative error to which weights are known, if they come from a lower precision.
 
     Returns:
         Entries ``(i, j, w)`` of the plan, all of them positive, and the potentials ``f`` and ``g``.
@@ -92,13 +98,18 @@ def simplex(
     whole = bool(rows.all() and columns.all())
     hints = _hints(start, potentials, pairs, rows, columns)
     kept = pairs if whole else _select(pairs, rows, columns)
-    solved = _solve(kept, a[rows], b[columns], hints, max_iter)
+    less = reduced(kept.cost) if isinstance(kept, Matrix) else None
+    if less is not None:
+        kept, hints = Matrix(less.cost), hints.of(less)
+    solved = _solve(kept, a[rows], b[columns], hints, max_iter, rounding)
     if solved.status == native.INFEASIBLE:
         raise InfeasibleError(
             "every plan between a and b needs pairs of infinite cost: allow more pairs, or leave mass unmatched "
             "with a partial problem."
         )
     basis = Basis(*solved[2:])
+    if less is not None:
+        basis = _centred(Basis(*basis[:3], *less.restore(basis.f, basis.g)), a[rows], b[columns])
     if not whole:
         basis = _restore(basis, pairs, rows, columns)
     basis = Basis(*(part.to(device) for part in basis))
@@ -111,14 +122,22 @@ def simplex(
     return basis
 
 
-def _solve(pairs: Pairs, a: Tensor, b: Tensor, hints: native.Hints, max_iter: int | None) -> native.Solved:
+def _solve(
+    pairs: Pairs, a: Tensor, b: Tensor, hints: native.Hints, max_iter: int | None, rounding: float
+) -> native.Solved:
     if native.AVAILABLE:
-        return native.simplex(pairs, a, b, hints, max_iter)
+        return native.simplex(pairs, a, b, hints, max_iter, rounding)
     answer = reference.simplex(pairs, a, b)
     if answer is None:
         nothing = a.new_zeros(0)
         return native.Solved(native.INFEASIBLE, 0, *[nothing] * 5)
     return native.Solved(native.OPTIMAL, 0, *answer)
+
+
+def _centred(basis: Basis, a: Tensor, b: Tensor) -> Basis:
+    """The potentials shifted so that both sides have the same share of the value."""
+    half = ((a * basis.f).sum() - (b * basis.g).sum()) / (a.sum() + b.sum())
+    return basis._replace(f=basis.f - half, g=basis.g + half)
 
 
 def _select(pairs: Pairs, rows: Tensor, columns: Tensor) -> Pairs:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .._load import AVAILABLE, module
+from .._reduced import Reduced
 from ..pairs import Matrix, Pairs
 
 __all__ = ["AVAILABLE", "INFEASIBLE", "LIMIT", "OPTIMAL", "Hints", "Solved", "simplex"]
@@ -23,6 +24,13 @@ class Hints(NamedTuple):
     f: Tensor | None = None
     g: Tensor | None = None
 
+    def of(self, costs: Reduced) -> Hints:
+        """The same hints for reduced costs."""
+        if self.f is None or self.g is None:
+            return self
+        f, g = (self.f - costs.row) / costs.scale, (self.g - costs.col) / costs.scale
+        return self._replace(f=f, g=g)
+
 
 class Solved(NamedTuple):
     """What the loop reached, and why it stopped."""
@@ -36,7 +44,7 @@ class Solved(NamedTuple):
     g: Tensor
 
 
-def simplex(pairs: Pairs, a: Tensor, b: Tensor, hints: Hints, max_iter: int | None) -> Solved:
+def simplex(pairs: Pairs, a: Tensor, b: Tensor, hints: Hints, max_iter: int | None, rounding: float) -> Solved:
     """Positive float64 weights of equal mass on the CPU, float64 costs; the rest is settled here."""
     limit = -1 if max_iter is None else max_iter
     guesses = [None if hint is None else hint.contiguous().numpy() for hint in hints]
@@ -44,10 +52,10 @@ def simplex(pairs: Pairs, a: Tensor, b: Tensor, hints: Hints, max_iter: int | No
     threads = torch.get_num_threads()
     if isinstance(pairs, Matrix):
         cost = pairs.cost.contiguous().numpy()
-        status, pivots, *arrays = module().simplex_matrix(cost, *weights, *guesses, limit, threads)
+        status, pivots, *arrays = module().simplex_matrix(cost, *weights, *guesses, limit, rounding, threads)
     else:
         x, y = pairs.x.contiguous().numpy(), pairs.y.contiguous().numpy()
         rule = pairs.kind == "dot", float(pairs.p), float(pairs.power)
-        status, pivots, *arrays = module().simplex_points(x, y, *rule, *weights, *guesses, limit, threads)
+        status, pivots, *arrays = module().simplex_points(x, y, *rule, *weights, *guesses, limit, rounding, threads)
     i, j, w, f, g = (torch.from_numpy(array) for array in arrays)
     return Solved(status, pivots, i.long(), j.long(), w, f, g)

@@ -304,8 +304,8 @@ def _on_circles(x: Tensor, a: Tensor | None, frame: Tensor) -> tuple[Tensor, Ten
 def check_sphere(name: str, points: Tensor) -> None:
     """``points`` must be finite and of norm one, up to rounding."""
     check_floating(name, points)
-    radius = points.detach().norm(dim=-1)
-    if points.shape[-1] < 2 or not bool(((radius - 1).abs() < 1e-3).all()):
+    radius = points.detach().double().norm(dim=-1)
+    if points.shape[-1] < 2 or not bool(((radius - 1).abs() < max(1e-3, 2 * torch.finfo(points.dtype).eps)).all()):
         raise InputError(
             f"{name} must lie on the unit sphere of R^d, d >= 2, but has shape {tuple(points.shape)} and norms in "
             f"[{float(radius.min()):.4g}, {float(radius.max()):.4g}]: normalise them, "

@@ -1,0 +1,137 @@
+"""Whether forbidden pairs leave any plan at all, decided before entropic iterations would look for it in vain.
+
+Mass that must leave the rows is shipped along allowed pairs into what the columns can take, as much as fits: a
+transport problem with costs zero and one. Where some is left over, its potentials name rows whose mass exceeds all that
+they reach: Hall's condition, which is why no plan exists.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from monge import kernels
+from monge.errors import InfeasibleError
+from monge.problem import AtMost, Fixed, Linear
+from monge.problem.marginal import Marginal
+
+__all__ = ["check_feasible", "explained"]
+
+# A larger table of allowed pairs is not built: iterations then report the marginal error that they reach.
+_MAX_BYTES = 2**32
+_NAMED = 8
+
+
+class _Demand(NamedTuple):
+    """Mass that must leave one side, of what it has, into what the other side can take."""
+
+    side: str
+    allowed: Bool[Tensor, "n m"]
+    held: Float[Tensor, " n"]
+    room: Float[Tensor, " m"]
+    wanted: float
+
+
+def check_feasible(problem: Linear) -> None:
+    """Nothing, if some plan avoids infinite costs and meets the constraints to rounding.
+
+    A plan may exist only if some allowed pairs stay empty; then it is approached and never reached, which the marginal
+    error shows.
+
+    Raises:
+        InfeasibleError: If there is none; the message names points that hold more than what they reach can take.
+    """
+    n, m = problem.shape
+    if 8 * n * m > _MAX_BYTES or not problem.geometry._forbids():
+        return
+    tol = 8 * torch.finfo(problem.a.dtype).eps
+    batch = problem.batch_shape
+    with torch.no_grad():
+        for at in product(*(range(size) for size in batch)):
+            one = problem._select(at) if batch else problem
+            for demand in _demands(one.detach()):
+                _check(demand, tol, f" of problem {at}" if batch else "")
+
+
+@contextmanager
+def explained(problem: Linear) -> Iterator[None]:
+    """Let an exact solver that finds no plan say what `check_feasible` would."""
+    try:
+        yield
+    except InfeasibleError:
+        try:
+            check_feasible(problem)
+        except InfeasibleError as told:
+            error = told
+        raise error from None
+
+
+def _demands(problem: Linear) -> Iterator[_Demand]:
+    """What must flow. If each fixed side alone can be served, one plan serves both (Mendelsohn and Dulmage)."""
+    source, target = problem.source, problem.target
+    if not isinstance(source, Fixed) and not isinstance(target, Fixed) and problem.mass is None:
+        return
+    allowed = torch.cat([problem.geometry._block(rows) < math.inf for rows in _rows(problem.shape)], -2).cpu()
+    a, b = problem.a.cpu().double(), problem.b.cpu().double()
+    if isinstance(source, Fixed):
+        yield _Demand("row", allowed, a, _room(target, b, a), float(a.sum()))
+        if isinstance(target, Fixed):
+            return  # of the same mass: serving one side serves the other
+    if isinstance(target, Fixed):
+        yield _Demand("column", allowed.mT, b, _room(source, a, b), float(b.sum()))
+    elif problem.partial:
+        assert problem.mass is not None
+        yield _Demand("row", allowed, a, b, float(problem.mass))
+
+
+def _rows(shape: tuple[int, int]) -> Iterator[slice]:
+    step = max(1, 2**20 // shape[1])
+    return (slice(start, min(shape[0], start + step)) for start in range(0, shape[0], step))
+
+
+def _room(marginal: Marginal, weights: Tensor, other: Tensor) -> Tensor:
+    """The most that each point can take: its weight where that is a bound, else everything."""
+    if isinstance(marginal, (Fixed, AtMost)):
+        return weights
+    return torch.where(weights > 0, other.sum(), 0.0)
+
+
+def _check(demand: _Demand, tol: float, which: str) -> None:
+    side, allowed, held, room, wanted = demand
+    n, m = allowed.shape
+    # What finds no room goes to one more column at price one; room that stays empty meets one more row for nothing.
+    cost = torch.full((n + 1, m + 1), math.inf, dtype=torch.float64)
+    cost[:n, :m].masked_fill_(allowed, 0.0)
+    cost[:n, m], cost[n] = 1.0, 0.0
+    mass, space = held.sum()[None], room.sum()[None]
+    flow = kernels.simplex(cost, torch.cat([held, space]), torch.cat([room, mass]), rounding=tol / 8)
+    served = float(mass) - float(flow.w[(flow.i < n) & (flow.j == m)].sum())
+    if served >= wanted - tol * float(mass):
+        return
+    stuck = (flow.f[:n] + flow.g[m] > 0.5) & (held > 0)
+    reached = allowed[stuck].any(0) & (room > 0)
+    other = "column" if side == "row" else "row"
+    hold, reach = ("hold", "reach") if int(stuck.sum()) > 1 else ("holds", "reaches")
+    told = f"{_listed(side, stuck)}{which} {hold} {float(held[stuck].sum()):.6g} and {reach} "
+    if bool(reached.any()):
+        told += f"only {_listed(other, reached)}, with room for {float(room[reached].sum()):.6g}"
+    else:
+        told += f"no {other} with mass"
+    rest = "" if wanted >= float(mass) * (1 - tol) else f", so that at most {served:.6g} of mass={wanted:.6g} can move"
+    raise InfeasibleError(
+        f"no plan avoids the pairs of infinite cost: {told}{rest}. Allow more pairs, change the weights, or let mass "
+        "stay with Relaxed, AtMost or a smaller mass=."
+    )
+
+
+def _listed(side: str, chosen: Tensor) -> str:
+    index = chosen.nonzero()[:, 0].tolist()
+    more = f" and {len(index) - _NAMED} more" if len(index) > _NAMED else ""
+    return f"{side}{'s' if len(index) > 1 else ''} {', '.join(map(str, index[:_NAMED]))}{more}"
