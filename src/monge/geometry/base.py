@@ -69,6 +69,10 @@ class Geometry(Value, ABC):
 
     # ------------------------------------------------------------------ what it may write, for speed
 
+    def _on_line(self) -> tuple[Tensor, Tensor] | None:
+        """The points, if they lie on a line and the cost is convex in x - y, up to terms of one side."""
+        return None
+
     def _pairs(self) -> Pairs | None:
         """The cost as the kernels know it, or None."""
         return None

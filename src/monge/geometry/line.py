@@ -78,6 +78,9 @@ class Line(Geometry):
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         return self._cloud()._block(rows)
 
+    def _on_line(self) -> tuple[Tensor, Tensor]:
+        return self.x, self.y
+
     def _pairs(self) -> Points:
         return self._cloud()._points()
 

@@ -125,6 +125,13 @@ class PointCloud(Geometry):
     def _scalars_per_entry(self) -> int:
         return self.x.shape[-1]
 
+    def _on_line(self) -> tuple[Tensor, Tensor] | None:
+        # Half of (x - y)^2 is -xy up to terms of one side, so that the product is convex too.
+        if self.x.shape[-1] != 1 or callable(self.cost) or self.cost == "cosine":
+            return None
+        concave = self.power is not None and self.power < 1
+        return None if concave else (self.x[..., 0], self.y[..., 0])
+
     def _pairs(self) -> Pairs | None:
         return None if callable(self.cost) else self._points()
 

@@ -8,5 +8,6 @@ from .free import Free
 from .linear import Linear
 from .marginal import Marginal
 from .relaxed import Relaxed
+from .traits import TRAITS
 
-__all__ = ["AtMost", "Fixed", "Free", "Linear", "Marginal", "Problem", "Relative", "Relaxed", "relative"]
+__all__ = ["TRAITS", "AtMost", "Fixed", "Free", "Linear", "Marginal", "Problem", "Relative", "Relaxed", "relative"]

@@ -51,6 +51,11 @@ class Problem(Value, ABC):
     def batch_shape(self) -> torch.Size:
         """The leading dimensions."""
 
+    @property
+    @abstractmethod
+    def traits(self) -> frozenset[str]:
+        """What kind of problem it is, in the words of `monge.problem.TRAITS`: by these solvers say what they treat."""
+
     @abstractmethod
     def primal(self, P: Plan) -> Float[Tensor, "*b"]:
         """The objective at a plan, +inf if the plan breaks a constraint by more than rounding."""
@@ -58,6 +63,10 @@ class Problem(Value, ABC):
     @abstractmethod
     def gap(self, P: Plan) -> Float[Tensor, "*b"]:
         """How far a plan can be from optimal: its objective less a lower bound of all objectives."""
+
+    def _remembered(self) -> Geometry | None:
+        """The cost that a plan which solves this problem answers for, if there is one."""
+        return None
 
     @abstractmethod
     def _select(self, index: Any) -> Self:

@@ -13,6 +13,7 @@ from monge._batch import broadcast_shapes
 from monge._checks import check_same
 from monge._value import value
 from monge.errors import InfeasibleError, InputError, ShapeError
+from monge.geometry import PointCloud
 
 from .at_most import AtMost
 from .base import Plan, Problem
@@ -139,6 +140,25 @@ class Linear(Problem):
         return self.mass is not None and isinstance(self.source, AtMost) and isinstance(self.target, AtMost)
 
     @property
+    def traits(self) -> frozenset[str]:
+        """What kind of problem it is, in the words of `monge.problem.TRAITS`."""
+        found = {"linear", "entropic" if self.entropic else "exact"}
+        if self.source.linear and self.target.linear:
+            found.add("priced")
+        if isinstance(self.geometry, PointCloud):
+            found.add("points")
+        if self.geometry._on_line() is not None:
+            found.add("line")
+        if self.balanced:
+            found.add("balanced")
+        n, m = self.shape
+        if n == m:
+            found.add("square")
+        if not self.entropic and _equal(self.a) and _equal(self.b):
+            found.add("uniform")
+        return frozenset(found)
+
+    @property
     def T(self) -> Linear:  # noqa: N802 - the mathematics says T
         """The same problem with rows and columns exchanged."""
         return Linear._make(
@@ -219,6 +239,9 @@ class Linear(Problem):
         row, col = P.marginals()
         return self._priced(self._cost(P), row, col, f, g) - self.dual(f, g)
 
+    def _remembered(self) -> Geometry:
+        return self.geometry
+
     def _select(self, index: Any) -> Linear:
         """Some problems of the batch; ``index`` is that of a tensor of shape ``batch_shape``."""
         batch = self.batch_shape
@@ -273,6 +296,11 @@ class Linear(Problem):
     def _col_transform(self, f: Tensor) -> Tensor:
         """The same over the rows."""
         return self.geometry.T._softmin(f, log_weights(self.a), self.epsilon)
+
+
+def _equal(weights: Tensor) -> bool:
+    """Whether the weights of each problem are one positive number."""
+    return bool(((weights == weights[..., :1]) & (weights > 0)).all())
 
 
 def _largest(a: Tensor, f: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,8 @@ class Marginal(Value):
     """
 
     weights: Float[Tensor, "*b n"]
+    # Whether missing it costs at most linearly, so that exact solvers can pay the price at a dummy point.
+    linear: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         n = self.weights.shape[-1] if isinstance(self.weights, Tensor) and self.weights.ndim else 0

@@ -53,6 +53,11 @@ class Relaxed(Marginal):
         elif not bool(((self.rho > 0) & self.rho.isfinite()).all()):
             raise InputError(f"rho must be positive and finite, but is {self.rho.tolist()}: use Fixed for rho = inf.")
 
+    @property
+    def linear(self) -> bool:  # type: ignore[override]
+        """Whether missing the weights costs at most linearly."""
+        return self.penalty == "tv"
+
     def _select(self, index: Any, batch: torch.Size) -> Relaxed:
         rho = _pick(self.rho, 0, index, batch)
         return self._make(weights=_pick(self.weights, 1, index, batch), rho=rho, penalty=self.penalty)

@@ -2,7 +2,7 @@
 
 from .assignment import Assignment
 from .auto import Auto
-from .base import Capability, Solver
+from .base import Capability, Case, Solver
 from .candidates import CANDIDATES
 from .explanation import Explanation
 from .newton import Newton
@@ -17,6 +17,7 @@ __all__ = [
     "Assignment",
     "Auto",
     "Capability",
+    "Case",
     "DualSolution",
     "Explanation",
     "Newton",

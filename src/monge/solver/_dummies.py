@@ -19,7 +19,7 @@ from monge.kernels.simplex import Basis
 from monge.problem import AtMost, Fixed, Free, Linear, Relaxed
 from monge.problem.marginal import Marginal
 
-__all__ = ["Extended", "extend", "priceable"]
+__all__ = ["Extended", "extend"]
 
 
 class Extended(NamedTuple):
@@ -44,11 +44,6 @@ class Extended(NamedTuple):
         if self.shift:
             f, g = f + last_g, g + last_f
         return Basis(source[keep], to[keep], w[keep], f, g)
-
-
-def priceable(marginal: Marginal) -> bool:
-    """Whether missing the marginal costs at most linearly."""
-    return isinstance(marginal, (Fixed, AtMost, Free)) or (isinstance(marginal, Relaxed) and marginal.penalty == "tv")
 
 
 def extend(problem: Linear, cost: Tensor, a: Tensor, b: Tensor) -> Extended:

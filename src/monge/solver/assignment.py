@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-
-from torch import Tensor
+from typing import ClassVar
 
 from monge import kernels
 from monge._checks import check_number
@@ -15,7 +14,7 @@ from monge.problem import Linear
 
 from ._exact import conclude_exact, in_double
 from ._feasible import explained
-from .base import Capability, Solver
+from .base import Capability, Case, Solver
 from .solution import DualSolution
 
 __all__ = ["Assignment"]
@@ -45,23 +44,13 @@ class Assignment(Solver):
     """
 
     max_bytes: int = 2**32
+    treats: ClassVar[frozenset[str]] = frozenset({"linear", "exact", "priced", "balanced", "square", "uniform"})
 
     def __post_init__(self) -> None:
         check_number("max_bytes", self.max_bytes, low=1)
 
-    def supports(self, problem: Linear) -> Capability:
-        """Square problems with equal fixed weights and no entropy."""
-        if not isinstance(problem, Linear):
-            return Capability.no(f"Assignment treats Linear problems, not {type(problem).__name__}.")
-        if problem.entropic:
-            return Capability.no("Assignment is exact: it needs epsilon=0.")
-        if not problem.balanced:
-            return Capability.no("Assignment needs two Fixed marginals; Simplex knows the others.")
-        n, m = problem.shape
-        if n != m:
-            return Capability.no(f"Assignment needs as many rows as columns, but there are {n} and {m}.")
-        if not (_equal(problem.a) and _equal(problem.b)):
-            return Capability.no("Assignment needs all weights equal; Simplex takes any.")
+    def _capability(self, case: Case) -> Capability:
+        n, problem = case.problem.shape[0], case.problem
         if 8 * n * n > self.max_bytes:
             return Capability.no(f"Assignment would build {8 * n * n:,} bytes of costs, more than max_bytes.")
         # Measured on clouds of 250 to 4000 points; the constant is what a call costs.
@@ -82,8 +71,3 @@ class Assignment(Solver):
         weights = exact.a.expand(*batch, n)
         perm, f, g = (part.expand(*batch, n) for part in (perm, f, g))
         return conclude_exact(problem, exact, PermutationCoupling._make(perm=perm, weights=weights), f, g)
-
-
-def _equal(weights: Tensor) -> bool:
-    """Whether the weights of each problem are one positive number."""
-    return bool(((weights == weights[..., :1]) & (weights > 0)).all())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -16,9 +17,8 @@ from monge.problem import Linear
 from ._ascent import Ascent
 from ._climb import climb
 from ._conclude import conclude
-from ._estimate import relative_epsilon
 from ._feasible import check_feasible
-from .base import Capability, Solver
+from .base import Capability, Case, Solver
 from .sinkhorn import default_tol, initial_potential
 from .solution import DualSolution
 
@@ -65,22 +65,19 @@ class Newton(Solver):
     init: tuple[Float[Tensor, "*b n"], Float[Tensor, "*b m"]] | DualSolution | None = None
     gradient: Gradient = Implicit()
     strict: bool = False
+    treats: ClassVar[frozenset[str]] = frozenset({"linear", "entropic"})
 
     def __post_init__(self) -> None:
         if self.tol is not None:
             check_number("tol", self.tol, low=0.0, high=1.0, strict=True)
         check_number("max_iter", self.max_iter, low=1)
 
-    def supports(self, problem: Linear) -> Capability:
-        """Every linear problem with a positive epsilon."""
-        if not isinstance(problem, Linear):
-            return Capability.no(f"Newton treats Linear problems, not {type(problem).__name__}.")
-        if not problem.entropic:
-            return Capability.no("Newton needs a positive epsilon; Simplex and Assignment are exact.")
+    def _capability(self, case: Case) -> Capability:
+        problem = case.problem
         if self.gradient._recorded:
             return Capability.no("Newton has no fixed number of iterations to record; Sinkhorn has.")
         n, m = problem.shape
-        passes = int(_FEW_PASSES - _PASSES_PER_DECADE * math.log10(relative_epsilon(problem)))
+        passes = int(_FEW_PASSES - _PASSES_PER_DECADE * math.log10(case.relative_epsilon))
         cost = 2.0 * math.prod(problem.batch_shape) * n * m * passes
         return Capability(True, cost, f"about {passes} passes over the {n} x {m} costs, linear systems included.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import product
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -17,10 +18,10 @@ from monge.errors import DenseLimitError
 from monge.kernels.simplex import Basis
 from monge.problem import Linear
 
-from ._dummies import extend, priceable
+from ._dummies import extend
 from ._exact import conclude_exact, in_double, rounding
 from ._feasible import explained
-from .base import Capability, Solver
+from .base import Capability, Case, Solver
 from .solution import DualSolution
 
 __all__ = ["Simplex"]
@@ -56,22 +57,13 @@ class Simplex(Solver):
 
     init: tuple[Float[Tensor, "*b n"], Float[Tensor, "*b m"]] | DualSolution | None = None
     max_bytes: int = 2**32
+    treats: ClassVar[frozenset[str]] = frozenset({"linear", "exact", "priced"})
 
     def __post_init__(self) -> None:
         check_number("max_bytes", self.max_bytes, low=1)
 
-    def supports(self, problem: Linear) -> Capability:
-        """Linear problems without entropy whose marginals cost at most linearly."""
-        if not isinstance(problem, Linear):
-            return Capability.no(f"Simplex treats Linear problems, not {type(problem).__name__}.")
-        if problem.entropic:
-            return Capability.no("Simplex is exact: it needs epsilon=0.")
-        for side in (problem.source, problem.target):
-            if not priceable(side):
-                return Capability.no(
-                    f"Simplex needs marginals of linear price, not Relaxed(penalty={side.penalty!r}): "  # type: ignore[attr-defined]
-                    "give epsilon a small positive value."
-                )
+    def _capability(self, case: Case) -> Capability:
+        problem = case.problem
         n, m = problem.shape
         memory = 8.0 * n * m if _points(problem) is None else 200.0 * (n + m)
         if memory > self.max_bytes:

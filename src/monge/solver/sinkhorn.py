@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -16,10 +17,9 @@ from monge.problem import Linear
 
 from ._ascent import Ascent
 from ._conclude import conclude
-from ._estimate import relative_epsilon
 from ._feasible import check_feasible
 from ._iterate import iterate
-from .base import Capability, Solver
+from .base import Capability, Case, Solver
 from .solution import DualSolution
 
 __all__ = ["Sinkhorn"]
@@ -69,22 +69,19 @@ class Sinkhorn(Solver):
     accelerate: bool = True
     gradient: Gradient = Implicit()
     strict: bool = False
+    treats: ClassVar[frozenset[str]] = frozenset({"linear", "entropic"})
 
     def __post_init__(self) -> None:
         if self.tol is not None:
             check_number("tol", self.tol, low=0.0, high=1.0, strict=True)
         check_number("max_iter", self.max_iter, low=1)
 
-    def supports(self, problem: Linear) -> Capability:
-        """Every linear problem with a positive epsilon."""
-        if not isinstance(problem, Linear):
-            return Capability.no(f"Sinkhorn treats Linear problems, not {type(problem).__name__}.")
-        if not problem.entropic:
-            return Capability.no("Sinkhorn needs a positive epsilon; Simplex and Assignment are exact.")
+    def _capability(self, case: Case) -> Capability:
+        problem = case.problem
         n, m = problem.shape
         sweeps = int(self.max_iter)
         if not self.gradient._recorded:
-            sweeps = min(sweeps, int(_FEW_SWEEPS + _SWEEPS_OVER_EPSILON / relative_epsilon(problem)))
+            sweeps = min(sweeps, int(_FEW_SWEEPS + _SWEEPS_OVER_EPSILON / case.relative_epsilon))
         cost = 2.0 * math.prod(problem.batch_shape) * n * m * sweeps
         return Capability(True, cost, f"about {sweeps} sweeps over the {n} x {m} costs, streamed.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from monge.errors import CapabilityError, InputError
-from monge.problem import Linear
+from monge.problem import Problem
 
 from .auto import Auto
 from .base import Solver
@@ -14,7 +14,7 @@ from .solution import Solution
 __all__ = ["check_problem", "solve"]
 
 
-def solve(problem: Linear, solver: Solver | None = None) -> Solution:
+def solve(problem: Problem, solver: Solver | None = None) -> Solution:
     """Solve a transport problem.
 
     Args:
@@ -46,17 +46,18 @@ def solve(problem: Linear, solver: Solver | None = None) -> Solution:
             f"solver must be a solver such as Sinkhorn(), but is {getattr(solver, '__name__', type(solver).__name__)}"
             f"{': did you forget the parentheses?' if isinstance(solver, type) else ': see monge.solver.'}"
         )
-    capability = solver.supports(problem)
-    if not capability.supported:
-        chosen = None if isinstance(solver, Auto) else Auto().explain(problem).chosen
-        raise CapabilityError(f"{capability.reason}{f' {chosen} can.' if chosen is not None else ''}")
-    solution = solver._answer(problem)
-    return solution._replace(coupling=solution.coupling._priced(problem.geometry))
+    try:
+        chosen = solver.resolve(problem)
+    except CapabilityError as error:
+        other = None if isinstance(solver, Auto) else Auto().explain(problem).chosen
+        raise CapabilityError(f"{error}{f' {other} can.' if other is not None else ''}") from None
+    solution = chosen._answer(problem)
+    return solution._replace(coupling=solution.coupling._priced(problem._remembered()))
 
 
 def check_problem(problem: Any) -> None:
     """``problem`` must be a problem."""
-    if not isinstance(problem, Linear):
+    if not isinstance(problem, Problem):
         raise InputError(
             f"problem must be a problem such as Linear(geometry, a, b), but is {type(problem).__name__}: "
             "to couple point clouds directly use monge.couple(x, y)."

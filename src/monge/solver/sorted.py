@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,13 +11,12 @@ from torch import Tensor
 from monge import kernels
 from monge._value import value
 from monge.coupling import Coupling, MonotoneCoupling, PermutationCoupling
-from monge.geometry import Line, PointCloud
 from monge.problem import Linear
 from monge.problem.marginal import column
 
 from ._exact import conclude_exact, in_double
 from ._sorted_partial import is_partial, solve_partial
-from .base import Capability, Solver
+from .base import Capability, Case, Solver
 from .solution import DualSolution
 
 if TYPE_CHECKING:
@@ -50,14 +49,10 @@ class Sorted(Solver):
     Source: Santambrogio, Optimal transport for applied mathematicians (2015), chapter 2.
     """
 
-    def supports(self, problem: Linear) -> Capability:
-        """Fixed or partial marginals on a line, with a convex cost and no entropy."""
-        if not isinstance(problem, Linear):
-            return Capability.no(f"Sorted treats Linear problems, not {type(problem).__name__}.")
-        if _coordinates(problem.geometry) is None:
-            return Capability.no("Sorted needs points on a line and a convex cost, |x - y|^p with p >= 1 or -xy.")
-        if problem.entropic:
-            return Capability.no("Sorted is exact: it needs epsilon=0.")
+    treats: ClassVar[frozenset[str]] = frozenset({"linear", "exact", "priced", "line"})
+
+    def _capability(self, case: Case) -> Capability:
+        problem = case.problem
         n, m = problem.shape
         points = math.prod(problem.batch_shape) * (n + m)
         if is_partial(problem):
@@ -74,7 +69,7 @@ class Sorted(Solver):
     def _solve(self, problem: Linear) -> DualSolution:
         if is_partial(problem):
             return solve_partial(problem)
-        found = _coordinates(problem.geometry)
+        found = problem.geometry._on_line()
         assert found is not None
         exact, batch = in_double(problem), problem.batch_shape
         n, m = problem.shape
@@ -127,19 +122,6 @@ def _potentials(geometry: Geometry, i: Tensor, j: Tensor) -> tuple[Tensor, Tenso
     n, m = geometry.shape
     f = cost.new_empty(*cost.shape[:-1], n).scatter_(-1, i, along_f)
     return f, cost.new_empty(*cost.shape[:-1], m).scatter_(-1, j, along_g)
-
-
-def _coordinates(geometry: Geometry) -> tuple[Tensor, Tensor] | None:
-    """The points, if they lie on a line and the cost is convex in their difference, up to terms of one side."""
-    if isinstance(geometry, Line):
-        return geometry.x, geometry.y
-    if not isinstance(geometry, PointCloud) or geometry.x.shape[-1] != 1 or callable(geometry.cost):
-        return None
-    pairs = geometry._points()
-    # Half of (x - y)^2 is -xy up to terms of one side, so that the product is treated too.
-    if geometry.cost == "cosine" or (pairs.kind == "norm" and pairs.power < 1):
-        return None
-    return geometry.x[..., 0], geometry.y[..., 0]
 
 
 def _equal(weights: Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from monge._value import value
 from monge.coupling import MixtureCoupling
 from monge.geometry import PointCloud
 from monge.problem import Linear
-from monge.solver import Capability, DualSolution, Report, Solver, Status
+from monge.solver import Capability, Case, DualSolution, Report, Solver, Status
 
 from ..directions import KINDS, directions
 from ..slicer import Linear as Lines
@@ -54,18 +55,17 @@ class Sliced(Solver):
     inverse_temperature: float = math.inf
     kind: str = "orthogonal"
     seed: int = 0
+    treats: ClassVar[frozenset[str]] = frozenset({"linear", "exact", "points", "balanced"})
 
     def __post_init__(self) -> None:
         check_number("slices", self.slices, low=1)
         check_number("inverse_temperature", float(self.inverse_temperature), low=0.0)
         check_choice("kind", self.kind, KINDS)
 
-    def supports(self, problem: Linear) -> Capability:
-        """Balanced problems without entropy between point clouds."""
-        if not isinstance(problem, Linear) or not isinstance(problem.geometry, PointCloud):
-            return Capability.no("Sliced needs the points themselves, as in PointCloud(x, y).")
-        if problem.entropic or not problem.balanced or problem.mass is not None:
-            return Capability.no("Sliced needs epsilon=0 and two Fixed marginals.")
+    def _capability(self, case: Case) -> Capability:
+        problem = case.problem
+        if problem.mass is not None:
+            return Capability.no("Sliced needs two Fixed marginals and no mass.")
         n, m = problem.shape
         points = math.prod(problem.batch_shape) * self.slices * (n + m)
         why = (
