@@ -6,12 +6,12 @@ from fractions import Fraction
 
 import pytest
 import torch
-from sweep import sweep
 
 from monge.errors import NotConvergedError
 from monge.geometry import CostMatrix, PointCloud
 from monge.problem import Linear
 from monge.solver import Auto, Simplex, Sinkhorn, Status, solve
+from sweep import sweep
 
 D = torch.float64
 
@@ -29,8 +29,8 @@ def hard(kind: str, generator: torch.Generator) -> tuple[torch.Tensor, torch.Ten
     if kind == "scale":
         cost = (cost - 0.3) * 10.0 ** (600 * float(rand(1)) - 300)
     elif kind == "nearly equal":
-        cost = torch.randint(0, 9, (n, m), generator=generator) * 2.0**-12 + 2.0**40 * (1 if square else -1)
-        cost = cost + torch.randint(0, 9, (n, 1), generator=generator) * 2.0**35
+        cost = torch.randint(0, 9, (n, m), generator=generator).double() * 2.0**-12 + 2.0**40 * (1 if square else -1)
+        cost = cost + torch.randint(0, 9, (n, 1), generator=generator).double() * 2.0**35
     elif kind == "masses":
         a, b, cost = 10.0 ** (-12 * rand(n)), 10.0 ** (-12 * rand(m)), 10.0 ** (6 * cost)
     if square and kind != "masses":

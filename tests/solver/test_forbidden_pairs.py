@@ -1,4 +1,4 @@
-"""Problems with forbidden pairs: solved where a plan exists, refused with a reason where none does, exact or entropic."""
+"""Forbidden pairs: problems are solved where a plan exists, and refused with a reason where none does."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import linprog
-from sweep import sweep
 
 from monge.errors import InfeasibleError
 from monge.geometry import CostMatrix
 from monge.problem import AtMost, Fixed, Free, Linear, Relaxed
 from monge.solver import Newton, Simplex, Sinkhorn, Status, solve
+from sweep import sweep
 
 D = torch.float64
 
@@ -134,7 +134,7 @@ def test_sides_that_may_be_missed_need_only_be_reached() -> None:
     half = torch.full((2,), 0.5, dtype=D)
     for target in (Relaxed(half, 1.0), Free(half)):
         assert solve(Linear(CostMatrix(cost), Fixed(half), target, epsilon=0.3)).report.status.ok
-    with pytest.raises(InfeasibleError, match="column 1 holds 0.5 and reaches no row"):
+    with pytest.raises(InfeasibleError, match=r"column 1 holds 0\.5 and reaches no row"):
         solve(Linear(CostMatrix(cost), Free(half), Fixed(half), epsilon=0.3))
     batch = torch.stack([torch.zeros_like(cost), cost])
     with pytest.raises(InfeasibleError, match=r"rows 0, 1 of problem \(1,\)"):

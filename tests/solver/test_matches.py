@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from sweep import sweep
 
 import monge
 from monge.coupling import Coupling, DenseCoupling, MonotoneCoupling, PermutationCoupling, SparseCoupling, SumCoupling
 from monge.geometry import PointCloud
 from monge.problem import AtMost, Linear, Relaxed
 from monge.solver import Assignment, Auto, Newton, Simplex, Sinkhorn, Solver, solve
+from sweep import sweep
 
 D = torch.float64
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from sweep import sweep
 
 from monge.geometry import CostMatrix, Geometry, Line
 from monge.problem import AtMost, Linear, Relaxed
 from monge.solver import Sinkhorn, solve
+from sweep import sweep
 
 D = torch.float64
 STEP = 1e-6
@@ -18,6 +20,17 @@ def between(got: float, below: float, above: float) -> bool:
     """One-sided differences enclose the derivative; where they differ any number between them is one."""
     slack = 1e-4 * (1 + abs(below) + abs(above))
     return min(below, above) - slack <= got <= max(below, above) + slack
+
+
+def slopes(value: Callable[[torch.Tensor], torch.Tensor], at: float) -> tuple[torch.Tensor, tuple[float, float]]:
+    """The number with its gradient, and the differences on both sides of it."""
+    number = torch.tensor(at, dtype=D, requires_grad=True)
+    here = value(number)
+    here.backward()
+    low, middle, high = (
+        float(v.detach()) for v in (value(number.detach() - STEP), here, value(number.detach() + STEP))
+    )
+    return number, ((middle - low) / STEP, (high - middle) / STEP)
 
 
 @sweep(25, 3000)
@@ -32,16 +45,18 @@ def test_the_derivative_by_the_price_is_the_distance_it_prices(seeds: range, kin
         geometry: Geometry = Line(x, y) if "line" in kind else CostMatrix(costs)
         at = 0.05 + 0.6 * float(torch.rand(1, generator=generator))
 
-        def value(rho: torch.Tensor) -> torch.Tensor:
-            target = Relaxed(b, rho, penalty) if seed % 3 else AtMost(b)
+        def value(
+            rho: torch.Tensor,
+            geometry: Geometry = geometry,
+            a: torch.Tensor = a,
+            b: torch.Tensor = b,
+            one_side: bool = seed % 3 == 0,
+        ) -> torch.Tensor:
+            target = AtMost(b) if one_side else Relaxed(b, rho, penalty)
             problem = Linear(geometry, Relaxed(a, rho, penalty), target, epsilon=epsilon)
             return solve(problem, Sinkhorn(tol=1e-10) if epsilon else None).value
 
-        rho = torch.tensor(at, dtype=D, requires_grad=True)
-        here = value(rho)
-        here.backward()
-        low, high = (float(value(rho.detach() + step)) for step in (-STEP, STEP))
-        sides = (float(here) - low) / STEP, (high - float(here)) / STEP
+        rho, sides = slopes(value, at)
         assert between(float(rho.grad), *sides), (kind, seed, float(rho.grad), sides)
 
 
@@ -55,12 +70,10 @@ def test_the_derivative_by_the_mass_is_that_of_one_side(seeds: range) -> None:
         a, b = torch.full((n,), 1 / n, dtype=D), torch.full((m,), 1 / m, dtype=D)
         at = 1 / n if seed % 2 else 0.1 + 0.8 * float(torch.rand(1, generator=generator))
 
-        def value(mass: torch.Tensor) -> torch.Tensor:
+        def value(
+            mass: torch.Tensor, costs: torch.Tensor = costs, a: torch.Tensor = a, b: torch.Tensor = b
+        ) -> torch.Tensor:
             return solve(Linear(CostMatrix(costs), AtMost(a), AtMost(b), mass=mass)).value
 
-        mass = torch.tensor(at, dtype=D, requires_grad=True)
-        here = value(mass)
-        here.backward()
-        low, high = (float(value(mass.detach() + step)) for step in (-STEP, STEP))
-        sides = (float(here) - low) / STEP, (high - float(here)) / STEP
+        mass, sides = slopes(value, at)
         assert between(float(mass.grad), *sides), (seed, float(mass.grad), sides)
