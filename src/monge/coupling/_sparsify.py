@@ -93,7 +93,7 @@ def _floor(P: Coupling, mass: float) -> float:
     kind = (torch.int64, torch.float64) if bits == 64 else (torch.int32, torch.float32)
     edge = float(torch.tensor(low, dtype=kind[0]).view(kind[1]))
     # Entries are computed again, by another kernel maybe: a margin of rounding keeps those on the edge.
-    return edge * (1 - 64 * torch.finfo(kind[1]).eps)
+    return edge * (1 - 64 * torch.finfo(P.dtype).eps)
 
 
 def _histogram(P: Coupling, low: int, shift: int) -> tuple[Float[Tensor, " d"], Int[Tensor, " d"]]:

@@ -160,7 +160,7 @@ def at(P: Representation, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Flo
 
     found = [recompute(body, *part) for part in parts]
     if not found:
-        return torch.zeros(*batch, 0, dtype=P.dtype, device=P.device)
+        return torch.zeros(*batch, i.shape[-1], dtype=P.dtype, device=P.device)
     return torch.cat(found)[order.argsort()].reshape(*batch, -1)
 
 
@@ -179,7 +179,7 @@ def sample_rows(P: Representation, i: Int[Tensor, "*b k"], u: Float[Tensor, "*b 
         at = torch.minimum(line + level, torch.nextafter(line + 1.0, torch.zeros((), dtype=below.dtype)))
         found.append(torch.searchsorted((below + start[:, None]).reshape(-1), at, right=True) - line * m)
     if not found:
-        return torch.zeros(*batch, 0, dtype=torch.long, device=P.device)
+        return torch.zeros(*batch, i.shape[-1], dtype=torch.long, device=P.device)
     return torch.cat(found)[order.argsort()].reshape(*batch, -1)
 
 

@@ -65,7 +65,8 @@ def explained(problem: Linear) -> Iterator[None]:
     """Let an exact solver that finds no plan say what `check_feasible` would."""
     try:
         yield
-    except InfeasibleError:
+    except InfeasibleError as found:
+        error = found
         try:
             check_feasible(problem)
         except InfeasibleError as told:

@@ -38,7 +38,9 @@ class Simplex(Solver):
     Balanced problems are solved as they are, from points without a cost matrix where the cost is a norm. Marginals that
     may be missed at a linear price (`AtMost`, `Free`, total variation, a given mass) become a balanced problem with one
     dummy point on each side. Everything runs in float64; the answer is a vertex, with at most n + m - 1 entries, and
-    its duality gap is measured. The value is differentiable; the plan is locally constant in the cost.
+    its duality gap is measured. The value is differentiable; the plan is locally constant in the cost. Where several
+    plans or potentials are optimal the value has a kink: its derivative by costs and prices is that of the plan
+    returned, by weights and mass that of the potentials returned.
 
     Args:
         init: Potentials to start from: a pair (f, g) or an earlier solution. They change the time, not the value.
