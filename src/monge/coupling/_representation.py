@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import explicit, pick
 from monge._value import Value
 from monge.errors import DenseLimitError, InputError
 
 from . import _stream, _validate
-from ._numbers import explicit, fraction, pick
+from ._numbers import fraction
 
 if TYPE_CHECKING:
     from monge.geometry import Geometry

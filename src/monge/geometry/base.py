@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
+from monge._arrays import explicit, pick
 from monge._batch import broadcast_shapes
 from monge._checks import check_same, check_weights, chosen_rows
 from monge._value import Value, value
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from .sum import Sum
 
-__all__ = ["Geometry", "Rows", "pick", "take"]
+__all__ = ["Geometry", "Rows", "take"]
 
 Rows = slice | Tensor
 
@@ -258,13 +259,12 @@ class Geometry(Value, ABC):
         """
         batch = self.batch_shape
         try:
-            torch.empty(batch, device="meta")[index]
+            return self._select(explicit(index, batch), batch)
         except (IndexError, TypeError) as error:
             raise InputError(
                 f"{index!r} picks no problem from a batch of shape {tuple(batch)}: rows of the cost are "
                 f"geometry.block(rows)."
             ) from error
-        return self._select(index, batch)
 
     # ------------------------------------------------------------------ algebra
 
@@ -300,11 +300,6 @@ class _Selected(Geometry):
 
     def _transpose(self) -> Geometry:
         return _Selected(self.geometry._transpose(), self.index, self.batch)
-
-
-def pick(tensor: Tensor, core: int, batch: torch.Size, index: Any) -> Tensor:
-    """``tensor[index]``, where all but its last ``core`` dimensions are broadcast to ``batch`` first."""
-    return tensor.expand(*batch, *tensor.shape[tensor.ndim - core :])[index]
 
 
 def take(points: Tensor, index: Tensor) -> Tensor:

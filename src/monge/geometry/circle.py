@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import pick, power
 from monge._batch import broadcast_shapes
 from monge._checks import check_number
 from monge._value import value
 
-from ._smooth import power
-from .base import Geometry, Rows, pick, take
+from .base import Geometry, Rows, take
 from .line import check_coordinates
 
 __all__ = ["Circle"]
@@ -50,7 +50,7 @@ class Circle(Geometry):
     def __post_init__(self) -> None:
         x, y = check_coordinates(self.x, self.y)
         check_number("p", self.p, low=1.0, high=1e6)
-        check_number("circumference", self.circumference, low=0.0, high=1e300, strict=True)
+        check_number("circumference", self.circumference, low=0.0, strict=True)
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "y", y)
 

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import power
 from monge._checks import check_finite, check_floating, check_number
 from monge._value import value
 from monge.errors import DenseLimitError, InfeasibleError, InputError, ShapeError
 
-from ._smooth import power
 from .cost_matrix import CostMatrix
 
 if TYPE_CHECKING:
@@ -302,7 +302,7 @@ def _check_edges(edges: Any, length: Any, n: int | None) -> int:
 
 
 def _check_heat(length: Tensor, directed: bool, time: Any, steps: Any) -> None:
-    check_number("time", time, low=0.0, high=1e300, strict=True)
+    check_number("time", time, low=0.0, strict=True)
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise InputError(f"steps must be a positive integer, but is {steps!r}: pass for example steps=16.")
     if directed:

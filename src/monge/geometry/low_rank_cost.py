@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import pick
 from monge._batch import broadcast_shapes
 from monge._checks import check_number
 from monge._value import value
 from monge.errors import InputError
 from monge.kernels import Points
 
-from .base import Geometry, Rows, pick, take
+from .base import Geometry, Rows, take
 from .point_cloud import check_clouds
 
 __all__ = ["LowRankCost"]
@@ -52,7 +53,7 @@ class LowRankCost(Geometry):
 
     def __post_init__(self) -> None:
         check_clouds(self.A, self.B, ("A", "B"))
-        check_number("error", self.error, low=0.0)
+        check_number("error", self.error, low=0.0, infinity=True)
 
     @classmethod
     def from_geometry(cls, geometry: Geometry, rank: int, generator: torch.Generator | None = None) -> LowRankCost:

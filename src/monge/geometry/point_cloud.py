@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import pick
 from monge._batch import broadcast_shapes
 from monge._checks import check_choice, check_finite, check_number, check_points, check_same
 from monge._value import value
@@ -18,7 +19,7 @@ from monge.errors import InputError, ShapeError
 from monge.kernels import Points
 
 from . import _stream
-from .base import Geometry, Rows, pick, take
+from .base import Geometry, Rows, take
 
 if TYPE_CHECKING:
     from monge.kernels import Pairs
@@ -235,14 +236,13 @@ def check_directions(who: str, **clouds: Tensor) -> None:
 def _check_cost(cost: str | Cost, p: float, power: float | None) -> None:
     if not callable(cost):
         check_choice("cost", cost, _COSTS)
-    check_number("p", p, low=1.0)
+    # The norm of infinite order is the largest difference.
+    check_number("p", p, low=1.0, infinity=True)
     if p != 2 and cost != "minkowski":
         raise InputError(f"p={p!r} is the order of cost='minkowski' and means nothing for cost={cost!r}: leave it out.")
     if power is None:
         return
-    check_number("power", power, low=0.0, high=math.inf, strict=True)
-    if power == math.inf:
-        raise InputError("power must be finite, but is inf: the largest coordinate is cost='chebyshev'.")
+    check_number("power", power, low=0.0, strict=True)
     if cost not in _NORMS or cost == "sqeuclidean":
         raise InputError(
             f"power={power!r} raises a norm (euclidean, cityblock, chebyshev, minkowski) and means nothing "

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import length, pick, power
 from monge._batch import broadcast_shapes
 from monge._checks import check_number
 from monge._value import value
 
-from ._smooth import length, power
-from .base import Geometry, Rows, pick, take
+from .base import Geometry, Rows, take
 from .point_cloud import check_clouds, check_directions, direction
 
 __all__ = ["Sphere"]

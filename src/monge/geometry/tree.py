@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import pick, power
 from monge._checks import check_finite, check_floating, check_number
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
-from ._smooth import power
-from .base import Geometry, Rows, pick
+from .base import Geometry, Rows
 
 __all__ = ["Tree"]
 

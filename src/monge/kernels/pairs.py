@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import power
 from monge._batch import broadcast_shapes
 from monge.errors import DeviceError, DtypeError, InputError, ShapeError
 
@@ -153,7 +154,7 @@ class Points:
 
     def _expand(self, x: Tensor, y: Tensor) -> Tensor:
         square = (x * x).sum(-1)[..., :, None] + (y * y).sum(-1)[..., None, :] - 2 * (x @ y.mT)
-        return _power(square.clamp_min(0), self.power / 2)
+        return power(square.clamp_min(0), self.power / 2)
 
     def _reduce(self, x: Tensor, y: Tensor) -> Tensor:
         """The cost between the vectors in the last dimension, from their differences."""
@@ -161,10 +162,10 @@ class Points:
             return -(x * y).sum(-1)
         difference = x - y
         if self.p == math.inf:
-            return _power(difference.abs().amax(-1), self.power) if x.shape[-1] else difference.sum(-1)
+            return power(difference.abs().amax(-1), self.power) if x.shape[-1] else difference.sum(-1)
         if self.p == 2:
-            return _power((difference * difference).sum(-1), self.power / 2)
-        return _power(_power(difference.abs(), self.p).sum(-1), self.power / self.p)
+            return power((difference * difference).sum(-1), self.power / 2)
+        return power(power(difference.abs(), self.p).sum(-1), self.power / self.p)
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,16 +251,6 @@ def broadcast(*shapes: torch.Size) -> torch.Size:
 
 def _take(tensor: Tensor, index: Rows) -> Tensor:
     return tensor[..., index, :] if isinstance(index, slice) else tensor.index_select(-2, index)
-
-
-def _power(base: Tensor, exponent: float) -> Tensor:
-    """``base ** exponent`` for base >= 0, with derivatives zero at zero instead of infinite or undefined."""
-    if exponent == 1:
-        return base
-    if exponent == 2:
-        return base * base
-    zero = base == 0
-    return base.masked_fill(zero, 1).pow(exponent).masked_fill(zero, 0)
 
 
 def _resolves(x: Tensor, y: Tensor, power: float, epsilon: Tensor) -> bool:

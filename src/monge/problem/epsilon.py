@@ -38,7 +38,7 @@ def relative(fraction: float) -> Relative:
         >>> relative(0.05)
         Relative(fraction=0.05)
     """
-    check_number("fraction", fraction, low=0.0, high=1e300, strict=True)
+    check_number("fraction", fraction, low=0.0, strict=True)
     return Relative(float(fraction))
 
 
@@ -54,7 +54,7 @@ def resolve(epsilon: float | Tensor | Relative, geometry: Any, a: Tensor, b: Ten
             raise DtypeError(f"epsilon must be floating-point, but is {epsilon.dtype}: use epsilon.double().")
         resolved = epsilon
     else:
-        check_number("epsilon", epsilon, low=0.0, high=1e300)
+        check_number("epsilon", epsilon, low=0.0)
         resolved = torch.tensor(float(epsilon), dtype=a.dtype, device=a.device)
     if not bool((resolved.isfinite() & (resolved >= 0)).all()):
         raise InputError(f"epsilon must be finite and non-negative, but is {resolved.tolist()}.")

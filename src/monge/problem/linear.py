@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import pick
 from monge._batch import broadcast_shapes
 from monge._checks import check_same
 from monge._value import Value, value
@@ -17,7 +18,7 @@ from monge.errors import InfeasibleError, InputError, ShapeError
 from .at_most import AtMost
 from .epsilon import resolve
 from .fixed import Fixed
-from .marginal import Marginal, _pick, column, log_weights, pairing, rounding
+from .marginal import Marginal, column, log_weights, pairing, rounding
 
 if TYPE_CHECKING:
     from monge.coupling import Coupling
@@ -223,8 +224,8 @@ class Linear(Value):
             geometry=self.geometry._select(index, batch),
             source=self.source._select(index, batch),
             target=self.target._select(index, batch),
-            epsilon=_pick(self.epsilon, 0, index, batch),
-            mass=_pick(self.mass, 0, index, batch),
+            epsilon=pick(self.epsilon, 0, batch, index),
+            mass=pick(self.mass, 0, batch, index),
         )
 
     def _normalised(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
