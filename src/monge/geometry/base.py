@@ -82,6 +82,10 @@ class Geometry(Value, ABC):
         """The problems at ``index`` of this geometry, seen as a batch of shape ``batch``."""
         return _Selected(self, index, batch)
 
+    def _dense(self) -> Float[Tensor, "*b n m"]:
+        """All costs at once."""
+        return torch.cat([self._block(rows) for rows in _stream.row_blocks(self)], -2)
+
     def _factors(self) -> tuple[Float[Tensor, "*b n r"], Float[Tensor, "*b m r"]] | None:
         return None
 
@@ -210,7 +214,7 @@ class Geometry(Value, ABC):
                 f"The dense cost of shape {(*self.batch_shape, n, m)} takes {size:,} bytes, more than "
                 f"max_bytes={max_bytes:,}: read blocks with geometry.block(rows), or raise max_bytes."
             )
-        return torch.cat([self._block(rows) for rows in _stream.row_blocks(self)], -2)
+        return self._dense()
 
     @final
     def factors(self) -> tuple[Float[Tensor, "*b n r"], Float[Tensor, "*b m r"]] | None:

@@ -123,8 +123,13 @@ class PointCloud(Geometry):
             return self.cost(self.x[..., rows, :][..., :, None, :], self.y[..., None, :, :])
         return self._points().block(rows)
 
+    def _dense(self) -> Float[Tensor, "*b n m"]:
+        return super()._dense() if callable(self.cost) else self._points().dense()
+
     def _scalars_per_entry(self) -> int:
-        return self.x.shape[-1]
+        # Products of matrices hold a few numbers a pair, differences one for each coordinate.
+        products = not callable(self.cost) and (self.cost == "dot" or self._points().expands)
+        return 4 if products else self.x.shape[-1]
 
     def _pairs(self) -> Pairs | None:
         return None if callable(self.cost) else self._points()

@@ -15,6 +15,7 @@ from monge._arrays import power
 from monge._batch import broadcast_shapes
 from monge.errors import DeviceError, DtypeError, InputError, ShapeError
 
+from ._squares import is_mapped, squares
 from .stream import rows_per_block, stream
 
 __all__ = ["Matrix", "Pairs", "Points", "broadcast"]
@@ -105,8 +106,8 @@ class Points:
 
     def block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         """The costs of some rows, in a dense block, in the dtype of the points."""
-        (x,), shared, evaluate, _ = self.rows(rows).parts(self.dtype)
-        return evaluate([x], shared).to(self.dtype)
+        left, right, evaluate, _ = self.rows(rows).parts(self.dtype)
+        return evaluate(left, right).to(self.dtype)
 
     def gather(self, columns: Int[Tensor, "*b n k"]) -> Float[Tensor, "*b n k"]:
         """The costs C[i, columns[i, l]] of k chosen columns for each row."""
@@ -137,20 +138,45 @@ class Points:
     def parts(self, compute: torch.dtype, epsilon: Tensor | None = None) -> Parts:
         """How to stream these costs: rows, shared tensors, the function of a block, scalars held per entry.
 
-        Products |x|^2 - 2 <x, y> + |y|^2 are taken in float64 between centred clouds, which is exact to
-        rounding for float32 points. For float64 points their cancellation error, about u max|x|^2, is
-        compared with epsilon, and differences are formed directly if it would be seen.
+        Products |x|^2 - 2 <x, y> + |y|^2 are taken in float64 between centred clouds. Without an epsilon the costs
+        themselves are the answer, and pairs that lose digits are computed again, see `squares`. Beside an epsilon only
+        the absolute error counts: for float32 points it is rounding, for float64 points it is compared with epsilon,
+        and differences are formed directly if it would be seen.
         """
         d = self.x.shape[-1]
         if self.kind == "dot":
             return [self.x.to(compute)], [self.y.to(compute)], lambda r, s: -(r[0] @ s[0].mT), 1
-        if self.p == 2 and d > _DIRECT_DIMENSION:
-            centre = self.y.detach().double().mean(-2, keepdim=True)
-            x, y = self.x.double() - centre, self.y.double() - centre
-            if compute != torch.float64 or epsilon is None or _resolves(x, y, self.power, epsilon):
+        if self.expands:
+            x, y = self._centred()
+            if epsilon is None and not is_mapped():
+                given = self.x.double(), self.y.double()
+                return [x, given[0]], [y, given[1]], lambda r, s: self._square(r, s).to(compute), 4
+            if compute != torch.float64 or (epsilon is not None and _resolves(x, y, self.power, epsilon)):
                 return [x], [y], lambda r, s: self._expand(r[0], s[0]).to(compute), 2
         x, y = self.x.to(compute), self.y.to(compute)
         return [x], [y], lambda r, s: self._reduce(r[0][..., :, None, :], s[0][..., None, :, :]), d
+
+    @property
+    def expands(self) -> bool:
+        """Whether products of matrices are faster than differences."""
+        return self.kind == "norm" and self.p == 2 and self.x.shape[-1] > _DIRECT_DIMENSION
+
+    def _centred(self) -> tuple[Tensor, Tensor]:
+        """Both clouds in float64, around the middle of their means."""
+        x, y = self.x.double(), self.y.double()
+        centre = (x.detach().mean(-2, keepdim=True) + y.detach().mean(-2, keepdim=True)) / 2
+        return x - centre, y - centre
+
+    def dense(self) -> Float[Tensor, "*b n m"]:
+        """All costs, in the dtype of the points; beside them only blocks of rows are held."""
+        left, right, evaluate, width = self.parts(self.dtype)
+        step = rows_per_block(math.prod(self.batch_shape) * self.shape[1] * width * 8)
+        rows = zip(*(points.split(step, -2) for points in left), strict=True)
+        blocks = [evaluate(some, right).to(self.dtype) for some in rows]
+        return blocks[0] if len(blocks) == 1 else torch.cat(blocks, -2)
+
+    def _square(self, left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+        return power(squares((left[0], right[0]), (left[1], right[1]), self.dtype), self.power / 2)
 
     def _expand(self, x: Tensor, y: Tensor) -> Tensor:
         square = (x * x).sum(-1)[..., :, None] + (y * y).sum(-1)[..., None, :] - 2 * (x @ y.mT)
