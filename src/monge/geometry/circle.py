@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from monge._batch import broadcast_shapes
 from monge._checks import check_number
 from monge._value import value
 
+from ._range import check_range
 from .base import Geometry, Rows, take
 from .line import check_coordinates
 
@@ -53,6 +55,7 @@ class Circle(Geometry):
         check_number("circumference", self.circumference, low=0.0, strict=True)
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "y", y)
+        check_range(self.p * math.log(self.circumference), self.dtype)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from monge._checks import check_finite, check_floating, check_number
 from monge._value import value
 from monge.errors import DenseLimitError, InfeasibleError, InputError, ShapeError
 
+from ._range import check_range, log_largest
 from .cost_matrix import CostMatrix
 
 if TYPE_CHECKING:
@@ -106,9 +107,9 @@ class Graph(CostMatrix):
         if time is None:
             i, j = edges if directed else torch.cat([edges, edges.flip(0)], 1)
             length = length if directed else torch.cat([length, length])
-            return cls(power(_shortest(i, j, length, n, rows, columns), p))
+            return cls(_powered(_shortest(i, j, length, n, rows, columns), p))
         _check_heat(length, directed, time, steps)
-        return cls(power(_heat(edges, length, n, rows, columns, time, steps), p / 2))
+        return cls(_powered(_heat(edges, length, n, rows, columns, time, steps), p / 2))
 
     @classmethod
     def from_adjacency(cls, adjacency: Float[Tensor, "n n"], **options: Any) -> Graph:
@@ -152,6 +153,12 @@ class Graph(CostMatrix):
 
     def _transpose(self) -> CostMatrix:
         return CostMatrix._make(cost=self.cost.mT)
+
+
+def _powered(distance: Tensor, p: float) -> Tensor:
+    reached = distance.detach()[distance.detach() < math.inf]
+    check_range(p * log_largest(reached), distance.dtype)
+    return power(distance, p)
 
 
 def _shortest(i: Tensor, j: Tensor, length: Tensor, n: int, rows: Tensor, columns: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from monge._value import value
 from monge.errors import ShapeError
 from monge.kernels import Points
 
+from ._range import check_distances
 from .base import Geometry, Rows
 from .point_cloud import PointCloud
 
@@ -53,6 +54,7 @@ class Line(Geometry):
         check_number("p", self.p, low=1.0, high=1e6)
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "y", y)
+        check_distances(x[..., None], y[..., None], 1.0, self.p)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from monge._value import value
 from monge.errors import InputError
 from monge.kernels import Points
 
+from ._range import check_range, log_largest
 from .base import Geometry, Rows, take
 from .point_cloud import check_clouds
 
@@ -53,6 +55,7 @@ class LowRankCost(Geometry):
 
     def __post_init__(self) -> None:
         check_clouds(self.A, self.B, ("A", "B"))
+        check_range(log_largest(self.A) + log_largest(self.B) + math.log(self.A.shape[-1]), self.dtype)
         check_number("error", self.error, low=0.0, infinity=True)
 
     @classmethod

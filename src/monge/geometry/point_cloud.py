@@ -19,6 +19,7 @@ from monge.errors import InputError, ShapeError
 from monge.kernels import Points
 
 from . import _stream
+from ._range import check_distances, check_range, log_largest
 from .base import Geometry, Rows, take
 
 if TYPE_CHECKING:
@@ -90,6 +91,11 @@ class PointCloud(Geometry):
     def __post_init__(self) -> None:
         check_clouds(self.x, self.y)
         _check_cost(self.cost, self.p, self.power)
+        if self.cost == "dot":
+            check_range(log_largest(self.x) + log_largest(self.y) + math.log(self.x.shape[-1]), self.dtype)
+        elif self.cost in _NORMS:
+            points = self._points()
+            check_distances(self.x, self.y, points.p, points.power)
         if self.cost == "cosine":
             check_directions("cost='cosine'", x=self.x, y=self.y)
         elif callable(self.cost):

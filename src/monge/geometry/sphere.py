@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from monge._checks import check_number
 from monge._value import value
 from monge.kernels import Points
 
+from ._range import check_range
 from .base import Geometry, Rows, take
 from .point_cloud import check_clouds, check_directions, direction
 
@@ -55,6 +57,7 @@ class Sphere(Geometry):
         check_clouds(self.x, self.y)
         check_directions("a sphere", x=self.x, y=self.y)
         check_number("p", self.p, low=1.0, high=1e6)
+        check_range(self.p * math.log(math.pi), self.dtype)
 
     @property
     def shape(self) -> tuple[int, int]:

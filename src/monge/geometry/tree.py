@@ -14,6 +14,7 @@ from monge._checks import check_finite, check_floating, check_number
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
+from ._range import check_range, log_largest
 from .base import Geometry, Rows
 
 __all__ = ["Tree"]
@@ -65,6 +66,8 @@ class Tree(Geometry):
                 f"{self.target_path.shape[-1]} levels: fill the shorter one up with -1."
             )
         check_number("p", self.p, low=1.0, high=1e6)
+        # No path takes an edge twice.
+        check_range(self.p * log_largest(self.length.detach().double().sum(-1)), self.dtype)
 
     @classmethod
     def from_parents(

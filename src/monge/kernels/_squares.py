@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["is_mapped", "squares"]
+__all__ = ["squares"]
 
 # Points of the rows and of the columns.
 Clouds = tuple[Tensor, Tensor]
@@ -21,12 +21,6 @@ _DENSE_SHARE = 1 / 64
 _MOST_GROUPS = 64
 # Coordinates that are gathered at a time where pairs are recomputed one by one.
 _GATHERED = 2**21
-
-
-def is_mapped() -> bool:
-    """Whether ``torch.vmap`` looks on, which cannot follow work that depends on the numbers."""
-    stack = torch._C._functorch.get_interpreter_stack()
-    return any(level.key() == torch._C._functorch.TransformType.Vmap for level in stack or ())
 
 
 def squares(centred: Clouds, given: Clouds, dtype: torch.dtype = torch.float64) -> Float[Tensor, "*b n m"]:

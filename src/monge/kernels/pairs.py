@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import power
+from monge._arrays import is_mapped, power
 from monge._batch import broadcast_shapes
 from monge.errors import DeviceError, DtypeError, InputError, ShapeError
 
-from ._squares import is_mapped, squares
+from ._squares import squares
 from .stream import rows_per_block, stream
 
 __all__ = ["Matrix", "Pairs", "Points", "broadcast"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge.geometry import CostMatrix
 from monge.problem.marginal import Constraint, pairing
 
 from .solution import DualSolution, Report, Status
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from monge.coupling import Coupling
     from monge.problem import Linear
 
-__all__ = ["conclude_exact", "in_double"]
+__all__ = ["conclude_exact", "in_double", "stored"]
 
 # A gap below this share of the numbers it is the difference of is rounding, not doubt.
 _ROUNDING = 1e-9
@@ -25,6 +27,16 @@ _ROUNDING = 1e-9
 def in_double(problem: Linear) -> Linear:
     """The same problem as constants in float64, in which exact solvers compute whatever the input dtype."""
     return problem.detach().to(torch.float64)
+
+
+def stored(problem: Linear, max_bytes: int) -> Linear:
+    """The same problem with its costs kept as a matrix, if they fit: solving and proving read them many times."""
+    n, m = problem.shape
+    if isinstance(problem.geometry, CostMatrix) or 8 * math.prod(problem.geometry.batch_shape) * n * m > max_bytes:
+        return problem
+    contents = problem._contents()
+    contents["geometry"] = CostMatrix._make(cost=problem.geometry.dense(max_bytes))
+    return problem._make(**contents)
 
 
 def conclude_exact(

@@ -13,7 +13,7 @@ from monge.coupling import PermutationCoupling
 from monge.errors import DenseLimitError
 from monge.problem import Linear
 
-from ._exact import conclude_exact, in_double
+from ._exact import conclude_exact, in_double, stored
 from .base import Capability, Solver
 from .solution import DualSolution
 
@@ -76,6 +76,7 @@ class Assignment(Solver):
                 f"{self.max_bytes:,}: use Simplex, which needs no matrix for norms, or raise max_bytes."
             )
         exact = in_double(problem)
+        exact = stored(exact, math.prod(batch) * self.max_bytes)
         perm, f, g = kernels.assignment(exact.geometry.dense(math.prod(batch) * self.max_bytes))
         weights = exact.a.expand(*batch, n)
         perm, f, g = (part.expand(*batch, n) for part in (perm, f, g))

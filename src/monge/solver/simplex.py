@@ -18,7 +18,7 @@ from monge.kernels.simplex import Basis
 from monge.problem import Linear
 
 from ._dummies import extend, priceable
-from ._exact import conclude_exact, in_double
+from ._exact import conclude_exact, in_double, stored
 from .base import Capability, Solver
 from .solution import DualSolution
 
@@ -84,6 +84,8 @@ class Simplex(Solver):
         exact = in_double(problem)
         n, m = problem.shape
         batch = exact.batch_shape
+        if _points(exact) is None:
+            exact = stored(exact, _SMALL_MATRIX)
         places = list(product(*(range(size) for size in batch)))
         guesses = self._guesses(batch, (n, m))
         solved = [self._one(exact._select(at) if batch else exact, guesses, at) for at in places]
