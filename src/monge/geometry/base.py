@@ -74,6 +74,14 @@ class Geometry(Value, ABC):
         """The cost as the kernels know it, or None."""
         return None
 
+    def _may_be_negative(self) -> bool:
+        """Whether costs below zero are possible."""
+        return True
+
+    def _vanishes(self) -> bool:
+        """Whether costs of points that differ may have been rounded to zero."""
+        return False
+
     def _scalars_per_entry(self) -> int:
         """How many numbers `_block` holds per entry while it computes: this sets the size of blocks."""
         return 1

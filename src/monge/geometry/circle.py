@@ -72,6 +72,9 @@ class Circle(Geometry):
         turns = torch.round(apart.detach() / self.circumference)
         return power((apart - self.circumference * turns).abs(), self.p)
 
+    def _may_be_negative(self) -> bool:
+        return False
+
     def _transpose(self) -> Circle:
         return self._make(x=self.y, y=self.x, p=self.p, circumference=self.circumference)
 

@@ -151,6 +151,9 @@ class Graph(CostMatrix):
             edges, length = _undirected(edges, length, adjacency.shape[0])
         return cls.from_edges(edges, length, adjacency.shape[0], directed=directed, **options)
 
+    def _may_be_negative(self) -> bool:
+        return False
+
     def _transpose(self) -> CostMatrix:
         return CostMatrix._make(cost=self.cost.mT)
 

@@ -103,6 +103,12 @@ class Grid(Geometry):
         """The leading dimensions."""
         return broadcast_shapes(*(axis.batch_shape for axis in self.axes))
 
+    def _may_be_negative(self) -> bool:
+        return any(axis._may_be_negative() for axis in self.axes)
+
+    def _vanishes(self) -> bool:
+        return all(axis._vanishes() for axis in self.axes)
+
     def _transpose(self) -> Grid:
         return self._make(axes=tuple(axis._transpose() for axis in self.axes), p=self.p)
 

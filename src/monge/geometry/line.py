@@ -72,6 +72,12 @@ class Line(Geometry):
         power = None if self.p == 2 else self.p
         return PointCloud._make(x=self.x[..., None], y=self.y[..., None], cost=name, p=2.0, power=power)
 
+    def _may_be_negative(self) -> bool:
+        return False
+
+    def _vanishes(self) -> bool:
+        return self._cloud()._vanishes()
+
     def _transpose(self) -> Line:
         return self._make(x=self.y, y=self.x, p=self.p)
 

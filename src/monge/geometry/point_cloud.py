@@ -19,7 +19,7 @@ from monge.errors import InputError, ShapeError
 from monge.kernels import Points
 
 from . import _stream
-from ._range import check_distances, check_range, log_largest
+from ._range import check_distances, check_range, log_largest, log_reach
 from .base import Geometry, Rows, take
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class PointCloud(Geometry):
         _check_cost(self.cost, self.p, self.power)
         if self.cost == "dot":
             check_range(log_largest(self.x) + log_largest(self.y) + math.log(self.x.shape[-1]), self.dtype)
-        elif self.cost in _NORMS:
+        elif self._is_norm:
             points = self._points()
             check_distances(self.x, self.y, points.p, points.power)
         if self.cost == "cosine":
@@ -113,8 +113,21 @@ class PointCloud(Geometry):
         return broadcast_shapes(self.x.shape[:-2], self.y.shape[:-2])
 
     @property
+    def _is_norm(self) -> bool:
+        return isinstance(self.cost, str) and self.cost in _NORMS
+
+    @property
     def _is_squared_euclidean(self) -> bool:
         return self.cost == "sqeuclidean" or (self.cost == "euclidean" and self.power == 2)
+
+    def _may_be_negative(self) -> bool:
+        return not self._is_norm and self.cost != "cosine"
+
+    def _vanishes(self) -> bool:
+        if not self._is_norm:
+            return False
+        reach, lowest = log_reach(self.x, self.y, 2.0), math.log(torch.finfo(self.dtype).tiny)
+        return bool(((reach > -math.inf) & (self._points().power * reach < lowest)).any())
 
     def _transpose(self) -> PointCloud:
         cost = _swap(self.cost) if callable(self.cost) else self.cost

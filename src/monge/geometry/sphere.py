@@ -69,6 +69,9 @@ class Sphere(Geometry):
         """The leading dimensions."""
         return broadcast_shapes(self.x.shape[:-2], self.y.shape[:-2])
 
+    def _may_be_negative(self) -> bool:
+        return False
+
     def _transpose(self) -> Sphere:
         return self._make(x=self.y, y=self.x, p=self.p)
 

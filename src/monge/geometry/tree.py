@@ -128,6 +128,9 @@ class Tree(Geometry):
         """The leading dimensions."""
         return self.length.shape[:-1]
 
+    def _may_be_negative(self) -> bool:
+        return False
+
     def _transpose(self) -> Tree:
         return self._make(length=self.length, source_path=self.target_path, target_path=self.source_path, p=self.p)
 
