@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from sweep import sweep
 
 import monge
 from monge.errors import InputError
 from monge.problem import relative
+from sweep import sweep
 
 ORDERS = [1.0, 1.5, 2.0, 3.0, 50.0, 175.0, 500.0]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sweep import sweep
 from torch import Tensor
 
 from monge.geometry import PointCloud, Sphere
+from sweep import sweep
 
 
 def some_clouds(seed: int) -> tuple[Tensor, Tensor]:
