@@ -121,7 +121,7 @@ class Grid(Geometry):
         count, total = len(self.axes), torch.zeros((), dtype=self.dtype, device=self.device)
         for k, (axis, index) in enumerate(zip(self.axes, _unravel(rows, self.source_shape), strict=True)):
             block = axis._block(index)
-            total = total + block.reshape(*block.shape[:-1], *(1,) * k, -1, *(1,) * (count - 1 - k))
+            total = total + block.reshape(*block.shape[:-1], *(1,) * k, block.shape[-1], *(1,) * (count - 1 - k))
         return total.flatten(-count)
 
     def _scalars_per_entry(self) -> int:
@@ -254,7 +254,7 @@ def _product(coordinates: list[Tensor], batch: torch.Size) -> Tensor:
     shape = tuple(axis.shape[-1] for axis in coordinates)
     count = len(shape)
     spread = [
-        axis.reshape(*axis.shape[:-1], *(1,) * k, -1, *(1,) * (count - 1 - k)).expand(*batch, *shape)
+        axis.reshape(*axis.shape[:-1], *(1,) * k, axis.shape[-1], *(1,) * (count - 1 - k)).expand(*batch, *shape)
         for k, axis in enumerate(coordinates)
     ]
     return torch.stack([axis.flatten(-count) for axis in spread], -1)
