@@ -6,14 +6,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _functorch as functorch  # type: ignore[attr-defined]
 
 __all__ = ["explicit", "is_mapped", "length", "pick", "power", "root"]
 
 
 def is_mapped() -> bool:
     """Whether ``torch.vmap`` looks on, which cannot follow work that depends on the numbers."""
-    stack = torch._C._functorch.get_interpreter_stack()
-    return any(level.key() == torch._C._functorch.TransformType.Vmap for level in stack or ())
+    stack = functorch.get_interpreter_stack()
+    return any(level.key() == functorch.TransformType.Vmap for level in stack or ())
 
 
 def explicit(index: Any, batch: torch.Size) -> tuple[Any, ...]:

@@ -102,11 +102,12 @@ def _in_own_units(
     near the upper end of its range.
     """
     unit, dtype = unit_of(x, y), x.dtype
-    scaled = (rescaled(points, -unit[..., None, None]) for points in (x, y))
-    problem = pose(distance_cloud(*scaled, p), None, a, b, epsilon=scaled_epsilon(epsilon, unit, p, dtype))
+    first, second = (rescaled(points, -unit[..., None, None]) for points in (x, y))
+    problem = pose(distance_cloud(first, second, p), None, a, b, epsilon=scaled_epsilon(epsilon, unit, p, dtype))
     if not problem.entropic:
         unit = unit - math.floor(_ROOM / max(p, 2.0))  # lengths are roots of squares
-        cloud = distance_cloud(*(rescaled(points.double(), -unit[..., None, None]) for points in (x, y)), p)
+        first, second = (rescaled(points.double(), -unit[..., None, None]) for points in (x, y))
+        cloud = distance_cloud(first, second, p)
         problem = problem._make(**problem.to(torch.float64)._contents() | {"geometry": cloud})
     cost, vanished = _cost(problem, solver)
     distance = rescaled(root(cost, p).double(), unit).to(dtype)
