@@ -6,6 +6,7 @@ They run once, where a value enters the library, and never inside a loop.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,15 +37,27 @@ def check_choice(name: str, chosen: Any, options: Iterable[Any]) -> None:
 
 
 def check_number(
-    name: str, number: Any, *, low: float = -math.inf, high: float = math.inf, strict: bool = False
+    name: str,
+    number: Any,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    strict: bool = False,
+    infinity: bool = False,
 ) -> None:
-    """``number`` must be a real number in ``[low, high]`` (``strict`` leaves ``low`` itself out); NaN never is."""
+    """``number`` must be a finite real number in ``[low, high]``; NaN never is.
+
+    ``strict`` leaves ``low`` itself out, and ``infinity`` says that +inf has a meaning of its own and is allowed.
+    """
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         raise InputError(f"{name} must be a number, but is {type(number).__name__} {number!r}: pass a float.")
+    if infinity and number == math.inf:
+        return
+    largest = sys.float_info.max
     above = number > low if strict else number >= low
-    if not (above and number <= high):
+    if not (above and number <= high and -largest <= number <= largest):
         opening = "(" if strict or low == -math.inf else "["
-        closing = ")" if high == math.inf else "]"
+        closing = ")" if high == math.inf and not infinity else "]"
         raise InputError(f"{name} must lie in {opening}{low:g}, {high:g}{closing}, but is {number!r}.")
 
 

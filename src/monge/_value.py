@@ -85,6 +85,28 @@ def _map_content(held: Any, function: Callable[[Tensor], Tensor]) -> Any:
     return held
 
 
+class _Child:
+    """Where a tensor or a value stood."""
+
+
+def _shape_of(held: Any, children: list[Any]) -> Any:
+    """What is left of a field when tensors and values are taken out of it, to be put back in order by `_filled`."""
+    if isinstance(held, (Tensor, Value)):
+        children.append(held)
+        return _Child
+    if not isinstance(held, tuple):
+        return held
+    before = len(children)
+    parts = tuple(_shape_of(item, children) for item in held)
+    return held if len(children) == before else parts
+
+
+def _filled(shape: Any, children: Iterator[Any]) -> Any:
+    if shape is _Child:
+        return next(children)
+    return tuple(_filled(item, children) for item in shape) if isinstance(shape, tuple) else shape
+
+
 def _show(held: Any) -> str:
     if isinstance(held, Tensor):
         if held.ndim == 0 and held.device.type == "cpu":
@@ -101,19 +123,13 @@ def value(cls: _T) -> _T:
     made = dataclass(frozen=True, eq=False, repr=False)(cls)
     names = tuple(field.name for field in fields(made))
 
-    def is_child(held: Any) -> bool:
-        return isinstance(held, (Tensor, Value)) or (
-            isinstance(held, tuple) and any(isinstance(item, (Tensor, Value)) for item in held)
-        )
-
-    def flatten(held: Any) -> tuple[list[Any], tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]]:
-        children = tuple(name for name in names if is_child(getattr(held, name)))
-        static = tuple((name, getattr(held, name)) for name in names if name not in children)
-        return [getattr(held, name) for name in children], (children, static)
+    def flatten(held: Any) -> tuple[list[Any], tuple[tuple[str, Any], ...]]:
+        children: list[Any] = []
+        return children, tuple((name, _shape_of(getattr(held, name), children)) for name in names)
 
     def unflatten(leaves: Any, context: Any) -> Any:
-        children, static = context
-        return made._make(**dict(zip(children, leaves, strict=True)), **dict(static))
+        rest = iter(leaves)
+        return made._make(**{name: _filled(shape, rest) for name, shape in context})
 
     pytree.register_pytree_node(made, flatten, unflatten, serialized_type_name=f"{made.__module__}.{made.__name__}")
     return made

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING, Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._checks import check_number
+from monge._arrays import root
+from monge._checks import check_clouds, check_number
+from monge.errors import InputError
+from monge.geometry import PointCloud
 from monge.problem.epsilon import Relative
 from monge.solver import Solver
 
 from ._answer import answer
 from ._pose import distance_cloud, pose
+from ._units import in_range, rescaled, scaled_epsilon, unit_of
+
+if TYPE_CHECKING:
+    from monge.problem import Linear
 
 __all__ = ["wasserstein"]
+
+# Exponents of float64 that powers may use, up to sums of a thousand of them.
+_ROOM = 1000
 
 
 def wasserstein(
@@ -46,7 +59,8 @@ def wasserstein(
         One distance per problem.
 
     Raises:
-        InputError: If an argument is wrong; the message says which, why, and what to do.
+        InputError: If an argument is wrong; the message says which, why, and what to do. So does that of a p so large
+            that no number holds the powers of the distances that matter beside those of the largest ones.
         InfeasibleError: If the masses differ.
 
     Example:
@@ -56,9 +70,51 @@ def wasserstein(
         tensor(5.)
     """
     check_number("p", p, low=1.0, high=1e6)
-    problem = pose(distance_cloud(x, y, p), None, a, b, epsilon=epsilon)
+    check_clouds(x, y)
+    if in_range(x, y, p):
+        cost, vanished = _cost(pose(distance_cloud(x, y, p), None, a, b, epsilon=epsilon), solver)
+        if not vanished:
+            return root(cost, p)
+    return _in_own_units(x, y, a, b, p, epsilon, solver)
+
+
+def _cost(problem: Linear, solver: Solver | None) -> tuple[Tensor, bool]:
+    """The transport cost, and whether powers of positive distances were rounded to zero in some problem."""
     solution = answer(problem, solver)
     cost = solution.coupling.transport_cost() if problem.entropic else solution.value
-    positive = cost > 0
-    safe = torch.where(positive, cost, torch.ones_like(cost))
-    return torch.where(positive, safe ** (1 / p), torch.zeros_like(cost))
+    finite = torch.finfo(cost.dtype)
+    tiny = cost.detach().abs() < finite.tiny / finite.eps
+    if not bool(tiny.any()):
+        return cost, False
+    # Sums of absolute values are zero for equal points only.
+    cloud = problem.geometry.detach()
+    assert isinstance(cloud, PointCloud)
+    moved = PointCloud._make(x=cloud.x, y=cloud.y, cost="cityblock", p=2.0, power=None)
+    return cost, bool((tiny & (solution.coupling.detach().transport_cost(moved) > 0)).any())
+
+
+def _in_own_units(
+    x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, p: float, epsilon: Any, solver: Solver | None
+) -> Tensor:
+    """The distance of clouds whose p-th powers leave the range of numbers: each problem in units of its own.
+
+    Units are powers of two, so that nothing is rounded. Exact plans are computed in float64, with the largest distances
+    near the upper end of its range.
+    """
+    unit, dtype = unit_of(x, y), x.dtype
+    first, second = (rescaled(points, -unit[..., None, None]) for points in (x, y))
+    problem = pose(distance_cloud(first, second, p), None, a, b, epsilon=scaled_epsilon(epsilon, unit, p, dtype))
+    if not problem.entropic:
+        unit = unit - math.floor(_ROOM / max(p, 2.0))  # lengths are roots of squares
+        first, second = (rescaled(points.double(), -unit[..., None, None]) for points in (x, y))
+        cloud = distance_cloud(first, second, p)
+        problem = problem._make(**problem.to(torch.float64)._contents() | {"geometry": cloud})
+    cost, vanished = _cost(problem, solver)
+    distance = rescaled(root(cost, p).double(), unit).to(dtype)
+    if vanished or not bool(distance.isfinite().all()):
+        raise InputError(
+            f"Powers p={p:g} of the distances that mass moves over, beside those of the largest ones, are beyond the "
+            f"range of {str(cost.dtype).removeprefix('torch.')}, or the distance itself is beyond that of "
+            f"{str(dtype).removeprefix('torch.')}: lower p, or use float64."
+        )
+    return distance

@@ -8,12 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import explicit
 from monge._value import value
 from monge.errors import InputError
 
 from . import _validate
 from ._hooks import Representation, plans
-from ._numbers import dust, explicit, fraction
+from ._numbers import dust, fraction
 
 if TYPE_CHECKING:
     from .base import Coupling

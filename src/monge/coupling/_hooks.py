@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from typing_extensions import Self
 
+from monge._arrays import pick
 from monge._value import Value, value
 
 from . import _stream
-from ._numbers import fraction, pick
+from ._numbers import fraction
 
 if TYPE_CHECKING:
     from monge.geometry import Geometry

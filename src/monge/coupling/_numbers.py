@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from .._batch import broadcast_shapes
 
-__all__ = ["accumulator", "at", "draw", "dust", "explicit", "fraction", "minus_x_log_x", "pick", "positive_log"]
+__all__ = ["accumulator", "at", "draw", "dust", "fraction", "minus_x_log_x", "positive_log"]
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -51,35 +49,6 @@ def draw(weights: Float[Tensor, "*b n"], u: Float[Tensor, "*b k"]) -> Int[Tensor
     total = below[..., -1:]
     at = torch.minimum(u.double() * total, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(below.contiguous(), at.contiguous(), right=True).clamp_max(weights.shape[-1] - 1)
-
-
-def explicit(index: Any, batch: torch.Size) -> tuple[Any, ...]:
-    """An index into a tensor of shape ``batch`` that means the same before further dimensions: no ellipsis.
-
-    Raises:
-        IndexError, TypeError: If there is no such problem.
-    """
-    torch.empty(batch, dtype=torch.bool)[index]
-    parts = index if isinstance(index, tuple) else (index,)
-    place = next((k for k, part in enumerate(parts) if part is Ellipsis), None)
-    if place is None:
-        return parts
-    rest = parts[:place] + parts[place + 1 :]
-    filled = len(batch) - sum(_consumed(part) for part in rest)
-    return (*parts[:place], *(slice(None),) * filled, *parts[place + 1 :])
-
-
-def _consumed(part: Any) -> int:
-    """How many dimensions one part of an index uses up."""
-    if part is None or isinstance(part, bool):
-        return 0
-    mask = torch.as_tensor(part) if not isinstance(part, (slice, int)) else None
-    return mask.ndim if mask is not None and mask.dtype == torch.bool else 1
-
-
-def pick(tensor: Tensor, core: int, batch: torch.Size, index: tuple[Any, ...]) -> Tensor:
-    """``tensor[index]``, where all but its last ``core`` dimensions are broadcast to ``batch`` first."""
-    return tensor.expand(*batch, *tensor.shape[tensor.ndim - core :])[index]
 
 
 def at(vector: Shaped[Tensor, "*b n"], index: Int[Tensor, "*b k"]) -> Shaped[Tensor, "*b k"]:

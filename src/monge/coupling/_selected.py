@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import pick
 from monge._value import value
 
 from . import _stream
-from ._numbers import pick
 from .base import Coupling, Rows
 
 __all__ = ["Selected"]

@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import pick
 from monge._batch import broadcast_shapes
 from monge._checks import check_floating
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
 from . import _validate
-from ._numbers import accumulator, pick
+from ._numbers import accumulator
 from ._stream import BLOCK_BYTES, recompute
 from .base import Coupling, Entries, Rows
 

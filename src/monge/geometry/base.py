@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
+from monge._arrays import explicit, pick
 from monge._batch import broadcast_shapes
 from monge._checks import check_same, check_weights, chosen_rows
 from monge._value import Value, value
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from .sum import Sum
 
-__all__ = ["Geometry", "Rows", "pick", "take"]
+__all__ = ["Geometry", "Rows", "take"]
 
 Rows = slice | Tensor
 
@@ -84,6 +85,14 @@ class Geometry(Value, ABC):
         with torch.no_grad():
             return any(bool((self._block(rows) == math.inf).any()) for rows in _stream.row_blocks(self))
 
+    def _may_be_negative(self) -> bool:
+        """Whether costs below zero are possible."""
+        return True
+
+    def _vanishes(self) -> bool:
+        """Whether costs of points that differ may have been rounded to zero."""
+        return False
+
     def _scalars_per_entry(self) -> int:
         """How many numbers `_block` holds per entry while it computes: this sets the size of blocks."""
         return 1
@@ -91,6 +100,10 @@ class Geometry(Value, ABC):
     def _select(self, index: Any, batch: torch.Size) -> Geometry:
         """The problems at ``index`` of this geometry, seen as a batch of shape ``batch``."""
         return _Selected(self, index, batch)
+
+    def _dense(self) -> Float[Tensor, "*b n m"]:
+        """All costs at once."""
+        return torch.cat([self._block(rows) for rows in _stream.row_blocks(self)], -2)
 
     def _factors(self) -> tuple[Float[Tensor, "*b n r"], Float[Tensor, "*b m r"]] | None:
         return None
@@ -220,7 +233,7 @@ class Geometry(Value, ABC):
                 f"The dense cost of shape {(*self.batch_shape, n, m)} takes {size:,} bytes, more than "
                 f"max_bytes={max_bytes:,}: read blocks with geometry.block(rows), or raise max_bytes."
             )
-        return torch.cat([self._block(rows) for rows in _stream.row_blocks(self)], -2)
+        return self._dense()
 
     @final
     def factors(self) -> tuple[Float[Tensor, "*b n r"], Float[Tensor, "*b m r"]] | None:
@@ -269,13 +282,12 @@ class Geometry(Value, ABC):
         """
         batch = self.batch_shape
         try:
-            torch.empty(batch, device="meta")[index]
+            return self._select(explicit(index, batch), batch)
         except (IndexError, TypeError) as error:
             raise InputError(
                 f"{index!r} picks no problem from a batch of shape {tuple(batch)}: rows of the cost are "
                 f"geometry.block(rows)."
             ) from error
-        return self._select(index, batch)
 
     # ------------------------------------------------------------------ algebra
 
@@ -311,11 +323,6 @@ class _Selected(Geometry):
 
     def _transpose(self) -> Geometry:
         return _Selected(self.geometry._transpose(), self.index, self.batch)
-
-
-def pick(tensor: Tensor, core: int, batch: torch.Size, index: Any) -> Tensor:
-    """``tensor[index]``, where all but its last ``core`` dimensions are broadcast to ``batch`` first."""
-    return tensor.expand(*batch, *tensor.shape[tensor.ndim - core :])[index]
 
 
 def take(points: Tensor, index: Tensor) -> Tensor:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import pick, power
 from monge._batch import broadcast_shapes
 from monge._checks import check_number
 from monge._value import value
 
-from ._smooth import power
-from .base import Geometry, Rows, pick, take
+from ._range import check_range
+from .base import Geometry, Rows, take
 from .line import check_coordinates
 
 __all__ = ["Circle"]
@@ -50,9 +52,10 @@ class Circle(Geometry):
     def __post_init__(self) -> None:
         x, y = check_coordinates(self.x, self.y)
         check_number("p", self.p, low=1.0, high=1e6)
-        check_number("circumference", self.circumference, low=0.0, high=1e300, strict=True)
+        check_number("circumference", self.circumference, low=0.0, strict=True)
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "y", y)
+        check_range(self.p * math.log(self.circumference), self.dtype)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -68,6 +71,9 @@ class Circle(Geometry):
         apart = x - y
         turns = torch.round(apart.detach() / self.circumference)
         return power((apart - self.circumference * turns).abs(), self.p)
+
+    def _may_be_negative(self) -> bool:
+        return False
 
     def _transpose(self) -> Circle:
         return self._make(x=self.y, y=self.x, p=self.p, circumference=self.circumference)

@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import pick
 from monge._batch import broadcast_shapes
 from monge._checks import check_finite, check_floating
 from monge._value import value
 from monge.errors import ShapeError
 from monge.kernels import Matrix
 
-from .base import Geometry, Rows, pick
+from .base import Geometry, Rows
 
 if TYPE_CHECKING:
     from monge.kernels import Pairs

@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import power
 from monge._checks import check_finite, check_floating, check_number
 from monge._value import value
 from monge.errors import DenseLimitError, InfeasibleError, InputError, ShapeError
 
-from ._smooth import power
+from ._range import check_range, log_largest
 from .cost_matrix import CostMatrix
 
 if TYPE_CHECKING:
@@ -106,9 +107,9 @@ class Graph(CostMatrix):
         if time is None:
             i, j = edges if directed else torch.cat([edges, edges.flip(0)], 1)
             length = length if directed else torch.cat([length, length])
-            return cls(power(_shortest(i, j, length, n, rows, columns), p))
+            return cls(_powered(_shortest(i, j, length, n, rows, columns), p))
         _check_heat(length, directed, time, steps)
-        return cls(power(_heat(edges, length, n, rows, columns, time, steps), p / 2))
+        return cls(_powered(_heat(edges, length, n, rows, columns, time, steps), p / 2))
 
     @classmethod
     def from_adjacency(cls, adjacency: Float[Tensor, "n n"], **options: Any) -> Graph:
@@ -150,8 +151,17 @@ class Graph(CostMatrix):
             edges, length = _undirected(edges, length, adjacency.shape[0])
         return cls.from_edges(edges, length, adjacency.shape[0], directed=directed, **options)
 
+    def _may_be_negative(self) -> bool:
+        return False
+
     def _transpose(self) -> CostMatrix:
         return CostMatrix._make(cost=self.cost.mT)
+
+
+def _powered(distance: Tensor, p: float) -> Tensor:
+    reached = distance.detach()[distance.detach() < math.inf]
+    check_range(p * log_largest(reached), distance.dtype)
+    return power(distance, p)
 
 
 def _shortest(i: Tensor, j: Tensor, length: Tensor, n: int, rows: Tensor, columns: Tensor) -> Tensor:
@@ -302,7 +312,7 @@ def _check_edges(edges: Any, length: Any, n: int | None) -> int:
 
 
 def _check_heat(length: Tensor, directed: bool, time: Any, steps: Any) -> None:
-    check_number("time", time, low=0.0, high=1e300, strict=True)
+    check_number("time", time, low=0.0, strict=True)
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise InputError(f"steps must be a positive integer, but is {steps!r}: pass for example steps=16.")
     if directed:

@@ -103,6 +103,12 @@ class Grid(Geometry):
         """The leading dimensions."""
         return broadcast_shapes(*(axis.batch_shape for axis in self.axes))
 
+    def _may_be_negative(self) -> bool:
+        return any(axis._may_be_negative() for axis in self.axes)
+
+    def _vanishes(self) -> bool:
+        return all(axis._vanishes() for axis in self.axes)
+
     def _transpose(self) -> Grid:
         return self._make(axes=tuple(axis._transpose() for axis in self.axes), p=self.p)
 
@@ -115,7 +121,7 @@ class Grid(Geometry):
         count, total = len(self.axes), torch.zeros((), dtype=self.dtype, device=self.device)
         for k, (axis, index) in enumerate(zip(self.axes, _unravel(rows, self.source_shape), strict=True)):
             block = axis._block(index)
-            total = total + block.reshape(*block.shape[:-1], *(1,) * k, -1, *(1,) * (count - 1 - k))
+            total = total + block.reshape(*block.shape[:-1], *(1,) * k, block.shape[-1], *(1,) * (count - 1 - k))
         return total.flatten(-count)
 
     def _forbids(self) -> bool:
@@ -251,7 +257,7 @@ def _product(coordinates: list[Tensor], batch: torch.Size) -> Tensor:
     shape = tuple(axis.shape[-1] for axis in coordinates)
     count = len(shape)
     spread = [
-        axis.reshape(*axis.shape[:-1], *(1,) * k, -1, *(1,) * (count - 1 - k)).expand(*batch, *shape)
+        axis.reshape(*axis.shape[:-1], *(1,) * k, axis.shape[-1], *(1,) * (count - 1 - k)).expand(*batch, *shape)
         for k, axis in enumerate(coordinates)
     ]
     return torch.stack([axis.flatten(-count) for axis in spread], -1)

@@ -8,13 +8,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import pick
 from monge._batch import broadcast_shapes
 from monge._checks import check_finite, check_floating, check_number, check_same
 from monge._value import value
 from monge.errors import ShapeError
 from monge.kernels import Points
 
-from .base import Geometry, Rows, pick
+from ._range import check_distances
+from .base import Geometry, Rows
 from .point_cloud import PointCloud
 
 __all__ = ["Line", "check_coordinates"]
@@ -52,6 +54,7 @@ class Line(Geometry):
         check_number("p", self.p, low=1.0, high=1e6)
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "y", y)
+        check_distances(x[..., None], y[..., None], 1.0, self.p)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -68,6 +71,12 @@ class Line(Geometry):
         name = "sqeuclidean" if self.p == 2 else "cityblock"
         power = None if self.p == 2 else self.p
         return PointCloud._make(x=self.x[..., None], y=self.y[..., None], cost=name, p=2.0, power=power)
+
+    def _may_be_negative(self) -> bool:
+        return False
+
+    def _vanishes(self) -> bool:
+        return self._cloud()._vanishes()
 
     def _transpose(self) -> Line:
         return self._make(x=self.y, y=self.x, p=self.p)

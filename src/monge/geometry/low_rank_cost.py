@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import pick
 from monge._batch import broadcast_shapes
 from monge._checks import check_number
 from monge._value import value
 from monge.errors import InputError
 from monge.kernels import Points
 
-from .base import Geometry, Rows, pick, take
+from ._range import check_range, log_largest
+from .base import Geometry, Rows, take
 from .point_cloud import check_clouds
 
 __all__ = ["LowRankCost"]
@@ -52,7 +55,8 @@ class LowRankCost(Geometry):
 
     def __post_init__(self) -> None:
         check_clouds(self.A, self.B, ("A", "B"))
-        check_number("error", self.error, low=0.0)
+        check_range(log_largest(self.A) + log_largest(self.B) + math.log(self.A.shape[-1]), self.dtype)
+        check_number("error", self.error, low=0.0, infinity=True)
 
     @classmethod
     def from_geometry(cls, geometry: Geometry, rank: int, generator: torch.Generator | None = None) -> LowRankCost:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import pick
 from monge._batch import broadcast_shapes
 from monge._checks import check_choice, check_finite, check_number, check_points, check_same
 from monge._value import value
@@ -18,7 +19,8 @@ from monge.errors import InputError, ShapeError
 from monge.kernels import Points
 
 from . import _stream
-from .base import Geometry, Rows, pick, take
+from ._range import check_distances, check_range, log_largest, log_reach
+from .base import Geometry, Rows, take
 
 if TYPE_CHECKING:
     from monge.kernels import Pairs
@@ -89,6 +91,11 @@ class PointCloud(Geometry):
     def __post_init__(self) -> None:
         check_clouds(self.x, self.y)
         _check_cost(self.cost, self.p, self.power)
+        if self.cost == "dot":
+            check_range(log_largest(self.x) + log_largest(self.y) + math.log(self.x.shape[-1]), self.dtype)
+        elif self._is_norm:
+            points = self._points()
+            check_distances(self.x, self.y, points.p, points.power)
         if self.cost == "cosine":
             check_directions("cost='cosine'", x=self.x, y=self.y)
         elif callable(self.cost):
@@ -106,8 +113,21 @@ class PointCloud(Geometry):
         return broadcast_shapes(self.x.shape[:-2], self.y.shape[:-2])
 
     @property
+    def _is_norm(self) -> bool:
+        return isinstance(self.cost, str) and self.cost in _NORMS
+
+    @property
     def _is_squared_euclidean(self) -> bool:
         return self.cost == "sqeuclidean" or (self.cost == "euclidean" and self.power == 2)
+
+    def _may_be_negative(self) -> bool:
+        return not self._is_norm and self.cost != "cosine"
+
+    def _vanishes(self) -> bool:
+        if not self._is_norm:
+            return False
+        reach, lowest = log_reach(self.x, self.y, 2.0), math.log(torch.finfo(self.dtype).tiny)
+        return bool(((reach > -math.inf) & (self._points().power * reach < lowest)).any())
 
     def _transpose(self) -> PointCloud:
         cost = _swap(self.cost) if callable(self.cost) else self.cost
@@ -122,8 +142,13 @@ class PointCloud(Geometry):
             return self.cost(self.x[..., rows, :][..., :, None, :], self.y[..., None, :, :])
         return self._points().block(rows)
 
+    def _dense(self) -> Float[Tensor, "*b n m"]:
+        return super()._dense() if callable(self.cost) else self._points().dense()
+
     def _scalars_per_entry(self) -> int:
-        return self.x.shape[-1]
+        # Products of matrices hold a few numbers a pair, differences one for each coordinate.
+        products = not callable(self.cost) and (self.cost == "dot" or self._points().expands)
+        return 4 if products else self.x.shape[-1]
 
     def _on_line(self) -> tuple[Tensor, Tensor] | None:
         # Half of (x - y)^2 is -xy up to terms of one side, so that the product is convex too.
@@ -242,14 +267,13 @@ def check_directions(who: str, **clouds: Tensor) -> None:
 def _check_cost(cost: str | Cost, p: float, power: float | None) -> None:
     if not callable(cost):
         check_choice("cost", cost, _COSTS)
-    check_number("p", p, low=1.0)
+    # The norm of infinite order is the largest difference.
+    check_number("p", p, low=1.0, infinity=True)
     if p != 2 and cost != "minkowski":
         raise InputError(f"p={p!r} is the order of cost='minkowski' and means nothing for cost={cost!r}: leave it out.")
     if power is None:
         return
-    check_number("power", power, low=0.0, high=math.inf, strict=True)
-    if power == math.inf:
-        raise InputError("power must be finite, but is inf: the largest coordinate is cost='chebyshev'.")
+    check_number("power", power, low=0.0, strict=True)
     if cost not in _NORMS or cost == "sqeuclidean":
         raise InputError(
             f"power={power!r} raises a norm (euclidean, cityblock, chebyshev, minkowski) and means nothing "

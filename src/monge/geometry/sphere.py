@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import length, pick, power
 from monge._batch import broadcast_shapes
 from monge._checks import check_number
 from monge._value import value
+from monge.kernels import Points
 
-from ._smooth import length, power
-from .base import Geometry, Rows, pick, take
+from ._range import check_range
+from .base import Geometry, Rows, take
 from .point_cloud import check_clouds, check_directions, direction
 
 __all__ = ["Sphere"]
 
-# Up to this dimension sums and differences are formed directly: as fast as a product, and exact.
+# Up to this dimension sums and differences are formed directly: as fast as products.
 _DIRECT_DIMENSION = 8
 
 
@@ -54,6 +57,7 @@ class Sphere(Geometry):
         check_clouds(self.x, self.y)
         check_directions("a sphere", x=self.x, y=self.y)
         check_number("p", self.p, low=1.0, high=1e6)
+        check_range(self.p * math.log(math.pi), self.dtype)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -65,6 +69,9 @@ class Sphere(Geometry):
         """The leading dimensions."""
         return broadcast_shapes(self.x.shape[:-2], self.y.shape[:-2])
 
+    def _may_be_negative(self) -> bool:
+        return False
+
     def _transpose(self) -> Sphere:
         return self._make(x=self.y, y=self.x, p=self.p)
 
@@ -73,10 +80,9 @@ class Sphere(Geometry):
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         x, y = self.x[..., rows, :], self.y
-        if x.shape[-1] > _DIRECT_DIMENSION and x.dtype != torch.float64:
-            # In float64 a product of directions loses nothing that float32 could see.
-            cosine = (direction(x.double()) @ direction(y.double()).mT).clamp(-1, 1)
-            near, far = power(2 - 2 * cosine, 0.5), power(2 + 2 * cosine, 0.5)
+        if x.shape[-1] > _DIRECT_DIMENSION:
+            u, v = direction(x.double()), direction(y.double())
+            near, far = (Points(u, other, "norm", 2.0, 1.0).block(slice(None)) for other in (v, -v))
             return power(2 * torch.atan2(near, far), self.p).to(self.dtype)
         return self._cost(direction(x)[..., :, None, :], direction(y)[..., None, :, :])
 
@@ -84,7 +90,7 @@ class Sphere(Geometry):
         return power(2 * torch.atan2(length(u - v), length(u + v)), self.p)
 
     def _scalars_per_entry(self) -> int:
-        return 2 * self.x.shape[-1]
+        return min(2 * self.x.shape[-1], 2 * _DIRECT_DIMENSION)
 
     def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
         return self._cost(direction(take(self.x, i)), direction(take(self.y, j)))

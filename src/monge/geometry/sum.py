@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import pick
 from monge._batch import broadcast_shapes
 from monge._checks import check_finite, check_floating, check_number
 from monge._value import value
@@ -17,7 +18,7 @@ from monge.errors import DtypeError, InputError, ShapeError
 from monge.kernels import Points
 
 from . import _stream
-from .base import Geometry, Rows, pick
+from .base import Geometry, Rows
 
 if TYPE_CHECKING:
     from monge.kernels import Pairs
@@ -234,7 +235,7 @@ def _check_terms(terms: tuple[Geometry, ...], weights: tuple[float | Tensor, ...
             check_floating(f"weights[{k}]", weight)
             check_finite(f"weights[{k}]", weight.detach())
         else:
-            check_number(f"weights[{k}]", weight, low=-1e300, high=1e300)
+            check_number(f"weights[{k}]", weight)
     shapes = [tuple(term.batch_shape) for term in terms]
     shapes += [tuple(weight.shape) for weight in weights if isinstance(weight, Tensor)]
     try:

@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import pick, power
 from monge._checks import check_finite, check_floating, check_number
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
-from ._smooth import power
-from .base import Geometry, Rows, pick
+from ._range import check_range, log_largest
+from .base import Geometry, Rows
 
 __all__ = ["Tree"]
 
@@ -65,6 +66,8 @@ class Tree(Geometry):
                 f"{self.target_path.shape[-1]} levels: fill the shorter one up with -1."
             )
         check_number("p", self.p, low=1.0, high=1e6)
+        # No path takes an edge twice.
+        check_range(self.p * log_largest(self.length.detach().double().sum(-1)), self.dtype)
 
     @classmethod
     def from_parents(
@@ -124,6 +127,9 @@ class Tree(Geometry):
     def batch_shape(self) -> torch.Size:
         """The leading dimensions."""
         return self.length.shape[:-1]
+
+    def _may_be_negative(self) -> bool:
+        return False
 
     def _transpose(self) -> Tree:
         return self._make(length=self.length, source_path=self.target_path, target_path=self.source_path, p=self.p)

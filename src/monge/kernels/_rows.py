@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._arrays import is_mapped
 from .._batch import broadcast_shapes
-from ..errors import ShapeError
+from ..errors import InputError, ShapeError
 
-__all__ = ["Priced", "RowProblem", "priced", "row_problem"]
+__all__ = ["Priced", "RowProblem", "in_range", "priced", "row_problem"]
 
 
 class RowProblem(NamedTuple):
@@ -82,6 +83,35 @@ def priced(
     only multiplies; it is asked for just those that somebody needs.
     """
     return _Priced.apply(compute, problem.x, problem.y, problem.a, problem.b, problem.batch)
+
+
+def in_range(cost: Tensor, problem: RowProblem, p: float, distance: Callable[[RowProblem], Tensor]) -> Tensor:
+    """The costs of rows, unless powers of finite gaps are no numbers: these are refused, never zero nor infinite.
+
+    Args:
+        cost: W_p^p of every row, in the dtype of the answer.
+        problem: The rows.
+        p: Order.
+        distance: W_1 of every row, which has no powers.
+    """
+    known, tiny = cost.detach(), torch.finfo(cost.dtype).tiny
+    if is_mapped() or not bool((~known.isfinite() | (known < tiny)).any()):
+        return cost
+    if not bool(known.isfinite().all()):
+        told, remedy = "overflow", "divide the points by a length"
+    else:
+        with torch.no_grad():
+            places = torch.cat([problem.x, problem.y], -1)
+            moved = distance(problem._replace(x=problem.x.detach(), y=problem.y.detach())).double()
+            # Mass that rounding leaves over may move anywhere.
+            apart = moved > 1e-12 * (places.amax(-1) - places.amin(-1)).double()
+        if p == 1 or not bool((apart & (known < tiny)).any()):
+            return cost
+        told, remedy = "vanish", "multiply the points by a number"
+    raise InputError(
+        f"Powers p={p:g} of the gaps between these points {told} in {str(cost.dtype).removeprefix('torch.')}: "
+        f"{remedy}, lower p, or use float64."
+    )
 
 
 class _Priced(torch.autograd.Function):

@@ -11,9 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import is_mapped, power
 from monge._batch import broadcast_shapes
 from monge.errors import DeviceError, DtypeError, InputError, ShapeError
 
+from ._squares import squares
 from .stream import rows_per_block, stream
 
 __all__ = ["Matrix", "Pairs", "Points", "broadcast"]
@@ -104,8 +106,8 @@ class Points:
 
     def block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         """The costs of some rows, in a dense block, in the dtype of the points."""
-        (x,), shared, evaluate, _ = self.rows(rows).parts(self.dtype)
-        return evaluate([x], shared).to(self.dtype)
+        left, right, evaluate, _ = self.rows(rows).parts(self.dtype)
+        return evaluate(left, right).to(self.dtype)
 
     def gather(self, columns: Int[Tensor, "*b n k"]) -> Float[Tensor, "*b n k"]:
         """The costs C[i, columns[i, l]] of k chosen columns for each row."""
@@ -136,24 +138,49 @@ class Points:
     def parts(self, compute: torch.dtype, epsilon: Tensor | None = None) -> Parts:
         """How to stream these costs: rows, shared tensors, the function of a block, scalars held per entry.
 
-        Products |x|^2 - 2 <x, y> + |y|^2 are taken in float64 between centred clouds, which is exact to
-        rounding for float32 points. For float64 points their cancellation error, about u max|x|^2, is
-        compared with epsilon, and differences are formed directly if it would be seen.
+        Products |x|^2 - 2 <x, y> + |y|^2 are taken in float64 between centred clouds. Without an epsilon the costs
+        themselves are the answer, and pairs that lose digits are computed again, see `squares`. Beside an epsilon only
+        the absolute error counts: for float32 points it is rounding, for float64 points it is compared with epsilon,
+        and differences are formed directly if it would be seen.
         """
         d = self.x.shape[-1]
         if self.kind == "dot":
             return [self.x.to(compute)], [self.y.to(compute)], lambda r, s: -(r[0] @ s[0].mT), 1
-        if self.p == 2 and d > _DIRECT_DIMENSION:
-            centre = self.y.detach().double().mean(-2, keepdim=True)
-            x, y = self.x.double() - centre, self.y.double() - centre
-            if compute != torch.float64 or epsilon is None or _resolves(x, y, self.power, epsilon):
+        if self.expands:
+            x, y = self._centred()
+            if epsilon is None and not is_mapped():
+                given = self.x.double(), self.y.double()
+                return [x, given[0]], [y, given[1]], lambda r, s: self._square(r, s).to(compute), 4
+            if compute != torch.float64 or (epsilon is not None and _resolves(x, y, self.power, epsilon)):
                 return [x], [y], lambda r, s: self._expand(r[0], s[0]).to(compute), 2
         x, y = self.x.to(compute), self.y.to(compute)
         return [x], [y], lambda r, s: self._reduce(r[0][..., :, None, :], s[0][..., None, :, :]), d
 
+    @property
+    def expands(self) -> bool:
+        """Whether products of matrices are faster than differences."""
+        return self.kind == "norm" and self.p == 2 and self.x.shape[-1] > _DIRECT_DIMENSION
+
+    def _centred(self) -> tuple[Tensor, Tensor]:
+        """Both clouds in float64, around the middle of their means."""
+        x, y = self.x.double(), self.y.double()
+        centre = (x.detach().mean(-2, keepdim=True) + y.detach().mean(-2, keepdim=True)) / 2
+        return x - centre, y - centre
+
+    def dense(self) -> Float[Tensor, "*b n m"]:
+        """All costs, in the dtype of the points; beside them only blocks of rows are held."""
+        left, right, evaluate, width = self.parts(self.dtype)
+        step = rows_per_block(math.prod(self.batch_shape) * self.shape[1] * width * 8)
+        rows = zip(*(points.split(step, -2) for points in left), strict=True)
+        blocks = [evaluate(some, right).to(self.dtype) for some in rows]
+        return blocks[0] if len(blocks) == 1 else torch.cat(blocks, -2)
+
+    def _square(self, left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+        return power(squares((left[0], right[0]), (left[1], right[1]), self.dtype), self.power / 2)
+
     def _expand(self, x: Tensor, y: Tensor) -> Tensor:
         square = (x * x).sum(-1)[..., :, None] + (y * y).sum(-1)[..., None, :] - 2 * (x @ y.mT)
-        return _power(square.clamp_min(0), self.power / 2)
+        return power(square.clamp_min(0), self.power / 2)
 
     def _reduce(self, x: Tensor, y: Tensor) -> Tensor:
         """The cost between the vectors in the last dimension, from their differences."""
@@ -161,10 +188,10 @@ class Points:
             return -(x * y).sum(-1)
         difference = x - y
         if self.p == math.inf:
-            return _power(difference.abs().amax(-1), self.power) if x.shape[-1] else difference.sum(-1)
+            return power(difference.abs().amax(-1), self.power) if x.shape[-1] else difference.sum(-1)
         if self.p == 2:
-            return _power((difference * difference).sum(-1), self.power / 2)
-        return _power(_power(difference.abs(), self.p).sum(-1), self.power / self.p)
+            return power((difference * difference).sum(-1), self.power / 2)
+        return power(power(difference.abs(), self.p).sum(-1), self.power / self.p)
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,16 +277,6 @@ def broadcast(*shapes: torch.Size) -> torch.Size:
 
 def _take(tensor: Tensor, index: Rows) -> Tensor:
     return tensor[..., index, :] if isinstance(index, slice) else tensor.index_select(-2, index)
-
-
-def _power(base: Tensor, exponent: float) -> Tensor:
-    """``base ** exponent`` for base >= 0, with derivatives zero at zero instead of infinite or undefined."""
-    if exponent == 1:
-        return base
-    if exponent == 2:
-        return base * base
-    zero = base == 0
-    return base.masked_fill(zero, 1).pow(exponent).masked_fill(zero, 0)
 
 
 def _resolves(x: Tensor, y: Tensor, power: float, epsilon: Tensor) -> bool:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import pick
 from monge._batch import broadcast_shapes
 from monge._checks import check_same
 from monge._value import value
@@ -19,7 +20,7 @@ from .at_most import AtMost
 from .base import Plan, Problem
 from .epsilon import resolve
 from .fixed import Fixed
-from .marginal import Marginal, _pick, column, log_weights, pairing, rounding
+from .marginal import Marginal, column, log_weights, pairing, rounding
 
 if TYPE_CHECKING:
     from monge.geometry import Geometry
@@ -249,8 +250,8 @@ class Linear(Problem):
             geometry=self.geometry._select(index, batch),
             source=self.source._select(index, batch),
             target=self.target._select(index, batch),
-            epsilon=_pick(self.epsilon, 0, index, batch),
-            mass=_pick(self.mass, 0, index, batch),
+            epsilon=pick(self.epsilon, 0, batch, index),
+            mass=pick(self.mass, 0, batch, index),
         )
 
     def _normalised(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import Self
 
+from monge._arrays import pick
 from monge._checks import check_weights
 from monge._value import Value
 
@@ -35,7 +36,7 @@ class Marginal(Value):
 
     def _select(self, index: Any, batch: torch.Size) -> Self:
         """The marginals of some problems, seen as a batch of shape ``batch``."""
-        return self._make(weights=_pick(self.weights, 1, index, batch))
+        return self._make(weights=pick(self.weights, 1, batch, index))
 
     @property
     def total(self) -> Float[Tensor, "*b"]:
@@ -100,13 +101,6 @@ def log_weights(weights: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
 def pairing(a: Float[Tensor, "*b n"], f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
     """<a, f>, where an absent point counts nothing even if its potential is infinite."""
     return (a * torch.where((a == 0) & f.isinf(), 0.0, f)).sum(-1)
-
-
-def _pick(held: Any, core: int, index: Any, batch: torch.Size) -> Any:
-    """``held[index]``, where all but the last ``core`` dimensions are those of the batch; numbers are shared."""
-    if not isinstance(held, Tensor):
-        return held
-    return held.expand(*batch, *held.shape[held.ndim - core :])[index]
 
 
 @overload

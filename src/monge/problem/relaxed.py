@@ -7,12 +7,13 @@ from typing import Any, Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import pick
 from monge._checks import check_choice, check_number
 from monge._value import value
 from monge.errors import InputError
 
 from ._penalties import PENALTIES
-from .marginal import Marginal, _pick, column
+from .marginal import Marginal, column
 
 __all__ = ["Relaxed"]
 
@@ -49,7 +50,7 @@ class Relaxed(Marginal):
         Marginal.__post_init__(self)
         check_choice("penalty", self.penalty, PENALTIES)
         if not isinstance(self.rho, Tensor):
-            check_number("rho", float(self.rho), low=0.0, high=float("1e300"), strict=True)
+            check_number("rho", float(self.rho), low=0.0, strict=True)
         elif not bool(((self.rho > 0) & self.rho.isfinite()).all()):
             raise InputError(f"rho must be positive and finite, but is {self.rho.tolist()}: use Fixed for rho = inf.")
 
@@ -59,8 +60,8 @@ class Relaxed(Marginal):
         return self.penalty == "tv"
 
     def _select(self, index: Any, batch: torch.Size) -> Relaxed:
-        rho = _pick(self.rho, 0, index, batch)
-        return self._make(weights=_pick(self.weights, 1, index, batch), rho=rho, penalty=self.penalty)
+        rho = pick(self.rho, 0, batch, index)
+        return self._make(weights=pick(self.weights, 1, batch, index), rho=rho, penalty=self.penalty)
 
     def _update(self, q: Tensor, epsilon: Tensor) -> Tensor:
         return PENALTIES[self.penalty].update(self.weights, column(self.rho), q, column(epsilon))

@@ -54,6 +54,7 @@ def sliced_embedding(
         True
     """
     check_points("x", x)
+    check_points("theta", theta)
     check_same(x=x, a=a, theta=theta)
     check_number("p", float(p), low=1.0)
     n, d = x.shape[-2:]

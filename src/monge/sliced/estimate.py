@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import root
 from monge._batch import broadcast_shapes
 from monge._checks import check_choice, check_clouds, check_number, check_weights
 from monge._value import Value, value
@@ -44,8 +45,7 @@ class Estimate(Value):
     @property
     def distance(self) -> Float[Tensor, "*b"]:
         """The p-th root of the cost; at zero, where the root has no slope, its gradient is zero."""
-        safe = torch.where(self.cost > 0, self.cost, torch.ones_like(self.cost))
-        return torch.where(self.cost > 0, safe ** (1 / self.p), torch.zeros_like(self.cost))
+        return root(self.cost, self.p)
 
     @property
     def standard_error(self) -> Float[Tensor, "*b"]:

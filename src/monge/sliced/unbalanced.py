@@ -161,7 +161,7 @@ def _prices(rho: float | tuple[float, float]) -> _Prices:
     if len(both) != 2:
         raise InputError(f"rho must be one price or a pair, one a side, but is {rho!r}.")
     for price in both:
-        check_number("rho", float(price), low=0.0, strict=True)
+        check_number("rho", float(price), low=0.0, strict=True, infinity=True)
     if min(both) == math.inf:
         raise InputError("rho must be finite on one side at least: for rho=inf on both use the balanced distance.")
     return _Prices(float(both[0]), float(both[1]))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge.geometry import CostMatrix
 from monge.problem import AtMost, Fixed, Relaxed
 from monge.problem.marginal import Constraint, Marginal, column, pairing
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from monge.coupling import Coupling
     from monge.problem import Linear
 
-__all__ = ["conclude_exact", "in_double", "rounding"]
+__all__ = ["conclude_exact", "in_double", "rounding", "stored"]
 
 # A gap below this share of the numbers it is the difference of is rounding, not doubt.
 _ROUNDING = 1e-9
@@ -42,6 +44,14 @@ def in_double(problem: Linear) -> Linear:
         wanted = fixed[0] if fixed else exact.mass
         contents["mass"] = wanted.minimum(exact.source.total).minimum(exact.target.total)
     return exact._make(**contents)
+
+
+def stored(problem: Linear, max_bytes: int) -> Linear:
+    """The same problem with its costs kept as a matrix, if they fit: solving and proving read them many times."""
+    n, m = problem.shape
+    if isinstance(problem.geometry, CostMatrix) or 8 * math.prod(problem.geometry.batch_shape) * n * m > max_bytes:
+        return problem
+    return problem._replace(geometry=CostMatrix._make(cost=problem.geometry.dense(max_bytes)))
 
 
 def conclude_exact(

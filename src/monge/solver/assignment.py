@@ -12,7 +12,7 @@ from monge.coupling import PermutationCoupling
 from monge.errors import DenseLimitError
 from monge.problem import Linear
 
-from ._exact import conclude_exact, in_double
+from ._exact import conclude_exact, in_double, stored
 from ._feasible import explained
 from .base import Capability, Case, Solver
 from .solution import DualSolution
@@ -66,6 +66,7 @@ class Assignment(Solver):
                 f"{self.max_bytes:,}: use Simplex, which needs no matrix for norms, or raise max_bytes."
             )
         exact = in_double(problem)
+        exact = stored(exact, math.prod(batch) * self.max_bytes)
         with explained(problem):
             perm, f, g = kernels.assignment(exact.geometry.dense(math.prod(batch) * self.max_bytes))
         weights = exact.a.expand(*batch, n)

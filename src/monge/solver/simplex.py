@@ -19,7 +19,7 @@ from monge.kernels.simplex import Basis
 from monge.problem import Linear
 
 from ._dummies import extend
-from ._exact import conclude_exact, in_double, rounding
+from ._exact import conclude_exact, in_double, rounding, stored
 from ._feasible import explained
 from .base import Capability, Case, Solver
 from .solution import DualSolution
@@ -79,6 +79,8 @@ class Simplex(Solver):
         exact = in_double(problem)
         n, m = problem.shape
         batch = exact.batch_shape
+        if _points(exact) is None:
+            exact = stored(exact, _SMALL_MATRIX)
         places = list(product(*(range(size) for size in batch)))
         guesses = self._guesses(batch, (n, m))
         error = rounding(problem)

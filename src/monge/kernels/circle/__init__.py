@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._rows import priced, row_problem
+from .._rows import in_range, priced, row_problem
 from . import native, reference
 
 __all__ = ["circle_distance", "circle_shift", "linear_circle_distance"]
@@ -54,7 +54,8 @@ def circle_distance(
         cost = priced(partial(native.circle_distance, p=p), problem)
     else:
         cost = reference.circle_distance(problem, p)
-    return cost.to(x.dtype).reshape(problem.batch)
+    cost = in_range(cost.to(x.dtype), problem, p, partial(reference.circle_distance, p=1.0))
+    return cost.reshape(problem.batch)
 
 
 def linear_circle_distance(
@@ -97,7 +98,8 @@ def linear_circle_distance(
         cost = priced(partial(native.linear_circle_distance, p=p), problem)
     else:
         cost = reference.linear_circle_distance(problem, p)
-    return cost.to(x.dtype).reshape(problem.batch)
+    cost = in_range(cost.to(x.dtype), problem, p, partial(reference.linear_circle_distance, p=1.0))
+    return cost.reshape(problem.batch)
 
 
 @torch.no_grad()

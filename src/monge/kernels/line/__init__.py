@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._rows import priced, row_problem
+from .._rows import in_range, priced, row_problem
 from . import native, reference
 
 __all__ = ["line_distance", "line_potentials"]
@@ -51,7 +51,8 @@ def line_distance(
         cost = priced(partial(native.line_distance, p=p), problem)
     else:
         cost = reference.line_distance(problem, p)
-    return cost.to(x.dtype).reshape(problem.batch)
+    cost = in_range(cost.to(x.dtype), problem, p, partial(reference.line_distance, p=1.0))
+    return cost.reshape(problem.batch)
 
 
 @torch.no_grad()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 
 from ..._checks import check_number
@@ -47,7 +45,7 @@ class ExpectedSlices(Coupler):
 
     def __init__(self, inverse_temperature: float = 10.0, scale: float | None = None) -> None:
         super().__init__()
-        check_number("inverse_temperature", inverse_temperature, low=0.0, high=math.inf)
+        check_number("inverse_temperature", inverse_temperature, low=0.0, infinity=True)
         self.inverse_temperature, self.scale = inverse_temperature, scale
 
     def _couple(

@@ -40,7 +40,7 @@ def stopping(
 
 def _number(name: str, given: float | Tensor, like: Tensor) -> Tensor:
     if not isinstance(given, Tensor):
-        check_number(name, given, low=0.0, high=1e300)
+        check_number(name, given, low=0.0)
         return like.new_tensor(float(given), dtype=torch.float64)
     check_floating(name, given)
     if not bool(((given >= 0) & given.isfinite()).all()):

@@ -158,7 +158,7 @@ def circular_partial_profile(
 
 def _profile(x: Tensor, y: Tensor, p: float, period: float, penalty: float | None, most: int | None) -> PartialProfile:
     if penalty is not None:
-        check_number("penalty", penalty, low=0.0)
+        check_number("penalty", penalty, low=0.0, infinity=True)
     if most is not None:
         check_number("most", most, low=1)
     stop = math.inf if penalty is None else float(penalty)

@@ -59,7 +59,7 @@ class Sliced(Solver):
 
     def __post_init__(self) -> None:
         check_number("slices", self.slices, low=1)
-        check_number("inverse_temperature", float(self.inverse_temperature), low=0.0)
+        check_number("inverse_temperature", float(self.inverse_temperature), low=0.0, infinity=True)
         check_choice("kind", self.kind, KINDS)
 
     def _capability(self, case: Case) -> Capability:

@@ -36,6 +36,7 @@ def soft_sort(
                 [1., 0., 0.]])
     """
     check_number("temperature", temperature, low=0.0, strict=True)
+    check_number("power", power, low=0.0, strict=True)
     ordered = scores.sort(dim=-1, descending=True).values
     soft = (-(ordered[..., :, None] - scores[..., None, :]).abs().pow(power) / temperature).softmax(-1)
     if not hard:

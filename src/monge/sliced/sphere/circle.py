@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge import kernels
+from monge._arrays import root
 from monge._batch import broadcast_shapes
 from monge._checks import check_finite, check_floating, check_number, check_same, check_weights
 from monge.coupling import MonotoneCoupling
@@ -53,7 +54,7 @@ def circular_wasserstein(
         tensor(0.1000)
     """
     cost = kernels.circle_distance(*_turns(x, y, a, b, p, circumference), a, b, p)
-    return circumference * _root(cost, p)
+    return circumference * root(cost, p)
 
 
 def linear_circular_wasserstein(
@@ -85,7 +86,7 @@ def linear_circular_wasserstein(
         tensor(0.1000)
     """
     cost = kernels.linear_circle_distance(*_turns(x, y, a, b, 2.0, circumference), a, b, 2.0)
-    return circumference * _root(cost, 2.0)
+    return circumference * root(cost, 2.0)
 
 
 def circular_embedding(
@@ -237,8 +238,3 @@ def _turns(
             check_weights("a" if name == "x" else "b", weight, points.shape[-1])
     check_same(x=x, y=y, a=a, b=b)
     return x / circumference, y / circumference
-
-
-def _root(cost: Tensor, p: float) -> Tensor:
-    safe = torch.where(cost > 0, cost, torch.ones_like(cost))
-    return torch.where(cost > 0, safe ** (1 / p), torch.zeros_like(cost))
