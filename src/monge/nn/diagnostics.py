@@ -9,6 +9,7 @@ from torch import Tensor
 from .._value import Value, value
 from ..coupling import Coupling
 from .functional import harmonic_mass
+from .functional._masks import present
 
 __all__ = [
     "Diagnosis",
@@ -100,15 +101,15 @@ def row_entropy(
     coupling: Coupling, key_padding: Bool[Tensor, "*#b m"] | None = None, *, max_bytes: int = 2**25
 ) -> Float[Tensor, "*b"]:
     """Mean entropy of the rows that have mass, over log n_k; streamed. One key makes it zero."""
-    total, present = 0.0, 0.0
+    total, used = 0.0, 0.0
     for _, block in coupling.blocks(max_bytes=max_bytes):
         mass = block.sum(-1, keepdim=True)
         share = block / mass.masked_fill(mass == 0, 1.0)
         total = total - torch.special.xlogy(share, share).sum((-1, -2))
-        present = present + (mass[..., 0] > 0).sum(-1)
-    counts = coupling.shape[-1] if key_padding is None else (~key_padding).sum(-1)
+        used = used + (mass[..., 0] > 0).sum(-1)
+    counts = coupling.shape[-1] if key_padding is None else present(key_padding).sum(-1)
     scale = torch.as_tensor(counts, dtype=coupling.dtype, device=coupling.device).clamp_min(1).log()
-    return total / torch.as_tensor(present).clamp_min(1) / scale.masked_fill(scale == 0, 1.0)
+    return total / torch.as_tensor(used).clamp_min(1) / scale.masked_fill(scale == 0, 1.0)
 
 
 def rank(coupling: Coupling, *, tol: float | None = None, max_bytes: int = 2**28) -> Int[Tensor, "*b"]:
@@ -166,6 +167,6 @@ def interaction_rank(scores: Float[Tensor, "*b n m"], tol: float = 1e-5) -> Int[
 def _deviation(weights: Tensor, padding: Tensor | None) -> Tensor:
     if padding is None:
         return (weights * weights.shape[-1] - 1).abs().amax(-1)
-    count = (~padding).sum(-1, keepdim=True)
-    expected = (~padding).to(weights.dtype)
+    count = present(padding).sum(-1, keepdim=True)
+    expected = present(padding).to(weights.dtype)
     return (weights * count - expected).abs().amax(-1)

@@ -11,6 +11,9 @@ from .._checks import check_choice
 from ..errors import InputError
 from .functional.features import elu_features
 
+# Of a feature, so that two tokens have one in common that does not underflow.
+_LEAST = 1e-6
+
 __all__ = ["EluFeatures", "FeatureMap", "LunaFeatures", "PerformerFeatures"]
 
 
@@ -92,7 +95,7 @@ class LunaFeatures(FeatureMap):
         projections: m.
         channels: L; there are m L features.
         hidden: width of the hidden layer.
-        output: "relu" with 1e-3 added, so that no token is without features, or "softplus".
+        output: "relu" with 1e-3 added, so that no token is without features, or "softplus", at least 1e-6.
         separate: a network per channel instead of one for all.
 
     Source: LUNA, arXiv 2512.08061.
@@ -127,7 +130,7 @@ class LunaFeatures(FeatureMap):
         """φ(x)."""
         t = F.linear(x * x.shape[-1] ** -0.25, self.weight.to(x.dtype), self.bias.to(x.dtype))
         raw = self.lookup(t)
-        positive = F.relu(raw) + 1e-3 if self.output == "relu" else F.softplus(raw)
+        positive = F.relu(raw) + 1e-3 if self.output == "relu" else F.softplus(raw).clamp_min(_LEAST)
         return positive.flatten(-2) * t.shape[-1] ** -0.5
 
     def network(self, t: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m l"]:

@@ -180,8 +180,8 @@ def _outputs(layer: Attention | Converted, learner: Coupler, heads: Heads, out: 
 
 def _maps(learner: Coupler, heads: Heads) -> Tensor:
     with torch.no_grad():
-        _, wanted = heads.explain(Softmax())
-    _, given = heads.explain(learner)
+        wanted = heads.weights(Softmax())
+    given = heads.weights(learner)
     present = (wanted.sum(-1) > 0).to(given.dtype)
     entropy = -(wanted * given.clamp_min(1e-8).log()).sum(-1)
     return (present * entropy).sum() / present.sum().clamp_min(1)

@@ -55,6 +55,7 @@ class Blend(Coupler):
                     "values: use 'expected-slices' in place of 'soft-slices'."
                 )
         self.first, self.second = first, second
+        self.jumps = first.jumps or second.jumps
         self.gate = nn.Parameter(torch.full((heads,), float(gate)))
         causal = {one.causal, two.causal}
         self.promise = Promise(

@@ -11,7 +11,7 @@ from typing_extensions import Self
 from ...coupling import Coupling, SumCoupling
 from ...errors import InputError
 from ..functional._padding import at_least_single, blank
-from ._base import Coupler, Promise
+from ._base import Coupler, Promise, touched
 from .softmax import Softmax
 
 __all__ = ["Hybrid"]
@@ -55,6 +55,7 @@ class Hybrid(Coupler):
                 "tokens as well: use readable=False."
             )
         self.inner, self.outer = inner, Softmax(scale)
+        self.jumps = inner.jumps
         self.special, self.readable = special, readable
 
     @classmethod
@@ -79,7 +80,7 @@ class Hybrid(Coupler):
         lead, rest = (None, None) if query_padding is None else (query_padding[..., :cut], query_padding[..., cut:])
         first = self.outer._attend(q[..., :cut, :], k, v, lead, key_padding, None, False, dropout)
         if q.shape[-2] <= cut:
-            return first
+            return touched(first, *self.inner.parameters())
         inside = (k, v, key_padding)
         if not self.readable:
             inside = (k[..., cut:, :], v[..., cut:, :], rest)

@@ -185,7 +185,8 @@ class Circuit(_Orthogonal):
         turn = math.pi / 4
 
         def angles(*shape: int) -> nn.Parameter:
-            return nn.Parameter((2 * torch.rand(heads, layers, *shape) - 1) * turn)
+            start = (2 * torch.rand(heads, layers, *shape) - 1) * turn
+            return nn.Parameter(start, requires_grad=start.numel() > 0)
 
         self.rotations = angles(ancilla, tokens - 1, 2)
         self.phases = angles(ancilla, tokens, 2)

@@ -203,7 +203,7 @@ class EntropicPivots(ShardedPivots):
         n_half: half-steps of each problem, odd: they begin and end on the queries, and on the pivots.
         epsilon: regularisation of both problems.
         learn_epsilon: make it a parameter per head, kept positive by softplus.
-        learn_mass: make the masses parameters.
+        learn_mass: make the masses parameters; with one half-step, which does not use them, they are not.
         temperature: of the softmax that gives the masses.
         gradient: "unrolled" through the half-steps, or "implicit" at their fixed point.
         scale: s, width^{-1/2} if None.
@@ -225,8 +225,10 @@ class EntropicPivots(ShardedPivots):
     )
 
     def __init__(self, heads: int, width: int, pivots: int = 32, *, n_half: int = 5, **options: Any) -> None:
-        super().__init__(heads, width, pivots, **options)
         check_odd(n_half)
+        # A single half-step normalises one side by the other and meets no mass.
+        options = {**options, "learn_mass": False} if n_half == 1 else options
+        super().__init__(heads, width, pivots, **options)
         self.n_half = n_half
 
     def _couple(

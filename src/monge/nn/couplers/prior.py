@@ -91,8 +91,9 @@ class Prior(Coupler):
         bias = F.gelu(F.linear(told, self.enter.weight.to(like.dtype), self.enter.bias.to(like.dtype)))
         bias = F.linear(bias, self.leave.weight.to(like.dtype), self.leave.bias.to(like.dtype)).mT
         bias = bias + self.first.to(like.dtype)[:, None] * (place[:m] == 0)
-        if causal:
-            bias = bias + F.softplus(self.slope).to(like.dtype)[:, None] * place[:m].to(like.dtype)
+        # Times zero instead of left out, so that the slope has a gradient on every path.
+        ramp = place[:m].to(like.dtype) * float(causal)
+        bias = bias + F.softplus(self.slope).to(like.dtype)[:, None] * ramp
         key = torch.cat([cos[:m], sin[:m]], -1).expand(len(bias), -1, -1)
         return query, torch.cat([key, bias[..., None]], -1)
 

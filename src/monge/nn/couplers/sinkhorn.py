@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from ..._checks import check_choice, check_number
 from ...coupling import Coupling, DenseCoupling
 from ...errors import InputError
-from ..functional._padding import at_least_single, full_precision, log_uniform, scale_of, uniform
+from ..functional._padding import at_least_single, full_precision, log_uniform, scale_of, uniform, unless_scored
 from ..functional.sinkhorn import plan_rows, sinkhorn_attention, sinkhorn_potentials
-from ._anchor import row_anchored
+from ._anchor import RowCoupling
 from ._base import Coupler, Promise, drop_keys
 
 __all__ = ["Sinkhorn"]
@@ -98,7 +98,8 @@ class Sinkhorn(Coupler):
     ) -> Coupling:
         q, k = at_least_single(q, k)
         with full_precision(q):
-            a, b = uniform(q, query_padding), uniform(k, key_padding)
+            a = uniform(q, query_padding)
+            q = q + unless_scored(q, k, scale_of(q, self.scale) / self.epsilon)
             logits, u, v = sinkhorn_potentials(
                 q, k, query_padding=query_padding, key_padding=key_padding, pairs=pairs, **self._options()
             )
@@ -106,7 +107,7 @@ class Sinkhorn(Coupler):
                 rows = plan_rows(logits, u, v, log_uniform(q, query_padding), "rows")
                 return DenseCoupling._make(matrix=rows * a[..., None])
             q = q * (scale_of(q, self.scale) / self.epsilon)
-            return row_anchored(q, k, v, a, b)
+            return RowCoupling._make(q=q, k=k, price=v, a=a, b=torch.ones_like(v))
 
     def _attend(
         self,

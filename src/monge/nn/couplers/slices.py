@@ -32,6 +32,7 @@ class ExpectedSlices(Coupler):
     """
 
     name = "expected-slices"
+    jumps = True
     promise = Promise(
         rows=1e-5,
         columns=1e-5,
@@ -101,6 +102,7 @@ class SoftSlices(Coupler):
     """
 
     name = "soft-slices"
+    jumps = True
     promise = Promise(
         rows=None,
         columns=None,

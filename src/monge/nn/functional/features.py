@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ._masks import check_padding
 from ._padding import at_least_single, full_precision
 from ._prefix import extend, prefix_matmul
 
@@ -14,8 +15,10 @@ __all__ = ["elu_features", "feature_attention", "feature_step", "linear_attentio
 
 def elu_features(x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
     """elu(x) + 1, positive. Source: Transformers are RNNs, arXiv 2006.16236."""
-    # Contiguous, since products would copy a transposed view anyway, and derivatives keep one layout.
-    return F.elu(x.contiguous()) + 1.0
+    # Contiguous, since products would copy a transposed view anyway, and derivatives keep one layout. The sum elu(x) + 1
+    # itself would lose the digits of exp(x) below zero, and all of them below -17.
+    x = x.contiguous()
+    return x.relu() + x.clamp_max(0.0).exp()
 
 
 def linear_attention(
@@ -46,7 +49,7 @@ def feature_attention(
     query_padding: Bool[Tensor, "*#b n"] | None = None,
     key_padding: Bool[Tensor, "*#b m"] | None = None,
     causal: bool = False,
-    floor: float = 1e-6,
+    floor: float = 1e-30,
 ) -> Float[Tensor, "*b n c"]:
     r"""φ(Q)(φ(K)^T V) / φ(Q)φ(K)^T 1: exact rows for positive features, linear in time and memory.
 
@@ -69,7 +72,7 @@ def feature_attention(
     else:
         value = phi_q @ (phi_k.mT @ v)
         total = phi_q @ phi_k.sum(-2)[..., None]
-    return value / total.clamp_min(floor)
+    return value / total.clamp_min(max(floor, torch.finfo(total.dtype).tiny))
 
 
 def feature_step(
@@ -78,7 +81,7 @@ def feature_step(
     v: Float[Tensor, "*b n c"],
     state: Float[Tensor, "*b r c1"] | None = None,
     *,
-    floor: float = 1e-6,
+    floor: float = 1e-30,
 ) -> tuple[Float[Tensor, "*b n c"], Float[Tensor, "*b r c1"]]:
     """Causal `feature_attention` over the next n positions of a stream, n = 1 included.
 
@@ -97,9 +100,10 @@ def feature_step(
     passed = phi_k.mT @ v
     if state is not None:
         summed, passed = summed + phi_q @ state, passed + state
-    return summed[..., :-1] / summed[..., -1:].clamp_min(floor), passed
+    total = summed[..., -1:].clamp_min(max(floor, torch.finfo(v.dtype).tiny))
+    return summed[..., :-1] / total, passed
 
 
 def without(phi: Tensor, padding: Tensor | None) -> Tensor:
     """Features, zero on padding."""
-    return phi if padding is None else phi.masked_fill(padding[..., None], 0.0)
+    return phi if padding is None else phi.masked_fill(check_padding(padding)[..., None], 0.0)

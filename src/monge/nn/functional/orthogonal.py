@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...errors import ShapeError
+from ._masks import check_padding, present
 from ._padding import at_least_single, full_precision, scale_of
 
 __all__ = ["cayley_matrix", "circuit_matrix", "qr_matrix"]
@@ -119,12 +120,15 @@ def circuit_matrix(
         n, (layers, ancilla, tokens) = q.shape[-2], phases.shape[-4:-1]
         if n > tokens:
             raise ShapeError(f"The circuit holds {tokens} tokens, but there are {n}: build it with tokens={n}.")
-        present = torch.ones(q.shape[:-1], dtype=torch.bool, device=q.device)
-        present = present if padding is None else present & ~padding
-        scores = (scale_of(q, scale) * (q @ k.mT)) * (present[..., :, None] & present[..., None, :])
+        there = torch.ones(q.shape[:-1], dtype=torch.bool, device=q.device)
+        there = there if padding is None else there & present(padding)
+        scores = scale_of(q, scale) * (q @ k.mT)
+        # The gates see some of the scores only.
+        unknown = (scores.detach() * 0.0).sum((-1, -2), keepdim=True)
+        scores = scores * (there[..., :, None] & there[..., None, :])
         scores = F.pad(scores, (0, tokens - n, 0, tokens - n))
-        present = F.pad(present, (0, tokens - n)).to(q.dtype)
-        together = (present[..., 1:] * present[..., :-1])[..., None, :]
+        there = F.pad(there, (0, tokens - n)).to(q.dtype)
+        together = (there[..., 1:] * there[..., :-1])[..., None, :]
         real = torch.eye(ancilla * tokens, dtype=q.dtype, device=q.device).unflatten(0, (ancilla, tokens))
         real = real.expand(*q.shape[:-2], *real.shape)
         state = torch.stack([real, torch.zeros_like(real)])
@@ -141,7 +145,7 @@ def circuit_matrix(
             cos, sin = shift.cos(), shift.sin()
             state = torch.stack([state[0] * cos - state[1] * sin, state[0] * sin + state[1] * cos])
         power = (state * state).sum(0).unflatten(-1, (ancilla, tokens))
-        return (power.sum((-4, -2)) / ancilla)[..., :n, :n]
+        return (power.sum((-4, -2)) / ancilla)[..., :n, :n] + unknown
 
 
 def _turn(state: Tensor, angle: Tensor, first: int, dim: int) -> Tensor:
@@ -162,4 +166,5 @@ def _isolate(matrix: Tensor, padding: Tensor | None) -> Tensor:
     """Zero rows and columns of absent tokens."""
     if padding is None:
         return matrix
+    check_padding(padding)
     return matrix.masked_fill(padding[..., :, None] | padding[..., None, :], 0.0)

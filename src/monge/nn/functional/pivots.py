@@ -12,6 +12,7 @@ from torch import Tensor
 from ..._checks import check_choice
 from ...errors import InputError, ShapeError
 from ...kernels.pivots import assign, fused, maximal_coupling, occupancy, pivot_apply
+from ._masks import check_padding
 from ._padding import at_least_single, blank, full_precision, keep, scale_of
 from ._shards import add_up, logsumexp, total_over, uniform_over
 from ._sinkhorn import fixed_point
@@ -249,7 +250,7 @@ def _scores(x: Tensor, pivots: Tensor | None) -> Tensor:
 
 def _reachable(scores: Tensor, padding: Tensor | None) -> Tensor:
     """Scores of the pivots, -inf at absent keys."""
-    return scores if padding is None else scores.masked_fill(padding[..., None], -math.inf)
+    return scores if padding is None else scores.masked_fill(check_padding(padding)[..., None], -math.inf)
 
 
 def _balanced(

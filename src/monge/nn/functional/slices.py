@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ... import kernels
 from ._bijections import costs_of, mean_of
+from ._masks import present
 from ._padding import at_least_single, blank, full_precision, scale_of, uniform
 
 __all__ = ["Matches", "match_slices", "slice_weights", "sliced_attention", "soft_sliced_attention", "soft_sliced_plan"]
@@ -70,7 +71,7 @@ def sliced_attention(
         matches = match_slices(q, k, query_padding, key_padding)
         weights = slice_weights(q * s, k * s, matches, inverse_temperature)
         out = _spread(v, matches, weights, q.shape[-2])
-        count = q.shape[-2] if query_padding is None else (~query_padding).sum(-1)[..., None, None]
+        count = q.shape[-2] if query_padding is None else present(query_padding).sum(-1)[..., None, None]
         return (out * count).to(dtype)
 
 
@@ -108,7 +109,8 @@ def slice_weights(
         costs = torch.cat([_recompute(body, x, y, i[..., c, :], j[..., c, :], w) for c in _groups(j, x.shape[-1])], -1)
     if inverse_temperature == math.inf:
         cheapest = costs.argmin(-1, keepdim=True)
-        return torch.zeros_like(costs).scatter(-1, cheapest, 1.0)
+        # A cost that is no number stays one, and the derivative by the costs is zero.
+        return (costs - costs) + torch.zeros_like(costs).scatter(-1, cheapest, 1.0)
     return torch.softmax(-inverse_temperature * costs, -1)
 
 
@@ -191,7 +193,7 @@ def _order(x: Tensor, padding: Tensor | None) -> Tensor:
 def _count(x: Tensor, padding: Tensor | None) -> Tensor:
     if padding is None:
         return torch.full((1,), x.shape[-2], device=x.device)
-    return (~padding).sum(-1, keepdim=True)
+    return present(padding).sum(-1, keepdim=True)
 
 
 def _rank_pieces(n_q: Tensor, n_k: Tensor, n: int, m: int) -> tuple[Tensor, Tensor, Tensor]:
