@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .._checks import check_choice
 from ..errors import InputError
-from .functional.features import elu_features
+from .functional.features import elu_features, query_features
 
 # Of a feature, so that two tokens have one in common that does not underflow.
 _LEAST = 1e-6
@@ -32,7 +32,13 @@ class FeatureMap(nn.Module):
 
 
 class EluFeatures(FeatureMap):
-    """elu(x) + 1. Source: Transformers are RNNs, arXiv 2006.16236."""
+    """elu(x) + 1, of queries up to a factor of each. Source: Transformers are RNNs, arXiv 2006.16236."""
+
+    def forward(
+        self, q: Float[Tensor, "*b n d"], k: Float[Tensor, "*b m d"], key_padding: Bool[Tensor, "*#b m"] | None
+    ) -> tuple[Float[Tensor, "*b n d"], Float[Tensor, "*b m d"]]:
+        """φ(q) and φ(k)."""
+        return query_features(q), elu_features(k)
 
 
 class PerformerFeatures(FeatureMap):

@@ -126,7 +126,8 @@ class Converted(nn.Module):
         """Whether somebody wants the weights: by the call, by the configuration, or by collecting them."""
         if said is None:
             said = getattr(self.config, "output_attentions", False)
-        return bool(said) or any(_collects(hook) for hook in self._forward_hooks.values())
+        watchers = (*self._forward_hooks.values(), self.__dict__.get("forward"))
+        return bool(said) or any(_collects(watcher) for watcher in watchers)
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[Any, Any]:
         return {**dict(zip(self.parameter_names, args, strict=False)), **kwargs}
@@ -177,8 +178,12 @@ def _precisely(project: nn.Module, x: Tensor) -> Tensor:
         return functional_call(project, held, (x,))
 
 
-def _collects(hook: Any) -> bool:
-    """Whether a hook is one of those that collect outputs for a model, and is asked for attentions now."""
-    collector = getattr(hook, "__globals__", {}).get("_active_collector")
-    wanted = None if collector is None else collector.get()
-    return any(key.endswith("attentions") for key in wanted or ())
+def _collects(watcher: Any) -> bool:
+    """Whether this hook, or wrapper of a forward, is one by which a model collects attentions, and does so now.
+
+    Of the transformers library: hooks stay and ask a variable what is wanted, wrappers stand only while they collect.
+    """
+    around = getattr(watcher, "__globals__", {})
+    if "_active_collector" not in around:
+        return "_CAN_RECORD_REGISTRY" in around
+    return any(key.endswith("attentions") for key in around["_active_collector"].get() or ())

@@ -153,7 +153,14 @@ LAYOUTS = (
         **_BERT,
         causal="is_decoder",
         answer=("output", "weights if asked", "no cache"),
-        arguments=("output_attentions",),
+        arguments=("output_attentions", "past_key_value"),
+        attributes={**_ABSOLUTE, "is_decoder": (True,)},
+    ),
+    Layout(
+        "BERT, decoder, pairs",
+        **_BERT,
+        causal="is_decoder",
+        arguments=("output_attentions", "past_key_values"),
         attributes={**_ABSOLUTE, "is_decoder": (True,)},
     ),
     Layout(

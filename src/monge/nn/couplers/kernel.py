@@ -39,8 +39,6 @@ class Kernel(Coupler):
         gradient="exact",
         source="arXiv 2006.16236",
     )
-    # Denominators of positive features; smaller ones come from underflow.
-    floor = 1e-30
 
     def __init__(self, features: FeatureMap) -> None:
         super().__init__()
@@ -62,7 +60,8 @@ class Kernel(Coupler):
             a = uniform(q, query_padding)
             seen = prefix_sum(phi_k) if causal else phi_k.sum(-2, keepdim=True)
             total = (phi_q * seen).sum(-1, keepdim=True)
-            left = phi_q * (a[..., None] / total.clamp_min(self.floor))
+            # Positive features have no smaller sums but by underflow.
+            left = phi_q * (a[..., None] / total.clamp_min(torch.finfo(total.dtype).tiny))
             if causal:
                 return PrefixCoupling._make(Q=left, R=phi_k)
             return FactoredCoupling._make(Q=left, R=phi_k, g=torch.ones_like(left[..., 0, :]))
@@ -83,7 +82,7 @@ class Kernel(Coupler):
         with full_precision(q):
             phi_q, phi_k = self.features(q, k, key_padding)
             out = feature_attention(
-                phi_q, phi_k, v, query_padding=query_padding, key_padding=key_padding, causal=causal, floor=self.floor
+                phi_q, phi_k, v, query_padding=query_padding, key_padding=key_padding, causal=causal
             )
         return out.to(dtype)
 

@@ -10,15 +10,23 @@ from ._masks import check_padding
 from ._padding import at_least_single, full_precision
 from ._prefix import extend, prefix_matmul
 
-__all__ = ["elu_features", "feature_attention", "feature_step", "linear_attention"]
+# Of a feature: without one in common with any key a query would read nothing.
+_LEAST = 1e-18
+
+__all__ = ["elu_features", "feature_attention", "feature_step", "linear_attention", "query_features"]
 
 
 def elu_features(x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
-    """elu(x) + 1, positive. Source: Transformers are RNNs, arXiv 2006.16236."""
-    # Contiguous, since products would copy a transposed view anyway, and derivatives keep one layout. The sum elu(x) + 1
+    """elu(x) + 1, at least 1e-18. Source: Transformers are RNNs, arXiv 2006.16236."""
+    # Contiguous: products would copy a transposed view anyway, and derivatives keep one layout. The sum elu(x) + 1
     # itself would lose the digits of exp(x) below zero, and all of them below -17.
     x = x.contiguous()
-    return x.relu() + x.clamp_max(0.0).exp()
+    return x.relu() + x.clamp_max(0.0).exp().clamp_min(_LEAST)
+
+
+def query_features(q: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
+    """`elu_features` of queries over a factor of each, which no row of attention can see: the largest is at least one."""
+    return elu_features(q - q.detach().amax(-1, keepdim=True).clamp_max(0.0))
 
 
 def linear_attention(
@@ -35,7 +43,7 @@ def linear_attention(
     q, k, v = at_least_single(q, k, v)
     with full_precision(q):
         out = feature_attention(
-            elu_features(q), elu_features(k), v,
+            query_features(q), elu_features(k), v,
             query_padding=query_padding, key_padding=key_padding, causal=causal,
         )  # fmt: skip
     return out.to(dtype)
@@ -49,7 +57,7 @@ def feature_attention(
     query_padding: Bool[Tensor, "*#b n"] | None = None,
     key_padding: Bool[Tensor, "*#b m"] | None = None,
     causal: bool = False,
-    floor: float = 1e-30,
+    floor: float = 0.0,
 ) -> Float[Tensor, "*b n c"]:
     r"""φ(Q)(φ(K)^T V) / φ(Q)φ(K)^T 1: exact rows for positive features, linear in time and memory.
 
@@ -60,7 +68,7 @@ def feature_attention(
         query_padding: True where a query is absent; its output is zero.
         key_padding: True where a key is absent; its features are zeroed, which zero points would not achieve.
         causal: sum over the past only.
-        floor: smallest denominator.
+        floor: smallest denominator, that of the dtype if zero.
 
     Returns:
         One weighted mean of the values per query; zero where no key has a feature in common with the query.
@@ -81,7 +89,7 @@ def feature_step(
     v: Float[Tensor, "*b n c"],
     state: Float[Tensor, "*b r c1"] | None = None,
     *,
-    floor: float = 1e-30,
+    floor: float = 0.0,
 ) -> tuple[Float[Tensor, "*b n c"], Float[Tensor, "*b r c1"]]:
     """Causal `feature_attention` over the next n positions of a stream, n = 1 included.
 
@@ -90,7 +98,7 @@ def feature_step(
         phi_k: features of the new keys.
         v: new values.
         state: what the positions before left behind, None at the start; its size does not grow.
-        floor: smallest denominator.
+        floor: smallest denominator, that of the dtype if zero.
 
     Returns:
         The output at the new positions, and the state after them.

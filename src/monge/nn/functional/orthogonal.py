@@ -11,6 +11,9 @@ from ...errors import ShapeError
 from ._masks import check_padding, present
 from ._padding import at_least_single, full_precision, scale_of
 
+# Of a sum of a row or a column, which rounding alone never reaches.
+_OFF = 5e-5
+
 __all__ = ["cayley_matrix", "circuit_matrix", "qr_matrix"]
 
 
@@ -42,8 +45,9 @@ def qr_matrix(
         if isinstance(shift, Tensor):
             shift = shift.to(q.dtype)[..., None, None]
         identity = torch.eye(q.shape[-2], dtype=q.dtype, device=q.device)
-        u, _ = torch.linalg.qr(_isolate(matrix, padding) + shift * identity)
-        return u * u
+        matrix = _isolate(matrix, padding)
+        u, _ = torch.linalg.qr(matrix + shift * identity)
+        return u * u + _unknown(matrix)
 
 
 def cayley_matrix(
@@ -58,7 +62,8 @@ def cayley_matrix(
     r"""O∘O of the Cayley transform O = (I + K)^{-1}(I - K), K the skew part of the scores; cubic time.
 
     Smooth everywhere, and permuting the tokens permutes rows and columns. Symmetric scores give the identity; ``drift``
-    adds the skew matrix α_i - α_j, which mixes even then.
+    adds the skew matrix α_i - α_j, which mixes even then. Where scores are so large that the transform cannot be
+    resolved, from about 10⁵ in single precision, the matrix is NaN.
 
     Args:
         q: queries.
@@ -83,7 +88,7 @@ def cayley_matrix(
         # A solve loses as many digits as K has; each step of Newton squares what is missing to orthogonality.
         for _ in range(2):
             o = o @ (1.5 * identity - 0.5 * (o.mT @ o))
-        return o * o
+        return _measured(o * o)
 
 
 def circuit_matrix(
@@ -124,7 +129,7 @@ def circuit_matrix(
         there = there if padding is None else there & present(padding)
         scores = scale_of(q, scale) * (q @ k.mT)
         # The gates see some of the scores only.
-        unknown = (scores.detach() * 0.0).sum((-1, -2), keepdim=True)
+        unknown = _unknown(scores)
         scores = scores * (there[..., :, None] & there[..., None, :])
         scores = F.pad(scores, (0, tokens - n, 0, tokens - n))
         there = F.pad(there, (0, tokens - n)).to(q.dtype)
@@ -146,6 +151,18 @@ def circuit_matrix(
             state = torch.stack([state[0] * cos - state[1] * sin, state[0] * sin + state[1] * cos])
         power = (state * state).sum(0).unflatten(-1, (ancilla, tokens))
         return (power.sum((-4, -2)) / ancilla)[..., :n, :n] + unknown
+
+
+def _unknown(scores: Tensor) -> Tensor:
+    """Zero, or NaN where some score is no number, which a factorisation may not tell."""
+    return (scores.detach() * 0.0).sum((-1, -2), keepdim=True)
+
+
+def _measured(matrix: Tensor) -> Tensor:
+    """The matrix, or NaN where it is not doubly stochastic: a skew part beyond the digits of the dtype has no answer."""
+    seen = matrix.detach()
+    error = torch.maximum((seen.sum(-1) - 1).abs().amax(-1), (seen.sum(-2) - 1).abs().amax(-1))
+    return matrix.masked_fill((error > _OFF)[..., None, None], torch.nan)
 
 
 def _turn(state: Tensor, angle: Tensor, first: int, dim: int) -> Tensor:
