@@ -79,11 +79,11 @@ def unless_scored(
     """
     q, k = at_least_single(q.detach(), k.detach())
     scale = scale.detach() if isinstance(scale, Tensor) else scale
-    most = k.abs().amax(-1)
+    most = torch.linalg.vector_norm(k, math.inf, -1, keepdim=True)
     if causal:
         last = torch.arange(q.shape[-2], device=q.device).clamp_max(k.shape[-2] - 1)
-        most = most.cummax(-1).values[..., last]
+        most = most.cummax(-2).values[..., last, :]
     else:
-        most = most.amax(-1, keepdim=True)
-    reach = (q * scale).abs().amax(-1) * most * q.shape[-1]
-    return (reach * 0.0)[..., None]
+        most = most.amax(-2, keepdim=True)
+    reach = torch.linalg.vector_norm(q, math.inf, -1, keepdim=True) * (scale * q.shape[-1]) * most
+    return reach * 0.0

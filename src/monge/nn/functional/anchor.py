@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..._checks import check_choice
+from ...errors import DtypeError
 from ...kernels import half_steps
 from ._sinkhorn import converge
 
@@ -57,11 +58,17 @@ def anchored_matrix(
 
     Raises:
         InputError: unknown ``anchor``.
+        DtypeError: ``allowed`` is not boolean.
 
     Source: Geometric Attention, arXiv 2601.11618.
     """
     check_choice("anchor", anchor, _ANCHORS)
     if allowed is not None:
+        if allowed.dtype != torch.bool:
+            raise DtypeError(
+                f"allowed must be boolean, True where a pair exists, but its dtype is {allowed.dtype}: pass "
+                "allowed != 0 if ones mark the pairs."
+            )
         scores = scores.masked_fill(~allowed, -math.inf)
     if anchor == "none":
         return scores.exp()

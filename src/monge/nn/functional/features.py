@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -21,11 +23,11 @@ def elu_features(x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
     # Contiguous: products would copy a transposed view anyway, and derivatives keep one layout. The sum elu(x) + 1
     # itself would lose the digits of exp(x) below zero, and all of them below -17.
     x = x.contiguous()
-    return x.relu() + x.clamp_max(0.0).exp().clamp_min(_LEAST)
+    return x.relu() + x.clamp(math.log(_LEAST), 0.0).exp()
 
 
 def query_features(q: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
-    """`elu_features` of queries over a factor of each, which no row of attention can see: the largest is at least one."""
+    """`elu_features` of queries over a factor of each, unseen by the rows of attention: the largest is at least one."""
     return elu_features(q - q.detach().amax(-1, keepdim=True).clamp_max(0.0))
 
 

@@ -159,7 +159,7 @@ def _unknown(scores: Tensor) -> Tensor:
 
 
 def _measured(matrix: Tensor) -> Tensor:
-    """The matrix, or NaN where it is not doubly stochastic: a skew part beyond the digits of the dtype has no answer."""
+    """The matrix, or NaN where it is not doubly stochastic: a skew part beyond the digits of the dtype has none."""
     seen = matrix.detach()
     error = torch.maximum((seen.sum(-1) - 1).abs().amax(-1), (seen.sum(-2) - 1).abs().amax(-1))
     return matrix.masked_fill((error > _OFF)[..., None, None], torch.nan)
