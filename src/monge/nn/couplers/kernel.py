@@ -12,7 +12,7 @@ from ...coupling import Coupling, FactoredCoupling
 from ..features import EluFeatures, FeatureMap, LunaFeatures, PerformerFeatures
 from ..functional._padding import at_least_single, full_precision, uniform
 from ..functional._prefix import prefix_sum
-from ..functional.features import feature_attention, without
+from ..functional.features import divisor, feature_attention, without
 from ._base import Coupler, Promise, drop_keys
 from ._prefix import PrefixCoupling
 
@@ -60,8 +60,7 @@ class Kernel(Coupler):
             a = uniform(q, query_padding)
             seen = prefix_sum(phi_k) if causal else phi_k.sum(-2, keepdim=True)
             total = (phi_q * seen).sum(-1, keepdim=True)
-            # Positive features have no smaller sums but by underflow.
-            left = phi_q * (a[..., None] / total.clamp_min(torch.finfo(total.dtype).tiny))
+            left = phi_q * (a[..., None] / divisor(total))
             if causal:
                 return PrefixCoupling._make(Q=left, R=phi_k)
             return FactoredCoupling._make(Q=left, R=phi_k, g=torch.ones_like(left[..., 0, :]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -70,7 +69,7 @@ def feature_attention(
         query_padding: True where a query is absent; its output is zero.
         key_padding: True where a key is absent; its features are zeroed, which zero points would not achieve.
         causal: sum over the past only.
-        floor: smallest denominator, that of the dtype if zero.
+        floor: smallest denominator; a sum of zero is none.
 
     Returns:
         One weighted mean of the values per query; zero where no key has a feature in common with the query.
@@ -82,7 +81,7 @@ def feature_attention(
     else:
         value = phi_q @ (phi_k.mT @ v)
         total = phi_q @ phi_k.sum(-2)[..., None]
-    return value / total.clamp_min(max(floor, torch.finfo(total.dtype).tiny))
+    return value / divisor(total, floor)
 
 
 def feature_step(
@@ -100,7 +99,7 @@ def feature_step(
         phi_k: features of the new keys.
         v: new values.
         state: what the positions before left behind, None at the start; its size does not grow.
-        floor: smallest denominator, that of the dtype if zero.
+        floor: smallest denominator; a sum of zero is none.
 
     Returns:
         The output at the new positions, and the state after them.
@@ -110,8 +109,12 @@ def feature_step(
     passed = phi_k.mT @ v
     if state is not None:
         summed, passed = summed + phi_q @ state, passed + state
-    total = summed[..., -1:].clamp_min(max(floor, torch.finfo(v.dtype).tiny))
-    return summed[..., :-1] / total, passed
+    return summed[..., :-1] / divisor(summed[..., -1:], floor), passed
+
+
+def divisor(total: Tensor, floor: float = 0.0) -> Tensor:
+    """Sums to divide by; one where there is nothing to divide."""
+    return total.clamp_min(floor).masked_fill(total == 0, 1.0)
 
 
 def without(phi: Tensor, padding: Tensor | None) -> Tensor:
