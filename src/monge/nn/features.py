@@ -18,7 +18,13 @@ __all__ = ["EluFeatures", "FeatureMap", "LunaFeatures", "PerformerFeatures"]
 
 
 class FeatureMap(nn.Module):
-    """Maps queries and keys to non-negative features, whose products are the kernel of the attention."""
+    """Maps queries and keys to non-negative features, whose products are the kernel of the attention.
+
+    Example:
+        >>> q, k = torch.randn(2, 10, 8).unbind()
+        >>> [phi.shape for phi in FeatureMap()(q, k, None)]
+        [torch.Size([10, 8]), torch.Size([10, 8])]
+    """
 
     def forward(
         self, q: Float[Tensor, "*b n d"], k: Float[Tensor, "*b m d"], key_padding: Bool[Tensor, "*#b m"] | None
@@ -32,7 +38,16 @@ class FeatureMap(nn.Module):
 
 
 class EluFeatures(FeatureMap):
-    """elu(x) + 1, of queries up to a factor of each. Source: Transformers are RNNs, arXiv 2006.16236."""
+    """elu(x) + 1, of queries up to a factor of each.
+
+    Example:
+        >>> q, k = torch.randn(2, 10, 8).unbind()
+        >>> phi_q, phi_k = EluFeatures()(q, k, None)
+        >>> bool((phi_q > 0).all() and (phi_k > 0).all())
+        True
+
+    Source: Transformers are RNNs, arXiv 2006.16236.
+    """
 
     def forward(
         self, q: Float[Tensor, "*b n d"], k: Float[Tensor, "*b m d"], key_padding: Bool[Tensor, "*#b m"] | None
@@ -52,6 +67,11 @@ class PerformerFeatures(FeatureMap):
         width: d.
         size: m, number of features; d log d if None.
         generator: draws W.
+
+    Example:
+        >>> phi_q, phi_k = PerformerFeatures(8, 32)(torch.randn(10, 8), torch.randn(12, 8), None)
+        >>> phi_q.shape, phi_k.shape
+        (torch.Size([10, 32]), torch.Size([12, 32]))
 
     Source: Rethinking Attention with Performers, arXiv 2009.14794.
     """
@@ -103,6 +123,11 @@ class LunaFeatures(FeatureMap):
         hidden: width of the hidden layer.
         output: "relu" with 1e-3 added, so that no token is without features, or "softplus", at least 1e-6.
         separate: a network per channel instead of one for all.
+
+    Example:
+        >>> features = LunaFeatures(8, projections=6, channels=2)
+        >>> features.map(torch.randn(10, 8)).shape
+        torch.Size([10, 12])
 
     Source: LUNA, arXiv 2512.08061.
     """

@@ -29,6 +29,13 @@ class Blend(Coupler):
 
     Raises:
         InputError: a coupler does not promise its rows, so that the blend would not be a mean.
+
+    Example:
+        >>> from monge.nn.couplers import Blend, Pivots, Softmax
+        >>> attention = monge.nn.Attention(16, 2, coupler=Blend(Softmax(), Pivots(2, 8), heads=2, gate=-4.0))
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "blend"

@@ -28,6 +28,13 @@ class Hybrid(Coupler):
         special: how many tokens come first.
         readable: whether the other tokens may read the special ones too, as keys of ``inner``.
         scale: s of the softmax, d^{-1/2} if None.
+
+    Example:
+        >>> from monge.nn.couplers import Hybrid, Pivots
+        >>> attention = monge.nn.Attention(16, 2, coupler=Hybrid(Pivots(2, 8), special=1))
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "hybrid"

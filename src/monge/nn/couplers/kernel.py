@@ -24,6 +24,14 @@ class Kernel(Coupler):
 
     Args:
         features: φ, positive.
+
+    Example:
+        >>> from monge.nn.couplers import Kernel
+        >>> from monge.nn.features import PerformerFeatures
+        >>> attention = monge.nn.Attention(16, 2, coupler=Kernel(PerformerFeatures(8)))
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "kernel"
@@ -87,7 +95,14 @@ class Kernel(Coupler):
 
 
 class Linear(Kernel):
-    """Linear attention with elu + 1 features."""
+    """Linear attention with elu + 1 features.
+
+    Example:
+        >>> attention = monge.nn.Attention(16, 2, coupler="linear")
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16), is_causal=True).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
+    """
 
     name = "linear"
 
@@ -102,6 +117,12 @@ class Performer(Kernel):
         width: width of a head.
         size: number of features, width · log width if None.
         generator: draws the features.
+
+    Example:
+        >>> attention = monge.nn.Attention(16, 2, coupler="performer")
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "performer"
@@ -135,6 +156,12 @@ class Luna(Kernel):
     Args:
         width: width of a head.
         options: of `monge.nn.features.LunaFeatures`.
+
+    Example:
+        >>> attention = monge.nn.Attention(16, 2, coupler="luna")
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16), is_causal=True).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "luna"

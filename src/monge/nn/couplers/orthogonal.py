@@ -78,6 +78,12 @@ class QR(_Orthogonal):
         width: width of a head.
         shift: λ at the start; a parameter per head.
         scale: s, width^{-1/2} if None.
+
+    Example:
+        >>> attention = monge.nn.Attention(16, 2, coupler="qr")
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(columns, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "qr"
@@ -112,6 +118,12 @@ class Cayley(_Orthogonal):
         width: width of a head.
         gain: of the skew part at the start; a parameter per head.
         scale: s, width^{-1/2} if None.
+
+    Example:
+        >>> attention = monge.nn.Attention(16, 2, coupler="cayley")
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(columns, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "cayley"
@@ -152,6 +164,13 @@ class Circuit(_Orthogonal):
         layers: depth; with ``tokens`` of them every token reaches every other.
         ancilla: auxiliary states per token.
         scale: s, width^{-1/2} if None.
+
+    Example:
+        >>> from monge.nn.couplers import Circuit
+        >>> attention = monge.nn.Attention(16, 2, coupler=Circuit(2, 8, tokens=10))
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(columns, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "circuit"

@@ -144,6 +144,13 @@ class Pivots(ShardedPivots):
             all; only sums of size r travel. What a process couples is the block of its queries and keys. Gradients of
             the parameters are those of this process' part of the loss: sum them over the group (their mean, as in
             ``DistributedDataParallel``, is that of the mean of the parts).
+
+    Example:
+        >>> from monge.nn.couplers import Pivots
+        >>> attention = monge.nn.Attention(16, 2, coupler=Pivots(2, 8, pivots=4, epsilon=0.125))
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(columns, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "pivots"
@@ -208,6 +215,12 @@ class EntropicPivots(ShardedPivots):
         gradient: "unrolled" through the half-steps, or "implicit" at their fixed point.
         scale: s, width^{-1/2} if None.
         group: processes among which the tokens of a sequence are sharded, as in `Pivots`.
+
+    Example:
+        >>> attention = monge.nn.Attention(16, 2, coupler="entropic-pivots")
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "entropic-pivots"

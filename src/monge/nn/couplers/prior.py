@@ -39,6 +39,13 @@ class Prior(Coupler):
         hidden: width of the network of u.
         options: of the inner coupler.
 
+    Example:
+        >>> from monge.nn.couplers import Prior
+        >>> attention = monge.nn.Attention(16, 2, coupler=Prior(2, 8, inner="sinkhorn", n_half=7))
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
+
     Source: You Need Better Attention Priors, arXiv 2601.15380.
     """
 

@@ -31,6 +31,13 @@ class Sinkhorn(Coupler):
         memory: "dense", or "linear": no matrix of all pairs, in forward and backward.
         learn_epsilon: make epsilon a parameter, kept positive by softplus.
         scale: s, d^{-1/2} if None.
+
+    Example:
+        >>> from monge.nn.couplers import Sinkhorn
+        >>> attention = monge.nn.Attention(16, 2, coupler=Sinkhorn(tol=1e-7))
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(columns, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "sinkhorn"

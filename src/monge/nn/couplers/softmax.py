@@ -21,6 +21,12 @@ class Softmax(Coupler):
 
     Args:
         scale: s, d^{-1/2} if None.
+
+    Example:
+        >>> attention = monge.nn.Attention(16, 2, coupler="softmax")
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "softmax"

@@ -60,6 +60,11 @@ def anchored_matrix(
         InputError: unknown ``anchor``.
         DtypeError: ``allowed`` is not boolean.
 
+    Example:
+        >>> anchored_matrix(torch.zeros(2, 4), "plan")
+        tensor([[0.2500, 0.2500, 0.2500, 0.2500],
+                [0.2500, 0.2500, 0.2500, 0.2500]])
+
     Source: Geometric Attention, arXiv 2601.11618.
     """
     check_choice("anchor", anchor, _ANCHORS)

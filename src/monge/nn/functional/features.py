@@ -18,7 +18,14 @@ __all__ = ["elu_features", "feature_attention", "feature_step", "linear_attentio
 
 
 def elu_features(x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
-    """elu(x) + 1, at least 1e-18. Source: Transformers are RNNs, arXiv 2006.16236."""
+    """elu(x) + 1, at least 1e-18.
+
+    Example:
+        >>> elu_features(torch.tensor([[-1.0, 0.0, 2.0]]))
+        tensor([[0.3679, 1.0000, 3.0000]])
+
+    Source: Transformers are RNNs, arXiv 2006.16236.
+    """
     # Contiguous: products would copy a transposed view anyway, and derivatives keep one layout. The sum elu(x) + 1
     # itself would lose the digits of exp(x) below zero, and all of them below -17.
     x = x.contiguous()
@@ -39,7 +46,13 @@ def linear_attention(
     key_padding: Bool[Tensor, "*#b m"] | None = None,
     causal: bool = False,
 ) -> Float[Tensor, "*b n c"]:
-    """Linear attention with elu + 1 features; see `feature_attention`."""
+    """Linear attention with elu + 1 features; see `feature_attention`.
+
+    Example:
+        >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
+        >>> linear_attention(q, k, v, causal=True).shape
+        torch.Size([4, 10, 8])
+    """
     dtype = v.dtype
     q, k, v = at_least_single(q, k, v)
     with full_precision(q):
@@ -73,6 +86,11 @@ def feature_attention(
 
     Returns:
         One weighted mean of the values per query; zero where no key has a feature in common with the query.
+
+    Example:
+        >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
+        >>> feature_attention(elu_features(q), elu_features(k), v).shape
+        torch.Size([4, 10, 8])
     """
     phi_q, phi_k = without(phi_q, query_padding), without(phi_k, key_padding)
     if causal:
@@ -103,6 +121,16 @@ def feature_step(
 
     Returns:
         The output at the new positions, and the state after them.
+
+    Example:
+        >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
+        >>> q, k, state = elu_features(q), elu_features(k), None
+        >>> for i in range(10):
+        ...     at = slice(i, i + 1)
+        ...     out, state = feature_step(q[:, at], k[:, at], v[:, at], state)
+        >>> whole = feature_attention(q, k, v, causal=True)
+        >>> torch.allclose(out, whole[:, -1:], atol=1e-5)
+        True
     """
     v = extend(v)
     summed = prefix_matmul(phi_q, phi_k, v)

@@ -37,6 +37,11 @@ def qr_matrix(
         scale: s, d^{-1/2} if None.
         padding: True where a token is absent; its row and column are those of the identity.
 
+    Example:
+        >>> matrix = qr_matrix(torch.randn(10, 8), torch.randn(10, 8))
+        >>> torch.allclose(matrix.sum(0), torch.ones(10), atol=1e-5)
+        True
+
     Source: Quantum Doubly Stochastic Transformers, arXiv 2504.16275.
     """
     q, k = at_least_single(q, k)
@@ -72,6 +77,11 @@ def cayley_matrix(
         gain: multiplies K, a number or one per head.
         scale: s, d^{-1/2} if None.
         padding: True where a token is absent; it attends to itself alone.
+
+    Example:
+        >>> matrix = cayley_matrix(torch.randn(10, 8), torch.randn(10, 8))
+        >>> torch.allclose(matrix.sum(0), torch.ones(10), atol=1e-5)
+        True
     """
     q, k = at_least_single(q, k)
     with full_precision(q):
@@ -116,6 +126,13 @@ def circuit_matrix(
         mixing: angles of the c = a - 1 pairs of neighbouring auxiliary states in every layer, for every token.
         scale: s, d^{-1/2} if None.
         padding: True where a token is absent; it attends to itself alone.
+
+    Example:
+        >>> q, k, layers, tokens = torch.randn(10, 8), torch.randn(10, 8), 3, 10
+        >>> rotations, phases = torch.randn(layers, 1, tokens - 1, 2), torch.randn(layers, 1, tokens, 2)
+        >>> matrix = circuit_matrix(q, k, rotations, phases, torch.zeros(layers, 0, tokens))
+        >>> torch.allclose(matrix.sum(0), torch.ones(10), atol=1e-5)
+        True
 
     Source: Quantum Doubly Stochastic Transformers, arXiv 2504.16275, for the idea; the layout of gates is this
     library's.

@@ -160,6 +160,11 @@ def entropic_pivot_attention(
     Returns:
         One convex combination of the values per query.
 
+    Example:
+        >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
+        >>> entropic_pivot_attention(q, k, v, torch.randn(4, 6, 8)).shape
+        torch.Size([4, 10, 8])
+
     Source: LOTFormer, arXiv 2509.23436.
     """
     check_choice("gradient", gradient, GRADIENTS)

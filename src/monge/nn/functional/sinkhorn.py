@@ -68,6 +68,12 @@ def sinkhorn_attention(
         InputError: an unknown choice, or ``n_half`` below one.
         CapabilityError: a combination that has no implementation; the message says which one has.
 
+    Example:
+        >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
+        >>> out = sinkhorn_attention(q, k, v, tol=1e-6)
+        >>> torch.allclose(out.mean(-2), v.mean(-2), atol=1e-4)
+        True
+
     Source: Sinkformers, arXiv 2110.11773.
     """
     dtype = v.dtype

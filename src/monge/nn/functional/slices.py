@@ -61,6 +61,12 @@ def sliced_attention(
     Returns:
         One convex combination of the values per query, with the values' mean as their mean.
 
+    Example:
+        >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
+        >>> out = sliced_attention(q, k, v)
+        >>> torch.allclose(out.mean(-2), v.mean(-2), atol=1e-5)
+        True
+
     Source: ESPFormer, arXiv 2502.07962; the linear-time form is this library's.
     """
     dtype = v.dtype
@@ -133,6 +139,11 @@ def soft_sliced_attention(
 
     Returns:
         A weighted mean of the values per query.
+
+    Example:
+        >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
+        >>> soft_sliced_attention(q, k, v, softness=1e-2).shape
+        torch.Size([4, 10, 8])
     """
     dtype = v.dtype
     (v,) = at_least_single(v)

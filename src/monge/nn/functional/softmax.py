@@ -43,6 +43,12 @@ def softmax_attention(
 
     Returns:
         One convex combination of the values per query; zero where every key is absent or forbidden.
+
+    Example:
+        >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
+        >>> out = softmax_attention(q, k, v, causal=True)
+        >>> torch.allclose(out[:, 0], v[:, 0])
+        True
     """
     dtype = v.dtype
     if q.dtype != dtype or k.dtype != dtype:
