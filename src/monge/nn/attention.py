@@ -27,16 +27,16 @@ class Attention(nn.Module):
     names of the parameters are those of `torch.nn.MultiheadAttention`, so a checkpoint of one loads into the other.
 
     Args:
-        dim: width of queries and of the output.
-        heads: number of heads; it must divide ``dim`` unless ``head_dim`` is given.
+        dim: Width of queries and of the output.
+        heads: Number of heads; it must divide ``dim`` unless ``head_dim`` is given.
         coupler: a name, as in `monge.nn.couplers.names`, or a coupler.
-        kdim: width of keys, ``dim`` if None.
-        vdim: width of values, ``dim`` if None.
-        bias: learn biases in all projections.
-        dropout: probability with which the coupler drops a key, or a weight for softmax, in training.
-        batch_first: inputs are (*batch, tokens, width); else (tokens, batch, width).
-        head_dim: width of a head for queries and keys, dim / heads if None.
-        value_dim: width of a head for values, ``head_dim`` if None.
+        kdim: Width of keys, ``dim`` if None.
+        vdim: Width of values, ``dim`` if None.
+        bias: Learn biases in all projections.
+        dropout: Probability with which the coupler drops a key, or a weight for softmax, in training.
+        batch_first: Inputs are (*batch, tokens, width); else (tokens, batch, width).
+        head_dim: Width of a head for queries and keys, dim / heads if None.
+        value_dim: Width of a head for values, ``head_dim`` if None.
 
     Raises:
         InputError: a size is not positive, the heads do not divide, or the coupler is unknown.
@@ -116,24 +116,24 @@ class Attention(nn.Module):
         """Attend.
 
         Args:
-            query: tokens that read; a batch is optional.
-            key: tokens that are read, ``query`` if None.
-            value: what is read, ``key`` if None.
+            query: Tokens that read; a batch is optional.
+            key: Tokens that are read, ``query`` if None.
+            value: What is read, ``key`` if None.
             key_padding_mask: (*batch, m), True = ignore; a float mask must hold 0 and -inf only.
-            need_weights: return the attention matrix as well, whatever it takes to build it. The output does not
+            need_weights: Return the attention matrix as well, whatever it takes to build it. The output does not
                 change: what dropout drops it drops from the output, and the matrix is the whole one, before dropout.
             attn_mask: (n, m), (batch·heads, n, m), or (*batch, heads, n, m) with ones where it is the same for all;
                 True = forbidden, or floats added to the scores; for couplers that see pairs.
-            average_attn_weights: average the weights over heads.
-            is_causal: position i reads nothing after i; an ``attn_mask`` given as well is taken to say the same.
+            average_attn_weights: Average the weights over heads.
+            is_causal: Position i reads nothing after i; an ``attn_mask`` given as well is taken to say the same.
             query_padding_mask: (*batch, n), True = ignore; ``key_padding_mask`` if query and key are one tensor.
 
         Returns:
             The output, zero (before the bias of the output projection) on padded queries, and the weights or None.
 
         Raises:
-            CapabilityError: the coupler cannot honour ``attn_mask`` or ``is_causal``.
-            ShapeError: shapes do not fit, or there are queries and not a single key.
+            CapabilityError: The coupler cannot honour ``attn_mask`` or ``is_causal``.
+            ShapeError: Shapes do not fit, or there are queries and not a single key.
             DtypeError: a mask is of integers.
         """
         heads = self._heads(

@@ -31,12 +31,12 @@ class Diagnosis(Value):
     """The numbers of `diagnose`, one per problem of the batch.
 
     Args:
-        row_error: largest deviation of a row sum of the attention matrix from one.
-        column_error: largest deviation of a column sum from n_q/n_k, relative to it.
-        entropy: mean entropy of the rows over log n_k; one is uniform, zero is hard.
-        rank: numerical rank of the attention matrix.
-        effective_rank: exponential of the entropy of its singular values.
-        sink: largest share of all attention that one key receives.
+        row_error: Largest deviation of a row sum of the attention matrix from one.
+        column_error: Largest deviation of a column sum from n_q/n_k, relative to it.
+        entropy: Mean entropy of the rows over log n_k; one is uniform, zero is hard.
+        rank: Numerical rank of the attention matrix.
+        effective_rank: Exponential of the entropy of its singular values.
+        sink: Largest share of all attention that one key receives.
 
     Example:
         >>> from monge.nn.diagnostics import diagnose
@@ -61,7 +61,7 @@ def diagnose(
     """Everything below at once.
 
     Args:
-        coupling: what a coupler returned, or `monge.nn.Attention.couple`.
+        coupling: What a coupler returned, or `monge.nn.Attention.couple`.
         query_padding: True where a query is absent; broadcasts to (*b, n).
         key_padding: True where a key is absent.
 

@@ -59,14 +59,14 @@ class EluFeatures(FeatureMap):
 class PerformerFeatures(FeatureMap):
     r"""Positive random features of the softmax kernel (FAVOR+).
 
-    .. math:: φ(x) = m^{-1/2} \left(\exp(W x - \|x\|^2/2 - c) + 10^{-4}\right), \quad x ← d^{-1/4} x
+    $$φ(x) = m^{-1/2} \left(\exp(W x - \|x\|^2/2 - c) + 10^{-4}\right), \quad x ← d^{-1/4} x$$
 
     with orthogonal rows of χ-distributed norms in W, and c the largest exponent of the query, or of all keys present.
 
     Args:
         width: d.
         size: m, number of features; d log d if None.
-        generator: draws W.
+        generator: Draws W.
 
     Example:
         >>> phi_q, phi_k = PerformerFeatures(8, 32)(torch.randn(10, 8), torch.randn(12, 8), None)
@@ -110,7 +110,7 @@ class PerformerFeatures(FeatureMap):
 class LunaFeatures(FeatureMap):
     r"""Learned features: one scalar network applied to learned projections.
 
-    .. math:: φ(x) = m^{-1/2} [ψ_l(w_i·x + β_i)]_{i \le m, l \le L}, \quad x ← d^{-1/4} x
+    $$φ(x) = m^{-1/2} [ψ_l(w_i·x + β_i)]_{i \le m, l \le L}, \quad x ← d^{-1/4} x$$
 
     ψ: R → R^L is a ReLU network with one hidden layer, hence piecewise linear with a knot per hidden unit. It is
     evaluated by looking up the piece, whose slope and level are differentiable functions of the weights: values and
@@ -120,7 +120,7 @@ class LunaFeatures(FeatureMap):
         width: d.
         projections: m.
         channels: L; there are m L features.
-        hidden: width of the hidden layer.
+        hidden: Width of the hidden layer.
         output: "relu" with 1e-3 added, so that no token is without features, or "softplus", at least 1e-6.
         separate: a network per channel instead of one for all.
 

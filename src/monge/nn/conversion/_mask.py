@@ -24,17 +24,17 @@ def read_mask(
     Args:
         mask: (batch, m), one or True to keep a key; or (batch, 1 or heads, 1 or n, m), True to keep a pair, or floats
             added to the scores, hugely negative to forbid.
-        lead: batch and heads.
-        n: queries.
-        m: keys.
-        causal: whether later keys are forbidden anyway.
+        lead: Batch and heads.
+        n: Queries.
+        m: Keys.
+        causal: Whether later keys are forbidden anyway.
 
     Returns:
         Padding, True = absent; and pairs as couplers take them, None if nothing is left to say.
 
     Raises:
-        ShapeError: the mask is no mask of these queries and keys, or could be one of either.
-        InputError: its numbers mean something else.
+        ShapeError: The mask is no mask of these queries and keys, or could be one of either.
+        InputError: Its numbers mean something else.
     """
     traced = torch.compiler.is_compiling()
     if mask.ndim == 2:

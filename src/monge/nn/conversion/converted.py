@@ -32,9 +32,9 @@ class Converted(nn.Module):
     not change the output.
 
     Args:
-        module: the attention module; its submodules are shared, not copied.
-        layout: how it is built and called.
-        coupler: what takes the place of softmax.
+        module: The attention module; its submodules are shared, not copied.
+        layout: How it is built and called.
+        coupler: What takes the place of softmax.
     """
 
     # Not what the old class makes of a call.
@@ -73,7 +73,7 @@ class Converted(nn.Module):
         """Attend; arguments and answer are those of the module that stood here.
 
         Raises:
-            CapabilityError: an argument asks for what a coupler cannot give, such as a cache of keys.
+            CapabilityError: An argument asks for what a coupler cannot give, such as a cache of keys.
         """
         heads = self._heads(*args, **kwargs)
         out = self._merge(heads.attend(self.coupler, self.dropout_probability if self.training else 0.0))

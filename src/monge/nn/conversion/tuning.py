@@ -30,7 +30,7 @@ class Matching(Value):
     """How far every converted layer was from the old one, step by step.
 
     Args:
-        names: the layers.
+        names: The layers.
         losses: a row for every step.
     """
 
@@ -57,18 +57,18 @@ def match(
     layers learn side by side and no error adds up. Of a blend the second coupler learns, as if it were alone.
 
     Args:
-        model: the ``model`` of a `Conversion`; the parameters of its couplers change, nothing else.
-        original: the model that was converted.
-        batches: one step each: a tensor, a tuple of arguments, or a mapping of named ones.
+        model: The ``model`` of a `Conversion`; the parameters of its couplers change, nothing else.
+        original: The model that was converted.
+        batches: One step each: a tensor, a tuple of arguments, or a mapping of named ones.
         objective: "outputs", the squared error of the output of the layer relative to its variance; or "maps", the
             cross-entropy of the attention matrices, which takes memory n².
-        lr: of Adam.
+        lr: Of Adam.
 
     Returns:
         The losses.
 
     Raises:
-        InputError: no coupler of the model has parameters, there is no batch, or the two models do not belong
+        InputError: No coupler of the model has parameters, there is no batch, or the two models do not belong
             together.
 
     Source: LOTFormer, arXiv 2509.23436, for the stages.
@@ -120,11 +120,11 @@ def fine_tune(
     """Second stage: the task, with all parameters free; couplers, which are new, learn faster than the rest.
 
     Args:
-        model: the ``model`` of a `Conversion`.
-        loss: of the model on a batch.
-        batches: one step each.
-        lr: of AdamW for what the checkpoint held.
-        coupler_lr: of AdamW for the couplers.
+        model: The ``model`` of a `Conversion`.
+        loss: Of the model on a batch.
+        batches: One step each.
+        lr: Of AdamW for what the checkpoint held.
+        coupler_lr: Of AdamW for the couplers.
 
     Returns:
         The loss of every step.

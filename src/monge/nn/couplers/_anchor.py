@@ -30,12 +30,12 @@ class RowCoupling(Coupling):
     Blocks are computed again in a backward pass.
 
     Args:
-        q: queries, already scaled.
-        k: keys.
-        price: one number per key, -inf on keys that are absent.
-        a: one weight per row, its mass; a row without keys has none.
-        b: one factor per column.
-        turned: the transpose of it.
+        q: Queries, already scaled.
+        k: Keys.
+        price: One number per key, -inf on keys that are absent.
+        a: One weight per row, its mass; a row without keys has none.
+        b: One factor per column.
+        turned: The transpose of it.
     """
 
     q: Float[Tensor, "*b n d"]

@@ -26,16 +26,16 @@ class Promise:
     """What a coupler guarantees, the row of it in the table of couplers, and the bounds its tests hold it to.
 
     Args:
-        rows: largest error of a row sum of the attention matrix in float32; None if nothing is promised.
-        columns: largest error of a column sum relative to n_q/n_k; None if nothing is promised.
-        exactness: the same in words.
-        time: cost in the number of tokens n and of the head width d.
-        memory: what a forward and backward pass stores beyond its inputs.
-        causal: whether position i reads nothing after i: "no", "optional", "always".
-        pairs: whether an arbitrary mask of pairs is possible.
-        square: whether queries and keys must be equally many.
-        gradient: how gradients reach queries and keys.
-        source: the publication.
+        rows: Largest error of a row sum of the attention matrix in float32; None if nothing is promised.
+        columns: Largest error of a column sum relative to n_q/n_k; None if nothing is promised.
+        exactness: The same in words.
+        time: Cost in the number of tokens n and of the head width d.
+        memory: What a forward and backward pass stores beyond its inputs.
+        causal: Whether position i reads nothing after i: "no", "optional", "always".
+        pairs: Whether an arbitrary mask of pairs is possible.
+        square: Whether queries and keys must be equally many.
+        gradient: How gradients reach queries and keys.
+        source: The publication.
     """
 
     rows: float | None
@@ -86,20 +86,20 @@ class Coupler(nn.Module, ABC):
         """The coupling of queries and keys.
 
         Args:
-            q: queries.
-            k: keys.
+            q: Queries.
+            k: Keys.
             query_padding: True where a query is absent.
             key_padding: True where a key is absent.
             pairs: True where a pair is forbidden, or a float added to its score; (n, m), (b·h, n, m), or as many
                 dimensions as (*b, h, n, m), to which it broadcasts.
-            causal: forbid every key after the query.
+            causal: Forbid every key after the query.
 
         Returns:
             A coupling with batch shape (*b, h) and shape (n, m).
 
         Raises:
-            CapabilityError: the coupler cannot keep its promise under ``pairs`` or ``causal``.
-            ShapeError: queries and keys do not fit each other, or there are none.
+            CapabilityError: The coupler cannot keep its promise under ``pairs`` or ``causal``.
+            ShapeError: Queries and keys do not fit each other, or there are none.
             DtypeError: a mask is of integers.
         """
         pairs = self._check(q, k, query_padding, key_padding, pairs, causal)
@@ -123,21 +123,21 @@ class Coupler(nn.Module, ABC):
         """The barycentric projection of the values under the coupling, by the fastest way to it.
 
         Args:
-            q: queries.
-            k: keys.
-            v: values.
+            q: Queries.
+            k: Keys.
+            v: Values.
             query_padding: True where a query is absent; its output is zero.
             key_padding: True where a key is absent.
             pairs: True where a pair is forbidden, or a float added to its score.
-            causal: forbid every key after the query.
-            dropout: probability with which a key is dropped for all queries (a single weight, for softmax).
+            causal: Forbid every key after the query.
+            dropout: Probability with which a key is dropped for all queries (a single weight, for softmax).
 
         Returns:
             The attention output, in the dtype of the values; of no rows if there are no queries.
 
         Raises:
-            CapabilityError: the coupler cannot keep its promise under ``pairs`` or ``causal``.
-            ShapeError: shapes do not fit, or there are queries and not a single key.
+            CapabilityError: The coupler cannot keep its promise under ``pairs`` or ``causal``.
+            ShapeError: Shapes do not fit, or there are queries and not a single key.
             DtypeError: a mask is of integers.
         """
         pairs = self._check(q, k, query_padding, key_padding, pairs, causal)

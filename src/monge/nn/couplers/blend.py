@@ -22,9 +22,9 @@ class Blend(Coupler):
     λ times that of the second. A gate near zero keeps a trained model as it was while the second coupler grows in.
 
     Args:
-        first: the coupler at λ = 0.
-        second: the coupler at λ = 1.
-        heads: heads of the attention.
+        first: The coupler at λ = 0.
+        second: The coupler at λ = 1.
+        heads: Heads of the attention.
         gate: g at the start: -4 to convert a trained model from the first, 0 to train from scratch.
 
     Raises:

@@ -25,8 +25,8 @@ class CausalPivots(LearnedPivots):
     `monge.nn.functional.harmonic_mass`, and `monge.nn.diagnostics.causal_balance` measures how far it is.
 
     Args:
-        heads: heads of the attention.
-        width: width of a head.
+        heads: Heads of the attention.
+        width: Width of a head.
         pivots: r, number of pivots per head.
         options: ``epsilon``, ``learn_epsilon``, ``learn_mass``, ``temperature``, ``scale`` as in
             `monge.nn.couplers.Pivots`.

@@ -24,9 +24,9 @@ class Hybrid(Coupler):
     and it can hardly read more than its share of them; this keeps it outside of the balance.
 
     Args:
-        inner: the coupler of the other tokens.
-        special: how many tokens come first.
-        readable: whether the other tokens may read the special ones too, as keys of ``inner``.
+        inner: The coupler of the other tokens.
+        special: How many tokens come first.
+        readable: Whether the other tokens may read the special ones too, as keys of ``inner``.
         scale: s of the softmax, d^{-1/2} if None.
 
     Example:

@@ -114,9 +114,9 @@ class Performer(Kernel):
     """Linear attention with positive random features of the softmax kernel.
 
     Args:
-        width: width of a head.
-        size: number of features, width · log width if None.
-        generator: draws the features.
+        width: Width of a head.
+        size: Number of features, width · log width if None.
+        generator: Draws the features.
 
     Example:
         >>> attention = monge.nn.Attention(16, 2, coupler="performer")
@@ -154,8 +154,8 @@ class Luna(Kernel):
     """Linear attention with learned features.
 
     Args:
-        width: width of a head.
-        options: of `monge.nn.features.LunaFeatures`.
+        width: Width of a head.
+        options: Of `monge.nn.features.LunaFeatures`.
 
     Example:
         >>> attention = monge.nn.Attention(16, 2, coupler="luna")

@@ -74,8 +74,8 @@ class QR(_Orthogonal):
     """The squared orthogonal factor of s Q K^T + λ I, the quantum-inspired coupler. The order of keys matters.
 
     Args:
-        heads: heads of the attention.
-        width: width of a head.
+        heads: Heads of the attention.
+        width: Width of a head.
         shift: λ at the start; a parameter per head.
         scale: s, width^{-1/2} if None.
 
@@ -114,9 +114,9 @@ class Cayley(_Orthogonal):
     """The squared Cayley transform of the skew part of the scores: smooth, and equivariant to the order of tokens.
 
     Args:
-        heads: heads of the attention.
-        width: width of a head.
-        gain: of the skew part at the start; a parameter per head.
+        heads: Heads of the attention.
+        width: Width of a head.
+        gain: Of the skew part at the start; a parameter per head.
         scale: s, width^{-1/2} if None.
 
     Example:
@@ -158,11 +158,11 @@ class Circuit(_Orthogonal):
     """The measured probabilities of a small simulated circuit whose angles are parameters times scores.
 
     Args:
-        heads: heads of the attention.
-        width: width of a head.
-        tokens: how many tokens the circuit holds at most; it has a parameter for each.
-        layers: depth; with ``tokens`` of them every token reaches every other.
-        ancilla: auxiliary states per token.
+        heads: Heads of the attention.
+        width: Width of a head.
+        tokens: How many tokens the circuit holds at most; it has a parameter for each.
+        layers: Depth; with ``tokens`` of them every token reaches every other.
+        ancilla: Auxiliary states per token.
         scale: s, width^{-1/2} if None.
 
     Example:

@@ -24,20 +24,20 @@ __all__ = ["Prior"]
 class Prior(Coupler):
     r"""Scores plus log π(i, j), the prior of one-sided entropic transport, carried by more dimensions of q and k.
 
-    .. math:: \log π_{ij} = \sum_ρ λ^s_ρ \cos ω_ρ(i-j) + λ^a_ρ \sin ω_ρ(i-j) + u(j), \quad
-              ω_ρ = 10^{-4ρ/(R-1)}
+    $$\log π_{ij} = \sum_ρ λ^s_ρ \cos ω_ρ(i-j) + λ^a_ρ \sin ω_ρ(i-j) + u(j), \quad
+        ω_ρ = 10^{-4ρ/(R-1)}$$
 
     u is a small network of the position, with a bump at the first one, and a slope towards recent keys in causal use.
     Since it is a product of features, fused kernels and streamed plans see nothing new; under a plan anchor u cannot
     matter.
 
     Args:
-        heads: heads of the attention.
-        width: width of a head.
+        heads: Heads of the attention.
+        width: Width of a head.
         inner: "softmax" or "sinkhorn".
         frequencies: R.
-        hidden: width of the network of u.
-        options: of the inner coupler.
+        hidden: Width of the network of u.
+        options: Of the inner coupler.
 
     Example:
         >>> from monge.nn.couplers import Prior

@@ -23,13 +23,13 @@ class Sinkhorn(Coupler):
     """The entropic plan of the scores with uniform marginals, after a fixed number of half-steps or to a tolerance.
 
     Args:
-        n_half: half-steps, the last one on the rows; 1 is softmax attention.
-        epsilon: regularisation; lower is closer to a matching, and slower to converge.
-        tol: if given, iterate until the L1 error of the columns is below it, looked at every ten rounds.
-        max_iter: rounds at most, with ``tol``.
+        n_half: Half-steps, the last one on the rows; 1 is softmax attention.
+        epsilon: Regularisation; lower is closer to a matching, and slower to converge.
+        tol: If given, iterate until the L1 error of the columns is below it, looked at every ten rounds.
+        max_iter: Rounds at most, with ``tol``.
         gradient: "unrolled" through the half-steps, or "implicit" at their fixed point.
         memory: "dense", or "linear": no matrix of all pairs, in forward and backward.
-        learn_epsilon: make epsilon a parameter, kept positive by softplus.
+        learn_epsilon: Make epsilon a parameter, kept positive by softplus.
         scale: s, d^{-1/2} if None.
 
     Example:

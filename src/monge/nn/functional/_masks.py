@@ -17,7 +17,7 @@ def check_padding(padding: Tensor) -> Tensor:
     """The same padding, which must be boolean: of ones and zeros nobody knows which are absent.
 
     Raises:
-        DtypeError: it is not boolean.
+        DtypeError: It is not boolean.
     """
     if padding.dtype != torch.bool:
         raise DtypeError(
@@ -40,14 +40,14 @@ def as_pairs(pairs: Tensor | None, lead: Sequence[int], n: int, m: int) -> Tenso
     sample would look the same.
 
     Args:
-        pairs: booleans, True = forbidden, or floats added to the scores.
-        lead: batch and heads.
-        n: queries.
-        m: keys.
+        pairs: Booleans, True = forbidden, or floats added to the scores.
+        lead: Batch and heads.
+        n: Queries.
+        m: Keys.
 
     Raises:
-        DtypeError: the mask is neither boolean nor floating.
-        ShapeError: its shape is none of these.
+        DtypeError: The mask is neither boolean nor floating.
+        ShapeError: Its shape is none of these.
     """
     if pairs is None:
         return None

@@ -46,18 +46,18 @@ def anchored_matrix(
 
     Args:
         scores: S.
-        anchor: one of the table.
+        anchor: One of the table.
         allowed: True where a pair exists; all if None.
-        a: row marginal of the plan, uniform if None.
-        b: column marginal of the plan, uniform if None.
+        a: Row marginal of the plan, uniform if None.
+        b: Column marginal of the plan, uniform if None.
         tol: L1 error of the plan's column marginal.
-        max_iter: rounds at most.
+        max_iter: Rounds at most.
 
     Returns:
         The matrix; a row (or column) without a pair is zero.
 
     Raises:
-        InputError: unknown ``anchor``.
+        InputError: Unknown ``anchor``.
         DtypeError: ``allowed`` is not boolean.
 
     Example:

@@ -30,19 +30,19 @@ def prefix_pivot_attention(
 ) -> Float[Tensor, "*b n c"]:
     r"""Every position reads pivots that hold the weighted means of the past.
 
-    .. math:: o_i = \sum_t \sigma_q(i)_t \frac{\sum_{j\le i}\sigma_k(j)_t v_j}{\sum_{j\le i}\sigma_k(j)_t}
+    $$o_i = \sum_t \sigma_q(i)_t \frac{\sum_{j\le i}\sigma_k(j)_t v_j}{\sum_{j\le i}\sigma_k(j)_t}$$
 
     Rows sum to one and position i reads nothing after i. Columns cannot sum to one as well: the only causal doubly
     stochastic matrix is the identity. The mass of key j aims at that of uniform causal attention, `harmonic_mass`.
 
     Args:
-        q: queries.
-        k: keys, as many.
-        v: values.
-        pivots: locations; without leading dimensions, or with those of the heads.
-        log_mass: added to the scores of the pivots; none if None.
+        q: Queries.
+        k: Keys, as many.
+        v: Values.
+        pivots: Locations; without leading dimensions, or with those of the heads.
+        log_mass: Added to the scores of the pivots; none if None.
         scale: s, d^{-1/2} if None.
-        epsilon: regularisation of the assignments.
+        epsilon: Regularisation of the assignments.
         padding: True where a position is absent; its output is zero.
 
     Returns:

@@ -76,13 +76,13 @@ def feature_attention(
     r"""φ(Q)(φ(K)^T V) / φ(Q)φ(K)^T 1: exact rows for positive features, linear in time and memory.
 
     Args:
-        phi_q: features of the queries, non-negative.
-        phi_k: features of the keys, non-negative.
-        v: values.
+        phi_q: Features of the queries, non-negative.
+        phi_k: Features of the keys, non-negative.
+        v: Values.
         query_padding: True where a query is absent; its output is zero.
         key_padding: True where a key is absent; its features are zeroed, which zero points would not achieve.
-        causal: sum over the past only.
-        floor: smallest denominator; a sum of zero is none.
+        causal: Sum over the past only.
+        floor: Smallest denominator; a sum of zero is none.
 
     Returns:
         One weighted mean of the values per query; zero where no key has a feature in common with the query.
@@ -113,11 +113,11 @@ def feature_step(
     """Causal `feature_attention` over the next n positions of a stream, n = 1 included.
 
     Args:
-        phi_q: features of the new queries.
-        phi_k: features of the new keys.
-        v: new values.
-        state: what the positions before left behind, None at the start; its size does not grow.
-        floor: smallest denominator; a sum of zero is none.
+        phi_q: Features of the new queries.
+        phi_k: Features of the new keys.
+        v: New values.
+        state: What the positions before left behind, None at the start; its size does not grow.
+        floor: Smallest denominator; a sum of zero is none.
 
     Returns:
         The output at the new positions, and the state after them.

@@ -31,8 +31,8 @@ def qr_matrix(
     not exist. Invariant to the scale of the columns; the order of the keys matters, as in Gram-Schmidt.
 
     Args:
-        q: queries.
-        k: keys, as many.
+        q: Queries.
+        k: Keys, as many.
         shift: λ, a number or one per head.
         scale: s, d^{-1/2} if None.
         padding: True where a token is absent; its row and column are those of the identity.
@@ -71,10 +71,10 @@ def cayley_matrix(
     resolved, from about 10⁵ in single precision, the matrix is NaN.
 
     Args:
-        q: queries.
-        k: keys, as many.
+        q: Queries.
+        k: Keys, as many.
         drift: α, one number per token.
-        gain: multiplies K, a number or one per head.
+        gain: Multiplies K, a number or one per head.
         scale: s, d^{-1/2} if None.
         padding: True where a token is absent; it attends to itself alone.
 
@@ -116,14 +116,14 @@ def circuit_matrix(
     The state space is a auxiliary states times t tokens. Layer l turns neighbouring tokens, even and odd pairs by
     turns, by θ·m + φ; turns neighbouring auxiliary states by fixed angles; and shifts phases by ω·m + χ. The scores m
     are those of a token and of one l places on, so that t layers see them all. The attention
-    :math:`A_{ij} = \frac1a \sum_{bc} |U_{(i,b),(j,c)}|^2` is doubly stochastic for every parameter.
+    $A_{ij} = \frac1a \sum_{bc} |U_{(i,b),(j,c)}|^2$ is doubly stochastic for every parameter.
 
     Args:
-        q: queries, at most t of them.
-        k: keys, as many.
+        q: Queries, at most t of them.
+        k: Keys, as many.
         rotations: θ and φ of the p = t - 1 pairs of neighbouring tokens in every layer and auxiliary state.
         phases: ω and χ of every state in every layer.
-        mixing: angles of the c = a - 1 pairs of neighbouring auxiliary states in every layer, for every token.
+        mixing: Angles of the c = a - 1 pairs of neighbouring auxiliary states in every layer, for every token.
         scale: s, d^{-1/2} if None.
         padding: True where a token is absent; it attends to itself alone.
 

@@ -42,18 +42,18 @@ def sinkhorn_attention(
     r"""Attention by the entropic plan of the scores: diag(1/a) P V with P = exp(S/ε + u + v).
 
     A half-step normalises one side. The side of the last half-step is exact; the other converges. Since
-    :math:`A_{ij} = \mathrm{softmax}_j(S_{ij}/\epsilon + v_j)` after a step on the rows, the plan is ordinary
+    $A_{ij} = \mathrm{softmax}_j(S_{ij}/\epsilon + v_j)$ after a step on the rows, the plan is ordinary
     attention with one price per key, and ``memory="linear"`` never stores a matrix, backward included.
 
     Args:
-        q: queries.
-        k: keys.
-        v: values.
+        q: Queries.
+        k: Keys.
+        v: Values.
         scale: s, d^{-1/2} if None.
-        epsilon: regularisation.
-        n_half: half-steps; 1, on the rows, is softmax attention.
-        tol: if given, iterate until the L1 error of the other marginal is below it, instead of ``n_half``.
-        max_iter: rounds at most, with ``tol``.
+        epsilon: Regularisation.
+        n_half: Half-steps; 1, on the rows, is softmax attention.
+        tol: If given, iterate until the L1 error of the other marginal is below it, instead of ``n_half``.
+        max_iter: Rounds at most, with ``tol``.
         end_on: "rows" (of queries) or "columns", the side of the last half-step.
         gradient: "unrolled", or "implicit" at the fixed point (always, with ``tol``).
         memory: "dense" or "linear".
@@ -65,7 +65,7 @@ def sinkhorn_attention(
         One weighted mean of the values per query.
 
     Raises:
-        InputError: an unknown choice, or ``n_half`` below one.
+        InputError: An unknown choice, or ``n_half`` below one.
         CapabilityError: a combination that has no implementation; the message says which one has.
 
     Example:

@@ -44,15 +44,15 @@ def sliced_attention(
 ) -> Float[Tensor, "*b n c"]:
     r"""Doubly stochastic attention by a convex combination of d permutations, in n log n time and linear memory.
 
-    Along coordinate l the queries and keys, sorted, are matched by rank, which is a plan :math:`U^l` with uniform
-    marginals. Its cost :math:`D_l = \langle U^l, \|s q_i - s k_j\|\rangle` in the full space weighs it,
-    :math:`\sigma = \mathrm{softmax}(-\tau D)`, and the plan is :math:`\sum_l \sigma_l U^l`. Gradients reach queries
+    Along coordinate l the queries and keys, sorted, are matched by rank, which is a plan $U^l$ with uniform
+    marginals. Its cost $D_l = \langle U^l, \|s q_i - s k_j\|\rangle$ in the full space weighs it,
+    $\sigma = \mathrm{softmax}(-\tau D)$, and the plan is $\sum_l \sigma_l U^l$. Gradients reach queries
     and keys through the costs; the permutations are piecewise constant.
 
     Args:
-        q: queries.
-        k: keys.
-        v: values.
+        q: Queries.
+        k: Keys.
+        v: Values.
         inverse_temperature: τ; zero is the plain mean over slices, infinity the cheapest slice.
         scale: s, d^{-1/2} if None.
         query_padding: True where a query is absent; its output is zero.
@@ -133,7 +133,7 @@ def soft_sliced_attention(
 ) -> Float[Tensor, "*b n c"]:
     """`sliced_attention` with soft sorting: gradients reach the permutations, the sums of rows and columns are not one.
 
-    A sorted row is a softmax over tokens, :math:`A_{ki} = softmax_i(-(x_{(k)} - x_i)^2 / t)`, row-stochastic only;
+    A sorted row is a softmax over tokens, $A_{ki} = softmax_i(-(x_{(k)} - x_i)^2 / t)$, row-stochastic only;
     for t = 1e-3 marginals may be several per cent off. Quadratic memory, cubic time. ``softness`` is t; other
     arguments as in `sliced_attention`.
 

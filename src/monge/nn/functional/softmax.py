@@ -31,15 +31,15 @@ def softmax_attention(
     r"""softmax(s Q K^T) V, fused: exact rows, no promise on columns.
 
     Args:
-        q: queries.
-        k: keys.
-        v: values.
+        q: Queries.
+        k: Keys.
+        v: Values.
         scale: s, d^{-1/2} if None.
         query_padding: True where a query is absent; its output is zero.
         key_padding: True where a key is absent.
         pairs: True where a pair is forbidden, or a float added to its score.
-        causal: forbid every key after the query.
-        dropout: probability with which a weight is dropped.
+        causal: Forbid every key after the query.
+        dropout: Probability with which a weight is dropped.
 
     Returns:
         One convex combination of the values per query; zero where every key is absent or forbidden.
