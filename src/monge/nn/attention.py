@@ -29,7 +29,7 @@ class Attention(nn.Module):
     Args:
         dim: Width of queries and of the output.
         heads: Number of heads; it must divide ``dim`` unless ``head_dim`` is given.
-        coupler: a name, as in `monge.nn.couplers.names`, or a coupler.
+        coupler: A name, as in `monge.nn.couplers.names`, or a coupler.
         kdim: Width of keys, ``dim`` if None.
         vdim: Width of values, ``dim`` if None.
         bias: Learn biases in all projections.
@@ -39,7 +39,7 @@ class Attention(nn.Module):
         value_dim: Width of a head for values, ``head_dim`` if None.
 
     Raises:
-        InputError: a size is not positive, the heads do not divide, or the coupler is unknown.
+        InputError: A size is not positive, the heads do not divide, or the coupler is unknown.
 
     Example:
         >>> import torch, monge
@@ -134,7 +134,7 @@ class Attention(nn.Module):
         Raises:
             CapabilityError: The coupler cannot honour ``attn_mask`` or ``is_causal``.
             ShapeError: Shapes do not fit, or there are queries and not a single key.
-            DtypeError: a mask is of integers.
+            DtypeError: A mask is of integers.
         """
         heads = self._heads(
             query, key, value, key_padding_mask,

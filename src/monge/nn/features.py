@@ -122,7 +122,7 @@ class LunaFeatures(FeatureMap):
         channels: L; there are m L features.
         hidden: Width of the hidden layer.
         output: "relu" with 1e-3 added, so that no token is without features, or "softplus", at least 1e-6.
-        separate: a network per channel instead of one for all.
+        separate: A network per channel instead of one for all.
 
     Example:
         >>> features = LunaFeatures(8, projections=6, channels=2)

@@ -100,7 +100,7 @@ def convert(
 
     Args:
         model: The trained model; it is left alone, and `match` uses it as the teacher.
-        coupler: a name, as in `monge.nn.couplers.names`, or a function of the number and the width of heads.
+        coupler: A name, as in `monge.nn.couplers.names`, or a function of the number and the width of heads.
         where: Which modules: a pattern for their names, as of files, or a function that picks names.
         blend: If given, softmax stays and a gate per head, starting at this value, mixes the coupler in;
             -4 starts at two per cent.
@@ -112,7 +112,7 @@ def convert(
 
     Raises:
         InputError: Nothing was found to replace.
-        CapabilityError: a module is causal and the coupler cannot be, or the reverse, or has features that no coupler
+        CapabilityError: A module is causal and the coupler cannot be, or the reverse, or has features that no coupler
             reproduces.
 
     Example:

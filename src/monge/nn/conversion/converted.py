@@ -35,6 +35,21 @@ class Converted(nn.Module):
         module: The attention module; its submodules are shared, not copied.
         layout: How it is built and called.
         coupler: What takes the place of softmax.
+
+    Example:
+        >>> from monge.nn.conversion import Layout
+        >>> from monge.nn.couplers import Pivots
+        >>> class Mine(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.n_heads = 2
+        ...         self.to_q, self.to_k, self.to_v = (torch.nn.Linear(16, 16) for _ in range(3))
+        ...     def forward(self, x):
+        ...         raise NotImplementedError
+        >>> layout = Layout("mine", ("to_q", "to_k", "to_v"), "n_heads", tokens="x", answer="output")
+        >>> made = Converted(Mine(), layout, Pivots(2, 8))
+        >>> made(torch.randn(3, 10, 16)).shape, isinstance(made, Mine)
+        (torch.Size([3, 10, 16]), True)
     """
 
     # Not what the old class makes of a call.

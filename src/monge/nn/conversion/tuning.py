@@ -31,7 +31,12 @@ class Matching(Value):
 
     Args:
         names: The layers.
-        losses: a row for every step.
+        losses: A row for every step.
+
+    Example:
+        >>> told = Matching(("layers.0.self_attn",), torch.tensor([[0.5], [0.25]]))
+        >>> print(told)
+        layers.0.self_attn: 0.5 -> 0.25
     """
 
     names: tuple[str, ...]
@@ -70,6 +75,15 @@ def match(
     Raises:
         InputError: No coupler of the model has parameters, there is no batch, or the two models do not belong
             together.
+
+    Example:
+        >>> from monge.nn import convert
+        >>> layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        >>> model = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
+        >>> made = convert(model, "pivots").model
+        >>> batches = [torch.randn(2, 10, 16) for _ in range(3)]
+        >>> match(made, model, batches).losses.shape
+        torch.Size([3, 2])
 
     Source: LOTFormer, arXiv 2509.23436, for the stages.
     """
@@ -128,6 +142,18 @@ def fine_tune(
 
     Returns:
         The loss of every step.
+
+    Raises:
+        InputError: There is no batch.
+
+    Example:
+        >>> from monge.nn import convert
+        >>> layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        >>> model = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
+        >>> made = convert(model, "pivots").model
+        >>> batches = [torch.randn(2, 10, 16) for _ in range(3)]
+        >>> fine_tune(made, lambda model, x: model(x).square().mean(), batches).shape
+        torch.Size([3])
     """
     new = set(coupler_parameters(model))
     groups = [

@@ -100,7 +100,7 @@ class Coupler(nn.Module, ABC):
         Raises:
             CapabilityError: The coupler cannot keep its promise under ``pairs`` or ``causal``.
             ShapeError: Queries and keys do not fit each other, or there are none.
-            DtypeError: a mask is of integers.
+            DtypeError: A mask is of integers.
         """
         pairs = self._check(q, k, query_padding, key_padding, pairs, causal)
         if q.shape[-2] == 0:
@@ -138,7 +138,7 @@ class Coupler(nn.Module, ABC):
         Raises:
             CapabilityError: The coupler cannot keep its promise under ``pairs`` or ``causal``.
             ShapeError: Shapes do not fit, or there are queries and not a single key.
-            DtypeError: a mask is of integers.
+            DtypeError: A mask is of integers.
         """
         pairs = self._check(q, k, query_padding, key_padding, pairs, causal)
         if v.shape[:-1] != k.shape[:-1]:

@@ -28,7 +28,7 @@ class Blend(Coupler):
         gate: g at the start: -4 to convert a trained model from the first, 0 to train from scratch.
 
     Raises:
-        InputError: a coupler does not promise its rows, so that the blend would not be a mean.
+        InputError: A coupler does not promise its rows, so that the blend would not be a mean.
 
     Example:
         >>> from monge.nn.couplers import Blend, Pivots, Softmax

@@ -66,7 +66,7 @@ def sinkhorn_attention(
 
     Raises:
         InputError: An unknown choice, or ``n_half`` below one.
-        CapabilityError: a combination that has no implementation; the message says which one has.
+        CapabilityError: A combination that has no implementation; the message says which one has.
 
     Example:
         >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
