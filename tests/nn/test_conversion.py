@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -11,7 +13,7 @@ from monge.nn import Attention, conversion, convert, fine_tune, match
 from monge.nn.conversion import Converted, Layout, coupler_parameters
 from monge.nn.couplers import Blend, Pivots, Sinkhorn, Softmax
 
-from . import foreign
+from . import capture, foreign, wrappers
 
 # Of the fused encoder of torch, which the originals use.
 pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
@@ -221,7 +223,7 @@ class TestCalls:
             made(x, torch.zeros(3, 1, 9, 8))
         with pytest.raises(InputError, match=r"its dtype is torch\.int64"):
             made(x, torch.zeros(3, 1, 9, 9, dtype=torch.int64))
-        with pytest.raises(InputError, match="has negative numbers"):
+        with pytest.raises(InputError, match="holds numbers from -1e"):
             made(x, torch.full((3, 9), -1e9))
 
     def test_a_cache_is_refused_and_so_is_the_unknown(self):
@@ -239,6 +241,119 @@ class TestCalls:
         traced, x = torch.compile(layer, fullgraph=True, backend="aot_eager"), vectors()
         for mask in (None, KEEP.bool()[:, None, None]):
             torch.testing.assert_close(traced(x, mask)[0], layer(x, mask)[0])
+
+
+class TestCollectedAttentions:
+    """Whoever collects the attentions of all modules of a class finds the converted ones, and changes nothing by it."""
+
+    CASES = {  # noqa: RUF012
+        "BERT, pairs": foreign.BertPairSelfAttention,
+        "GPT-2, pairs": foreign.GPT2PairAttention,
+        "CLIP": foreign.ClipAttention,
+    }
+
+    @pytest.mark.parametrize("case", CASES)
+    @pytest.mark.parametrize("coupler", ["softmax", "linear"])
+    def test_by_hooks_and_by_wrappers(self, case, coupler):
+        model, arguments, _ = build(case)
+        made, kind = convert(model, coupler).model, self.CASES[case]
+        layers = 1 if case in SINGLE else 2
+        out, found = capture.by_hooks(made, kind, *arguments)
+        assert len(found["attentions"]) == layers
+        for weights in found["attentions"]:
+            assert weights.shape == (3, foreign.HEADS, 9, 9)
+            torch.testing.assert_close(weights.sum(-1)[:, :, :5], torch.ones(3, foreign.HEADS, 5))
+        if coupler == "softmax":
+            _, expected = capture.by_hooks(model, kind, *arguments)
+            for ours, theirs in zip(found["attentions"], expected["attentions"], strict=True):
+                torch.testing.assert_close(ours[1, :, :5], theirs[1, :, :5], rtol=1e-5, atol=1e-6)
+        first = out[0] if isinstance(out, tuple) else out
+        assert torch.equal(first, output(made, arguments))
+        _, wrapped = capture.by_wrappers(wrappers.collecting, made, kind, *arguments)
+        for ours, theirs in zip(wrapped, found["attentions"], strict=True):
+            assert torch.equal(ours, theirs)
+
+    def test_nobody_pays_who_does_not_ask(self, monkeypatch):
+        model, arguments, _ = build("BERT, pairs")
+        made = convert(model, "linear").model
+        capture.by_hooks(made, foreign.BertPairSelfAttention, *arguments)
+        asked = []
+        monkeypatch.setattr(conversion.converted.Heads, "weights", lambda *_: asked.append(1))
+        output(made, arguments)
+        capture.by_hooks(made, foreign.BertPairSelfAttention, *arguments, wanted=("hidden_states",))
+        capture.by_wrappers(capture.plainly, made, foreign.BertPairSelfAttention, *arguments)
+        made.layer[0].config = type("Config", (), {"output_attentions": False})()
+        output(made, arguments)
+        assert not asked
+        made.layer[0].config.output_attentions = True
+        output(made, arguments)
+        assert asked == [1]
+
+    def test_a_converted_layer_is_of_both_classes_and_can_be_kept(self, tmp_path):
+        model, arguments, _ = build("BERT, pairs")
+        made = convert(model, "pivots").model
+        expected = output(made, arguments)
+        torch.save(made, tmp_path / "model.pt")
+        for again in (copy.deepcopy(made), torch.load(tmp_path / "model.pt", weights_only=False)):
+            layer = again.layer[0]
+            assert isinstance(layer, Converted)
+            assert isinstance(layer, foreign.BertPairSelfAttention)
+            assert torch.equal(output(again, arguments), expected)
+
+    @pytest.mark.parametrize("asked", [False, True])
+    def test_asking_leaves_dropout_on(self, asked):
+        torch.manual_seed(0)
+        layer = convert(foreign.BertSelfAttention(), "softmax").model.train()
+        x = vectors()
+        torch.manual_seed(3)
+        out = layer(x, output_attentions=asked)[0]
+        torch.manual_seed(3)
+        assert torch.equal(out, layer(x)[0])
+        assert not torch.equal(out, layer.eval()(x)[0])
+
+    def test_what_is_sorted_is_projected_in_single_precision(self):
+        torch.manual_seed(0)
+        for make in (foreign.BertSelfAttention, foreign.TimmAttention):
+            layer, x = convert(make().eval(), "expected-slices").model, vectors()
+            expected = layer(x)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                out = layer(x)
+            out, expected = (t[0] if isinstance(t, tuple) else t for t in (out, expected))
+            assert (out.float() - expected).norm() < 0.02 * expected.norm()
+
+
+class TestMasksThatCouldMeanTwoThings:
+    def test_are_refused(self):
+        x = torch.randn(4, 4, foreign.DIM)
+        made = convert(foreign.ClipAttention().eval(), "softmax").model
+        kept = torch.ones(4, 4, dtype=torch.bool).tril()
+        with pytest.raises(ShapeError, match="is or could be one of 4 x 4 pairs"):
+            made(x, kept)
+        for mask in (kept.expand(4, 4, 4), torch.zeros(1, 4, 4), torch.zeros(2, 1, 4, 4), torch.zeros(4, 3, 4, 4)):
+            with pytest.raises(ShapeError, match="must have shape"):
+                made(x, mask)
+        with pytest.raises(ShapeError, match="is or could be one of 4 x 4 pairs"):
+            made(x[:2], kept)
+        with pytest.raises(InputError, match="holds numbers from 0 to 0"):
+            made(x[:, :3], torch.zeros(4, 3))
+        with pytest.raises(InputError, match="holds numbers from 0 to 2"):
+            made(x[:, :3], torch.tensor([[0, 1, 2]] * 4))
+        expected = made(x[:, :3], torch.tensor([[True, True, False]] * 4)[:, None, None])[0]
+        for mask in (torch.tensor([[1, 1, 0]] * 4), torch.tensor([[1.0, 1.0, 0.0]] * 4), torch.tensor([[1, 1, 0]])):
+            assert torch.equal(made(x[:, :3], mask)[0], expected)
+
+    def test_one_mask_is_that_of_what_is_read(self):
+        class Cross(foreign.BertPairSelfAttention):
+            def forward(self, hidden_states, encoder_hidden_states=None, attention_mask=None, **kwargs):
+                q, k = foreign.split(self.query(hidden_states)), foreign.split(self.key(encoder_hidden_states))
+                weights = foreign.softmax(q, k, attention_mask)
+                return foreign.merge(weights @ foreign.split(self.value(encoder_hidden_states))), weights
+
+        torch.manual_seed(0)
+        layer, x, read = Cross().eval(), vectors(), torch.randn(3, 6, foreign.DIM)
+        mask = torch.zeros(3, 1, 1, 6).masked_fill(PAD[:, None, None, 3:], -10000.0)
+        out = convert(layer, "softmax").model(x, read, mask)[0]
+        torch.testing.assert_close(out, layer(x, read, mask)[0], rtol=1e-5, atol=1e-5)
 
 
 class TestRefusals:

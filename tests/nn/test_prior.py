@@ -23,7 +23,7 @@ def test_equals_an_additive_log_prior(causal):
     q, k, v = draw(3, 2, 9, 4, seed=1), draw(3, 2, 9, 4, seed=2), draw(3, 2, 9, 5, seed=3)
     pairs = prior.log_prior(9, 9, causal=causal)
     out = prior.attend(q, k, v, causal=causal)
-    torch.testing.assert_close(out, Softmax().attend(q, k, v, pairs=pairs, causal=causal), rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(out, Softmax().attend(q, k, v, pairs=pairs[None], causal=causal), rtol=1e-8, atol=1e-10)
 
 
 def test_the_part_of_two_positions_depends_on_their_difference():

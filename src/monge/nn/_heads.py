@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..coupling import Coupling
 from .couplers import Coupler
+from .functional._padding import at_least_single, full_precision
 
-__all__ = ["Heads"]
+__all__ = ["Heads", "precise_linear"]
 
 
 class Heads(NamedTuple):
@@ -34,10 +36,17 @@ class Heads(NamedTuple):
             pairs=self.pairs, causal=self.causal, dropout=dropout,
         )  # fmt: skip
 
-    def explain(self, coupler: Coupler) -> tuple[Tensor, Tensor]:
-        """The same projection, and the dense attention matrix that it applies."""
-        coupling = self.couple(coupler)
-        out = coupling.barycentric(self.v.to(coupling.dtype)).to(self.v.dtype)
-        weights = coupling.dense()
+    def weights(self, coupler: Coupler) -> Tensor:
+        """The dense attention matrix that it applies when nothing is dropped."""
+        if self.q.shape[:-1].numel() == 0:
+            return self.q.new_zeros(*self.q.shape[:-1], self.k.shape[-2])
+        weights = self.couple(coupler).dense()
         total = weights.sum(-1, keepdim=True)
-        return out, weights / total.masked_fill(total == 0, 1.0)
+        return weights / total.masked_fill(total == 0, 1.0)
+
+
+def precise_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A projection in single precision at least, whatever autocast says: what is sorted must not be rounded first."""
+    x, weight = at_least_single(x, weight)
+    with full_precision(x):
+        return F.linear(x, weight, None if bias is None else bias.to(weight.dtype))

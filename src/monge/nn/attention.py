@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from .._checks import check_number
 from ..coupling import Coupling
-from ..errors import InputError, ShapeError
-from ._heads import Heads
+from ..errors import DtypeError, InputError, ShapeError
+from ._heads import Heads, precise_linear
 from .couplers import Coupler, build
+from .functional._masks import as_pairs
 
 __all__ = ["Attention"]
 
@@ -26,19 +27,19 @@ class Attention(nn.Module):
     names of the parameters are those of `torch.nn.MultiheadAttention`, so a checkpoint of one loads into the other.
 
     Args:
-        dim: width of queries and of the output.
-        heads: number of heads; it must divide ``dim`` unless ``head_dim`` is given.
-        coupler: a name, as in `monge.nn.couplers.names`, or a coupler.
-        kdim: width of keys, ``dim`` if None.
-        vdim: width of values, ``dim`` if None.
-        bias: learn biases in all projections.
-        dropout: probability with which the coupler drops a key, or a weight for softmax, in training.
-        batch_first: inputs are (*batch, tokens, width); else (tokens, batch, width).
-        head_dim: width of a head for queries and keys, dim / heads if None.
-        value_dim: width of a head for values, ``head_dim`` if None.
+        dim: Width of queries and of the output.
+        heads: Number of heads; it must divide ``dim`` unless ``head_dim`` is given.
+        coupler: A name, as in `monge.nn.couplers.names`, or a coupler.
+        kdim: Width of keys, ``dim`` if None.
+        vdim: Width of values, ``dim`` if None.
+        bias: Learn biases in all projections.
+        dropout: Probability with which the coupler drops a key, or a weight for softmax, in training.
+        batch_first: Inputs are (*batch, tokens, width); else (tokens, batch, width).
+        head_dim: Width of a head for queries and keys, dim / heads if None.
+        value_dim: Width of a head for values, ``head_dim`` if None.
 
     Raises:
-        InputError: a size is not positive, the heads do not divide, or the coupler is unknown.
+        InputError: A size is not positive, the heads do not divide, or the coupler is unknown.
 
     Example:
         >>> import torch, monge
@@ -115,32 +116,35 @@ class Attention(nn.Module):
         """Attend.
 
         Args:
-            query: tokens that read; a batch is optional.
-            key: tokens that are read, ``query`` if None.
-            value: what is read, ``key`` if None.
+            query: Tokens that read; a batch is optional.
+            key: Tokens that are read, ``query`` if None.
+            value: What is read, ``key`` if None.
             key_padding_mask: (*batch, m), True = ignore; a float mask must hold 0 and -inf only.
-            need_weights: return the attention matrix as well, whatever it takes to build it.
-            attn_mask: (n, m) or (batch·heads, n, m), True = forbidden, or floats added to the scores; for couplers
-                that see pairs.
-            average_attn_weights: average the weights over heads.
-            is_causal: position i reads nothing after i; an ``attn_mask`` given as well is taken to say the same.
+            need_weights: Return the attention matrix as well, whatever it takes to build it. The output does not
+                change: what dropout drops it drops from the output, and the matrix is the whole one, before dropout.
+            attn_mask: (n, m), (batch·heads, n, m), or (*batch, heads, n, m) with ones where it is the same for all;
+                True = forbidden, or floats added to the scores; for couplers that see pairs.
+            average_attn_weights: Average the weights over heads.
+            is_causal: Position i reads nothing after i; an ``attn_mask`` given as well is taken to say the same.
             query_padding_mask: (*batch, n), True = ignore; ``key_padding_mask`` if query and key are one tensor.
 
         Returns:
             The output, zero (before the bias of the output projection) on padded queries, and the weights or None.
 
         Raises:
-            CapabilityError: the coupler cannot honour ``attn_mask`` or ``is_causal``.
-            ShapeError: shapes do not fit.
+            CapabilityError: The coupler cannot honour ``attn_mask`` or ``is_causal``.
+            ShapeError: Shapes do not fit, or there are queries and not a single key.
+            DtypeError: A mask is of integers.
         """
         heads = self._heads(
             query, key, value, key_padding_mask,
             attn_mask=attn_mask, is_causal=is_causal, query_padding_mask=query_padding_mask,
         )  # fmt: skip
-        if need_weights:
-            out, weights = heads.explain(self.coupler)
-            return self._merge(out), weights.mean(-3) if average_attn_weights else weights
-        return self._merge(heads.attend(self.coupler, self.dropout if self.training else 0.0)), None
+        out = self._merge(heads.attend(self.coupler, self.dropout if self.training else 0.0))
+        if not need_weights:
+            return out, None
+        weights = heads.weights(self.coupler)
+        return out, weights.mean(-3) if average_attn_weights else weights
 
     def couple(
         self,
@@ -190,12 +194,14 @@ class Attention(nn.Module):
             key = query if own else key
             value = key if shared else value
         q, k, v = self._project(query, key, value, own and value is key)
+        k = _or_nan(k, key_padding_mask)
         key_padding = _as_padding("key_padding_mask", key_padding_mask, key)
         if query_padding_mask is None and own:
             query_padding = key_padding
         else:
             query_padding = _as_padding("query_padding_mask", query_padding_mask, query)
-        pairs = None if attn_mask is None or is_causal else self._as_pairs(attn_mask, q, k)
+        pairs = as_pairs(attn_mask, q.shape[:-2], q.shape[-2], k.shape[-2])
+        pairs = None if is_causal else pairs
         return Heads(q, k, v, query_padding, key_padding, pairs, is_causal)
 
     def _merge(self, out: Tensor) -> Tensor:
@@ -205,7 +211,7 @@ class Attention(nn.Module):
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor, own: bool) -> tuple[Tensor, Tensor, Tensor]:
         sizes = [self.num_heads * width for width in (self.head_dim, self.head_dim, self.value_dim)]
-        if self._fused and own:
+        if self._fused and own and not self.coupler.jumps:
             parts = F.linear(query, self.in_proj_weight, self.in_proj_bias).split(sizes, -1)
         else:
             if self._fused:
@@ -213,17 +219,14 @@ class Attention(nn.Module):
             else:
                 weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
             biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.split(sizes)
-            parts = [F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
-        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2) for part in parts)
+            exact = (self.coupler.jumps, self.coupler.jumps, False)
+            given = zip((query, key, value), weights, biases, exact, strict=True)
+            parts = [precise_linear(x, w, b) if one else F.linear(x, w, b) for x, w, b, one in given]
+        q, k, v = (
+            part.unflatten(-1, (self.num_heads, size // self.num_heads)).transpose(-3, -2)
+            for part, size in zip(parts, sizes, strict=True)
+        )
         return q, k, v
-
-    def _as_pairs(self, attn_mask: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        n, m, batch = q.shape[-2], k.shape[-2], q.shape[:-3]
-        if attn_mask.shape[-2:] != (n, m):
-            raise ShapeError(f"attn_mask must have shape (..., {n}, {m}), but has {tuple(attn_mask.shape)}.")
-        if attn_mask.ndim == 3 and attn_mask.shape[0] == math.prod(batch) * self.num_heads:
-            return attn_mask.view(*batch, self.num_heads, n, m)
-        return attn_mask
 
     def extra_repr(self) -> str:
         """Sizes in the order of the arguments."""
@@ -239,6 +242,11 @@ def _as_padding(name: str, mask: Tensor | None, tokens: Tensor) -> Tensor | None
         )
     if mask.dtype == torch.bool:
         return mask
+    if not mask.is_floating_point():
+        raise DtypeError(
+            f"{name} must be boolean, True where a token is absent, or floats of 0 and -inf, but its dtype is "
+            f"{mask.dtype}: pass mask == 0 if ones mark the tokens that are there, mask != 0 if ones mark padding."
+        )
     ignored = mask == -math.inf
     if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(((mask != 0) & ~ignored).any()):
         raise InputError(
@@ -246,3 +254,14 @@ def _as_padding(name: str, mask: Tensor | None, tokens: Tensor) -> Tensor | None
             "attn_mask."
         )
     return ignored
+
+
+def _or_nan(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    """Tokens per head, NaN where a mask of floats says neither keep nor ignore.
+
+    Where nobody waits for the device, nobody can refuse such a mask; but it must not pass unnoticed.
+    """
+    if mask is None or not mask.is_floating_point():
+        return tokens
+    strange = (mask != 0) & (mask != -math.inf)
+    return tokens.masked_fill(strange[..., None, :, None], math.nan)

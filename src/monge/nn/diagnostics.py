@@ -9,6 +9,7 @@ from torch import Tensor
 from .._value import Value, value
 from ..coupling import Coupling
 from .functional import harmonic_mass
+from .functional._masks import present
 
 __all__ = [
     "Diagnosis",
@@ -30,12 +31,18 @@ class Diagnosis(Value):
     """The numbers of `diagnose`, one per problem of the batch.
 
     Args:
-        row_error: largest deviation of a row sum of the attention matrix from one.
-        column_error: largest deviation of a column sum from n_q/n_k, relative to it.
-        entropy: mean entropy of the rows over log n_k; one is uniform, zero is hard.
-        rank: numerical rank of the attention matrix.
-        effective_rank: exponential of the entropy of its singular values.
-        sink: largest share of all attention that one key receives.
+        row_error: Largest deviation of a row sum of the attention matrix from one.
+        column_error: Largest deviation of a column sum from n_q/n_k, relative to it.
+        entropy: Mean entropy of the rows over log n_k; one is uniform, zero is hard.
+        rank: Numerical rank of the attention matrix.
+        effective_rank: Exponential of the entropy of its singular values.
+        sink: Largest share of all attention that one key receives.
+
+    Example:
+        >>> from monge.nn.diagnostics import diagnose
+        >>> plan = monge.nn.Attention(16, 2, coupler="pivots").couple(torch.randn(10, 16))
+        >>> bool((diagnose(plan).sink < 0.101).all())
+        True
     """
 
     row_error: Float[Tensor, "*b"]
@@ -54,7 +61,7 @@ def diagnose(
     """Everything below at once.
 
     Args:
-        coupling: what a coupler returned, or `monge.nn.Attention.couple`.
+        coupling: What a coupler returned, or `monge.nn.Attention.couple`.
         query_padding: True where a query is absent; broadcasts to (*b, n).
         key_padding: True where a key is absent.
 
@@ -77,7 +84,13 @@ def diagnose(
 
 
 def attention_matrix(coupling: Coupling, *, max_bytes: int = 2**30) -> Float[Tensor, "*b n m"]:
-    """diag(1/a) P with the row sums that P really has as a; zero rows stay zero."""
+    """diag(1/a) P with the row sums that P really has as a; zero rows stay zero.
+
+    Example:
+        >>> plan = monge.nn.Attention(16, 2, coupler="pivots").couple(torch.randn(10, 16))
+        >>> torch.allclose(attention_matrix(plan).sum(-1), torch.ones(2, 10))
+        True
+    """
     matrix = coupling.dense(max_bytes=max_bytes)
     total = matrix.sum(-1, keepdim=True)
     return matrix / total.masked_fill(total == 0, 1.0)
@@ -91,6 +104,12 @@ def marginal_error(
     """Largest |n_q · row sum - 1| and |n_k · column sum - 1| of a coupling over what is present.
 
     Mass on padding counts as an error of its own size. Nothing of size n x m is built.
+
+    Example:
+        >>> plan = monge.nn.Attention(16, 2, coupler="pivots").couple(torch.randn(10, 16))
+        >>> rows, columns = marginal_error(plan)
+        >>> bool((columns < 1e-5).all())
+        True
     """
     rows, columns = coupling.marginals()
     return _deviation(rows, query_padding), _deviation(columns, key_padding)
@@ -99,22 +118,33 @@ def marginal_error(
 def row_entropy(
     coupling: Coupling, key_padding: Bool[Tensor, "*#b m"] | None = None, *, max_bytes: int = 2**25
 ) -> Float[Tensor, "*b"]:
-    """Mean entropy of the rows that have mass, over log n_k; streamed. One key makes it zero."""
-    total, present = 0.0, 0.0
+    """Mean entropy of the rows that have mass, over log n_k; streamed. One key makes it zero.
+
+    Example:
+        >>> from monge.coupling import DenseCoupling
+        >>> row_entropy(DenseCoupling(torch.full((4, 4), 1 / 16))).item()
+        1.0
+    """
+    total, used = 0.0, 0.0
     for _, block in coupling.blocks(max_bytes=max_bytes):
         mass = block.sum(-1, keepdim=True)
         share = block / mass.masked_fill(mass == 0, 1.0)
         total = total - torch.special.xlogy(share, share).sum((-1, -2))
-        present = present + (mass[..., 0] > 0).sum(-1)
-    counts = coupling.shape[-1] if key_padding is None else (~key_padding).sum(-1)
+        used = used + (mass[..., 0] > 0).sum(-1)
+    counts = coupling.shape[-1] if key_padding is None else present(key_padding).sum(-1)
     scale = torch.as_tensor(counts, dtype=coupling.dtype, device=coupling.device).clamp_min(1).log()
-    return total / torch.as_tensor(present).clamp_min(1) / scale.masked_fill(scale == 0, 1.0)
+    return total / torch.as_tensor(used).clamp_min(1) / scale.masked_fill(scale == 0, 1.0)
 
 
 def rank(coupling: Coupling, *, tol: float | None = None, max_bytes: int = 2**28) -> Int[Tensor, "*b"]:
     """Numerical rank of the attention matrix: singular values above ``tol`` times the largest.
 
     ``tol`` is max(n, m) times the resolution of the dtype if None.
+
+    Example:
+        >>> from monge.coupling import DenseCoupling
+        >>> rank(DenseCoupling(torch.full((4, 4), 1 / 16))).item()
+        1
     """
     values = torch.linalg.svdvals(attention_matrix(coupling, max_bytes=max_bytes))
     if tol is None:
@@ -123,21 +153,40 @@ def rank(coupling: Coupling, *, tol: float | None = None, max_bytes: int = 2**28
 
 
 def effective_rank(coupling: Coupling, *, max_bytes: int = 2**28) -> Float[Tensor, "*b"]:
-    """Exponential of the entropy of the singular values of the attention matrix, between one and its rank."""
+    """Exponential of the entropy of the singular values of the attention matrix, between one and its rank.
+
+    Example:
+        >>> from monge.coupling import PermutationCoupling
+        >>> round(effective_rank(PermutationCoupling(torch.tensor([2, 0, 1]))).item(), 4)
+        3.0
+    """
     values = torch.linalg.svdvals(attention_matrix(coupling, max_bytes=max_bytes))
     share = values / values.sum(-1, keepdim=True)
     return (-torch.special.xlogy(share, share).sum(-1)).exp()
 
 
 def sink_share(coupling: Coupling) -> Float[Tensor, "*b m"]:
-    """The share of all attention that each key receives; a doubly stochastic layer gives each 1/n_k."""
+    """The share of all attention that each key receives; a doubly stochastic layer gives each 1/n_k.
+
+    Example:
+        >>> from monge.coupling import DenseCoupling
+        >>> sink_share(DenseCoupling(torch.tensor([[0.5, 0.0], [0.25, 0.25]])))
+        tensor([0.7500, 0.2500])
+    """
     _, columns = coupling.marginals()
     total = columns.sum(-1, keepdim=True)
     return columns / total.masked_fill(total == 0, 1.0)
 
 
 def causal_balance(coupling: Coupling) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
-    """Largest and mean relative deviation of the column sums of a causal attention matrix from `harmonic_mass`."""
+    """Largest and mean relative deviation of the column sums of a causal attention matrix from `harmonic_mass`.
+
+    Example:
+        >>> attention = monge.nn.Attention(16, 2, coupler="causal-pivots")
+        >>> largest, mean = causal_balance(attention.couple(torch.randn(10, 16)))
+        >>> bool((mean <= largest).all())
+        True
+    """
     rows, columns = coupling.marginals()
     n = columns.shape[-1]
     target = harmonic_mass(n, dtype=columns.dtype).to(columns.device)
@@ -150,6 +199,11 @@ def double_center(scores: Float[Tensor, "*b n m"]) -> Float[Tensor, "*b n m"]:
 
     Adding α_i + β_j to the scores changes no plan anchored on both sides, and this is the representative without.
 
+    Example:
+        >>> double_center(torch.tensor([[1.0, 2.0], [3.0, 8.0]]))
+        tensor([[ 1., -1.],
+                [-1.,  1.]])
+
     Source: Geometric Attention, arXiv 2601.11618.
     """
     rows, columns = scores.mean(-1, keepdim=True), scores.mean(-2, keepdim=True)
@@ -157,7 +211,12 @@ def double_center(scores: Float[Tensor, "*b n m"]) -> Float[Tensor, "*b n m"]:
 
 
 def interaction_rank(scores: Float[Tensor, "*b n m"], tol: float = 1e-5) -> Int[Tensor, "*b"]:
-    """Rank of the doubly centred scores: singular values above ``tol`` times the largest of the scores themselves."""
+    """Rank of the doubly centred scores: singular values above ``tol`` times the largest of the scores themselves.
+
+    Example:
+        >>> interaction_rank(torch.arange(4.0)[:, None] + torch.randn(5)).item()
+        0
+    """
     values = torch.linalg.svdvals(double_center(scores))
     top = torch.linalg.matrix_norm(scores, 2)[..., None]
     return (values > tol * top).sum(-1)
@@ -166,6 +225,6 @@ def interaction_rank(scores: Float[Tensor, "*b n m"], tol: float = 1e-5) -> Int[
 def _deviation(weights: Tensor, padding: Tensor | None) -> Tensor:
     if padding is None:
         return (weights * weights.shape[-1] - 1).abs().amax(-1)
-    count = (~padding).sum(-1, keepdim=True)
-    expected = (~padding).to(weights.dtype)
+    count = present(padding).sum(-1, keepdim=True)
+    expected = present(padding).to(weights.dtype)
     return (weights * count - expected).abs().amax(-1)

@@ -9,13 +9,22 @@ from torch import Tensor, nn
 
 from .._checks import check_choice
 from ..errors import InputError
-from .functional.features import elu_features
+from .functional.features import elu_features, query_features
+
+# Of a feature, so that two tokens have one in common that does not underflow.
+_LEAST = 1e-6
 
 __all__ = ["EluFeatures", "FeatureMap", "LunaFeatures", "PerformerFeatures"]
 
 
 class FeatureMap(nn.Module):
-    """Maps queries and keys to non-negative features, whose products are the kernel of the attention."""
+    """Maps queries and keys to non-negative features, whose products are the kernel of the attention.
+
+    Example:
+        >>> q, k = torch.randn(2, 10, 8).unbind()
+        >>> [phi.shape for phi in FeatureMap()(q, k, None)]
+        [torch.Size([10, 8]), torch.Size([10, 8])]
+    """
 
     def forward(
         self, q: Float[Tensor, "*b n d"], k: Float[Tensor, "*b m d"], key_padding: Bool[Tensor, "*#b m"] | None
@@ -29,20 +38,40 @@ class FeatureMap(nn.Module):
 
 
 class EluFeatures(FeatureMap):
-    """elu(x) + 1. Source: Transformers are RNNs, arXiv 2006.16236."""
+    """elu(x) + 1, of queries up to a factor of each.
+
+    Example:
+        >>> q, k = torch.randn(2, 10, 8).unbind()
+        >>> phi_q, phi_k = EluFeatures()(q, k, None)
+        >>> bool((phi_q > 0).all() and (phi_k > 0).all())
+        True
+
+    Source: Transformers are RNNs, arXiv 2006.16236.
+    """
+
+    def forward(
+        self, q: Float[Tensor, "*b n d"], k: Float[Tensor, "*b m d"], key_padding: Bool[Tensor, "*#b m"] | None
+    ) -> tuple[Float[Tensor, "*b n d"], Float[Tensor, "*b m d"]]:
+        """φ(q) and φ(k)."""
+        return query_features(q), elu_features(k)
 
 
 class PerformerFeatures(FeatureMap):
     r"""Positive random features of the softmax kernel (FAVOR+).
 
-    .. math:: φ(x) = m^{-1/2} \left(\exp(W x - \|x\|^2/2 - c) + 10^{-4}\right), \quad x ← d^{-1/4} x
+    $$φ(x) = m^{-1/2} \left(\exp(W x - \|x\|^2/2 - c) + 10^{-4}\right), \quad x ← d^{-1/4} x$$
 
     with orthogonal rows of χ-distributed norms in W, and c the largest exponent of the query, or of all keys present.
 
     Args:
         width: d.
         size: m, number of features; d log d if None.
-        generator: draws W.
+        generator: Draws W.
+
+    Example:
+        >>> phi_q, phi_k = PerformerFeatures(8, 32)(torch.randn(10, 8), torch.randn(12, 8), None)
+        >>> phi_q.shape, phi_k.shape
+        (torch.Size([10, 32]), torch.Size([12, 32]))
 
     Source: Rethinking Attention with Performers, arXiv 2009.14794.
     """
@@ -81,7 +110,7 @@ class PerformerFeatures(FeatureMap):
 class LunaFeatures(FeatureMap):
     r"""Learned features: one scalar network applied to learned projections.
 
-    .. math:: φ(x) = m^{-1/2} [ψ_l(w_i·x + β_i)]_{i \le m, l \le L}, \quad x ← d^{-1/4} x
+    $$φ(x) = m^{-1/2} [ψ_l(w_i·x + β_i)]_{i \le m, l \le L}, \quad x ← d^{-1/4} x$$
 
     ψ: R → R^L is a ReLU network with one hidden layer, hence piecewise linear with a knot per hidden unit. It is
     evaluated by looking up the piece, whose slope and level are differentiable functions of the weights: values and
@@ -91,9 +120,14 @@ class LunaFeatures(FeatureMap):
         width: d.
         projections: m.
         channels: L; there are m L features.
-        hidden: width of the hidden layer.
-        output: "relu" with 1e-3 added, so that no token is without features, or "softplus".
-        separate: a network per channel instead of one for all.
+        hidden: Width of the hidden layer.
+        output: "relu" with 1e-3 added, so that no token is without features, or "softplus", at least 1e-6.
+        separate: A network per channel instead of one for all.
+
+    Example:
+        >>> features = LunaFeatures(8, projections=6, channels=2)
+        >>> features.map(torch.randn(10, 8)).shape
+        torch.Size([10, 12])
 
     Source: LUNA, arXiv 2512.08061.
     """
@@ -127,7 +161,7 @@ class LunaFeatures(FeatureMap):
         """φ(x)."""
         t = F.linear(x * x.shape[-1] ** -0.25, self.weight.to(x.dtype), self.bias.to(x.dtype))
         raw = self.lookup(t)
-        positive = F.relu(raw) + 1e-3 if self.output == "relu" else F.softplus(raw)
+        positive = F.relu(raw) + 1e-3 if self.output == "relu" else F.softplus(raw).clamp_min(_LEAST)
         return positive.flatten(-2) * t.shape[-1] ** -0.5
 
     def network(self, t: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m l"]:

@@ -119,7 +119,7 @@ def in_order(split: Split, size: int, *, pad: int | None, rank: int = 0, world: 
 
 def cut(split: Split, index: Tensor, pad: int | None, long: Tensor) -> Batch:
     """The sequences of an index, without the positions where all of them are padded."""
-    tokens = split.tokens[index][..., : int(long[index].max())]
+    tokens = split.tokens[index][..., : int(long[index].max()) if len(index) else 1]
     padding = None if pad is None else tokens == pad
     if padding is not None and not bool(padding.any()):
         padding = None

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from .._checks import check_choice
+from ..errors import DtypeError
 
 __all__ = ["POOLINGS", "Pooling"]
 
@@ -41,7 +42,16 @@ class Pooling(nn.Module):
             nn.init.zeros_(self.scores.weight)
 
     def forward(self, x: Float[Tensor, "b n d"], padding: Bool[Tensor, "b n"] | None) -> Float[Tensor, "b d"]:
-        """One vector per sequence, zero if nothing is present; padding is True where a token is absent."""
+        """One vector per sequence, zero if nothing is present; padding is True where a token is absent.
+
+        Raises:
+            DtypeError: padding is not boolean.
+        """
+        if padding is not None and padding.dtype != torch.bool:
+            raise DtypeError(
+                f"padding must be boolean, True where a token is absent, but its dtype is {padding.dtype}: pass "
+                "padding != 0, or tokens == 0 if zero is the id of padding."
+            )
         if self.kind == "class":
             return x[..., 0, :]
         if padding is not None:
@@ -54,7 +64,7 @@ class Pooling(nn.Module):
         total = x.sum(-2)
         if self.kind == "padded-mean":
             return total / self.positions
-        present = x.shape[-2] if padding is None else (~padding).sum(-1, keepdim=True).clamp_min(1)
+        present = max(1, x.shape[-2]) if padding is None else (~padding).sum(-1, keepdim=True).clamp_min(1)
         return total / present
 
     def extra_repr(self) -> str:

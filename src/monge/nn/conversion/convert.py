@@ -28,12 +28,17 @@ class Replacement:
     """One attention module that was replaced.
 
     Args:
-        name: where it stands in the model.
-        kind: its layout, or "MultiheadAttention".
-        heads: how many heads it has.
-        width: the width of a head.
-        coupler: the class of its coupler.
-        added: how many parameters the coupler brought.
+        name: Where it stands in the model.
+        kind: Its layout, or "MultiheadAttention".
+        heads: How many heads it has.
+        width: The width of a head.
+        coupler: The class of its coupler.
+        added: How many parameters the coupler brought.
+
+    Example:
+        >>> layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        >>> convert(layer, "softmax").replaced[0].coupler
+        'Softmax'
     """
 
     name: str
@@ -49,9 +54,15 @@ class Conversion:
     """A converted copy of a model, and what was replaced in it; ``str`` shows it as a table.
 
     Args:
-        model: the copy.
-        replaced: every module that has another coupler now.
-        kept: names of attention modules that ``where`` left as they were.
+        model: The copy.
+        replaced: Every module that has another coupler now.
+        kept: Names of attention modules that ``where`` left as they were.
+
+    Example:
+        >>> layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        >>> model = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
+        >>> convert(model, "pivots", where="layers.1.*").kept
+        ('layers.0.self_attn',)
     """
 
     model: nn.Module
@@ -88,20 +99,20 @@ def convert(
     Try ``coupler="softmax"`` first: it must change nothing but the outputs at padding.
 
     Args:
-        model: the trained model; it is left alone, and `match` uses it as the teacher.
-        coupler: a name, as in `monge.nn.couplers.names`, or a function of the number and the width of heads.
-        where: which modules: a pattern for their names, as of files, or a function that picks names.
-        blend: if given, softmax stays and a gate per head, starting at this value, mixes the coupler in;
+        model: The trained model; it is left alone, and `match` uses it as the teacher.
+        coupler: A name, as in `monge.nn.couplers.names`, or a function of the number and the width of heads.
+        where: Which modules: a pattern for their names, as of files, or a function that picks names.
+        blend: If given, softmax stays and a gate per head, starting at this value, mixes the coupler in;
             -4 starts at two per cent.
-        layouts: descriptions of further kinds of attention, tried before those that are built in.
-        options: of the coupler.
+        layouts: Descriptions of further kinds of attention, tried before those that are built in.
+        options: Of the coupler.
 
     Returns:
         The copy and a report.
 
     Raises:
-        InputError: nothing was found to replace.
-        CapabilityError: a module is causal and the coupler cannot be, or the reverse, or has features that no coupler
+        InputError: Nothing was found to replace.
+        CapabilityError: A module is causal and the coupler cannot be, or the reverse, or has features that no coupler
             reproduces.
 
     Example:
@@ -156,7 +167,13 @@ def convert(
 
 
 def coupler_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters of all couplers in a model: what is new in it after a conversion."""
+    """The parameters of all couplers in a model: what is new in it after a conversion.
+
+    Example:
+        >>> layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        >>> sum(parameter.numel() for parameter in coupler_parameters(convert(layer, "pivots").model))
+        578
+    """
     parts = [module for module in model.modules() if isinstance(module, (Attention, Converted))]
     return list(dict.fromkeys(parameter for part in parts for parameter in part.coupler.parameters()))
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import inspect
+from functools import cache
+from types import new_class
 from typing import Any
 
 from torch import Tensor, nn
+from torch.func import functional_call
+from typing_extensions import Self
 
 from ...errors import CapabilityError
 from .._heads import Heads
 from ..couplers import Coupler
+from ..functional._padding import at_least_single, full_precision
 from ._mask import read_mask
 from .layout import HARMLESS, Layout
 
@@ -21,15 +26,47 @@ _CACHES = ("cache", "past_key_value", "past_key_values", "layer_past", "use_cach
 class Converted(nn.Module):
     """Stands where an attention module stood: the same submodules under the same names, the same call, one coupler.
 
+    It is an instance of the old class as well, so that whoever collects attentions from all modules of that class, as
+    the fifth generation of the transformers library does, finds it. It gives its weights, before dropout, to those who
+    ask by ``output_attentions`` in the call or in the module's ``config``, or by a hook that collects them; asking does
+    not change the output.
+
     Args:
-        module: the attention module; its submodules are shared, not copied.
-        layout: how it is built and called.
-        coupler: what takes the place of softmax.
+        module: The attention module; its submodules are shared, not copied.
+        layout: How it is built and called.
+        coupler: What takes the place of softmax.
+
+    Example:
+        >>> from monge.nn.conversion import Layout
+        >>> from monge.nn.couplers import Pivots
+        >>> class Mine(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.n_heads = 2
+        ...         self.to_q, self.to_k, self.to_v = (torch.nn.Linear(16, 16) for _ in range(3))
+        ...     def forward(self, x):
+        ...         raise NotImplementedError
+        >>> layout = Layout("mine", ("to_q", "to_k", "to_v"), "n_heads", tokens="x", answer="output")
+        >>> made = Converted(Mine(), layout, Pivots(2, 8))
+        >>> made(torch.randn(3, 10, 16)).shape, isinstance(made, Mine)
+        (torch.Size([3, 10, 16]), True)
     """
 
+    # Not what the old class makes of a call.
+    __call__ = nn.Module.__call__
+
+    def __new__(cls, module: nn.Module, *_: Any) -> Self:
+        """An instance of both classes."""
+        made: Any = _blank(type(module))
+        return made
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """The class is made where it is needed, so copies and files name the old one."""
+        return _blank, (type(self).__bases__[1],), self.__dict__
+
     def __init__(self, module: nn.Module, layout: Layout, coupler: Coupler) -> None:
-        super().__init__()
-        self.layout = layout
+        nn.Module.__init__(self)
+        self.layout, self.config = layout, getattr(module, "config", None)
         for name in dict.fromkeys((*layout.projections, *layout.output)):
             setattr(self, name, getattr(module, name))
         self.coupler = coupler
@@ -51,15 +88,12 @@ class Converted(nn.Module):
         """Attend; arguments and answer are those of the module that stood here.
 
         Raises:
-            CapabilityError: an argument asks for what a coupler cannot give, such as a cache of keys.
+            CapabilityError: An argument asks for what a coupler cannot give, such as a cache of keys.
         """
         heads = self._heads(*args, **kwargs)
-        weights = None
-        if self._named(args, kwargs).get("output_attentions"):
-            out, weights = heads.explain(self.coupler)
-        else:
-            out = heads.attend(self.coupler, self.dropout_probability if self.training else 0.0)
-        return self._answer(self._merge(out), weights)
+        out = self._merge(heads.attend(self.coupler, self.dropout_probability if self.training else 0.0))
+        asked = self._asked(self._named(args, kwargs).get("output_attentions"))
+        return self._answer(out, heads.weights(self.coupler) if asked else None)
 
     def _heads(self, *args: Any, **kwargs: Any) -> Heads:
         """What the coupler gets to see of the inputs."""
@@ -67,18 +101,15 @@ class Converted(nn.Module):
         tokens, context = named[layout.tokens], named.get(layout.context)
         own = context is None
         self._refuse(named)
-        if len(layout.projections) == 1:
-            parts = getattr(self, layout.projections[0])(tokens).chunk(3, -1)
-        else:
-            read = tokens if context is None else context
-            parts = [getattr(self, name)(x) for name, x in zip(layout.projections, (tokens, read, read), strict=True)]
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(-3, -2) for part in parts)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(-3, -2) for part in self._project(tokens, context))
         q = q if self.gain == 1.0 else q * self.gain
         causal = own and (self.causal or bool(named.get("is_causal")))
-        mask = named.get(layout.mask if own else layout.context_mask)
+        # Where one mask is taken, it is that of what is read.
+        apart = not own and layout.context_mask in self.parameter_names
+        mask = named.get(layout.context_mask if apart else layout.mask)
         padding = pairs = None
         if mask is not None:
-            padding, pairs = read_mask(mask, q.shape[-2], k.shape[-2], causal=causal)
+            padding, pairs = read_mask(mask, q.shape[:-2], q.shape[-2], k.shape[-2], causal=causal)
             padding = padding if padding is None else padding.expand(*q.shape[:-3], k.shape[-2])
         if pairs is not None and causal and self.coupler.promise.causal != "no" and not self.coupler.promise.pairs:
             raise CapabilityError(
@@ -87,12 +118,31 @@ class Converted(nn.Module):
             )
         return Heads(q, k, v, padding if own else None, padding, pairs, causal)
 
+    def _project(self, tokens: Tensor, context: Tensor | None) -> list[Tensor]:
+        """Queries, keys and values; those that will be sorted in no less than single precision."""
+        names, read = self.layout.projections, tokens if context is None else context
+        jumps = self.coupler.jumps
+        if len(names) == 1:
+            parts = list(getattr(self, names[0])(tokens).chunk(3, -1))
+            return [*_precisely(getattr(self, names[0]), tokens).chunk(3, -1)[:2], parts[2]] if jumps else parts
+        projections = [getattr(self, name) for name in names]
+        exact = (jumps, jumps, False)
+        given = zip(projections, (tokens, read, read), exact, strict=True)
+        return [_precisely(project, x) if one else project(x) for project, x, one in given]
+
     def _merge(self, out: Tensor) -> Tensor:
         """Heads side by side, through whatever follows them."""
         out = out.transpose(-3, -2).flatten(-2)
         for name in self.layout.output:
             out = getattr(self, name)(out)
         return out
+
+    def _asked(self, said: bool | None) -> bool:
+        """Whether somebody wants the weights: by the call, by the configuration, or by collecting them."""
+        if said is None:
+            said = getattr(self.config, "output_attentions", False)
+        watchers = (*self._forward_hooks.values(), self.__dict__.get("forward"))
+        return bool(said) or any(_collects(watcher) for watcher in watchers)
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[Any, Any]:
         return {**dict(zip(self.parameter_names, args, strict=False)), **kwargs}
@@ -123,3 +173,32 @@ class Converted(nn.Module):
     def extra_repr(self) -> str:
         """The layout and the number of heads."""
         return f"{self.layout.name!r}, heads={self.heads}"
+
+
+@cache
+def _standing_for(kind: type[nn.Module]) -> type[Converted]:
+    return new_class("Converted", (Converted, kind), exec_body=lambda names: names.update(__module__=__name__))
+
+
+def _blank(kind: type[nn.Module]) -> Converted:
+    """A module of nothing yet, that is converted and of the old class."""
+    return object.__new__(_standing_for(kind))
+
+
+def _precisely(project: nn.Module, x: Tensor) -> Tensor:
+    """What a projection gives in single precision at least, whatever autocast and its own parameters say."""
+    held = {name: at_least_single(tensor)[0] for name, tensor in project.named_parameters()}
+    (x,) = at_least_single(x)
+    with full_precision(x):
+        return functional_call(project, held, (x,))
+
+
+def _collects(watcher: Any) -> bool:
+    """Whether this hook, or wrapper of a forward, is one by which a model collects attentions, and does so now.
+
+    Of the transformers library: hooks stay and ask a variable what is wanted, wrappers stand only while they collect.
+    """
+    around = getattr(watcher, "__globals__", {})
+    if "_active_collector" not in around:
+        return "_CAN_RECORD_REGISTRY" in around
+    return any(key.endswith("attentions") for key in around["_active_collector"].get() or ())

@@ -28,24 +28,24 @@ class Layout:
     listed, where None allows that there is none. What matches must compute softmax(scale · Q K^T + mask) V.
 
     Args:
-        name: what to call it in reports.
-        projections: the three submodules that project queries, keys and values; one name if a single one gives all
+        name: What to call it in reports.
+        projections: The three submodules that project queries, keys and values; one name if a single one gives all
             three, side by side.
-        heads: the attribute that counts the heads.
-        output: submodules that the result passes, in order; none if the projection lives elsewhere.
-        tokens: the argument that holds the tokens.
-        mask: the argument that holds the mask.
-        context: the argument that holds other tokens to read, for cross-attention; None if there is none.
-        context_mask: the argument that holds their mask.
-        dropout: the attribute that holds the probability of dropping a weight, or a module that has it as ``p``.
-        scale: the attribute that holds the factor of the scores; None if it is one over the root of the width.
-        causal: whether every position reads only itself and what comes before, or the attribute that says so; it
+        heads: The attribute that counts the heads.
+        output: Submodules that the result passes, in order; none if the projection lives elsewhere.
+        tokens: The argument that holds the tokens.
+        mask: The argument that holds the mask.
+        context: The argument that holds other tokens to read, for cross-attention; None if there is none.
+        context_mask: The argument that holds their mask.
+        dropout: The attribute that holds the probability of dropping a weight, or a module that has it as ``p``.
+        scale: The attribute that holds the factor of the scores; None if it is one over the root of the width.
+        causal: Whether every position reads only itself and what comes before, or the attribute that says so; it
             does not apply to a context.
-        answer: what ``forward`` returns, a tuple of "output", "weights" (None unless asked for), "weights if asked"
+        answer: What ``forward`` returns, a tuple of "output", "weights" (None unless asked for), "weights if asked"
             and "no cache" (None); a bare "output" in place of a tuple is a tensor.
-        arguments: names that ``forward`` must take.
-        attributes: values that attributes must have.
-        extras: submodules and buffers that may be there as well, because they do not change the attention.
+        arguments: Names that ``forward`` must take.
+        attributes: Values that attributes must have.
+        extras: Submodules and buffers that may be there as well, because they do not change the attention.
 
     Example:
         >>> from monge.nn.conversion import Layout
@@ -153,7 +153,14 @@ LAYOUTS = (
         **_BERT,
         causal="is_decoder",
         answer=("output", "weights if asked", "no cache"),
-        arguments=("output_attentions",),
+        arguments=("output_attentions", "past_key_value"),
+        attributes={**_ABSOLUTE, "is_decoder": (True,)},
+    ),
+    Layout(
+        "BERT, decoder, pairs",
+        **_BERT,
+        causal="is_decoder",
+        arguments=("output_attentions", "past_key_values"),
         attributes={**_ABSOLUTE, "is_decoder": (True,)},
     ),
     Layout(

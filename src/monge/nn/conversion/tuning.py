@@ -30,8 +30,13 @@ class Matching(Value):
     """How far every converted layer was from the old one, step by step.
 
     Args:
-        names: the layers.
-        losses: a row for every step.
+        names: The layers.
+        losses: A row for every step.
+
+    Example:
+        >>> told = Matching(("layers.0.self_attn",), torch.tensor([[0.5], [0.25]]))
+        >>> print(told)
+        layers.0.self_attn: 0.5 -> 0.25
     """
 
     names: tuple[str, ...]
@@ -57,19 +62,28 @@ def match(
     layers learn side by side and no error adds up. Of a blend the second coupler learns, as if it were alone.
 
     Args:
-        model: the ``model`` of a `Conversion`; the parameters of its couplers change, nothing else.
-        original: the model that was converted.
-        batches: one step each: a tensor, a tuple of arguments, or a mapping of named ones.
+        model: The ``model`` of a `Conversion`; the parameters of its couplers change, nothing else.
+        original: The model that was converted.
+        batches: One step each: a tensor, a tuple of arguments, or a mapping of named ones.
         objective: "outputs", the squared error of the output of the layer relative to its variance; or "maps", the
             cross-entropy of the attention matrices, which takes memory n².
-        lr: of Adam.
+        lr: Of Adam.
 
     Returns:
         The losses.
 
     Raises:
-        InputError: no coupler of the model has parameters, there is no batch, or the two models do not belong
+        InputError: No coupler of the model has parameters, there is no batch, or the two models do not belong
             together.
+
+    Example:
+        >>> from monge.nn import convert
+        >>> layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        >>> model = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
+        >>> made = convert(model, "pivots").model
+        >>> batches = [torch.randn(2, 10, 16) for _ in range(3)]
+        >>> match(made, model, batches).losses.shape
+        torch.Size([3, 2])
 
     Source: LOTFormer, arXiv 2509.23436, for the stages.
     """
@@ -120,14 +134,26 @@ def fine_tune(
     """Second stage: the task, with all parameters free; couplers, which are new, learn faster than the rest.
 
     Args:
-        model: the ``model`` of a `Conversion`.
-        loss: of the model on a batch.
-        batches: one step each.
-        lr: of AdamW for what the checkpoint held.
-        coupler_lr: of AdamW for the couplers.
+        model: The ``model`` of a `Conversion`.
+        loss: Of the model on a batch.
+        batches: One step each.
+        lr: Of AdamW for what the checkpoint held.
+        coupler_lr: Of AdamW for the couplers.
 
     Returns:
         The loss of every step.
+
+    Raises:
+        InputError: There is no batch.
+
+    Example:
+        >>> from monge.nn import convert
+        >>> layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        >>> model = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
+        >>> made = convert(model, "pivots").model
+        >>> batches = [torch.randn(2, 10, 16) for _ in range(3)]
+        >>> fine_tune(made, lambda model, x: model(x).square().mean(), batches).shape
+        torch.Size([3])
     """
     new = set(coupler_parameters(model))
     groups = [
@@ -180,8 +206,8 @@ def _outputs(layer: Attention | Converted, learner: Coupler, heads: Heads, out: 
 
 def _maps(learner: Coupler, heads: Heads) -> Tensor:
     with torch.no_grad():
-        _, wanted = heads.explain(Softmax())
-    _, given = heads.explain(learner)
+        wanted = heads.weights(Softmax())
+    given = heads.weights(learner)
     present = (wanted.sum(-1) > 0).to(given.dtype)
     entropy = -(wanted * given.clamp_min(1e-8).log()).sum(-1)
     return (present * entropy).sum() / present.sum().clamp_min(1)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from ...errors import CapabilityError, ShapeError
+from ..functional._masks import as_pairs, check_padding
 from ..functional._padding import blank
 
 if TYPE_CHECKING:
@@ -25,16 +26,16 @@ class Promise:
     """What a coupler guarantees, the row of it in the table of couplers, and the bounds its tests hold it to.
 
     Args:
-        rows: largest error of a row sum of the attention matrix in float32; None if nothing is promised.
-        columns: largest error of a column sum relative to n_q/n_k; None if nothing is promised.
-        exactness: the same in words.
-        time: cost in the number of tokens n and of the head width d.
-        memory: what a forward and backward pass stores beyond its inputs.
-        causal: whether position i reads nothing after i: "no", "optional", "always".
-        pairs: whether an arbitrary mask of pairs is possible.
-        square: whether queries and keys must be equally many.
-        gradient: how gradients reach queries and keys.
-        source: the publication.
+        rows: Largest error of a row sum of the attention matrix in float32; None if nothing is promised.
+        columns: Largest error of a column sum relative to n_q/n_k; None if nothing is promised.
+        exactness: The same in words.
+        time: Cost in the number of tokens n and of the head width d.
+        memory: What a forward and backward pass stores beyond its inputs.
+        causal: Whether position i reads nothing after i: "no", "optional", "always".
+        pairs: Whether an arbitrary mask of pairs is possible.
+        square: Whether queries and keys must be equally many.
+        gradient: How gradients reach queries and keys.
+        source: The publication.
     """
 
     rows: float | None
@@ -59,6 +60,8 @@ class Coupler(nn.Module, ABC):
 
     name: ClassVar[str]
     promise: Promise
+    # Whether the plan jumps as queries and keys move: then they are projected in single precision, under autocast too.
+    jumps: bool = False
     why_not_causal: ClassVar[str] = (
         "a lower-triangular matrix whose rows and columns all sum to one is the identity, and a balance of the keys "
         "over later queries tells of the future"
@@ -83,21 +86,25 @@ class Coupler(nn.Module, ABC):
         """The coupling of queries and keys.
 
         Args:
-            q: queries.
-            k: keys.
+            q: Queries.
+            k: Keys.
             query_padding: True where a query is absent.
             key_padding: True where a key is absent.
-            pairs: True where a pair is forbidden, or a float added to its score; broadcasts to (*b, h, n, m).
-            causal: forbid every key after the query.
+            pairs: True where a pair is forbidden, or a float added to its score; (n, m), (b·h, n, m), or as many
+                dimensions as (*b, h, n, m), to which it broadcasts.
+            causal: Forbid every key after the query.
 
         Returns:
             A coupling with batch shape (*b, h) and shape (n, m).
 
         Raises:
-            CapabilityError: the coupler cannot keep its promise under ``pairs`` or ``causal``.
-            ShapeError: queries and keys do not fit each other.
+            CapabilityError: The coupler cannot keep its promise under ``pairs`` or ``causal``.
+            ShapeError: Queries and keys do not fit each other, or there are none.
+            DtypeError: A mask is of integers.
         """
-        self._check(q, k, pairs, causal)
+        pairs = self._check(q, k, query_padding, key_padding, pairs, causal)
+        if q.shape[-2] == 0:
+            raise ShapeError("There are no queries and no keys to couple: a plan needs one of each.")
         masks = _by_head(query_padding, key_padding)
         return self._couple(blank(q, masks[0]), blank(k, masks[1]), *masks, pairs, causal)
 
@@ -116,21 +123,28 @@ class Coupler(nn.Module, ABC):
         """The barycentric projection of the values under the coupling, by the fastest way to it.
 
         Args:
-            q: queries.
-            k: keys.
-            v: values.
+            q: Queries.
+            k: Keys.
+            v: Values.
             query_padding: True where a query is absent; its output is zero.
             key_padding: True where a key is absent.
             pairs: True where a pair is forbidden, or a float added to its score.
-            causal: forbid every key after the query.
-            dropout: probability with which a key is dropped for all queries (a single weight, for softmax).
+            causal: Forbid every key after the query.
+            dropout: Probability with which a key is dropped for all queries (a single weight, for softmax).
 
         Returns:
-            The attention output, in the dtype of the values.
+            The attention output, in the dtype of the values; of no rows if there are no queries.
+
+        Raises:
+            CapabilityError: The coupler cannot keep its promise under ``pairs`` or ``causal``.
+            ShapeError: Shapes do not fit, or there are queries and not a single key.
+            DtypeError: A mask is of integers.
         """
-        self._check(q, k, pairs, causal)
+        pairs = self._check(q, k, query_padding, key_padding, pairs, causal)
         if v.shape[:-1] != k.shape[:-1]:
             raise ShapeError(f"v must hold one value per key, but k has shape {tuple(k.shape)} and v {tuple(v.shape)}.")
+        if q.shape[:-1].numel() == 0:
+            return touched(v.new_zeros(*q.shape[:-1], v.shape[-1]), q, k, v, *self.parameters())
         masks = _by_head(query_padding, key_padding)
         q, k, v = blank(q, masks[0]), blank(k, masks[1]), blank(v, masks[1])
         return self._attend(q, k, v, *masks, pairs, causal, dropout)
@@ -162,7 +176,16 @@ class Coupler(nn.Module, ABC):
         coupling = self._couple(q, k, query_padding, key_padding, pairs, causal)
         return coupling.barycentric(drop_keys(v, dropout).to(coupling.dtype)).to(v.dtype)
 
-    def _check(self, q: Tensor, k: Tensor, pairs: Tensor | None, causal: bool) -> None:
+    def _check(
+        self,
+        q: Tensor,
+        k: Tensor,
+        query_padding: Tensor | None,
+        key_padding: Tensor | None,
+        pairs: Tensor | None,
+        causal: bool,
+    ) -> Tensor | None:
+        """The mask of pairs in a shape that broadcasts to the scores."""
         n, m = q.shape[-2], k.shape[-2]
         if q.ndim < 3 or q.ndim != k.ndim or q.shape[-1] != k.shape[-1] or q.shape[:-2] != k.shape[:-2]:
             raise ShapeError(
@@ -174,6 +197,12 @@ class Coupler(nn.Module, ABC):
                 f"{type(self).__name__} couples equally many queries and keys, but there are {n} and {m}: use "
                 "'pivots' or 'sinkhorn' for cross-attention."
             )
+        if m == 0 < n:
+            raise ShapeError(f"There are {n} queries, but no keys that they could read: give a key, or no queries.")
+        for name, padding, tokens in (("query_padding", query_padding, q), ("key_padding", key_padding, k)):
+            wanted = (*tokens.shape[:-3], tokens.shape[-2])
+            if padding is not None and check_padding(padding).shape != wanted:
+                raise ShapeError(f"{name} must have shape {wanted}, (*batch, tokens), but has {tuple(padding.shape)}.")
         if pairs is not None and not self.promise.pairs:
             raise CapabilityError(
                 f"{type(self).__name__} never forms the pairs of queries and keys, so it cannot forbid some of them "
@@ -184,6 +213,7 @@ class Coupler(nn.Module, ABC):
                 f"{type(self).__name__} cannot be causal: {self.why_not_causal}. Use 'causal-pivots', which is "
                 "balanced over the past, 'linear' or 'softmax'."
             )
+        return as_pairs(pairs, q.shape[:-2], n, m)
 
 
 def drop_keys(v: Float[Tensor, "*b m c"], dropout: float) -> Float[Tensor, "*b m c"]:
@@ -191,6 +221,14 @@ def drop_keys(v: Float[Tensor, "*b m c"], dropout: float) -> Float[Tensor, "*b m
     if dropout == 0.0:
         return v
     return v * F.dropout(v.new_ones(*v.shape[:-1], 1), dropout)
+
+
+def touched(out: Tensor, *tensors: Tensor) -> Tensor:
+    """``out``, with a derivative of zero by tensors that it does not depend on, where there would be none at all.
+
+    Whoever waits for the gradient of every parameter, as distributed training does, gets it.
+    """
+    return out + sum((tensor.flatten()[:0].sum().to(out.dtype) for tensor in tensors), start=out.new_zeros(()))
 
 
 def _by_head(query_padding: Tensor | None, key_padding: Tensor | None) -> tuple[Tensor | None, Tensor | None]:

@@ -23,9 +23,9 @@ class PrefixCoupling(Coupling):
     ``P @ v`` is a sum over prefixes in chunks, linear in n; the transpose runs backwards.
 
     Args:
-        Q: left factors, non-negative.
-        R: right factors, as many.
-        backward: the upper triangle instead, P_ij for j >= i.
+        Q: Left factors, non-negative.
+        R: Right factors, as many.
+        backward: The upper triangle instead, P_ij for j >= i.
     """
 
     Q: Float[Tensor, "*b n r"]

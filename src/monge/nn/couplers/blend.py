@@ -22,13 +22,20 @@ class Blend(Coupler):
     λ times that of the second. A gate near zero keeps a trained model as it was while the second coupler grows in.
 
     Args:
-        first: the coupler at λ = 0.
-        second: the coupler at λ = 1.
-        heads: heads of the attention.
+        first: The coupler at λ = 0.
+        second: The coupler at λ = 1.
+        heads: Heads of the attention.
         gate: g at the start: -4 to convert a trained model from the first, 0 to train from scratch.
 
     Raises:
-        InputError: a coupler does not promise its rows, so that the blend would not be a mean.
+        InputError: A coupler does not promise its rows, so that the blend would not be a mean.
+
+    Example:
+        >>> from monge.nn.couplers import Blend, Pivots, Softmax
+        >>> attention = monge.nn.Attention(16, 2, coupler=Blend(Softmax(), Pivots(2, 8), heads=2, gate=-4.0))
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "blend"
@@ -55,6 +62,7 @@ class Blend(Coupler):
                     "values: use 'expected-slices' in place of 'soft-slices'."
                 )
         self.first, self.second = first, second
+        self.jumps = first.jumps or second.jumps
         self.gate = nn.Parameter(torch.full((heads,), float(gate)))
         causal = {one.causal, two.causal}
         self.promise = Promise(

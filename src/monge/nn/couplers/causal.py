@@ -25,11 +25,17 @@ class CausalPivots(LearnedPivots):
     `monge.nn.functional.harmonic_mass`, and `monge.nn.diagnostics.causal_balance` measures how far it is.
 
     Args:
-        heads: heads of the attention.
-        width: width of a head.
+        heads: Heads of the attention.
+        width: Width of a head.
         pivots: r, number of pivots per head.
         options: ``epsilon``, ``learn_epsilon``, ``learn_mass``, ``temperature``, ``scale`` as in
             `monge.nn.couplers.Pivots`.
+
+    Example:
+        >>> attention = monge.nn.Attention(16, 2, coupler="causal-pivots")
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "causal-pivots"

@@ -11,7 +11,7 @@ from typing_extensions import Self
 from ...coupling import Coupling, SumCoupling
 from ...errors import InputError
 from ..functional._padding import at_least_single, blank
-from ._base import Coupler, Promise
+from ._base import Coupler, Promise, touched
 from .softmax import Softmax
 
 __all__ = ["Hybrid"]
@@ -24,10 +24,17 @@ class Hybrid(Coupler):
     and it can hardly read more than its share of them; this keeps it outside of the balance.
 
     Args:
-        inner: the coupler of the other tokens.
-        special: how many tokens come first.
-        readable: whether the other tokens may read the special ones too, as keys of ``inner``.
+        inner: The coupler of the other tokens.
+        special: How many tokens come first.
+        readable: Whether the other tokens may read the special ones too, as keys of ``inner``.
         scale: s of the softmax, d^{-1/2} if None.
+
+    Example:
+        >>> from monge.nn.couplers import Hybrid, Pivots
+        >>> attention = monge.nn.Attention(16, 2, coupler=Hybrid(Pivots(2, 8), special=1))
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "hybrid"
@@ -55,6 +62,7 @@ class Hybrid(Coupler):
                 "tokens as well: use readable=False."
             )
         self.inner, self.outer = inner, Softmax(scale)
+        self.jumps = inner.jumps
         self.special, self.readable = special, readable
 
     @classmethod
@@ -79,7 +87,7 @@ class Hybrid(Coupler):
         lead, rest = (None, None) if query_padding is None else (query_padding[..., :cut], query_padding[..., cut:])
         first = self.outer._attend(q[..., :cut, :], k, v, lead, key_padding, None, False, dropout)
         if q.shape[-2] <= cut:
-            return first
+            return touched(first, *self.inner.parameters())
         inside = (k, v, key_padding)
         if not self.readable:
             inside = (k[..., cut:, :], v[..., cut:, :], rest)

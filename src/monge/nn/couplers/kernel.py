@@ -12,7 +12,7 @@ from ...coupling import Coupling, FactoredCoupling
 from ..features import EluFeatures, FeatureMap, LunaFeatures, PerformerFeatures
 from ..functional._padding import at_least_single, full_precision, uniform
 from ..functional._prefix import prefix_sum
-from ..functional.features import feature_attention, without
+from ..functional.features import divisor, feature_attention, without
 from ._base import Coupler, Promise, drop_keys
 from ._prefix import PrefixCoupling
 
@@ -24,6 +24,14 @@ class Kernel(Coupler):
 
     Args:
         features: φ, positive.
+
+    Example:
+        >>> from monge.nn.couplers import Kernel
+        >>> from monge.nn.features import PerformerFeatures
+        >>> attention = monge.nn.Attention(16, 2, coupler=Kernel(PerformerFeatures(8)))
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "kernel"
@@ -39,8 +47,6 @@ class Kernel(Coupler):
         gradient="exact",
         source="arXiv 2006.16236",
     )
-    # Denominators of positive features; smaller ones come from underflow.
-    floor = 1e-30
 
     def __init__(self, features: FeatureMap) -> None:
         super().__init__()
@@ -62,7 +68,7 @@ class Kernel(Coupler):
             a = uniform(q, query_padding)
             seen = prefix_sum(phi_k) if causal else phi_k.sum(-2, keepdim=True)
             total = (phi_q * seen).sum(-1, keepdim=True)
-            left = phi_q * (a[..., None] / total.clamp_min(self.floor))
+            left = phi_q * (a[..., None] / divisor(total))
             if causal:
                 return PrefixCoupling._make(Q=left, R=phi_k)
             return FactoredCoupling._make(Q=left, R=phi_k, g=torch.ones_like(left[..., 0, :]))
@@ -83,13 +89,20 @@ class Kernel(Coupler):
         with full_precision(q):
             phi_q, phi_k = self.features(q, k, key_padding)
             out = feature_attention(
-                phi_q, phi_k, v, query_padding=query_padding, key_padding=key_padding, causal=causal, floor=self.floor
+                phi_q, phi_k, v, query_padding=query_padding, key_padding=key_padding, causal=causal
             )
         return out.to(dtype)
 
 
 class Linear(Kernel):
-    """Linear attention with elu + 1 features."""
+    """Linear attention with elu + 1 features.
+
+    Example:
+        >>> attention = monge.nn.Attention(16, 2, coupler="linear")
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16), is_causal=True).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
+    """
 
     name = "linear"
 
@@ -101,9 +114,15 @@ class Performer(Kernel):
     """Linear attention with positive random features of the softmax kernel.
 
     Args:
-        width: width of a head.
-        size: number of features, width · log width if None.
-        generator: draws the features.
+        width: Width of a head.
+        size: Number of features, width · log width if None.
+        generator: Draws the features.
+
+    Example:
+        >>> attention = monge.nn.Attention(16, 2, coupler="performer")
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "performer"
@@ -135,8 +154,14 @@ class Luna(Kernel):
     """Linear attention with learned features.
 
     Args:
-        width: width of a head.
-        options: of `monge.nn.features.LunaFeatures`.
+        width: Width of a head.
+        options: Of `monge.nn.features.LunaFeatures`.
+
+    Example:
+        >>> attention = monge.nn.Attention(16, 2, coupler="luna")
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16), is_causal=True).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "luna"

@@ -74,10 +74,16 @@ class QR(_Orthogonal):
     """The squared orthogonal factor of s Q K^T + λ I, the quantum-inspired coupler. The order of keys matters.
 
     Args:
-        heads: heads of the attention.
-        width: width of a head.
+        heads: Heads of the attention.
+        width: Width of a head.
         shift: λ at the start; a parameter per head.
         scale: s, width^{-1/2} if None.
+
+    Example:
+        >>> attention = monge.nn.Attention(16, 2, coupler="qr")
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(columns, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "qr"
@@ -108,10 +114,16 @@ class Cayley(_Orthogonal):
     """The squared Cayley transform of the skew part of the scores: smooth, and equivariant to the order of tokens.
 
     Args:
-        heads: heads of the attention.
-        width: width of a head.
-        gain: of the skew part at the start; a parameter per head.
+        heads: Heads of the attention.
+        width: Width of a head.
+        gain: Of the skew part at the start; a parameter per head.
         scale: s, width^{-1/2} if None.
+
+    Example:
+        >>> attention = monge.nn.Attention(16, 2, coupler="cayley")
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(columns, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "cayley"
@@ -146,12 +158,19 @@ class Circuit(_Orthogonal):
     """The measured probabilities of a small simulated circuit whose angles are parameters times scores.
 
     Args:
-        heads: heads of the attention.
-        width: width of a head.
-        tokens: how many tokens the circuit holds at most; it has a parameter for each.
-        layers: depth; with ``tokens`` of them every token reaches every other.
-        ancilla: auxiliary states per token.
+        heads: Heads of the attention.
+        width: Width of a head.
+        tokens: How many tokens the circuit holds at most; it has a parameter for each.
+        layers: Depth; with ``tokens`` of them every token reaches every other.
+        ancilla: Auxiliary states per token.
         scale: s, width^{-1/2} if None.
+
+    Example:
+        >>> from monge.nn.couplers import Circuit
+        >>> attention = monge.nn.Attention(16, 2, coupler=Circuit(2, 8, tokens=10))
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(columns, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "circuit"
@@ -185,7 +204,8 @@ class Circuit(_Orthogonal):
         turn = math.pi / 4
 
         def angles(*shape: int) -> nn.Parameter:
-            return nn.Parameter((2 * torch.rand(heads, layers, *shape) - 1) * turn)
+            start = (2 * torch.rand(heads, layers, *shape) - 1) * turn
+            return nn.Parameter(start, requires_grad=start.numel() > 0)
 
         self.rotations = angles(ancilla, tokens - 1, 2)
         self.phases = angles(ancilla, tokens, 2)

@@ -130,20 +130,27 @@ class Pivots(ShardedPivots):
     """Doubly stochastic to rounding at any number of iterations, zero included; linear time, rank at most r.
 
     Args:
-        heads: heads of the attention.
-        width: width of a head.
+        heads: Heads of the attention.
+        width: Width of a head.
         pivots: r, number of pivots per head.
-        iterations: rounds of balancing that move the use of the pivots towards their masses before the exact step.
-        epsilon: regularisation of the assignments.
-        learn_epsilon: make it a parameter per head, kept positive by softplus.
-        learn_mass: make the masses parameters.
-        temperature: of the softmax that gives the masses.
+        iterations: Rounds of balancing that move the use of the pivots towards their masses before the exact step.
+        epsilon: Regularisation of the assignments.
+        learn_epsilon: Make it a parameter per head, kept positive by softplus.
+        learn_mass: Make the masses parameters.
+        temperature: Of the softmax that gives the masses.
         gradient: "unrolled" through the rounds, or "implicit" at their fixed point.
         scale: s, width^{-1/2} if None.
-        group: processes among which the tokens of a sequence are sharded. Each attends with its queries to the keys of
+        group: Processes among which the tokens of a sequence are sharded. Each attends with its queries to the keys of
             all; only sums of size r travel. What a process couples is the block of its queries and keys. Gradients of
             the parameters are those of this process' part of the loss: sum them over the group (their mean, as in
             ``DistributedDataParallel``, is that of the mean of the parts).
+
+    Example:
+        >>> from monge.nn.couplers import Pivots
+        >>> attention = monge.nn.Attention(16, 2, coupler=Pivots(2, 8, pivots=4, epsilon=0.125))
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(columns, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "pivots"
@@ -197,17 +204,23 @@ class EntropicPivots(ShardedPivots):
     """Two entropic problems glued through the pivots, as published: columns are exact at convergence only.
 
     Args:
-        heads: heads of the attention.
-        width: width of a head.
+        heads: Heads of the attention.
+        width: Width of a head.
         pivots: r, number of pivots per head.
-        n_half: half-steps of each problem, odd: they begin and end on the queries, and on the pivots.
-        epsilon: regularisation of both problems.
-        learn_epsilon: make it a parameter per head, kept positive by softplus.
-        learn_mass: make the masses parameters.
-        temperature: of the softmax that gives the masses.
+        n_half: Half-steps of each problem, odd: they begin and end on the queries, and on the pivots.
+        epsilon: Regularisation of both problems.
+        learn_epsilon: Make it a parameter per head, kept positive by softplus.
+        learn_mass: Make the masses parameters; with one half-step, which does not use them, they are not.
+        temperature: Of the softmax that gives the masses.
         gradient: "unrolled" through the half-steps, or "implicit" at their fixed point.
         scale: s, width^{-1/2} if None.
-        group: processes among which the tokens of a sequence are sharded, as in `Pivots`.
+        group: Processes among which the tokens of a sequence are sharded, as in `Pivots`.
+
+    Example:
+        >>> attention = monge.nn.Attention(16, 2, coupler="entropic-pivots")
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "entropic-pivots"
@@ -225,8 +238,10 @@ class EntropicPivots(ShardedPivots):
     )
 
     def __init__(self, heads: int, width: int, pivots: int = 32, *, n_half: int = 5, **options: Any) -> None:
-        super().__init__(heads, width, pivots, **options)
         check_odd(n_half)
+        # A single half-step normalises one side by the other and meets no mass.
+        options = {**options, "learn_mass": False} if n_half == 1 else options
+        super().__init__(heads, width, pivots, **options)
         self.n_half = n_half
 
     def _couple(

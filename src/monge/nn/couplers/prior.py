@@ -24,20 +24,27 @@ __all__ = ["Prior"]
 class Prior(Coupler):
     r"""Scores plus log π(i, j), the prior of one-sided entropic transport, carried by more dimensions of q and k.
 
-    .. math:: \log π_{ij} = \sum_ρ λ^s_ρ \cos ω_ρ(i-j) + λ^a_ρ \sin ω_ρ(i-j) + u(j), \quad
-              ω_ρ = 10^{-4ρ/(R-1)}
+    $$\log π_{ij} = \sum_ρ λ^s_ρ \cos ω_ρ(i-j) + λ^a_ρ \sin ω_ρ(i-j) + u(j), \quad
+        ω_ρ = 10^{-4ρ/(R-1)}$$
 
     u is a small network of the position, with a bump at the first one, and a slope towards recent keys in causal use.
     Since it is a product of features, fused kernels and streamed plans see nothing new; under a plan anchor u cannot
     matter.
 
     Args:
-        heads: heads of the attention.
-        width: width of a head.
+        heads: Heads of the attention.
+        width: Width of a head.
         inner: "softmax" or "sinkhorn".
         frequencies: R.
-        hidden: width of the network of u.
-        options: of the inner coupler.
+        hidden: Width of the network of u.
+        options: Of the inner coupler.
+
+    Example:
+        >>> from monge.nn.couplers import Prior
+        >>> attention = monge.nn.Attention(16, 2, coupler=Prior(2, 8, inner="sinkhorn", n_half=7))
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
 
     Source: You Need Better Attention Priors, arXiv 2601.15380.
     """
@@ -91,8 +98,9 @@ class Prior(Coupler):
         bias = F.gelu(F.linear(told, self.enter.weight.to(like.dtype), self.enter.bias.to(like.dtype)))
         bias = F.linear(bias, self.leave.weight.to(like.dtype), self.leave.bias.to(like.dtype)).mT
         bias = bias + self.first.to(like.dtype)[:, None] * (place[:m] == 0)
-        if causal:
-            bias = bias + F.softplus(self.slope).to(like.dtype)[:, None] * place[:m].to(like.dtype)
+        # Times zero instead of left out, so that the slope has a gradient on every path.
+        ramp = place[:m].to(like.dtype) * float(causal)
+        bias = bias + F.softplus(self.slope).to(like.dtype)[:, None] * ramp
         key = torch.cat([cos[:m], sin[:m]], -1).expand(len(bias), -1, -1)
         return query, torch.cat([key, bias[..., None]], -1)
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from ..._checks import check_choice, check_number
 from ...coupling import Coupling, DenseCoupling
 from ...errors import InputError
-from ..functional._padding import at_least_single, full_precision, log_uniform, scale_of, uniform
+from ..functional._padding import at_least_single, full_precision, log_uniform, scale_of, uniform, unless_scored
 from ..functional.sinkhorn import plan_rows, sinkhorn_attention, sinkhorn_potentials
-from ._anchor import row_anchored
+from ._anchor import RowCoupling
 from ._base import Coupler, Promise, drop_keys
 
 __all__ = ["Sinkhorn"]
@@ -23,14 +23,21 @@ class Sinkhorn(Coupler):
     """The entropic plan of the scores with uniform marginals, after a fixed number of half-steps or to a tolerance.
 
     Args:
-        n_half: half-steps, the last one on the rows; 1 is softmax attention.
-        epsilon: regularisation; lower is closer to a matching, and slower to converge.
-        tol: if given, iterate until the L1 error of the columns is below it, looked at every ten rounds.
-        max_iter: rounds at most, with ``tol``.
+        n_half: Half-steps, the last one on the rows; 1 is softmax attention.
+        epsilon: Regularisation; lower is closer to a matching, and slower to converge.
+        tol: If given, iterate until the L1 error of the columns is below it, looked at every ten rounds.
+        max_iter: Rounds at most, with ``tol``.
         gradient: "unrolled" through the half-steps, or "implicit" at their fixed point.
         memory: "dense", or "linear": no matrix of all pairs, in forward and backward.
-        learn_epsilon: make epsilon a parameter, kept positive by softplus.
+        learn_epsilon: Make epsilon a parameter, kept positive by softplus.
         scale: s, d^{-1/2} if None.
+
+    Example:
+        >>> from monge.nn.couplers import Sinkhorn
+        >>> attention = monge.nn.Attention(16, 2, coupler=Sinkhorn(tol=1e-7))
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(columns, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "sinkhorn"
@@ -98,7 +105,8 @@ class Sinkhorn(Coupler):
     ) -> Coupling:
         q, k = at_least_single(q, k)
         with full_precision(q):
-            a, b = uniform(q, query_padding), uniform(k, key_padding)
+            a = uniform(q, query_padding)
+            q = q + unless_scored(q, k, scale_of(q, self.scale) / self.epsilon)
             logits, u, v = sinkhorn_potentials(
                 q, k, query_padding=query_padding, key_padding=key_padding, pairs=pairs, **self._options()
             )
@@ -106,7 +114,7 @@ class Sinkhorn(Coupler):
                 rows = plan_rows(logits, u, v, log_uniform(q, query_padding), "rows")
                 return DenseCoupling._make(matrix=rows * a[..., None])
             q = q * (scale_of(q, self.scale) / self.epsilon)
-            return row_anchored(q, k, v, a, b)
+            return RowCoupling._make(q=q, k=k, price=v, a=a, b=torch.ones_like(v))
 
     def _attend(
         self,

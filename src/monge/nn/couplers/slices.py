@@ -27,9 +27,16 @@ class ExpectedSlices(Coupler):
     Args:
         inverse_temperature: τ of the weights; zero is the plain mean, infinity the cheapest slice.
         scale: s, d^{-1/2} if None.
+
+    Example:
+        >>> attention = monge.nn.Attention(16, 2, coupler="expected-slices")
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(columns, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "expected-slices"
+    jumps = True
     promise = Promise(
         rows=1e-5,
         columns=1e-5,
@@ -96,9 +103,16 @@ class SoftSlices(Coupler):
         inverse_temperature: τ of the weights.
         softness: t of the soft sorting; towards zero it becomes `ExpectedSlices`.
         scale: s, d^{-1/2} if None.
+
+    Example:
+        >>> attention = monge.nn.Attention(16, 2, coupler="soft-slices")
+        >>> x = torch.randn(3, 10, 16)
+        >>> attention(x)[0].shape
+        torch.Size([3, 10, 16])
     """
 
     name = "soft-slices"
+    jumps = True
     promise = Promise(
         rows=None,
         columns=None,

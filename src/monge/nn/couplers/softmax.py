@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ...coupling import Coupling, DenseCoupling
-from ..functional._padding import at_least_single, full_precision, scale_of, uniform
+from ..functional._padding import at_least_single, full_precision, scale_of, uniform, unless_scored
 from ..functional.softmax import merge_masks, softmax_attention
-from ._anchor import row_anchored
+from ._anchor import RowCoupling
 from ._base import Coupler, Promise
 
 __all__ = ["Softmax"]
@@ -21,6 +21,12 @@ class Softmax(Coupler):
 
     Args:
         scale: s, d^{-1/2} if None.
+
+    Example:
+        >>> attention = monge.nn.Attention(16, 2, coupler="softmax")
+        >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
+        >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
+        True
     """
 
     name = "softmax"
@@ -54,8 +60,11 @@ class Softmax(Coupler):
         with full_precision(q):
             a = uniform(q, query_padding)
             q = q * scale_of(q, self.scale)
+            q = q + unless_scored(q, k, 1.0, causal=causal)
             if pairs is None and not causal:
-                return row_anchored(q, k, k.new_zeros(k.shape[:-1]), a, uniform(k, key_padding))
+                price = k.new_zeros(k.shape[:-1])
+                price = price if key_padding is None else price.masked_fill(key_padding, -math.inf)
+                return RowCoupling._make(q=q, k=k, price=price, a=a, b=torch.ones_like(price))
             if causal:
                 order = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).triu(1)
                 pairs = order if pairs is None else forbid(pairs, order)

@@ -1,6 +1,6 @@
 """Sums over several bijections of tokens, a few heads at a time, with gradients that are gathered, never scattered.
 
-Bijection l sends query i to key :math:`j_l(i)`. A derivative by a key collects what its own inverse images gave, so
+Bijection l sends query i to key $j_l(i)$. A derivative by a key collects what its own inverse images gave, so
 both directions read whole rows in order of writing, and nothing larger than a tile is held.
 """
 
@@ -25,7 +25,7 @@ _TILE = {"cpu": 2**20, "cuda": 2**26}
 def costs_of(
     x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b n d"], partner: Int[Tensor, "*b l n"], w: Float[Tensor, "*b n"]
 ) -> Float[Tensor, "*b l"]:
-    r"""The mean distance of partners along every bijection, :math:`D_l = \sum_i w_i \|x_i - y_{j_l(i)}\|`.
+    r"""The mean distance of partners along every bijection, $D_l = \sum_i w_i \|x_i - y_{j_l(i)}\|$.
 
     The derivative of a distance of zero is zero; ``w`` is constant.
     """
@@ -35,7 +35,7 @@ def costs_of(
 def mean_of(
     v: Float[Tensor, "*b n c"], shares: Float[Tensor, "*b l"], partner: Int[Tensor, "*b l n"], w: Float[Tensor, "*b n"]
 ) -> Float[Tensor, "*b n c"]:
-    r"""What every query receives: :math:`w_i \sum_l \sigma_l v_{j_l(i)}`; ``w`` is constant."""
+    r"""What every query receives: $w_i \sum_l \sigma_l v_{j_l(i)}$; ``w`` is constant."""
     return _apply(_Mean, v, shares, partner, w)
 
 

@@ -8,7 +8,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["absent", "at_least_single", "blank", "full_precision", "keep", "log_uniform", "scale_of", "uniform"]
+from ._masks import check_padding, present
+
+__all__ = [
+    "absent",
+    "at_least_single",
+    "blank",
+    "full_precision",
+    "keep",
+    "log_uniform",
+    "scale_of",
+    "uniform",
+    "unless_scored",
+]
 
 
 def at_least_single(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -29,29 +41,49 @@ def scale_of(q: Tensor, scale: float | None) -> float:
 
 def blank(points: Float[Tensor, "*b n d"], padding: Bool[Tensor, "*#b n"] | None) -> Float[Tensor, "*b n d"]:
     """Points with padded rows set to zero, so that neither their content nor their gradient can matter."""
-    return points if padding is None else points.masked_fill(padding[..., None], 0.0)
+    return points if padding is None else points.masked_fill(check_padding(padding)[..., None], 0.0)
 
 
 def keep(padding: Bool[Tensor, "*b n"] | None, like: Tensor) -> Float[Tensor, "*b n"] | None:
     """One on present points, zero on padding."""
-    return None if padding is None else (~padding).to(like.dtype)
+    return None if padding is None else present(padding).to(like.dtype)
 
 
 def uniform(points: Float[Tensor, "*b n d"], padding: Bool[Tensor, "*#b n"] | None) -> Float[Tensor, "*b n"]:
     """Mass one spread over the points that are present; zero everywhere if none is."""
     if padding is None:
-        return points.new_full(points.shape[:-1], 1.0 / points.shape[-2])
-    present = (~padding).to(points.dtype)
-    return (present / present.sum(-1, keepdim=True).clamp_min(1.0)).expand(points.shape[:-1])
+        return points.new_full(points.shape[:-1], 1.0 / max(1, points.shape[-2]))
+    there = present(padding).to(points.dtype)
+    return (there / there.sum(-1, keepdim=True).clamp_min(1.0)).expand(points.shape[:-1])
 
 
 def log_uniform(points: Float[Tensor, "*b n d"], padding: Bool[Tensor, "*#b n"] | None) -> Float[Tensor, "*b n"]:
     """The logarithm of `uniform`: -inf on padding."""
     if padding is None:
-        return points.new_full(points.shape[:-1], -math.log(points.shape[-2]))
+        return points.new_full(points.shape[:-1], -math.log(max(1, points.shape[-2])))
     return uniform(points, padding).log()
 
 
 def absent(padding: Bool[Tensor, "*b m"] | None) -> Bool[Tensor, "*b 1 1"] | None:
     """True where nothing at all is present."""
     return None if padding is None else padding.all(-1)[..., None, None]
+
+
+def unless_scored(
+    q: Float[Tensor, "*b n d"], k: Float[Tensor, "*b m d"], scale: float | Tensor, *, causal: bool = False
+) -> Float[Tensor, "*b n 1"]:
+    """Zero for every query whose scores are all numbers of the dtype, else NaN; to be added to what it reads.
+
+    Fused and streamed kernels look at the largest score only, and give something finite where a score is NaN or has
+    overflowed. The bound is d max|q_i| max|k_j| scale, so that no score has to be formed.
+    """
+    q, k = at_least_single(q.detach(), k.detach())
+    scale = scale.detach() if isinstance(scale, Tensor) else scale
+    most = torch.linalg.vector_norm(k, math.inf, -1, keepdim=True)
+    if causal:
+        last = torch.arange(q.shape[-2], device=q.device).clamp_max(k.shape[-2] - 1)
+        most = most.cummax(-2).values[..., last, :]
+    else:
+        most = most.amax(-2, keepdim=True)
+    reach = torch.linalg.vector_norm(q, math.inf, -1, keepdim=True) * (scale * q.shape[-1]) * most
+    return reach * 0.0

@@ -1,7 +1,7 @@
 r"""Entropic plans of a score matrix with unit mass: the half-steps, counted one by one, and their two gradients.
 
-The plan :math:`P_{ij} = \exp(S_{ij} + u_i + v_j)` maximises :math:`\langle P, S\rangle + H(P)` with row marginal a and
-column marginal b. Zero weight is absence: the potential is :math:`-\infty` there and nothing else changes.
+The plan $P_{ij} = \exp(S_{ij} + u_i + v_j)$ maximises $\langle P, S\rangle + H(P)$ with row marginal a and
+column marginal b. Zero weight is absence: the potential is $-\infty$ there and nothing else changes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def balance(
 ) -> Float[Tensor, "*b m"]:
     r"""The column potential of `half_steps`, differentiated at its fixed point instead of through the steps.
 
-    Where :math:`\sum_i a_i \mathrm{softmax}_j(S_i + v) = b` holds, a cotangent on v meets one symmetric m x m system,
+    Where $\sum_i a_i \mathrm{softmax}_j(S_i + v) = b$ holds, a cotangent on v meets one symmetric m x m system,
     diag(b) - P^T diag(1/a) P. Exact at convergence; memory of one plan, whatever the number of steps.
     """
     with torch.no_grad():

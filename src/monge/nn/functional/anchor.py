@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..._checks import check_choice
+from ...errors import DtypeError
 from ...kernels import half_steps
 from ._sinkhorn import converge
 
@@ -45,23 +46,34 @@ def anchored_matrix(
 
     Args:
         scores: S.
-        anchor: one of the table.
+        anchor: One of the table.
         allowed: True where a pair exists; all if None.
-        a: row marginal of the plan, uniform if None.
-        b: column marginal of the plan, uniform if None.
+        a: Row marginal of the plan, uniform if None.
+        b: Column marginal of the plan, uniform if None.
         tol: L1 error of the plan's column marginal.
-        max_iter: rounds at most.
+        max_iter: Rounds at most.
 
     Returns:
         The matrix; a row (or column) without a pair is zero.
 
     Raises:
-        InputError: unknown ``anchor``.
+        InputError: Unknown ``anchor``.
+        DtypeError: ``allowed`` is not boolean.
+
+    Example:
+        >>> anchored_matrix(torch.zeros(2, 4), "plan")
+        tensor([[0.2500, 0.2500, 0.2500, 0.2500],
+                [0.2500, 0.2500, 0.2500, 0.2500]])
 
     Source: Geometric Attention, arXiv 2601.11618.
     """
     check_choice("anchor", anchor, _ANCHORS)
     if allowed is not None:
+        if allowed.dtype != torch.bool:
+            raise DtypeError(
+                f"allowed must be boolean, True where a pair exists, but its dtype is {allowed.dtype}: pass "
+                "allowed != 0 if ones mark the pairs."
+            )
         scores = scores.masked_fill(~allowed, -math.inf)
     if anchor == "none":
         return scores.exp()

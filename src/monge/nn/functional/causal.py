@@ -30,23 +30,29 @@ def prefix_pivot_attention(
 ) -> Float[Tensor, "*b n c"]:
     r"""Every position reads pivots that hold the weighted means of the past.
 
-    .. math:: o_i = \sum_t \sigma_q(i)_t \frac{\sum_{j\le i}\sigma_k(j)_t v_j}{\sum_{j\le i}\sigma_k(j)_t}
+    $$o_i = \sum_t \sigma_q(i)_t \frac{\sum_{j\le i}\sigma_k(j)_t v_j}{\sum_{j\le i}\sigma_k(j)_t}$$
 
     Rows sum to one and position i reads nothing after i. Columns cannot sum to one as well: the only causal doubly
     stochastic matrix is the identity. The mass of key j aims at that of uniform causal attention, `harmonic_mass`.
 
     Args:
-        q: queries.
-        k: keys, as many.
-        v: values.
-        pivots: locations; without leading dimensions, or with those of the heads.
-        log_mass: added to the scores of the pivots; none if None.
+        q: Queries.
+        k: Keys, as many.
+        v: Values.
+        pivots: Locations; without leading dimensions, or with those of the heads.
+        log_mass: Added to the scores of the pivots; none if None.
         scale: s, d^{-1/2} if None.
-        epsilon: regularisation of the assignments.
+        epsilon: Regularisation of the assignments.
         padding: True where a position is absent; its output is zero.
 
     Returns:
         One convex combination of the values of the past per position.
+
+    Example:
+        >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
+        >>> pivots = torch.randn(4, 6, 8)
+        >>> prefix_pivot_attention(q, k, v, pivots).shape
+        torch.Size([4, 10, 8])
     """
     dtype = v.dtype
     (v,) = at_least_single(v)
@@ -92,6 +98,16 @@ def prefix_pivot_step(
 
     Returns:
         The output at the new positions, and the state after them.
+
+    Example:
+        >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
+        >>> pivots, state = torch.randn(4, 6, 8), None
+        >>> for i in range(10):
+        ...     at = slice(i, i + 1)
+        ...     out, state = prefix_pivot_step(q[:, at], k[:, at], v[:, at], pivots, state)
+        >>> whole = prefix_pivot_attention(q, k, v, pivots)
+        >>> torch.allclose(out, whole[:, -1:], atol=1e-5)
+        True
     """
     dtype = v.dtype
     q, k, v, pivots = at_least_single(q, k, v, pivots)
@@ -106,7 +122,12 @@ def prefix_pivot_step(
 
 
 def harmonic_mass(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor, " n"]:
-    """Column sums of uniform causal attention, c_j = sum_{i >= j} 1/i: the mass a balanced causal key should carry."""
+    """Column sums of uniform causal attention, c_j = sum_{i >= j} 1/i: the mass a balanced causal key should carry.
+
+    Example:
+        >>> harmonic_mass(3)
+        tensor([1.8333, 0.8333, 0.3333])
+    """
     inverse = 1.0 / torch.arange(1, n + 1, dtype=torch.float64)
     return inverse.flip(0).cumsum(0).flip(0).to(dtype)
 

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+import math
+
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ._masks import check_padding
 from ._padding import at_least_single, full_precision
 from ._prefix import extend, prefix_matmul
 
-__all__ = ["elu_features", "feature_attention", "feature_step", "linear_attention"]
+# Of a feature: without one in common with any key a query would read nothing.
+_LEAST = 1e-18
+
+__all__ = ["elu_features", "feature_attention", "feature_step", "linear_attention", "query_features"]
 
 
 def elu_features(x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
-    """elu(x) + 1, positive. Source: Transformers are RNNs, arXiv 2006.16236."""
-    # Contiguous, since products would copy a transposed view anyway, and derivatives keep one layout.
-    return F.elu(x.contiguous()) + 1.0
+    """elu(x) + 1, at least 1e-18.
+
+    Example:
+        >>> elu_features(torch.tensor([[-1.0, 0.0, 2.0]]))
+        tensor([[0.3679, 1.0000, 3.0000]])
+
+    Source: Transformers are RNNs, arXiv 2006.16236.
+    """
+    # Contiguous: products would copy a transposed view anyway, and derivatives keep one layout. The sum elu(x) + 1
+    # itself would lose the digits of exp(x) below zero, and all of them below -17.
+    x = x.contiguous()
+    return x.relu() + x.clamp(math.log(_LEAST), 0.0).exp()
+
+
+def query_features(q: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
+    """`elu_features` of queries over a factor of each, unseen by the rows of attention: the largest is at least one."""
+    return elu_features(q - q.detach().amax(-1, keepdim=True).clamp_max(0.0))
 
 
 def linear_attention(
@@ -27,12 +46,18 @@ def linear_attention(
     key_padding: Bool[Tensor, "*#b m"] | None = None,
     causal: bool = False,
 ) -> Float[Tensor, "*b n c"]:
-    """Linear attention with elu + 1 features; see `feature_attention`."""
+    """Linear attention with elu + 1 features; see `feature_attention`.
+
+    Example:
+        >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
+        >>> linear_attention(q, k, v, causal=True).shape
+        torch.Size([4, 10, 8])
+    """
     dtype = v.dtype
     q, k, v = at_least_single(q, k, v)
     with full_precision(q):
         out = feature_attention(
-            elu_features(q), elu_features(k), v,
+            query_features(q), elu_features(k), v,
             query_padding=query_padding, key_padding=key_padding, causal=causal,
         )  # fmt: skip
     return out.to(dtype)
@@ -46,21 +71,26 @@ def feature_attention(
     query_padding: Bool[Tensor, "*#b n"] | None = None,
     key_padding: Bool[Tensor, "*#b m"] | None = None,
     causal: bool = False,
-    floor: float = 1e-6,
+    floor: float = 0.0,
 ) -> Float[Tensor, "*b n c"]:
     r"""φ(Q)(φ(K)^T V) / φ(Q)φ(K)^T 1: exact rows for positive features, linear in time and memory.
 
     Args:
-        phi_q: features of the queries, non-negative.
-        phi_k: features of the keys, non-negative.
-        v: values.
+        phi_q: Features of the queries, non-negative.
+        phi_k: Features of the keys, non-negative.
+        v: Values.
         query_padding: True where a query is absent; its output is zero.
         key_padding: True where a key is absent; its features are zeroed, which zero points would not achieve.
-        causal: sum over the past only.
-        floor: smallest denominator.
+        causal: Sum over the past only.
+        floor: Smallest denominator; a sum of zero is none.
 
     Returns:
         One weighted mean of the values per query; zero where no key has a feature in common with the query.
+
+    Example:
+        >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
+        >>> feature_attention(elu_features(q), elu_features(k), v).shape
+        torch.Size([4, 10, 8])
     """
     phi_q, phi_k = without(phi_q, query_padding), without(phi_k, key_padding)
     if causal:
@@ -69,7 +99,7 @@ def feature_attention(
     else:
         value = phi_q @ (phi_k.mT @ v)
         total = phi_q @ phi_k.sum(-2)[..., None]
-    return value / total.clamp_min(floor)
+    return value / divisor(total, floor)
 
 
 def feature_step(
@@ -78,28 +108,43 @@ def feature_step(
     v: Float[Tensor, "*b n c"],
     state: Float[Tensor, "*b r c1"] | None = None,
     *,
-    floor: float = 1e-6,
+    floor: float = 0.0,
 ) -> tuple[Float[Tensor, "*b n c"], Float[Tensor, "*b r c1"]]:
     """Causal `feature_attention` over the next n positions of a stream, n = 1 included.
 
     Args:
-        phi_q: features of the new queries.
-        phi_k: features of the new keys.
-        v: new values.
-        state: what the positions before left behind, None at the start; its size does not grow.
-        floor: smallest denominator.
+        phi_q: Features of the new queries.
+        phi_k: Features of the new keys.
+        v: New values.
+        state: What the positions before left behind, None at the start; its size does not grow.
+        floor: Smallest denominator; a sum of zero is none.
 
     Returns:
         The output at the new positions, and the state after them.
+
+    Example:
+        >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
+        >>> q, k, state = elu_features(q), elu_features(k), None
+        >>> for i in range(10):
+        ...     at = slice(i, i + 1)
+        ...     out, state = feature_step(q[:, at], k[:, at], v[:, at], state)
+        >>> whole = feature_attention(q, k, v, causal=True)
+        >>> torch.allclose(out, whole[:, -1:], atol=1e-5)
+        True
     """
     v = extend(v)
     summed = prefix_matmul(phi_q, phi_k, v)
     passed = phi_k.mT @ v
     if state is not None:
         summed, passed = summed + phi_q @ state, passed + state
-    return summed[..., :-1] / summed[..., -1:].clamp_min(floor), passed
+    return summed[..., :-1] / divisor(summed[..., -1:], floor), passed
+
+
+def divisor(total: Tensor, floor: float = 0.0) -> Tensor:
+    """Sums to divide by; one where there is nothing to divide."""
+    return total.clamp_min(floor).masked_fill(total == 0, 1.0)
 
 
 def without(phi: Tensor, padding: Tensor | None) -> Tensor:
     """Features, zero on padding."""
-    return phi if padding is None else phi.masked_fill(padding[..., None], 0.0)
+    return phi if padding is None else phi.masked_fill(check_padding(padding)[..., None], 0.0)

@@ -8,7 +8,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...errors import ShapeError
+from ._masks import check_padding, present
 from ._padding import at_least_single, full_precision, scale_of
+
+# Of a sum of a row or a column, which rounding alone never reaches.
+_OFF = 5e-5
 
 __all__ = ["cayley_matrix", "circuit_matrix", "qr_matrix"]
 
@@ -27,11 +31,16 @@ def qr_matrix(
     not exist. Invariant to the scale of the columns; the order of the keys matters, as in Gram-Schmidt.
 
     Args:
-        q: queries.
-        k: keys, as many.
+        q: Queries.
+        k: Keys, as many.
         shift: λ, a number or one per head.
         scale: s, d^{-1/2} if None.
         padding: True where a token is absent; its row and column are those of the identity.
+
+    Example:
+        >>> matrix = qr_matrix(torch.randn(10, 8), torch.randn(10, 8))
+        >>> torch.allclose(matrix.sum(0), torch.ones(10), atol=1e-5)
+        True
 
     Source: Quantum Doubly Stochastic Transformers, arXiv 2504.16275.
     """
@@ -41,8 +50,9 @@ def qr_matrix(
         if isinstance(shift, Tensor):
             shift = shift.to(q.dtype)[..., None, None]
         identity = torch.eye(q.shape[-2], dtype=q.dtype, device=q.device)
-        u, _ = torch.linalg.qr(_isolate(matrix, padding) + shift * identity)
-        return u * u
+        matrix = _isolate(matrix, padding)
+        u, _ = torch.linalg.qr(matrix + shift * identity)
+        return u * u + _unknown(matrix)
 
 
 def cayley_matrix(
@@ -57,15 +67,21 @@ def cayley_matrix(
     r"""O∘O of the Cayley transform O = (I + K)^{-1}(I - K), K the skew part of the scores; cubic time.
 
     Smooth everywhere, and permuting the tokens permutes rows and columns. Symmetric scores give the identity; ``drift``
-    adds the skew matrix α_i - α_j, which mixes even then.
+    adds the skew matrix α_i - α_j, which mixes even then. Where scores are so large that the transform cannot be
+    resolved, from about 10⁵ in single precision, the matrix is NaN.
 
     Args:
-        q: queries.
-        k: keys, as many.
+        q: Queries.
+        k: Keys, as many.
         drift: α, one number per token.
-        gain: multiplies K, a number or one per head.
+        gain: Multiplies K, a number or one per head.
         scale: s, d^{-1/2} if None.
         padding: True where a token is absent; it attends to itself alone.
+
+    Example:
+        >>> matrix = cayley_matrix(torch.randn(10, 8), torch.randn(10, 8))
+        >>> torch.allclose(matrix.sum(0), torch.ones(10), atol=1e-5)
+        True
     """
     q, k = at_least_single(q, k)
     with full_precision(q):
@@ -82,7 +98,7 @@ def cayley_matrix(
         # A solve loses as many digits as K has; each step of Newton squares what is missing to orthogonality.
         for _ in range(2):
             o = o @ (1.5 * identity - 0.5 * (o.mT @ o))
-        return o * o
+        return _measured(o * o)
 
 
 def circuit_matrix(
@@ -100,16 +116,23 @@ def circuit_matrix(
     The state space is a auxiliary states times t tokens. Layer l turns neighbouring tokens, even and odd pairs by
     turns, by θ·m + φ; turns neighbouring auxiliary states by fixed angles; and shifts phases by ω·m + χ. The scores m
     are those of a token and of one l places on, so that t layers see them all. The attention
-    :math:`A_{ij} = \frac1a \sum_{bc} |U_{(i,b),(j,c)}|^2` is doubly stochastic for every parameter.
+    $A_{ij} = \frac1a \sum_{bc} |U_{(i,b),(j,c)}|^2$ is doubly stochastic for every parameter.
 
     Args:
-        q: queries, at most t of them.
-        k: keys, as many.
+        q: Queries, at most t of them.
+        k: Keys, as many.
         rotations: θ and φ of the p = t - 1 pairs of neighbouring tokens in every layer and auxiliary state.
         phases: ω and χ of every state in every layer.
-        mixing: angles of the c = a - 1 pairs of neighbouring auxiliary states in every layer, for every token.
+        mixing: Angles of the c = a - 1 pairs of neighbouring auxiliary states in every layer, for every token.
         scale: s, d^{-1/2} if None.
         padding: True where a token is absent; it attends to itself alone.
+
+    Example:
+        >>> q, k, layers, tokens = torch.randn(10, 8), torch.randn(10, 8), 3, 10
+        >>> rotations, phases = torch.randn(layers, 1, tokens - 1, 2), torch.randn(layers, 1, tokens, 2)
+        >>> matrix = circuit_matrix(q, k, rotations, phases, torch.zeros(layers, 0, tokens))
+        >>> torch.allclose(matrix.sum(0), torch.ones(10), atol=1e-5)
+        True
 
     Source: Quantum Doubly Stochastic Transformers, arXiv 2504.16275, for the idea; the layout of gates is this
     library's.
@@ -119,12 +142,15 @@ def circuit_matrix(
         n, (layers, ancilla, tokens) = q.shape[-2], phases.shape[-4:-1]
         if n > tokens:
             raise ShapeError(f"The circuit holds {tokens} tokens, but there are {n}: build it with tokens={n}.")
-        present = torch.ones(q.shape[:-1], dtype=torch.bool, device=q.device)
-        present = present if padding is None else present & ~padding
-        scores = (scale_of(q, scale) * (q @ k.mT)) * (present[..., :, None] & present[..., None, :])
+        there = torch.ones(q.shape[:-1], dtype=torch.bool, device=q.device)
+        there = there if padding is None else there & present(padding)
+        scores = scale_of(q, scale) * (q @ k.mT)
+        # The gates see some of the scores only.
+        unknown = _unknown(scores)
+        scores = scores * (there[..., :, None] & there[..., None, :])
         scores = F.pad(scores, (0, tokens - n, 0, tokens - n))
-        present = F.pad(present, (0, tokens - n)).to(q.dtype)
-        together = (present[..., 1:] * present[..., :-1])[..., None, :]
+        there = F.pad(there, (0, tokens - n)).to(q.dtype)
+        together = (there[..., 1:] * there[..., :-1])[..., None, :]
         real = torch.eye(ancilla * tokens, dtype=q.dtype, device=q.device).unflatten(0, (ancilla, tokens))
         real = real.expand(*q.shape[:-2], *real.shape)
         state = torch.stack([real, torch.zeros_like(real)])
@@ -141,7 +167,19 @@ def circuit_matrix(
             cos, sin = shift.cos(), shift.sin()
             state = torch.stack([state[0] * cos - state[1] * sin, state[0] * sin + state[1] * cos])
         power = (state * state).sum(0).unflatten(-1, (ancilla, tokens))
-        return (power.sum((-4, -2)) / ancilla)[..., :n, :n]
+        return (power.sum((-4, -2)) / ancilla)[..., :n, :n] + unknown
+
+
+def _unknown(scores: Tensor) -> Tensor:
+    """Zero, or NaN where some score is no number, which a factorisation may not tell."""
+    return (scores.detach() * 0.0).sum((-1, -2), keepdim=True)
+
+
+def _measured(matrix: Tensor) -> Tensor:
+    """The matrix, or NaN where it is not doubly stochastic: a skew part beyond the digits of the dtype has none."""
+    seen = matrix.detach()
+    error = torch.maximum((seen.sum(-1) - 1).abs().amax(-1), (seen.sum(-2) - 1).abs().amax(-1))
+    return matrix.masked_fill((error > _OFF)[..., None, None], torch.nan)
 
 
 def _turn(state: Tensor, angle: Tensor, first: int, dim: int) -> Tensor:
@@ -162,4 +200,5 @@ def _isolate(matrix: Tensor, padding: Tensor | None) -> Tensor:
     """Zero rows and columns of absent tokens."""
     if padding is None:
         return matrix
+    check_padding(padding)
     return matrix.masked_fill(padding[..., :, None] | padding[..., None, :], 0.0)

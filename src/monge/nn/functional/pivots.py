@@ -12,6 +12,7 @@ from torch import Tensor
 from ..._checks import check_choice
 from ...errors import InputError, ShapeError
 from ...kernels.pivots import assign, fused, maximal_coupling, occupancy, pivot_apply
+from ._masks import check_padding
 from ._padding import at_least_single, blank, full_precision, keep, scale_of
 from ._shards import add_up, logsumexp, total_over, uniform_over
 from ._sinkhorn import fixed_point
@@ -44,23 +45,23 @@ def pivot_attention(
 
     Queries and keys are assigned to r pivots, P1 = diag(a) softmax_t(s q_i·z_t/ε + g_t) and P2^T likewise for the
     keys; the uses p1, p2 of the pivots are joined by their maximal coupling W, and the plan is
-    :math:`P_1\,\mathrm{diag}(1/p_1)\,W\,\mathrm{diag}(1/p_2)\,P_2`: non-negative, of rank at most r, with uniform
+    $P_1\,\mathrm{diag}(1/p_1)\,W\,\mathrm{diag}(1/p_2)\,P_2$: non-negative, of rank at most r, with uniform
     marginals to rounding whatever the scores. ``iterations`` Sinkhorn rounds move the uses towards ``mass``; with none,
     g = log mass.
 
     Args:
-        q: queries.
-        k: keys.
-        v: values.
-        pivots: locations; without leading dimensions, or with those of the heads.
-        log_mass: logarithm of the mass each pivot should carry; uniform if None.
+        q: Queries.
+        k: Keys.
+        v: Values.
+        pivots: Locations; without leading dimensions, or with those of the heads.
+        log_mass: Logarithm of the mass each pivot should carry; uniform if None.
         scale: s, d^{-1/2} if None.
-        epsilon: regularisation of the two assignments.
-        iterations: rounds of balancing before the exact step.
+        epsilon: Regularisation of the two assignments.
+        iterations: Rounds of balancing before the exact step.
         gradient: "unrolled" through the rounds, or "implicit" at their fixed point.
         query_padding: True where a query is absent; its output is zero.
         key_padding: True where a key is absent.
-        group: processes among which the tokens are sharded, some to each, not equally many. They exchange sums of size
+        group: Processes among which the tokens are sharded, some to each, not equally many. They exchange sums of size
             r (c + 2) forward and r c backward, per head. Every process holds all pivots and one part of the loss, the
             sum of all parts; gradients of pivots and masses are parts as well, to be summed over the group.
 
@@ -68,8 +69,8 @@ def pivot_attention(
         One convex combination of the values per query, with the values' mean as their mean.
 
     Raises:
-        InputError: unknown ``gradient``.
-        ShapeError: the pivots do not fit.
+        InputError: Unknown ``gradient``.
+        ShapeError: The pivots do not fit.
 
     Example:
         >>> import torch
@@ -158,6 +159,11 @@ def entropic_pivot_attention(
 
     Returns:
         One convex combination of the values per query.
+
+    Example:
+        >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
+        >>> entropic_pivot_attention(q, k, v, torch.randn(4, 6, 8)).shape
+        torch.Size([4, 10, 8])
 
     Source: LOTFormer, arXiv 2509.23436.
     """
@@ -249,7 +255,7 @@ def _scores(x: Tensor, pivots: Tensor | None) -> Tensor:
 
 def _reachable(scores: Tensor, padding: Tensor | None) -> Tensor:
     """Scores of the pivots, -inf at absent keys."""
-    return scores if padding is None else scores.masked_fill(padding[..., None], -math.inf)
+    return scores if padding is None else scores.masked_fill(check_padding(padding)[..., None], -math.inf)
 
 
 def _balanced(

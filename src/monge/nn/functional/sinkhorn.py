@@ -14,7 +14,8 @@ from ...errors import CapabilityError, InputError
 from ...geometry import PointCloud
 from ...problem import Linear
 from ...solver import Sinkhorn as Solver
-from ._padding import at_least_single, blank, full_precision, log_uniform, scale_of, uniform
+from ._masks import as_pairs
+from ._padding import at_least_single, blank, full_precision, log_uniform, scale_of, uniform, unless_scored
 from ._sinkhorn import balance, converge
 from .softmax import fused_attention
 
@@ -41,18 +42,18 @@ def sinkhorn_attention(
     r"""Attention by the entropic plan of the scores: diag(1/a) P V with P = exp(S/ε + u + v).
 
     A half-step normalises one side. The side of the last half-step is exact; the other converges. Since
-    :math:`A_{ij} = \mathrm{softmax}_j(S_{ij}/\epsilon + v_j)` after a step on the rows, the plan is ordinary
+    $A_{ij} = \mathrm{softmax}_j(S_{ij}/\epsilon + v_j)$ after a step on the rows, the plan is ordinary
     attention with one price per key, and ``memory="linear"`` never stores a matrix, backward included.
 
     Args:
-        q: queries.
-        k: keys.
-        v: values.
+        q: Queries.
+        k: Keys.
+        v: Values.
         scale: s, d^{-1/2} if None.
-        epsilon: regularisation.
-        n_half: half-steps; 1, on the rows, is softmax attention.
-        tol: if given, iterate until the L1 error of the other marginal is below it, instead of ``n_half``.
-        max_iter: rounds at most, with ``tol``.
+        epsilon: Regularisation.
+        n_half: Half-steps; 1, on the rows, is softmax attention.
+        tol: If given, iterate until the L1 error of the other marginal is below it, instead of ``n_half``.
+        max_iter: Rounds at most, with ``tol``.
         end_on: "rows" (of queries) or "columns", the side of the last half-step.
         gradient: "unrolled", or "implicit" at the fixed point (always, with ``tol``).
         memory: "dense" or "linear".
@@ -64,8 +65,14 @@ def sinkhorn_attention(
         One weighted mean of the values per query.
 
     Raises:
-        InputError: an unknown choice, or ``n_half`` below one.
-        CapabilityError: a combination that has no implementation; the message says which one has.
+        InputError: An unknown choice, or ``n_half`` below one.
+        CapabilityError: A combination that has no implementation; the message says which one has.
+
+    Example:
+        >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
+        >>> out = sinkhorn_attention(q, k, v, tol=1e-6)
+        >>> torch.allclose(out.mean(-2), v.mean(-2), atol=1e-4)
+        True
 
     Source: Sinkformers, arXiv 2110.11773.
     """
@@ -73,11 +80,12 @@ def sinkhorn_attention(
     q, k, v = at_least_single(q, k, v)
     with full_precision(q):
         q, k, v = blank(q, query_padding), blank(k, key_padding), blank(v, key_padding)
+        known = unless_scored(q, k, _temper(q, scale, epsilon))
         counted = tol is None and (gradient == "unrolled" or n_half == 1)
         if counted and n_half >= 1 and memory == "dense" and end_on == "rows" and pairs is None:
             weights = uniform(q, query_padding), uniform(k, key_padding)
             out = kernels.balanced_apply(q * _temper(q, scale, epsilon), k, v, *weights, n_half)
-            return blank(out, query_padding).to(dtype)
+            return blank(out + known, query_padding).to(dtype)
         options = {"n_half": n_half, "tol": tol, "max_iter": max_iter, "end_on": end_on, "gradient": gradient}
         logits, u, price = sinkhorn_potentials(
             q, k, scale=scale, epsilon=epsilon, memory=memory, query_padding=query_padding,
@@ -91,7 +99,7 @@ def sinkhorn_attention(
             cost = kernels.Points(q * _temper(q, scale, epsilon), k, kind="dot")
             row = u - log_uniform(q, query_padding)
             out = kernels.apply(cost, row.nan_to_num(nan=-math.inf), price, v, 1.0)
-        return blank(out, query_padding).to(dtype)
+        return blank(out + known, query_padding).to(dtype)
 
 
 def sinkhorn_potentials(
@@ -117,6 +125,7 @@ def sinkhorn_potentials(
     if n_half < 1:
         raise InputError(f"n_half must be at least 1, but is {n_half}: 1 is softmax attention.")
     log_a, log_b = log_uniform(q, query_padding), log_uniform(k, key_padding)
+    pairs = as_pairs(pairs, q.shape[:-2], q.shape[-2], k.shape[-2])
     if memory == "linear":
         if pairs is not None:
             raise CapabilityError("memory='linear' never sees pairs: use memory='dense' for attn_mask.")

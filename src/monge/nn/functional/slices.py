@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ... import kernels
 from ._bijections import costs_of, mean_of
+from ._masks import present
 from ._padding import at_least_single, blank, full_precision, scale_of, uniform
 
 __all__ = ["Matches", "match_slices", "slice_weights", "sliced_attention", "soft_sliced_attention", "soft_sliced_plan"]
@@ -43,15 +44,15 @@ def sliced_attention(
 ) -> Float[Tensor, "*b n c"]:
     r"""Doubly stochastic attention by a convex combination of d permutations, in n log n time and linear memory.
 
-    Along coordinate l the queries and keys, sorted, are matched by rank, which is a plan :math:`U^l` with uniform
-    marginals. Its cost :math:`D_l = \langle U^l, \|s q_i - s k_j\|\rangle` in the full space weighs it,
-    :math:`\sigma = \mathrm{softmax}(-\tau D)`, and the plan is :math:`\sum_l \sigma_l U^l`. Gradients reach queries
+    Along coordinate l the queries and keys, sorted, are matched by rank, which is a plan $U^l$ with uniform
+    marginals. Its cost $D_l = \langle U^l, \|s q_i - s k_j\|\rangle$ in the full space weighs it,
+    $\sigma = \mathrm{softmax}(-\tau D)$, and the plan is $\sum_l \sigma_l U^l$. Gradients reach queries
     and keys through the costs; the permutations are piecewise constant.
 
     Args:
-        q: queries.
-        k: keys.
-        v: values.
+        q: Queries.
+        k: Keys.
+        v: Values.
         inverse_temperature: τ; zero is the plain mean over slices, infinity the cheapest slice.
         scale: s, d^{-1/2} if None.
         query_padding: True where a query is absent; its output is zero.
@@ -59,6 +60,12 @@ def sliced_attention(
 
     Returns:
         One convex combination of the values per query, with the values' mean as their mean.
+
+    Example:
+        >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
+        >>> out = sliced_attention(q, k, v)
+        >>> torch.allclose(out.mean(-2), v.mean(-2), atol=1e-5)
+        True
 
     Source: ESPFormer, arXiv 2502.07962; the linear-time form is this library's.
     """
@@ -70,7 +77,7 @@ def sliced_attention(
         matches = match_slices(q, k, query_padding, key_padding)
         weights = slice_weights(q * s, k * s, matches, inverse_temperature)
         out = _spread(v, matches, weights, q.shape[-2])
-        count = q.shape[-2] if query_padding is None else (~query_padding).sum(-1)[..., None, None]
+        count = q.shape[-2] if query_padding is None else present(query_padding).sum(-1)[..., None, None]
         return (out * count).to(dtype)
 
 
@@ -108,7 +115,8 @@ def slice_weights(
         costs = torch.cat([_recompute(body, x, y, i[..., c, :], j[..., c, :], w) for c in _groups(j, x.shape[-1])], -1)
     if inverse_temperature == math.inf:
         cheapest = costs.argmin(-1, keepdim=True)
-        return torch.zeros_like(costs).scatter(-1, cheapest, 1.0)
+        # A cost that is no number stays one, and the derivative by the costs is zero.
+        return (costs - costs) + torch.zeros_like(costs).scatter(-1, cheapest, 1.0)
     return torch.softmax(-inverse_temperature * costs, -1)
 
 
@@ -125,12 +133,17 @@ def soft_sliced_attention(
 ) -> Float[Tensor, "*b n c"]:
     """`sliced_attention` with soft sorting: gradients reach the permutations, the sums of rows and columns are not one.
 
-    A sorted row is a softmax over tokens, :math:`A_{ki} = softmax_i(-(x_{(k)} - x_i)^2 / t)`, row-stochastic only;
+    A sorted row is a softmax over tokens, $A_{ki} = softmax_i(-(x_{(k)} - x_i)^2 / t)$, row-stochastic only;
     for t = 1e-3 marginals may be several per cent off. Quadratic memory, cubic time. ``softness`` is t; other
     arguments as in `sliced_attention`.
 
     Returns:
         A weighted mean of the values per query.
+
+    Example:
+        >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
+        >>> soft_sliced_attention(q, k, v, softness=1e-2).shape
+        torch.Size([4, 10, 8])
     """
     dtype = v.dtype
     (v,) = at_least_single(v)
@@ -191,7 +204,7 @@ def _order(x: Tensor, padding: Tensor | None) -> Tensor:
 def _count(x: Tensor, padding: Tensor | None) -> Tensor:
     if padding is None:
         return torch.full((1,), x.shape[-2], device=x.device)
-    return (~padding).sum(-1, keepdim=True)
+    return present(padding).sum(-1, keepdim=True)
 
 
 def _rank_pieces(n_q: Tensor, n_k: Tensor, n: int, m: int) -> tuple[Tensor, Tensor, Tensor]:

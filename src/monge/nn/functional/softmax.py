@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ... import kernels
-from ._padding import blank, scale_of
+from ._masks import as_pairs, present
+from ._padding import at_least_single, blank, scale_of, unless_scored
 
 __all__ = ["fused_attention", "merge_masks", "softmax_attention"]
 
@@ -30,25 +31,39 @@ def softmax_attention(
     r"""softmax(s Q K^T) V, fused: exact rows, no promise on columns.
 
     Args:
-        q: queries.
-        k: keys.
-        v: values.
+        q: Queries.
+        k: Keys.
+        v: Values.
         scale: s, d^{-1/2} if None.
         query_padding: True where a query is absent; its output is zero.
         key_padding: True where a key is absent.
         pairs: True where a pair is forbidden, or a float added to its score.
-        causal: forbid every key after the query.
-        dropout: probability with which a weight is dropped.
+        causal: Forbid every key after the query.
+        dropout: Probability with which a weight is dropped.
 
     Returns:
         One convex combination of the values per query; zero where every key is absent or forbidden.
+
+    Example:
+        >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
+        >>> out = softmax_attention(q, k, v, causal=True)
+        >>> torch.allclose(out[:, 0], v[:, 0])
+        True
     """
+    dtype = v.dtype
+    if q.dtype != dtype or k.dtype != dtype:
+        q, k, v = at_least_single(q, k, v)
+    pairs = as_pairs(pairs, q.shape[:-2], q.shape[-2], k.shape[-2])
+    q, k, v = blank(q, query_padding), blank(k, key_padding), blank(v, key_padding)
     bias, dead = merge_masks(q, k, key_padding, pairs, causal)
     fused = causal and bias is None
     out = fused_attention(q, k, v, bias, dropout, causal=fused, scale=scale_of(q, scale))
+    out = out + unless_scored(q, k, scale_of(q, scale), causal=causal).to(out.dtype)
+    if bias is not None and bias.dtype != torch.bool:
+        out = out.masked_fill(~(bias < math.inf).all(-1, keepdim=True), math.nan)
     if dead is not None:
         out = out.masked_fill(dead, 0.0)
-    return blank(out, query_padding)
+    return blank(out, query_padding).to(dtype)
 
 
 def fused_attention(
@@ -82,7 +97,7 @@ def merge_masks(
     """
     allowed = None
     if key_padding is not None:
-        allowed = ~key_padding[..., None, :]
+        allowed = present(key_padding)[..., None, :]
     if pairs is not None and pairs.dtype == torch.bool:
         allowed = ~pairs if allowed is None else allowed & ~pairs
     if causal and (allowed is not None or pairs is not None):
