@@ -51,8 +51,8 @@ def climb(a: Tensor, b: Tensor, rho: Prices, oracle: Oracle, tol: float, steps: 
 
     With the best common shift the dual is a decreasing function of the weighted mean of two log-sum-exps, convex in the
     potentials. ``oracle(rows, pi_1, pi_2)`` maximises its linear form: a balanced problem between the present marginals
-    of some rows. Its answer joins the corners found so far (Frank and Wolfe), and Newton steps find the best mixture of them all
-    (the fully corrective form): a few tens of corners where plain Frank-Wolfe takes thousands. What is left of the
+    of some rows. Its answer joins the corners found so far (Frank and Wolfe), and Newton steps find the best mixture of
+    them all (the fully corrective form): a few tens of corners where plain steps need thousands. What is left of the
     linear form is the duality gap of the present marginals: it is measured, not estimated.
     """
     count, n = a.shape

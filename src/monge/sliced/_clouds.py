@@ -13,7 +13,7 @@ from monge.errors import ShapeError
 
 from .slicer import Slicer
 
-__all__ = ["Clouds", "aligned", "check_masses", "check_theta", "picked", "together", "working"]
+__all__ = ["Clouds", "aligned", "check_masses", "check_theta", "picked", "shares", "together", "working"]
 
 
 class Clouds(NamedTuple):
@@ -102,3 +102,11 @@ def picked(held: Tensor, best: Tensor) -> Tensor:
     """The entry ``best`` (*b,) of every problem, out of (*b, k, ...)."""
     index = best.reshape(*best.shape, *(1,) * (held.ndim - best.ndim))
     return held.gather(best.ndim, index.expand(*best.shape, 1, *held.shape[best.ndim + 1 :])).squeeze(best.ndim)
+
+
+def shares(points: Tensor, weights: Tensor | None) -> Tensor:
+    """Weights of sum one, equal if there are none."""
+    if weights is None:
+        return points.new_full(points.shape[:-1], 1 / points.shape[-2])
+    weights = weights.to(points.dtype).expand(points.shape[:-1])
+    return weights / weights.sum(-1, keepdim=True)

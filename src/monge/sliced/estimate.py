@@ -79,6 +79,10 @@ class Estimate(Value):
             gap=self.gap * factor,
         )
 
+    def _made_of(self, dtype: torch.dtype) -> Estimate:
+        """The same in the precision of the points."""
+        return self._make(**{**self._contents(), "cost": self.cost.to(dtype), "slices": self.slices.to(dtype)})
+
     def _joined(self, other: Estimate) -> Estimate:
         """The estimate from the slices of both."""
         slices = torch.cat([self.slices, other.slices], -1)
@@ -154,7 +158,7 @@ def estimate(
     held = slicer._prepared(x, y)
     theta = slicer.theta.to(held[0].dtype)
     found: Controlled = controlled(plain.cost, plain.slices, held, (a, b), theta, control_variate)
-    return plain._make(**{**plain._contents(), "cost": found.cost.to(x.dtype), "slices": found.slices.to(x.dtype)})
+    return plain._make(**{**plain._contents(), "cost": found.cost, "slices": found.slices})._made_of(x.dtype)
 
 
 def refine(draw: Callable[[int], Estimate], *, tol: float, slices: int = 128, max_slices: int = 100_000) -> Estimate:

@@ -9,11 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge import kernels
-from monge._batch import broadcast_shapes
 from monge._checks import check_finite, check_floating, check_number, check_same, check_weights
 from monge.coupling import MonotoneCoupling
 from monge.errors import ShapeError
 from monge.kernels.line.reference import levels, staircase
+
+from .._clouds import together, working
 
 __all__ = [
     "circular_barycenter_density",
@@ -53,7 +54,7 @@ def circular_wasserstein(
         tensor(0.1000)
     """
     cost = kernels.circle_distance(*_turns(x, y, a, b, p, circumference), a, b, p)
-    return circumference * _root(cost, p)
+    return (circumference * _root(cost, p)).to(x.dtype)
 
 
 def linear_circular_wasserstein(
@@ -85,7 +86,7 @@ def linear_circular_wasserstein(
         tensor(0.1000)
     """
     cost = kernels.linear_circle_distance(*_turns(x, y, a, b, 2.0, circumference), a, b, 2.0)
-    return circumference * _root(cost, 2.0)
+    return (circumference * _root(cost, 2.0)).to(x.dtype)
 
 
 def circular_embedding(
@@ -209,8 +210,6 @@ def circular_plan(
     """
     u, v = (side.detach().remainder(1.0) for side in _turns(x, y, a, b, p, circumference))
     shift = kernels.circle_shift(u, v, a, b, p)[..., None]
-    batch = broadcast_shapes(u.shape[:-1], v.shape[:-1])
-    u, v = u.expand(*batch, -1), v.expand(*batch, -1)
     order_u, order_v = (side.argsort(dim=-1, stable=True) for side in (u, v))
     weights = [None if w is None else (w / w.sum(-1, keepdim=True)).double() for w in (a, b)]
     level_u, level_v = levels(weights[0], order_u), levels(weights[1], order_v)
@@ -225,7 +224,7 @@ def circular_plan(
 
 def _turns(
     x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, p: float, circumference: float
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     check_number("p", float(p), low=1.0)
     check_number("circumference", float(circumference), low=0.0, strict=True)
     for name, points, weight in (("x", x, a), ("y", y, b)):
@@ -236,7 +235,12 @@ def _turns(
         if weight is not None:
             check_weights("a" if name == "x" else "b", weight, points.shape[-1])
     check_same(x=x, y=y, a=a, b=b)
-    return x / circumference, y / circumference
+    batch = together(x=x.shape[:-1], y=y.shape[:-1], a=_batch(a), b=_batch(b))
+    return tuple((side.to(working(side.dtype)) / circumference).expand(*batch, -1) for side in (x, y))
+
+
+def _batch(weights: Tensor | None) -> tuple[int, ...]:
+    return () if weights is None else weights.shape[:-1]
 
 
 def _root(cost: Tensor, p: float) -> Tensor:
