@@ -124,7 +124,7 @@ ENTRIES = {
     "Spheres": Entry(lines(slicer=Spheres(THETA, 4.0))),
     "Stereographic": Entry(lines(Balanced(), Stereographic(FRAME)), sphere=True),
     "TransferableSlicer": Entry(lambda x, y, a, b: SLICER.couple(x, y, a, b), half=math.inf),
-    "Unbalanced": Entry(lines(Unbalanced(0.7, tol=1e-9)), masses=True, far=True, half=4),
+    "Unbalanced": Entry(lines(Unbalanced(0.7, tol=1e-9)), masses=True, half=4),
     "best_gromov_plan": Entry(lambda x, y, a, b: room.best_gromov_plan(x, y, a, b, slicer=Linear(THETA)), far=True),
     "best_sliced_plan": Entry(lambda x, y, a, b: room.best_sliced_plan(x, y, a, b, slicer=Linear(THETA)), far=True),
     "circular_barycenter_density": Entry(
@@ -248,7 +248,8 @@ ENTRIES = {
         lambda x, y, a, b: room.tree_sliced_wasserstein(x, y, a, b, generator=generator(16)), far=True, half=8
     ),
     "tree_system": Entry(
-        lambda x, y, a, b: room.tree_system(x, y, a=a, b=b, trees=3, lines=2, generator=generator(17)).root, half=4
+        lambda x, y, a, b: room.tree_system(x, y, a=a, b=b, trees=3, lines=2, generator=generator(17)).root,
+        half=math.inf,
     ),
     "unbalanced_sliced_wasserstein": Entry(
         lambda x, y, a, b: (

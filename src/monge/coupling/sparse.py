@@ -103,7 +103,10 @@ class SparseCoupling(Coupling):
         i, j, w = self._lists(*batch)
         count, wide = math.prod(batch), accumulator(v.dtype)
         place = torch.arange(count, device=i.device)[:, None]
-        i, j = (i.reshape(count, -1) + place * self.n).reshape(-1), (j.reshape(count, -1) + place * self.m).reshape(-1)
+        i, j = (
+            (i.reshape(count, i.shape[-1]) + place * self.n).reshape(-1),
+            (j.reshape(count, j.shape[-1]) + place * self.m).reshape(-1),
+        )
         return scatter_matmul(i, j, w.reshape(-1).to(wide), v.to(wide), count * self.n).to(v.dtype)
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:

@@ -95,6 +95,7 @@ def penalty(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: Prices) -> Tensor:
     for price, weights, potential, log in ((rho.x, a, f, log_a), (rho.y, b, g, log_b)):
         if price < math.inf:
             change = middle - log.logsumexp(-1, keepdim=True) - potential / price
+            change = torch.where(weights > 0, change, 0.0)  # absent points may be anywhere
             total = total + price * (weights.double() * (change * change.exp() - change.expm1())).sum(-1)
     return total
 

@@ -62,7 +62,7 @@ def sliced_embedding(
     ordered, order = Linear(theta)._coordinates(x.to(working(x.dtype)), slice(None)).sort(dim=-1, stable=True)
     if a is not None:
         check_weights("a", a, n)
-        a = (a / a.sum(-1, keepdim=True)).double()[..., None, :]
+        a = (a.double() / a.double().sum(-1, keepdim=True))[..., None, :]
         batch = together(x=ordered.shape[:-2], a=a.shape[:-2])
         ordered, order = (part.expand(*batch, *part.shape[-2:]) for part in (ordered, order))
     if a is not None or size != n:

@@ -83,7 +83,7 @@ def pairwise_sliced_wasserstein(
     )
     slicer = Linear(theta)
     points = [slicer._prepared(first, cloud)[1].expand(*batch, *cloud.shape[-2:]) for cloud in clouds]
-    held = [None if w is None else (w / w.sum(-1, keepdim=True)).double().expand(*batch, -1) for w in held]
+    held = [None if w is None else (w.double() / w.double().sum(-1, keepdim=True)).expand(*batch, -1) for w in held]
     alike = all(w is None for w in held) and len({cloud.shape[-2] for cloud in clouds}) == 1
     total = torch.zeros(*batch, len(clouds), len(clouds), dtype=torch.float64, device=first.device)
     for chunk in chunks(slicer.count, 3 * batch.numel() * sum(cloud.shape[-2] for cloud in clouds), 8):

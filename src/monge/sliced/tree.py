@@ -117,13 +117,19 @@ def tree_sliced_wasserstein(
     """
     check_number("sharpness", sharpness, low=0.0)
     x, y, a, b, batch = aligned(x, y, a, b)
+    dtype, wide = x.dtype, working(x.dtype)
+    # Around the clouds: far from the origin single precision rounds roots and points apart.
+    centre = x.detach().to(wide).mean(-2, keepdim=True)
+    x, y = x - centre, y - centre
+    a, b = (None if held is None else held.to(wide) for held in (a, b))
     if system is None:
         system = tree_system(x, y, a=a, b=b, generator=generator, lines=min(4, x.shape[-1]))
-    dtype, wide = x.dtype, working(x.dtype)
+    else:
+        system = TreeSystem(system.root.to(wide) - centre, system.theta.to(wide))
     batch = together(clouds=batch, system=together(root=system.root.shape[:-2], theta=system.theta.shape[:-3]))
-    x, y = (points.to(wide).expand(*batch, *points.shape[-2:]) for points in (x, y))
+    x, y = (points.expand(*batch, *points.shape[-2:]) for points in (x, y))
     a, b = (shares(points, w) for points, w in ((x, a), (y, b)))
-    trees = system.to(wide)
+    trees = system
 
     def costs(chunk: slice, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
         place_x, share_x = _shares(x, trees, chunk, sharpness)

@@ -258,6 +258,7 @@ def sliced_gromov_wasserstein(
     dtype, d = x.dtype, max(x.shape[-1], y.shape[-1])
     # Each is centred on its own: distances within a cloud know no place.
     x, y = (side - side.detach().to(working(side.dtype)).mean(-2, keepdim=True) for side in (x, y))
+    a, b = (None if held is None else held.to(x.dtype) for held in (a, b))
     x, y = (torch.nn.functional.pad(side, (0, d - side.shape[-1])) for side in (x, y))
     if theta is None:
         theta = directions(slices, d, generator=generator, dtype=working(x.dtype), device=x.device)

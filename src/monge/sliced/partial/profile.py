@@ -70,8 +70,8 @@ class PartialProfile(Value):
             ShapeError: More pairs than the profile holds.
         """
         k = torch.as_tensor(k, device=self.marginal.device).expand(self.marginal.shape[:-1])
-        most = int(k.max())
-        if int(k.min()) < 0 or bool((k > self.marginal.isfinite().sum(-1)).any()):
+        most = int(k.max()) if k.numel() else 0
+        if bool((k < 0).any()) or bool((k > self.marginal.isfinite().sum(-1)).any()):
             raise ShapeError(
                 f"k must lie between 0 and the length of the profile, but reaches {most} of "
                 f"{int(self.marginal.isfinite().sum(-1).min())}: compute the profile without an early stop."

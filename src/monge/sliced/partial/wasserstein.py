@@ -147,6 +147,7 @@ def spherical_sliced_partial_wasserstein(
     dtype = x.dtype
     x, y, a, b, _ = aligned(x, y, a, b, masses=True)
     x, y = (on_sphere(name, points) for name, points in (("x", x), ("y", y)))
+    a, b = (None if held is None else held.to(x.dtype) for held in (a, b))
     if frame is None:
         frame = frames(slices, x.shape[-1], generator=generator, dtype=working(x.dtype), device=x.device)
     slicers: dict[str, Slicer] = {

@@ -110,7 +110,7 @@ def circular_embedding(
     """
     turns, _ = _turns(x, x, a, a, 2.0, circumference)
     turns = turns.remainder(1.0)
-    weights = None if a is None else (a / a.sum(-1, keepdim=True)).double()
+    weights = None if a is None else a.double() / a.double().sum(-1, keepdim=True)
     ordered, order = turns.sort(dim=-1, stable=True)
     level = levels(weights, order)
     mean = turns.double().mean(-1) if weights is None else (turns * weights).sum(-1)
@@ -211,10 +211,16 @@ def circular_plan(
     u, v = (side.detach().remainder(1.0) for side in _turns(x, y, a, b, p, circumference))
     shift = kernels.circle_shift(u, v, a, b, p)[..., None]
     order_u, order_v = (side.argsort(dim=-1, stable=True) for side in (u, v))
-    weights = [None if w is None else (w / w.sum(-1, keepdim=True)).double() for w in (a, b)]
+    weights = [None if w is None else w.double() / w.double().sum(-1, keepdim=True) for w in (a, b)]
     level_u, level_v = levels(weights[0], order_u), levels(weights[1], order_v)
     # One period of the target starts inside an atom, which therefore comes first and last.
-    ends, turn = (level_v - shift).remainder(1.0).sort(dim=-1)
+    ends = (level_v - shift).remainder(1.0)
+    if b is not None:  # Absent atoms end where others do: they go last, so that no piece is theirs.
+        absent = (b == 0).expand(ends.shape).gather(-1, order_v)
+        first = absent.long().argsort(dim=-1, stable=True)
+        last = torch.where(absent, -math.inf, ends).amax(-1, keepdim=True)
+        ends, order_v = torch.where(absent, last, ends).gather(-1, first), order_v.gather(-1, first)
+    ends, turn = ends.sort(dim=-1, stable=True)
     pieces = torch.cat([turn, turn[..., :1]], -1)
     i, j, mass = staircase(level_u, torch.cat([ends, torch.ones_like(ends[..., :1])], -1))
     j = order_v.gather(-1, pieces.gather(-1, j))

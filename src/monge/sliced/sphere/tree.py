@@ -120,6 +120,7 @@ def spherical_tree_sliced_wasserstein(
     x, y, a, b, batch = aligned(x, y, a, b)
     dtype = x.dtype
     x, y = (on_sphere(name, points) for name, points in (("x", x), ("y", y)))
+    a, b = (None if held is None else held.to(x.dtype) for held in (a, b))
     if system is None:
         system = spherical_tree_system(x.shape[-1], generator=generator, dtype=x.dtype, device=x.device)
     batch = together(clouds=batch, system=together(root=system.root.shape[:-2], theta=system.theta.shape[:-3]))

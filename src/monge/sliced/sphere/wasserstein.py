@@ -33,8 +33,32 @@ __all__ = [
 _POLE = 1e-6  # radius under which an angle has no stable direction
 
 
+def _rounded(points: Tensor, wide: Tensor) -> Tensor:
+    """Points of half precision are off the sphere by more than single precision would be: back to it."""
+    return wide if wide.dtype == points.dtype else torch.nn.functional.normalize(wide, dim=-1)
+
+
+class _OfSphere(Slicer):
+    """Slices of the sphere by frames; leading dimensions of the frames are problems."""
+
+    frame: Tensor
+
+    @property
+    def count(self) -> int:
+        """How many slices there are."""
+        return self.frame.shape[-3]
+
+    @property
+    def _batch(self) -> torch.Size:
+        return self.frame.shape[:-3]
+
+    def _prepared(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        wide = super()._prepared(x, y)
+        return _rounded(x, wide[0]), _rounded(y, wide[1])
+
+
 @value
-class GreatCircles(Slicer):
+class GreatCircles(_OfSphere):
     r"""Projection on the great circle through two orthonormal vectors, in turns.
 
     The coordinate of a point $s$ is the angle of $(\langle u, s\rangle, \langle v, s\rangle)$ over $2\pi$. A point
@@ -51,15 +75,6 @@ class GreatCircles(Slicer):
     """
 
     frame: Float[Tensor, "*b slices 2 d"]
-
-    @property
-    def count(self) -> int:
-        """How many slices there are."""
-        return self.frame.shape[-3]
-
-    @property
-    def _batch(self) -> torch.Size:
-        return self.frame.shape[:-3]
 
     def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
         across, along = (self.frame[..., chunk, k, :].to(points.dtype) @ points.transpose(-1, -2) for k in (0, 1))
@@ -78,7 +93,7 @@ class GreatCircles(Slicer):
 
 
 @value
-class Stereographic(Slicer):
+class Stereographic(_OfSphere):
     r"""Lines of the azimuthal map around a pole: stereographic projection without its radial distortion.
 
     With a pole $u$ and a direction $v$ orthogonal to it, the coordinate of $s$ is
@@ -101,15 +116,6 @@ class Stereographic(Slicer):
     """
 
     frame: Float[Tensor, "*b slices 2 d"]
-
-    @property
-    def count(self) -> int:
-        """How many slices there are."""
-        return self.frame.shape[-3]
-
-    @property
-    def _batch(self) -> torch.Size:
-        return self.frame.shape[:-3]
 
     def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
         height, side = (self.frame[..., chunk, k, :].to(points.dtype) @ points.transpose(-1, -2) for k in (0, 1))
@@ -190,6 +196,7 @@ def spherical_sliced_wasserstein(
     dtype = x.dtype
     x, y, a, b, _ = aligned(x, y, a, b)
     x, y = (on_sphere(name, points) for name, points in (("x", x), ("y", y)))
+    a, b = (None if held is None else held.to(x.dtype) for held in (a, b))
     line: LineProblem = _LINES[family](p)
 
     def draw(count: int) -> Estimate:
@@ -306,6 +313,7 @@ def _on_circles(x: Tensor, a: Tensor | None, frame: Tensor) -> tuple[Tensor, Ten
     slicer, whole = GreatCircles(frame), slice(None)
     x, _, a, _, _ = aligned(x, x, a, slicer=slicer)
     x = on_sphere("x", x)
+    a = None if a is None else a.to(x.dtype)
     turns, seen = slicer._coordinates(x, whole), slicer._seen(x, whole)
     return turns, None if a is None and seen is None else visible(turns, a, seen)
 
@@ -322,4 +330,4 @@ def on_sphere(name: str, points: Tensor) -> Tensor:
             f"[{float(radius.min()):.4g}, {float(radius.max()):.4g}]: normalise them, "
             f"as in torch.nn.functional.normalize({name}, dim=-1)."
         )
-    return wide if wide.dtype == points.dtype else torch.nn.functional.normalize(wide, dim=-1)
+    return _rounded(points, wide)
