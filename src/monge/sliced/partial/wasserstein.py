@@ -139,8 +139,8 @@ def spherical_sliced_partial_wasserstein(
         >>> from monge.sliced import spherical_sliced_partial_wasserstein
         >>> x = torch.nn.functional.normalize(torch.randn(20, 3), dim=-1)
         >>> found = spherical_sliced_partial_wasserstein(x, x[:12], slices=50)  # a part is found in the whole
-        >>> found.cost
-        tensor(0.)
+        >>> bool(found.cost < 1e-6)
+        True
     """
     check_choice("family", family, _FAMILIES)
     check_number("p", float(p), low=1.0)

@@ -53,7 +53,8 @@ def monotone_plan(
         tensor([1, 0])
     """
     check_choice("ties", ties, ("spread", "order"))
-    check_scores("u", u), check_scores("v", v)
+    check_scores("u", u)
+    check_scores("v", v)
     check_same(u=u, v=v, a=a, b=b)
     for name, weights, count in (("a", a, u.shape[-1]), ("b", b, v.shape[-1])):
         if weights is not None:

@@ -230,7 +230,7 @@ def circular_plan(
 
 def _turns(
     x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, p: float, circumference: float
-) -> tuple[Tensor, ...]:
+) -> tuple[Tensor, Tensor]:
     check_number("p", float(p), low=1.0)
     check_number("circumference", float(circumference), low=0.0, strict=True)
     for name, points, weight in (("x", x, a), ("y", y, b)):
@@ -242,7 +242,8 @@ def _turns(
             check_weights("a" if name == "x" else "b", weight, points.shape[-1])
     check_same(x=x, y=y, a=a, b=b)
     batch = together(x=x.shape[:-1], y=y.shape[:-1], a=_batch(a), b=_batch(b))
-    return tuple((side.to(working(side.dtype)) / circumference).expand(*batch, -1) for side in (x, y))
+    x, y = ((side.to(working(side.dtype)) / circumference).expand(*batch, side.shape[-1]) for side in (x, y))
+    return x, y
 
 
 def _batch(weights: Tensor | None) -> tuple[int, ...]:
