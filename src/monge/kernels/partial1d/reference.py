@@ -33,7 +33,7 @@ def partial_plan(problem: RowProblem, p: float, period: float, rule: str, level:
     if not solved:  # an empty batch
         none, wide = x.new_zeros(0, 1, dtype=torch.float64), x.new_zeros(0, x.shape[-1], dtype=torch.float64)
         return Pieces(
-            none.long(), none.long(), none, none[:, 0], wide, y.new_zeros(0, y.shape[-1], dtype=torch.float64)
+            none.long(), none.long(), none, none, wide, y.new_zeros(0, y.shape[-1], dtype=torch.float64)
         )
     longest = max(len(one.w) for one in solved)
     i, j, w = (
