@@ -23,6 +23,7 @@ __all__ = [
     "check_number",
     "check_points",
     "check_same",
+    "check_single",
     "check_weights",
     "chosen_rows",
 ]
@@ -112,6 +113,16 @@ def check_clouds(x: Tensor, y: Tensor, a: Tensor | None = None, b: Tensor | None
     check_same(x=x, y=y, a=a, b=b)
     if x.shape[-1] != y.shape[-1]:
         raise ShapeError(f"x and y must live in one space, but have dimension {x.shape[-1]} and {y.shape[-1]}.")
+
+
+def check_single(**clouds: Tensor) -> None:
+    """Every cloud must be one cloud (n, d): for what finds one answer from all the points that it is given."""
+    for name, points in clouds.items():
+        if points.ndim != 2:
+            raise ShapeError(
+                f"{name} must be one cloud (n, d), since one answer is found for all its points, but has shape "
+                f"{tuple(points.shape)}: take the problems of a batch one by one."
+            )
 
 
 def check_weights(name: str, weights: Any, n: int) -> None:

@@ -126,7 +126,7 @@ def test_every_sliced_distance_stops_at_a_tolerance(clouds):
         ),
         "energy": lambda k: energy_based_sliced_wasserstein(x, y, slicer=Linear(iid(k))),
         "spheres": lambda k: estimate(x, y, slicer=Spheres(iid(k))),
-        "unbalanced": lambda k: estimate(x, y, slicer=Linear(iid(k)), line=Unbalanced(1.0, steps=5)),
+        "unbalanced": lambda k: estimate(x, y, slicer=Linear(iid(k)), line=Unbalanced(1.0)),
         "gromov": lambda k: sliced_gromov_wasserstein(x, y, theta=iid(k)),
         "tree": lambda k: tree_sliced_wasserstein(x, y, system=tree_system(x, y, trees=k, lines=3, generator=g)),
         "great circles": lambda k: spherical_sliced_wasserstein(u, v, slices=k, generator=g),

@@ -65,8 +65,8 @@ def test_unbalanced_is_bounded_by_its_parts(clouds):
     slicer = Linear(directions(8, 2, generator=generator(), dtype=x.dtype))
     a = torch.rand(20, generator=generator(), dtype=x.dtype)
     for rho in (0.01, 1.0, 10.0):
-        each = estimate(x, y, a, slicer=slicer, line=Unbalanced(rho, steps=100)).cost
-        shared, kept_x, kept_y = unbalanced_sliced_wasserstein(x, y, a, slicer=slicer, rho=rho, steps=100)
+        each = estimate(x, y, a, slicer=slicer, line=Unbalanced(rho)).cost
+        shared, kept_x, kept_y = unbalanced_sliced_wasserstein(x, y, a, slicer=slicer, rho=rho)
         assert each <= shared.cost * (1 + 1e-3)  # one reweighting a slice is freer than one for all
         assert shared.cost <= rho * (a.sum() + 1) + 1e-12  # destroying everything is allowed
         torch.testing.assert_close(kept_x.sum(), kept_y.sum())
@@ -79,7 +79,7 @@ def test_unbalanced_on_two_points_against_its_closed_form():
     weights = torch.tensor([a], dtype=torch.float64), torch.tensor([b], dtype=torch.float64)
     slicer = Linear(torch.ones(1, 1, dtype=torch.float64))
     mass = math.sqrt(a * b) * math.exp(-(gap**2) / (2 * rho))
-    found, kept, _ = unbalanced_sliced_wasserstein(x, y, *weights, slicer=slicer, rho=rho, steps=50)
+    found, kept, _ = unbalanced_sliced_wasserstein(x, y, *weights, slicer=slicer, rho=rho)
     assert kept.sum().item() == pytest.approx(mass, rel=1e-3)
     assert found.cost.item() == pytest.approx(rho * (a + b) - 2 * rho * mass, rel=1e-5)
 
@@ -88,7 +88,7 @@ def test_unbalanced_gradient_is_the_envelope(clouds):
     x, y = clouds(2, 5, 4)
     slicer = Linear(directions(3, 2, generator=generator(), dtype=x.dtype))
     x.requires_grad_()
-    line = Unbalanced(2.0, steps=300)
+    line = Unbalanced(2.0)
     (slope,) = torch.autograd.grad(estimate(x, y, slicer=slicer, line=line).cost, x)
     step = torch.zeros_like(x)
     step[1, 0] = 1e-3
@@ -142,8 +142,8 @@ def test_prices_apart_reach_the_optimum_and_its_slopes(rho):
         up, down = (least(x[:, 0], y[:, 0], a + s * step[0], b + s * step[1], rho) for s in (1, -1))
         slopes.append((up - down) / 2e-3)
     leaves = [t.clone().requires_grad_() for t in (a, b)]
-    each = estimate(x, y, *leaves, slicer=slicer, line=Unbalanced(rho, steps=300)).cost
-    shared, kept_x, kept_y = unbalanced_sliced_wasserstein(x, y, *leaves, slicer=slicer, rho=rho, steps=300)
+    each = estimate(x, y, *leaves, slicer=slicer, line=Unbalanced(rho)).cost
+    shared, kept_x, kept_y = unbalanced_sliced_wasserstein(x, y, *leaves, slicer=slicer, rho=rho)
     for found in (each, shared.cost):
         torch.testing.assert_close(found.detach(), expected, rtol=5e-3, atol=0)
         got = torch.autograd.grad(found, leaves)

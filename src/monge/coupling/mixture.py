@@ -106,8 +106,7 @@ class MixtureCoupling(Coupling):
             if size < count:
                 chosen = chosen._select((*(slice(None),) * (len(batch) - 1), some), batch)
             answer = ask(chosen)
-            weights = self.weights[..., some]
-            weights = weights.reshape(*weights.shape, *(1,) * core)
+            weights = self.weights[..., some][(..., *(None,) * core)]
             return (weights * answer).sum(-1 - core)
 
         slices = [slice(start, min(count, start + size)) for start in range(0, count, size)]

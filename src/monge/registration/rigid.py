@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._checks import check_number, check_points, check_same
+from monge._checks import check_number, check_points, check_same, check_single
 from monge.errors import ShapeError
 from monge.sliced import rotations
 
@@ -190,10 +190,10 @@ def check_clouds(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     check_points("source", source)
     check_points("target", target)
     check_same(source=source, target=target)
-    if source.ndim != 2 or target.ndim != 2 or source.shape[-1] != target.shape[-1]:
+    check_single(source=source, target=target)
+    if source.shape[-1] != target.shape[-1]:
         raise ShapeError(
-            f"source and target must be clouds (n, d) and (m, d) of one space, but have shapes {tuple(source.shape)} "
-            f"and {tuple(target.shape)}: register the problems of a batch one by one."
+            f"source and target must live in one space, but have dimension {source.shape[-1]} and {target.shape[-1]}."
         )
     return source.detach().double(), target.detach().double()
 

@@ -48,9 +48,9 @@ def controlled(
         middle = spread.mean(-2, keepdim=True)
         wanted = (slices - slices.mean(-1, keepdim=True))[..., None]
         gamma = torch.linalg.pinv((spread - middle).double(), rtol=1e-9) @ wanted.double()
-        gamma = gamma[..., 0].to(slices.dtype)  # (*b, k)
+        gamma = gamma[..., 0].to(spread.dtype)  # (*b, k)
         left = slices - (spread @ gamma[..., None])[..., 0]
-    moment = theta.T @ theta / len(theta)
+    moment = theta.mT @ theta / theta.shape[-2]
     moment = moment - torch.eye(theta.shape[-1], dtype=theta.dtype, device=theta.device) / theta.shape[-1]
     excess = torch.stack([((root @ moment) * root).sum((-1, -2)) for root in roots], -1)
     return Controlled(cost - (gamma * excess).sum(-1), left)
@@ -61,6 +61,7 @@ def _centred(points: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
     if weights is None:
         mean = points.mean(-2)
         return mean, (points - mean[..., None, :]) / points.shape[-2] ** 0.5
+    weights = weights.to(points.dtype)
     share = (weights / weights.sum(-1, keepdim=True))[..., None]
     mean = (share * points).sum(-2)
     # A root of zero has no slope; absent points have none either.
@@ -72,7 +73,7 @@ def _forms(root: Tensor, theta: Tensor) -> Tensor:
     """theta^T R^T R theta for every direction, (*b, L)."""
     scalars = root.shape[:-1].numel()
     parts = [
-        (theta[chunk] @ root.transpose(-1, -2)).square().sum(-1)
-        for chunk in chunks(len(theta), scalars, root.element_size())
+        (theta[..., chunk, :] @ root.transpose(-1, -2)).square().sum(-1)
+        for chunk in chunks(theta.shape[-2], scalars, root.element_size())
     ]
     return torch.cat(parts, -1)

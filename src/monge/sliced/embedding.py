@@ -6,11 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._batch import broadcast_shapes
 from monge._checks import check_number, check_points, check_same, check_weights
-from monge.errors import ShapeError
 from monge.kernels.line.reference import levels
 
+from ._clouds import check_theta, together, working
 from .slicer import Linear
 
 __all__ = ["sliced_embedding"]
@@ -20,7 +19,7 @@ def sliced_embedding(
     x: Float[Tensor, "*b n d"],
     a: Float[Tensor, "*b n"] | None = None,
     *,
-    theta: Float[Tensor, "slices d"],
+    theta: Float[Tensor, "*b slices d"],
     size: int | None = None,
     p: float = 2.0,
 ) -> Float[Tensor, "*b slices size"]:
@@ -58,19 +57,18 @@ def sliced_embedding(
     check_same(x=x, a=a, theta=theta)
     check_number("p", float(p), low=1.0)
     n, d = x.shape[-2:]
-    if theta.ndim != 2 or theta.shape[-1] != d:
-        raise ShapeError(f"theta must have shape (slices, {d}), one direction a row, but has {tuple(theta.shape)}.")
+    check_theta(theta, d)
     size = n if size is None else size
     check_number("size", size, low=1)
-    ordered, order = Linear(theta)._coordinates(x, slice(None)).sort(dim=-1, stable=True)
+    ordered, order = Linear(theta)._coordinates(x.to(working(x.dtype)), slice(None)).sort(dim=-1, stable=True)
     if a is not None:
         check_weights("a", a, n)
-        a = (a / a.sum(-1, keepdim=True)).double()[..., None, :]
-        batch = broadcast_shapes(ordered.shape, a.shape)
-        ordered, order = ordered.expand(batch), order.expand(batch)
+        a = (a.double() / a.double().sum(-1, keepdim=True))[..., None, :]
+        batch = together(x=ordered.shape[:-2], a=a.shape[:-2])
+        ordered, order = (part.expand(*batch, *part.shape[-2:]) for part in (ordered, order))
     if a is not None or size != n:
         level = levels(a, order).contiguous()
         wanted = (torch.arange(size, dtype=torch.float64, device=x.device) + 0.5) / size
         index = torch.searchsorted(level, wanted.expand(*level.shape[:-1], size).contiguous())
         ordered = ordered.gather(-1, index)
-    return ordered / (len(theta) * size) ** (1 / p)
+    return (ordered / (theta.shape[-2] * size) ** (1 / p)).to(x.dtype)

@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._arrays import root
-from monge._batch import broadcast_shapes
-from monge._checks import check_choice, check_clouds, check_number, check_weights
+from monge._checks import check_choice, check_number
 from monge._value import Value, value
 from monge.errors import InputError
 
+from ._clouds import aligned
 from ._mean import mean_over_slices
 from .control import CONTROL_VARIATES, Controlled, controlled
 from .line import Balanced, LineProblem
@@ -34,6 +34,8 @@ class Estimate(Value):
         block: How many consecutive slices were drawn together (one orthogonal basis); blocks are independent.
         p: The order.
         weights: (*b, L) of the slices, of sum one, where the mean is not the plain one.
+        gap: (*b,) by how much the cost may lie above the optimum on its slices: measured where a solver stops at a
+            tolerance, as for unbalanced slices, and zero where every slice is solved exactly.
     """
 
     cost: Float[Tensor, "*b"]
@@ -41,6 +43,7 @@ class Estimate(Value):
     block: int = 1
     p: float = field(default=2.0)
     weights: Float[Tensor, "*b slices"] | None = None
+    gap: Float[Tensor, "*b"] | float = 0.0
 
     @property
     def distance(self) -> Float[Tensor, "*b"]:
@@ -73,14 +76,20 @@ class Estimate(Value):
             block=self.block,
             p=self.p,
             weights=self.weights,
+            gap=self.gap * factor,
         )
+
+    def _made_of(self, dtype: torch.dtype) -> Estimate:
+        """The same in the precision of the points."""
+        return self._make(**{**self._contents(), "cost": self.cost.to(dtype), "slices": self.slices.to(dtype)})
 
     def _joined(self, other: Estimate) -> Estimate:
         """The estimate from the slices of both."""
         slices = torch.cat([self.slices, other.slices], -1)
         share = self.slices.shape[-1] / slices.shape[-1]
         cost = share * self.cost + (1 - share) * other.cost
-        return self._make(cost=cost, slices=slices, block=self.block, p=self.p, weights=None)
+        gap = share * self.gap + (1 - share) * other.gap
+        return self._make(cost=cost, slices=slices, block=self.block, p=self.p, weights=None, gap=gap)
 
 
 def estimate(
@@ -135,10 +144,7 @@ def estimate(
         >>> estimate(x, y, slicer=Linear(torch.eye(2))).cost  # the mean of 9 and 16
         tensor(12.5000)
     """
-    check_clouds(x, y, a, b)
-    for name, weight, points in (("a", a, x), ("b", b, y)):
-        if weight is not None:
-            check_weights(name, weight, points.shape[-2])
+    x, y, a, b, _ = aligned(x, y, a, b, slicer=slicer)
     line = Balanced() if line is None else line
     if control_variate is None:
         return _estimate(x, y, a, b, slicer, line, weights, block, differentiable)
@@ -149,8 +155,10 @@ def estimate(
             f"{type(slicer).__name__}{' and weights' if weights is not None else ''}: leave it out."
         )
     plain = _estimate(x, y, a, b, slicer, line, None, block, differentiable)
-    found: Controlled = controlled(plain.cost, plain.slices, (x, y), (a, b), slicer.theta, control_variate)
-    return Estimate(found.cost, found.slices, block, line.p)
+    held = slicer._prepared(x, y)
+    theta = slicer.theta.to(held[0].dtype)
+    found: Controlled = controlled(plain.cost, plain.slices, held, (a, b), theta, control_variate)
+    return plain._make(**{**plain._contents(), "cost": found.cost, "slices": found.slices})._made_of(x.dtype)
 
 
 def refine(draw: Callable[[int], Estimate], *, tol: float, slices: int = 128, max_slices: int = 100_000) -> Estimate:
@@ -199,27 +207,33 @@ def _estimate(
     block: int = 1,
     differentiable: bool = False,
 ) -> Estimate:
-    batch = broadcast_shapes(x.shape[:-2], y.shape[:-2], *(w.shape[:-1] for w in (a, b) if w is not None))
-    x, y = (points.expand(*batch, *points.shape[-2:]) for points in (x, y))
-    a, b = (None if held is None else held.expand(*batch, held.shape[-1]) for held in (a, b))
-    solve = line._smooth_costs if differentiable else line._costs
+    """The mean, for clouds and weights that are checked and of one batch."""
+    dtype, (x, y) = x.dtype, slicer._prepared(x, y)
+    gaps: list[Tensor] = []
 
     def costs(chunk: slice, x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
         u, v = slicer._coordinates(x, chunk), slicer._coordinates(y, chunk)
         left, right = slicer._seen(x, chunk), slicer._seen(y, chunk)
-        if left is None and right is None:
-            return solve(u, v, a, b)
-        # Absence differs from slice to slice: every slice is a problem of the batch.
-        shares = visible(u, a, left), visible(v, b, right)
-        return solve(u[..., None, :], v[..., None, :], *shares)[..., 0]
+        apart = left is not None or right is not None
+        if apart:  # Absence differs from slice to slice: every slice is a problem of the batch.
+            a, b = visible(u, a, left), visible(v, b, right)
+            u, v = u[..., None, :], v[..., None, :]
+        if differentiable:
+            found = line._smooth_costs(u, v, a, b)
+        else:
+            found, gap = line._measured(u, v, a, b)
+            gaps.append(gap[..., 0] if apart else gap)
+        return found[..., 0] if apart else found
 
     if differentiable:
         slices = costs(slice(None), x, y, a, b)
         cost = slices.mean(-1) if weights is None else (weights * slices).sum(-1)
-        return Estimate(cost, slices.detach(), block, line.p, weights)
-    scalars = 2 * batch.numel() * (x.shape[-2] + y.shape[-2])  # coordinates and their slopes
+        return Estimate(cost.to(dtype), slices.detach().to(dtype), block, line.p, weights)
+    scalars = 2 * x.shape[:-2].numel() * (x.shape[-2] + y.shape[-2])  # coordinates and their slopes
     cost, slices = mean_over_slices(costs, slicer.count, scalars, (x, y, a, b), weights)
-    return Estimate(cost, slices, block, line.p, weights)
+    gap = torch.cat(gaps, -1).detach()
+    gap = gap.mean(-1) if weights is None else (weights * gap).sum(-1)
+    return Estimate(cost.to(dtype), slices.to(dtype), block, line.p, weights, gap)
 
 
 def visible(places: Tensor, weights: Tensor | None, seen: Tensor | None) -> Tensor:

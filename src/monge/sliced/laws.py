@@ -10,6 +10,7 @@ from torch import Tensor
 
 from monge._checks import check_choice, check_number
 
+from ._clouds import aligned, picked
 from .directions import directions
 from .estimate import Estimate, estimate
 from .line import Balanced, LineProblem
@@ -22,12 +23,14 @@ __all__ = [
     "random_path_directions",
 ]
 
+_LINES = Linear(torch.empty(0, 1))  # what straight lines do to clouds, whatever their directions
+
 
 def max_sliced_wasserstein(
-    x: Float[Tensor, "n d"],
-    y: Float[Tensor, "m d"],
-    a: Float[Tensor, " n"] | None = None,
-    b: Float[Tensor, " m"] | None = None,
+    x: Float[Tensor, "*b n d"],
+    y: Float[Tensor, "*b m d"],
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
     *,
     slicer: Linear | Polynomial | Spheres | Augmented | None = None,
     p: float = 2.0,
@@ -35,7 +38,7 @@ def max_sliced_wasserstein(
     step_size: float = 0.1,
     restarts: int = 8,
     generator: torch.Generator | None = None,
-) -> tuple[Estimate, Float[Tensor, "1 k"]]:
+) -> tuple[Estimate, Float[Tensor, "*b 1 k"]]:
     r"""The largest one-dimensional distance over all slices of a family, found by projected gradient ascent.
 
     $$\max_{\theta \in S^{d-1}} W_p^p(\langle\theta, \cdot\rangle_\#\mu, \langle\theta, \cdot\rangle_\#\nu)$$
@@ -44,8 +47,8 @@ def max_sliced_wasserstein(
     treats the direction as constant (envelope theorem). With another family of slices it is the generalised maximum.
 
     Args:
-        x: First cloud.
-        y: Second cloud.
+        x: First clouds.
+        y: Second clouds.
         a: Non-negative weights of `x`.
         b: Non-negative weights of `y`.
         slicer: Slices to start from, which also say what family they belong to; straight lines chosen by the data if
@@ -73,21 +76,23 @@ def max_sliced_wasserstein(
     check_number("steps", steps, low=0)
     check_number("restarts", restarts, low=0)
     line = Balanced(p)
-    family = Linear(_starts(x.detach(), y.detach())) if slicer is None else slicer
-    theta = torch.nn.functional.normalize(family.theta.detach(), dim=-1)
-    if restarts:
-        drawn = directions(restarts, theta.shape[-1], generator=generator, dtype=x.dtype, device=x.device)
-        theta = torch.cat([theta, drawn])
-    clouds = (x.detach(), y.detach())
+    x, y, a, b, batch = aligned(x, y, a, b, slicer=slicer)
     weights = [None if t is None else t.detach() for t in (a, b)]
-    best, best_cost = theta, theta.new_full((len(theta),), -1.0)
+    clouds = (slicer or _LINES)._prepared(x.detach(), y.detach())
+    family = Linear(landmarks(*clouds, *weights)) if slicer is None else slicer
+    theta = torch.nn.functional.normalize(family.theta.detach().to(clouds[0].dtype), dim=-1)
+    if restarts:  # the same for all problems: none depends on its neighbours in the batch
+        drawn = directions(restarts, theta.shape[-1], generator=generator, dtype=theta.dtype, device=x.device)
+        theta = torch.cat([theta, drawn.expand(*theta.shape[:-2], *drawn.shape)], -2)
+    theta = theta.expand(*batch, *theta.shape[-2:])
+    best, best_cost = theta, theta.new_full(theta.shape[:-1], -1.0)
     for step in range(steps + 1):
         theta = theta.detach().requires_grad_()
         here = family._at(theta)
         costs = line._costs(*(here._coordinates(cloud, slice(None)) for cloud in clouds), *weights)
         with torch.no_grad():
             better = costs > best_cost
-            best = torch.where(better[:, None], theta, best)
+            best = torch.where(better[..., None], theta, best)
             best_cost = torch.where(better, costs, best_cost)
             if step == steps:
                 break
@@ -95,7 +100,7 @@ def max_sliced_wasserstein(
             tangent = slope - (slope * theta).sum(-1, keepdim=True) * theta
             size = step_size * 0.5 * (1 + math.cos(math.pi * step / steps))
             theta = torch.nn.functional.normalize(theta + size * torch.nn.functional.normalize(tangent, dim=-1), dim=-1)
-    winner = best[best_cost.argmax()][None].detach()
+    winner = picked(best, best_cost.argmax(-1))[..., None, :].detach()
     return estimate(x, y, a, b, slicer=family._at(winner), line=line), winner
 
 
@@ -149,10 +154,10 @@ def energy_based_sliced_wasserstein(
 
 
 def distributional_sliced_wasserstein(
-    x: Float[Tensor, "n d"],
-    y: Float[Tensor, "m d"],
-    a: Float[Tensor, " n"] | None = None,
-    b: Float[Tensor, " m"] | None = None,
+    x: Float[Tensor, "*b n d"],
+    y: Float[Tensor, "*b m d"],
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
     *,
     p: float = 2.0,
     slices: int = 64,
@@ -167,8 +172,8 @@ def distributional_sliced_wasserstein(
     $\mu$ climbs by gradient ascent through them. $\kappa = 0$ is the uniform law, $\kappa \to \infty$ the best slice.
 
     Args:
-        x: First cloud.
-        y: Second cloud.
+        x: First clouds.
+        y: Second clouds.
         a: Non-negative weights of `x`.
         b: Non-negative weights of `y`.
         p: Order, at least 1.
@@ -189,16 +194,18 @@ def distributional_sliced_wasserstein(
         True
     """
     check_number("concentration", concentration, low=0.0)
+    check_number("slices", slices, low=1)
+    check_number("steps", steps, low=0)
     line = Balanced(p)
-    clouds = (x.detach(), y.detach())
+    x, y, a, b, _ = aligned(x, y, a, b)
     weights = [None if t is None else t.detach() for t in (a, b)]
-    dimension = x.shape[-1]
-    centre = _starts(x.detach(), y.detach())[:1]
-    noise = torch.randn(slices, dimension, generator=generator, dtype=torch.float64).to(x)
+    clouds = _LINES._prepared(x.detach(), y.detach())
+    centre = landmarks(*clouds, *weights)[..., :1, :]
+    noise = torch.randn(slices, x.shape[-1], generator=generator, dtype=torch.float64).to(centre)
 
     def around(centre: Tensor) -> Tensor:
         if concentration == 0:
-            return torch.nn.functional.normalize(noise, dim=-1)
+            return torch.nn.functional.normalize(noise, dim=-1).expand(*centre.shape[:-2], *noise.shape)
         return torch.nn.functional.normalize(centre + noise / math.sqrt(concentration), dim=-1)
 
     for step in range(steps):
@@ -207,7 +214,7 @@ def distributional_sliced_wasserstein(
         costs = line._costs(*(slicer._coordinates(cloud, slice(None)) for cloud in clouds), *weights)
         if concentration == 0:
             break
-        (slope,) = torch.autograd.grad(costs.mean(), centre)
+        (slope,) = torch.autograd.grad(costs.mean(-1).sum(), centre)
         tangent = slope - (slope * centre).sum(-1, keepdim=True) * centre
         size = step_size * 0.5 * (1 + math.cos(math.pi * step / steps))
         moved = centre.detach() + size * torch.nn.functional.normalize(tangent, dim=-1)
@@ -216,22 +223,26 @@ def distributional_sliced_wasserstein(
 
 
 def random_path_directions(
-    x: Float[Tensor, "n d"],
-    y: Float[Tensor, "m d"],
+    x: Float[Tensor, "*b n d"],
+    y: Float[Tensor, "*b m d"],
     count: int,
     *,
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
     concentration: float = 50.0,
     generator: torch.Generator | None = None,
-) -> Float[Tensor, "count d"]:
+) -> Float[Tensor, "*b count d"]:
     r"""Directions from random points of one cloud to random points of the other, slightly blurred.
 
     $\theta = \mathrm{normalise}(\mathrm{normalise}(x - y) + z / \sqrt{\kappa})$ with independent $x$, $y$, $z$: cheap,
     and strong in gradient flows, where differences that matter are differences of points.
 
     Args:
-        x: First cloud.
-        y: Second cloud.
+        x: First clouds.
+        y: Second clouds.
         count: How many directions.
+        a: Non-negative weights of `x`, with which its points are drawn; equal if None.
+        b: The same for `y`.
         concentration: kappa > 0.
         generator: Source of randomness.
 
@@ -245,18 +256,35 @@ def random_path_directions(
     """
     check_number("count", count, low=1)
     check_number("concentration", concentration, low=0.0, strict=True)
-    i = torch.randint(x.shape[0], (count,), generator=generator)
-    j = torch.randint(y.shape[0], (count,), generator=generator)
-    noise = torch.randn(count, x.shape[1], generator=generator, dtype=torch.float64).to(x)
-    path = torch.nn.functional.normalize(x.detach()[i.to(x.device)] - y.detach()[j.to(y.device)], dim=-1)
-    return torch.nn.functional.normalize(path + noise / math.sqrt(concentration), dim=-1)
+    x, y, a, b, batch = aligned(x, y, a, b)
+    near = _LINES._prepared(x.detach(), y.detach())
+    ends = []
+    for points, weights in zip(near, (a, b), strict=True):
+        # One draw for all problems: the same levels, each in its own law.
+        level = torch.rand(count, generator=generator, dtype=torch.float64).to(x.device)
+        row = points.new_ones(points.shape[:-1]) if weights is None else weights.detach()
+        law = row.double().cumsum(-1)
+        place = torch.searchsorted(law, (level * law[..., -1:]).contiguous(), right=True)
+        last = (row > 0).long().cumsum(-1).argmax(-1, keepdim=True)  # rounding never draws what is absent
+        ends.append(points.gather(-2, place.minimum(last)[..., None].expand(*batch, count, points.shape[-1])))
+    noise = torch.randn(count, x.shape[-1], generator=generator, dtype=torch.float64).to(ends[0])
+    path = torch.nn.functional.normalize(ends[0] - ends[1], dim=-1)
+    return torch.nn.functional.normalize(path + noise / math.sqrt(concentration), dim=-1).to(x.dtype)
 
 
-def _starts(x: Tensor, y: Tensor) -> Tensor:
+def landmarks(x: Tensor, y: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> Float[Tensor, "*b 3 d"]:
     """The difference of the means and the extreme eigenvectors of the difference of the covariances."""
-    shift = (x.mean(-2) - y.mean(-2))[None]
-    centred = [cloud - cloud.mean(-2, keepdim=True) for cloud in (x, y)]
-    first, second = (cloud.T @ cloud / len(cloud) for cloud in centred)
-    axes = torch.linalg.eigh(first - second).eigenvectors.T
-    shift = torch.where(shift.norm() > 0, shift, axes[:1])
-    return torch.nn.functional.normalize(torch.cat([shift, axes[:1], axes[-1:]]), dim=-1)
+    (mean_x, first), (mean_y, second) = moments(x, a), moments(y, b)
+    axes = torch.linalg.eigh(first - second).eigenvectors.mT
+    shift = (mean_x - mean_y)[..., None, :]
+    shift = torch.where(shift.norm(dim=-1, keepdim=True) > 0, shift, axes[..., :1, :])
+    return torch.nn.functional.normalize(torch.cat([shift, axes[..., :1, :], axes[..., -1:, :]], -2), dim=-1)
+
+
+def moments(points: Tensor, weights: Tensor | None) -> tuple[Float[Tensor, "*b d"], Float[Tensor, "*b d d"]]:
+    """The mean and the covariance; absent points have no part in them."""
+    share = points.new_ones(points.shape[:-1]) if weights is None else weights.to(points.dtype)
+    share = (share / share.sum(-1, keepdim=True))[..., None]
+    mean = (share * points).sum(-2, keepdim=True)
+    centred = points - mean
+    return mean[..., 0, :], (share * centred).mT @ centred

@@ -35,6 +35,13 @@ class LineProblem(Value, ABC):
     ) -> Float[Tensor, "*b slices"]:
         """The p-th power of the distance on every slice."""
 
+    def _measured(
+        self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None
+    ) -> tuple[Float[Tensor, "*b slices"], Float[Tensor, "*b slices"]]:
+        """The costs, and how far each may lie above the optimum; what is solved exactly has no gap."""
+        costs = self._costs(u, v, a, b)
+        return costs, torch.zeros_like(costs, dtype=torch.float64)
+
     def _smooth_costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
         """The same in operations that autograd can follow twice, where the problem has such a form."""
         return self._costs(u, v, a, b)

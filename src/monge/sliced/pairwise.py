@@ -12,6 +12,7 @@ from monge._checks import check_number, check_points, check_same, check_weights
 from monge.errors import ShapeError
 from monge.kernels.line.reference import levels, power, staircase
 
+from ._clouds import check_theta, together, working
 from ._mean import chunks
 from .directions import directions
 from .slicer import Linear
@@ -21,14 +22,14 @@ __all__ = ["pairwise_sliced_wasserstein"]
 
 @torch.no_grad()
 def pairwise_sliced_wasserstein(
-    clouds: Sequence[Float[Tensor, "_ d"]],
-    weights: Sequence[Float[Tensor, " _"] | None] | None = None,
+    clouds: Sequence[Float[Tensor, "*b _ d"]],
+    weights: Sequence[Float[Tensor, "*b _"] | None] | None = None,
     *,
     p: float = 2.0,
     slices: int = 128,
-    theta: Float[Tensor, "slices d"] | None = None,
+    theta: Float[Tensor, "*b slices d"] | None = None,
     generator: torch.Generator | None = None,
-) -> Float[Tensor, "k k"]:
+) -> Float[Tensor, "*b k k"]:
     """The matrix of sliced Wasserstein distances between K clouds, each sorted once per slice, never per pair.
 
     All pairs share their directions, so the matrix is an exact pseudo-metric. Clouds of one size with equal weights are
@@ -36,7 +37,7 @@ def pairwise_sliced_wasserstein(
     levels. No gradient: for a loss take `sliced_wasserstein`.
 
     Args:
-        clouds: K clouds of any sizes in one space.
+        clouds: K clouds of any sizes in one space; leading dimensions are problems, as everywhere.
         weights: Non-negative weights for each cloud, or None for equal ones; scaled to mass one.
         p: Order, at least 1.
         slices: How many directions to draw.
@@ -63,33 +64,42 @@ def pairwise_sliced_wasserstein(
     for k, cloud in enumerate(clouds):
         check_points(f"clouds[{k}]", cloud)
         check_same(**{"clouds[0]": clouds[0], f"clouds[{k}]": cloud})
-        if cloud.ndim != 2 or cloud.shape[-1] != clouds[0].shape[-1]:
+        if cloud.shape[-1] != clouds[0].shape[-1]:
             raise ShapeError(f"clouds[{k}] must have shape (n, {clouds[0].shape[-1]}), but has {tuple(cloud.shape)}.")
     held = [None] * len(clouds) if weights is None else list(weights)
     for k, (weight, cloud) in enumerate(zip(held, clouds, strict=True)):
         if weight is not None:
-            check_weights(f"weights[{k}]", weight, len(cloud))
+            check_weights(f"weights[{k}]", weight, cloud.shape[-2])
     first = clouds[0]
     if theta is None:
-        theta = directions(slices, first.shape[-1], generator=generator, dtype=first.dtype, device=first.device)
+        theta = directions(
+            slices, first.shape[-1], generator=generator, dtype=working(first.dtype), device=first.device
+        )
+    check_theta(theta, first.shape[-1])
+    batch = together(
+        theta=theta.shape[:-2],
+        **{f"clouds[{k}]": cloud.shape[:-2] for k, cloud in enumerate(clouds)},
+        **{f"weights[{k}]": weight.shape[:-1] for k, weight in enumerate(held) if weight is not None},
+    )
     slicer = Linear(theta)
-    alike = all(w is None for w in held) and len({len(cloud) for cloud in clouds}) == 1
-    total = torch.zeros(len(clouds), len(clouds), dtype=torch.float64, device=first.device)
-    for chunk in chunks(slicer.count, 3 * sum(map(len, clouds)), 8):
-        ordered = [slicer._coordinates(cloud, chunk).sort(dim=-1, stable=True) for cloud in clouds]
+    points = [slicer._prepared(first, cloud)[1].expand(*batch, *cloud.shape[-2:]) for cloud in clouds]
+    held = [None if w is None else (w.double() / w.double().sum(-1, keepdim=True)).expand(*batch, -1) for w in held]
+    alike = all(w is None for w in held) and len({cloud.shape[-2] for cloud in clouds}) == 1
+    total = torch.zeros(*batch, len(clouds), len(clouds), dtype=torch.float64, device=first.device)
+    for chunk in chunks(slicer.count, 3 * batch.numel() * sum(cloud.shape[-2] for cloud in clouds), 8):
+        ordered = [slicer._coordinates(cloud, chunk).sort(dim=-1, stable=True) for cloud in points]
         if alike:
-            total += _alike(torch.stack([values for values, _ in ordered]).flatten(1), p) / len(first)
+            total += _alike(torch.stack([values.flatten(-2) for values, _ in ordered], -2), p) / first.shape[-2]
             continue
         level = [
-            levels(None if w is None else (w / w.sum()).double()[None], order)
-            for w, (_, order) in zip(held, ordered, strict=True)
+            levels(None if w is None else w[..., None, :], order) for w, (_, order) in zip(held, ordered, strict=True)
         ]
         for k in range(len(clouds)):
             for l in range(k):
                 i, j, mass = staircase(level[k], level[l])
                 gap = ordered[k].values.gather(-1, i) - ordered[l].values.gather(-1, j)
-                total[k, l] += (mass * power(gap.double(), p)).sum()
-                total[l, k] = total[k, l]
+                total[..., k, l] += (mass * power(gap.double(), p)).sum((-1, -2))
+                total[..., l, k] = total[..., k, l]
     return (total / slicer.count).pow(1 / p).to(first.dtype)
 
 
@@ -97,8 +107,9 @@ def _alike(rows: Tensor, p: float) -> Tensor:
     """Sums of |difference|^p between all rows."""
     if p != 2:
         return torch.cdist(rows, rows, p=p).double().pow(p)
-    rows = (rows - rows.mean(0)).double()
-    gram = rows @ rows.T
-    square = gram.diagonal()
-    found = (square[:, None] + square - 2 * gram).clamp_min(0)
-    return found.fill_diagonal_(0)
+    rows = (rows - rows.mean(-2, keepdim=True)).double()
+    gram = rows @ rows.mT
+    square = gram.diagonal(dim1=-2, dim2=-1)
+    found = (square[..., :, None] + square[..., None, :] - 2 * gram).clamp_min(0)
+    found.diagonal(dim1=-2, dim2=-1).zero_()
+    return found

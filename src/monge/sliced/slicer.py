@@ -32,22 +32,44 @@ class Slicer(Value, ABC):
     def _coordinates(self, points: Float[Tensor, "*b n d"], chunk: slice) -> Float[Tensor, "*b chunk n"]:
         """The coordinates of all points on the slices of a chunk."""
 
+    @property
+    def _batch(self) -> torch.Size:
+        """Leading dimensions: slices that differ from problem to problem."""
+        return torch.Size(())
+
     def _seen(self, points: Float[Tensor, "*b n d"], chunk: slice) -> Bool[Tensor, "*b chunk n"] | None:
         """Which points have a coordinate on which slice; None, which is the rule, for all on all."""
         return None
 
+    def _prepared(
+        self, x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b m d"]
+    ) -> tuple[Float[Tensor, "*b n d"], Float[Tensor, "*b m d"]]:
+        """Both clouds in single precision at least: half precision would make ties of neighbours."""
+        return tuple(side.to(torch.promote_types(side.dtype, torch.float32)) for side in (x, y))  # type: ignore[return-value]
+
 
 class _Family(Slicer):
-    """Slices that differ by a unit vector of parameters, so that one can look for the best of them."""
+    """Slices that differ by a unit vector of parameters, so that one can look for the best of them.
+
+    Leading dimensions of the parameters are problems: every one has slices of its own.
+    """
 
     theta: Tensor
 
     @property
     def count(self) -> int:
         """How many slices there are."""
-        return self.theta.shape[0]
+        return self.theta.shape[-2]
 
-    def _at(self, theta: Float[Tensor, "slices k"]) -> Self:
+    @property
+    def _batch(self) -> torch.Size:
+        return self.theta.shape[:-2]
+
+    def _chunk(self, chunk: slice, points: Tensor) -> Tensor:
+        """The parameters of a chunk, in the precision of the points."""
+        return self.theta[..., chunk, :].to(points.dtype)
+
+    def _at(self, theta: Float[Tensor, "*b slices k"]) -> Self:
         """The same family at other parameters."""
         return self._make(**{**self._contents(), "theta": theta})
 
@@ -57,7 +79,7 @@ class Linear(_Family):
     r"""Projections $\langle\theta_l, x\rangle$ on straight lines.
 
     Args:
-        theta: (L, d) unit vectors; see `directions`.
+        theta: (*b, L, d) unit vectors; see `directions`.
 
     Example:
         >>> import torch
@@ -65,10 +87,16 @@ class Linear(_Family):
         2
     """
 
-    theta: Float[Tensor, "slices d"]
+    theta: Float[Tensor, "*b slices d"]
 
     def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
-        return self.theta[chunk] @ points.transpose(-1, -2)
+        return self._chunk(chunk, points) @ points.transpose(-1, -2)
+
+    def _prepared(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        # Far from the origin a product with a direction rounds what a difference of points keeps.
+        x, y = super()._prepared(x, y)
+        centre = x.detach().mean(-2, keepdim=True)
+        return x - centre, y - centre
 
 
 @value
@@ -78,7 +106,7 @@ class Polynomial(_Family):
     Odd degrees keep the generalised Radon transform injective, so the sliced distance is a metric.
 
     Args:
-        theta: (L, C(d + q - 1, q)) unit vectors of coefficients.
+        theta: (*b, L, C(d + q - 1, q)) unit vectors of coefficients.
         degree: q, odd.
 
     Source:
@@ -90,7 +118,7 @@ class Polynomial(_Family):
         torch.Size([1, 10])
     """
 
-    theta: Float[Tensor, "slices k"]
+    theta: Float[Tensor, "*b slices k"]
     degree: int = 3
 
     def __post_init__(self) -> None:
@@ -102,7 +130,7 @@ class Polynomial(_Family):
             )
 
     def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
-        return self.theta[chunk] @ monomials(points, self.degree).transpose(-1, -2)
+        return self._chunk(chunk, points) @ monomials(points, self.degree).transpose(-1, -2)
 
 
 @value
@@ -113,7 +141,7 @@ class Spheres(_Family):
     injective. The gradient at a centre itself is zero.
 
     Args:
-        theta: (L, d) unit vectors.
+        theta: (*b, L, d) unit vectors.
         radius: r > 0.
 
     Source:
@@ -125,14 +153,14 @@ class Spheres(_Family):
         tensor([[4.]])
     """
 
-    theta: Float[Tensor, "slices d"]
+    theta: Float[Tensor, "*b slices d"]
     radius: float = 10.0
 
     def __post_init__(self) -> None:
         check_number("radius", float(self.radius), low=0.0, strict=True)
 
     def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
-        centres = (self.radius * self.theta[chunk]).expand(*points.shape[:-2], -1, -1)
+        centres = self.radius * self._chunk(chunk, points)
         return torch.cdist(centres, points, compute_mode="donot_use_mm_for_euclid_dist")
 
 
@@ -143,7 +171,7 @@ class Augmented(_Family):
     Whatever the features, the points themselves stay part of what is sliced, so that the distance is a metric.
 
     Args:
-        theta: (L, d + k) unit vectors.
+        theta: (*b, L, d + k) unit vectors.
         features: phi, maps (*b, n, d) to (*b, n, k).
 
     Source:
@@ -155,11 +183,11 @@ class Augmented(_Family):
         torch.Size([4, 5])
     """
 
-    theta: Float[Tensor, "slices k"]
+    theta: Float[Tensor, "*b slices k"]
     features: Callable[[Tensor], Tensor]
 
     def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
-        return self.theta[chunk] @ torch.cat([points, self.features(points)], -1).transpose(-1, -2)
+        return self._chunk(chunk, points) @ torch.cat([points, self.features(points)], -1).transpose(-1, -2)
 
 
 @value

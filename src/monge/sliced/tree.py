@@ -6,10 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._checks import check_number, check_points, check_same, check_weights
+from monge._checks import check_number
 from monge._value import Value, value
 from monge.errors import ShapeError
 
+from ._clouds import aligned, shares, together, working
 from ._mean import mean_over_slices
 from .directions import rotations
 from .estimate import Estimate
@@ -22,18 +23,20 @@ class TreeSystem(Value):
     """Trees made of lines that meet in a root.
 
     Args:
-        root: (T, d).
-        theta: (T, k, d) unit vectors, the lines of each tree.
+        root: (*b, T, d).
+        theta: (*b, T, k, d) unit vectors, the lines of each tree.
     """
 
-    root: Float[Tensor, "trees d"]
-    theta: Float[Tensor, "trees lines d"]
+    root: Float[Tensor, "*b trees d"]
+    theta: Float[Tensor, "*b trees lines d"]
 
 
 def tree_system(
-    x: Float[Tensor, "n d"],
-    y: Float[Tensor, "m d"],
+    x: Float[Tensor, "*b n d"],
+    y: Float[Tensor, "*b m d"],
     *,
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
     trees: int = 32,
     lines: int = 4,
     generator: torch.Generator | None = None,
@@ -41,8 +44,10 @@ def tree_system(
     """Roots near the mean of the data, each with lines in orthonormal directions.
 
     Args:
-        x: First cloud; it sets the centre and spread of the roots.
-        y: Second cloud.
+        x: First clouds; they set the centre and spread of the roots.
+        y: Second clouds.
+        a: Non-negative weights of `x`, equal if None: absent points set nothing.
+        b: The same for `y`.
         trees: How many.
         lines: Per tree, at most d.
         generator: Source of randomness.
@@ -59,18 +64,23 @@ def tree_system(
     if not 1 <= lines <= d:
         raise ShapeError(f"lines must lie between 1 and the dimension {d} to be orthonormal, but is {lines}.")
     check_number("trees", trees, low=1)
-    pooled = torch.cat([x.detach(), y.detach()])
-    normal = torch.randn(trees, d, generator=generator, dtype=torch.float64).to(x)
-    spread = 0.1 * pooled.std(0, correction=0) if len(pooled) > 1 else torch.zeros_like(pooled[0])
-    theta = rotations(trees, d, generator=generator).transpose(-1, -2)[:, :lines].to(x)
-    return TreeSystem(pooled.mean(0) + spread * normal, theta)
+    x, y, a, b, _ = aligned(x.detach(), y.detach(), a, b)
+    pooled = torch.cat([x, y], -2).double()
+    counts = [points.new_ones(points.shape[:-1]) if w is None else (w.detach() > 0) for points, w in ((x, a), (y, b))]
+    share = torch.cat(counts, -1).double()[..., None]
+    share = share / share.sum(-2, keepdim=True)
+    mean = (share * pooled).sum(-2, keepdim=True)
+    spread = 0.1 * (share * (pooled - mean).square()).sum(-2, keepdim=True).sqrt()
+    normal = torch.randn(trees, d, generator=generator, dtype=torch.float64).to(x.device)
+    theta = rotations(trees, d, generator=generator).transpose(-1, -2)[:, :lines]
+    return TreeSystem((mean + spread * normal).to(working(x.dtype)), theta.to(x.device, working(x.dtype)))
 
 
 def tree_sliced_wasserstein(
-    x: Float[Tensor, "n d"],
-    y: Float[Tensor, "m d"],
-    a: Float[Tensor, " n"] | None = None,
-    b: Float[Tensor, " m"] | None = None,
+    x: Float[Tensor, "*b n d"],
+    y: Float[Tensor, "*b m d"],
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
     *,
     system: TreeSystem | None = None,
     sharpness: float = 1.0,
@@ -84,8 +94,8 @@ def tree_sliced_wasserstein(
     one sort per line.
 
     Args:
-        x: First cloud.
-        y: Second cloud.
+        x: First clouds.
+        y: Second clouds.
         a: Non-negative weights of `x`, equal if None; scaled to mass one.
         b: The same for `y`.
         system: The trees, drawn around the data if None; sharing them makes the value a pseudo-metric.
@@ -105,35 +115,38 @@ def tree_sliced_wasserstein(
         >>> tree_sliced_wasserstein(torch.tensor([[1.0]]), torch.tensor([[-2.0]]), system=line).cost
         tensor(3.)
     """
-    check_points("x", x)
-    check_points("y", y)
-    check_same(x=x, y=y, a=a, b=b)
     check_number("sharpness", sharpness, low=0.0)
-    if x.ndim != 2 or y.ndim != 2 or x.shape[-1] != y.shape[-1]:
-        raise ShapeError(f"x and y must be single clouds of one space, but have {tuple(x.shape)} and {tuple(y.shape)}.")
-    for name, weight, points in (("a", a, x), ("b", b, y)):
-        if weight is not None:
-            check_weights(name, weight, points.shape[-2])
-    trees = tree_system(x, y, generator=generator, lines=min(4, x.shape[-1])) if system is None else system
-    a = x.new_full(x.shape[:1], 1 / len(x)) if a is None else a / a.sum()
-    b = y.new_full(y.shape[:1], 1 / len(y)) if b is None else b / b.sum()
+    x, y, a, b, batch = aligned(x, y, a, b)
+    dtype, wide = x.dtype, working(x.dtype)
+    # Around the clouds: far from the origin single precision rounds roots and points apart.
+    centre = x.detach().to(wide).mean(-2, keepdim=True)
+    x, y = x - centre, y - centre
+    a, b = (None if held is None else held.to(wide) for held in (a, b))
+    if system is None:
+        system = tree_system(x, y, a=a, b=b, generator=generator, lines=min(4, x.shape[-1]))
+    else:
+        system = TreeSystem(system.root.to(wide) - centre, system.theta.to(wide))
+    batch = together(clouds=batch, system=together(root=system.root.shape[:-2], theta=system.theta.shape[:-3]))
+    x, y = (points.expand(*batch, *points.shape[-2:]) for points in (x, y))
+    a, b = (shares(points, w) for points, w in ((x, a), (y, b)))
+    trees = system
 
     def costs(chunk: slice, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
         place_x, share_x = _shares(x, trees, chunk, sharpness)
         place_y, share_y = _shares(y, trees, chunk, sharpness)
-        mass = torch.cat([share_x * a, -share_y * b], -1)
+        mass = torch.cat([share_x * a[..., None, None, :], -share_y * b[..., None, None, :]], -1)
         return _star_distance(torch.cat([place_x, place_y], -1), mass).sum(-1)
 
-    scalars = 8 * trees.theta.shape[1] * (len(x) + len(y))
-    cost, slices = mean_over_slices(costs, len(trees.root), scalars, (x, y, a, b))
-    return Estimate(cost, slices, 1, 1.0)
+    scalars = 8 * trees.theta.shape[-2] * batch.numel() * (x.shape[-2] + y.shape[-2])
+    cost, slices = mean_over_slices(costs, trees.root.shape[-2], scalars, (x, y, a, b))
+    return Estimate(cost.to(dtype), slices.to(dtype), 1, 1.0)
 
 
 def _shares(points: Tensor, trees: TreeSystem, chunk: slice, sharpness: float) -> tuple[Tensor, Tensor]:
-    """Coordinates and mass shares on every line, both (trees, lines, n)."""
-    centred = points - trees.root[chunk, None, :]
-    place = trees.theta[chunk] @ centred.transpose(-1, -2)
-    off = (centred.square().sum(-1)[:, None, :] - place.square()).clamp_min(1e-20).sqrt()
+    """Coordinates and mass shares on every line, both (*b, trees, lines, n)."""
+    centred = points[..., None, :, :] - trees.root[..., chunk, None, :]
+    place = trees.theta[..., chunk, :, :] @ centred.transpose(-1, -2)
+    off = (centred.square().sum(-1)[..., None, :] - place.square()).clamp_min(1e-20).sqrt()
     return place, (-sharpness * off).softmax(-2)
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+import warnings
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._checks import check_number, check_points, check_same, check_weights
+from monge._checks import check_number
 from monge._value import value
-from monge.errors import InputError, ShapeError
+from monge.errors import ConvergenceWarning, InputError
 
+from ._ascent import MOST_CORNERS, Ascent, Prices, climb, penalty, reweighted
+from ._clouds import aligned
 from ._mean import chunks
 from .estimate import Estimate, _estimate
 from .line import Balanced, Circular, LineProblem
@@ -26,15 +28,16 @@ class Unbalanced(LineProblem):
     r"""Unbalanced transport on every slice on its own (SUOT).
 
     $$\min_{\pi_1, \pi_2} W_p^p(\pi_1, \pi_2) + \rho_1\,\mathrm{KL}(\pi_1 | \mu) + \rho_2\,\mathrm{KL}(\pi_2 | \nu)$$
-    by Frank-Wolfe steps with line search on the translation-invariant dual, each a balanced problem. The value is the
-    objective at the marginals found, an upper bound whose excess falls like one over the number of steps; its gradient
-    follows the envelope theorem.
+    by corrective Frank-Wolfe steps on the translation-invariant dual, each a balanced problem, until the duality gap is
+    a small share of the objective. The value is the objective at the marginals found, which lies above the optimum by
+    the gap at most; the gradient follows the envelope theorem. `Estimate.gap` tells the gap.
 
     Args:
         rho: Price of changing mass, > 0; a pair prices the two sides apart, and an infinite price on one of them keeps
             that marginal as it is.
         line: The balanced problem underneath: `Balanced` on lines, `Circular` on circles.
-        steps: Of Frank-Wolfe.
+        tol: The largest duality gap of a slice, as a share of its cost.
+        steps: The most steps, for prices that are small against the costs; a `ConvergenceWarning` tells what is left.
 
     Source:
         Bonet, Nadjahi, Sejourne, Fatras, Courty, Slicing unbalanced optimal transport (arXiv 2306.07176).
@@ -46,12 +49,13 @@ class Unbalanced(LineProblem):
 
     rho: float | tuple[float, float]
     line: LineProblem = Balanced()
-    steps: int = 30
+    tol: float = 1e-4
+    steps: int = 300
 
     def __post_init__(self) -> None:
         _prices(self.rho)
         _check_line(self.line)
-        check_number("steps", self.steps, low=1)
+        _check_effort(self.tol, self.steps)
 
     @property
     def p(self) -> float:  # type: ignore[override]
@@ -59,30 +63,50 @@ class Unbalanced(LineProblem):
         return self.line.p
 
     def _costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
+        return self._measured(u, v, a, b)[0]
+
+    def _measured(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensor]:
         a, b = _weights(u, a), _weights(v, b)
         line, prices = _check_line(self.line), _prices(self.rho)
         with torch.no_grad():
-            f, g = torch.zeros_like(u, dtype=torch.float64), torch.zeros_like(v, dtype=torch.float64)
-            for _ in range(self.steps):
-                kept = _reweighted(a, b, f, g, prices)
-                f, g = _step(a, b, f, g, *line._potentials(u, v, *kept), prices)
-            kept = _reweighted(a, b, f, g, prices)
+            f, g, gap = self._ascent(line, prices, u.detach(), v.detach(), a.detach(), b.detach())
+            kept = reweighted(a, b, f, g, prices)
         moved = line._costs(u[..., None, :], v[..., None, :], *kept)[..., 0]
-        value = kept[0].sum(-1) * moved.double() + _penalty(kept, a, b, prices)
-        return (value + _lean(a, b, f, g, prices)).to(u.dtype)
+        value = kept[0].sum(-1) * moved.double() + _penalty(a, b, f, g, prices)
+        return value.to(u.dtype), gap
+
+    def _ascent(self, line: Balanced | Circular, prices: Prices, *held: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Potentials and gaps, a few problems at a time: each keeps a list of potentials."""
+        batch, n, m = held[0].shape[:-1], held[0].shape[-1], held[1].shape[-1]
+        u, v, a, b = (part.expand(*batch, part.shape[-1]).reshape(-1, part.shape[-1]) for part in held)
+        f, g = (torch.zeros_like(part, dtype=torch.float64) for part in (u, v))
+        gap, left = torch.zeros_like(f[:, 0]), 0.0
+        for rows in chunks(len(u), 2 * (MOST_CORNERS + 1) * (n + m), 8):
+
+            def oracle(
+                some: Tensor, pi: Tensor, other: Tensor, u: Tensor = u[rows], v: Tensor = v[rows]
+            ) -> tuple[Tensor, Tensor]:
+                return line._potentials(u[some], v[some], pi, other)
+
+            found = climb(a[rows], b[rows], prices, oracle, self.tol, self.steps)
+            f[rows], g[rows], gap[rows] = found.f, found.g, found.gap
+            left = max(left, _left(found))
+        _tell(left, self.tol, self.steps)
+        return f.reshape(*batch, n), g.reshape(*batch, m), gap.reshape(batch)
 
 
 def unbalanced_sliced_wasserstein(
-    x: Float[Tensor, "n d"],
-    y: Float[Tensor, "m d"],
-    a: Float[Tensor, " n"] | None = None,
-    b: Float[Tensor, " m"] | None = None,
+    x: Float[Tensor, "*b n d"],
+    y: Float[Tensor, "*b m d"],
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
     *,
     slicer: Slicer,
     rho: float | tuple[float, float],
     line: LineProblem | None = None,
-    steps: int = 30,
-) -> tuple[Estimate, Float[Tensor, " n"], Float[Tensor, " m"]]:
+    tol: float = 1e-4,
+    steps: int = 300,
+) -> tuple[Estimate, Float[Tensor, "*b n"], Float[Tensor, "*b m"]]:
     r"""Sliced transport of measures that may change their weights once, for all slices (USOT).
 
     $$\min_{\pi_1, \pi_2} SW_p^p(\pi_1, \pi_2) + \rho_1\,\mathrm{KL}(\pi_1 | \mu) + \rho_2\,\mathrm{KL}(\pi_2 | \nu).$$
@@ -90,17 +114,21 @@ def unbalanced_sliced_wasserstein(
     For a reweighting per slice use ``estimate(..., line=Unbalanced(rho))``.
 
     Args:
-        x: First cloud.
-        y: Second cloud.
+        x: First clouds.
+        y: Second clouds.
         a: Non-negative weights of `x`, of any mass; None is 1/n each.
         b: The same for `y`.
         slicer: The slices.
         rho: Price of changing mass, > 0; see `Unbalanced`.
         line: `Balanced` or, for slices that are circles, `Circular`; the first, of order two, if None.
-        steps: Of Frank-Wolfe.
+        tol: The largest duality gap, as a share of the objective; ``gap`` of the estimate tells it.
+        steps: The most corrective Frank-Wolfe steps.
 
     Returns:
         The estimate, whose cost holds the whole objective, and the two reweighted marginals.
+
+    Warns:
+        ConvergenceWarning: If the gap is still larger after the last step.
 
     Source:
         Bonet, Nadjahi, Sejourne, Fatras, Courty, Slicing unbalanced optimal transport (arXiv 2306.07176).
@@ -113,50 +141,68 @@ def unbalanced_sliced_wasserstein(
         >>> bool(kept[1] < 0.1 * kept[0])
         True
     """
-    check_points("x", x)
-    check_points("y", y)
-    check_same(x=x, y=y, a=a, b=b)
     prices, problem = _prices(rho), _check_line(Balanced() if line is None else line)
-    check_number("steps", steps, low=1)
-    if x.ndim != 2 or y.ndim != 2 or x.shape[-1] != y.shape[-1]:
-        raise ShapeError(f"x and y must be single clouds of one space, but have {tuple(x.shape)} and {tuple(y.shape)}.")
-    for name, weight, points in (("a", a, x), ("b", b, y)):
-        if weight is not None:
-            check_weights(name, weight, len(points))
-    a = x.new_full((len(x),), 1 / len(x)) if a is None else a
-    b = y.new_full((len(y),), 1 / len(y)) if b is None else b
+    _check_effort(tol, steps)
+    x, y, a, b, batch = aligned(x, y, a, b, slicer=slicer)
+    n, m = x.shape[-2], y.shape[-2]
+    a = x.new_full(x.shape[:-1], 1 / n) if a is None else a
+    b = y.new_full(y.shape[:-1], 1 / m) if b is None else b
+
+    near = slicer._prepared(x.detach(), y.detach())
+
+    def oracle(rows: Tensor, pi: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+        f, g = torch.zeros_like(pi), torch.zeros_like(other)
+        for chunk in chunks(slicer.count, 4 * batch.numel() * (n + m), 8):
+            u, v = (_rows(slicer._coordinates(side, chunk))[rows] for side in near)
+            part_f, part_g = problem._potentials(u, v, pi[:, None, :], other[:, None, :])
+            f += part_f.sum(-2) / slicer.count
+            g += part_g.sum(-2) / slicer.count
+        return f, g
+
     with torch.no_grad():
-        f, g = torch.zeros_like(a, dtype=torch.float64), torch.zeros_like(b, dtype=torch.float64)
-        for _ in range(steps):
-            kept = _reweighted(a, b, f, g, prices)
-            new_f, new_g = torch.zeros_like(f), torch.zeros_like(g)
-            for chunk in chunks(slicer.count, 4 * (len(x) + len(y)), 8):
-                u, v = slicer._coordinates(x, chunk), slicer._coordinates(y, chunk)
-                part_f, part_g = problem._potentials(u, v, *(w[None] for w in kept))
-                new_f += part_f.sum(0) / slicer.count
-                new_g += part_g.sum(0) / slicer.count
-            f, g = _step(a, b, f, g, new_f, new_g, prices)
-        kept_x, kept_y = (w.to(x.dtype) for w in _reweighted(a, b, f, g, prices))
+        found = climb(a.detach().reshape(-1, n), b.detach().reshape(-1, m), prices, oracle, tol, steps)
+        f, g = found.f.reshape(*batch, n), found.g.reshape(*batch, m)
+        kept_x, kept_y = reweighted(a, b, f, g, prices)
+    _tell(_left(found), tol, steps)
     moved = _estimate(x, y, kept_x, kept_y, slicer, problem)
-    penalty = (_penalty((kept_x, kept_y), a, b, prices) + _lean(a, b, f, g, prices)).to(x.dtype)
-    mass = kept_x.sum()
-    whole = Estimate(mass * moved.cost + penalty, (mass * moved.slices + penalty).detach(), 1, problem.p)
-    return whole, kept_x, kept_y
+    mass, penalty = kept_x.sum(-1), _penalty(a, b, f, g, prices)
+    whole = Estimate(
+        (mass * moved.cost + penalty).to(x.dtype),
+        (mass[..., None] * moved.slices + penalty[..., None]).detach().to(x.dtype),
+        1,
+        problem.p,
+        gap=found.gap.reshape(batch),
+    )
+    return whole, kept_x.to(x.dtype), kept_y.to(x.dtype)
 
 
-class _Prices(NamedTuple):
-    """What a change of mass costs on either side."""
-
-    x: float
-    y: float
-
-    @property
-    def share(self) -> float:
-        """The weight of the first side in the common mass: nothing if the other one is pinned."""
-        return 1 / (1 + self.y / self.x) if self.x < math.inf else 1.0
+def _rows(places: Tensor) -> Tensor:
+    """Problems in one row."""
+    return places.reshape(places.shape[:-2].numel(), *places.shape[-2:])
 
 
-def _prices(rho: float | tuple[float, float]) -> _Prices:
+def _check_effort(tol: float, steps: int) -> None:
+    check_number("tol", float(tol), low=0.0, strict=True)
+    check_number("steps", steps, low=1)
+
+
+def _left(found: Ascent) -> float:
+    """The largest share of a cost that is still a gap, of the problems that missed the tolerance."""
+    missed = torch.where(found.done, 0.0, found.gap / found.value.clamp_min(torch.finfo(found.value.dtype).tiny))
+    return float(missed.max()) if missed.numel() else 0.0
+
+
+def _tell(left: float, tol: float, steps: int) -> None:
+    if left > 0:
+        warnings.warn(
+            f"The duality gap of unbalanced slices is still {left:.1e} of the cost after steps={steps}, above "
+            f"tol={tol:g}: allow more steps, a larger tol, or a larger rho.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+
+
+def _prices(rho: float | tuple[float, float]) -> Prices:
     both = rho if isinstance(rho, tuple) else (rho, rho)
     if len(both) != 2:
         raise InputError(f"rho must be one price or a pair, one a side, but is {rho!r}.")
@@ -164,7 +210,7 @@ def _prices(rho: float | tuple[float, float]) -> _Prices:
         check_number("rho", float(price), low=0.0, strict=True, infinity=True)
     if min(both) == math.inf:
         raise InputError("rho must be finite on one side at least: for rho=inf on both use the balanced distance.")
-    return _Prices(float(both[0]), float(both[1]))
+    return Prices(float(both[0]), float(both[1]))
 
 
 def _check_line(line: LineProblem) -> Balanced | Circular:
@@ -178,15 +224,7 @@ def _weights(points: Tensor, weights: Tensor | None) -> Tensor:
     return points.new_full((*points.shape[:-1], n), 1 / n) if weights is None else weights.unsqueeze(-2)
 
 
-def _reweighted(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: _Prices) -> tuple[Tensor, Tensor]:
-    """The marginals a e^{-f/rho}, b e^{-g/rho} after the best common shift, which gives them one mass."""
-    log_a, log_b = a.double().log() - f / rho.x, b.double().log() - g / rho.y
-    total_a, total_b = log_a.logsumexp(-1, keepdim=True), log_b.logsumexp(-1, keepdim=True)
-    middle = rho.share * total_a + (1 - rho.share) * total_b
-    return log_a.softmax(-1) * middle.exp(), log_b.softmax(-1) * middle.exp()
-
-
-def _lean(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: _Prices) -> Tensor:
+def _lean(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: Prices) -> Tensor:
     """Zero, with the slope of the optimum by the weights of a side that may not change: its potential.
 
     The optimum likes marginals whose levels meet, where the distance itself has a kink: only the dual knows the slope.
@@ -199,33 +237,13 @@ def _lean(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: _Prices) -> Tensor:
     return ((pinned - pinned.detach()) * (potential + shift)).sum(-1)
 
 
-def _step(
-    a: Tensor, b: Tensor, f: Tensor, g: Tensor, to_f: Tensor, to_g: Tensor, rho: _Prices
-) -> tuple[Tensor, Tensor]:
-    """A step towards the new potentials, as long as the dual climbs.
-
-    With the best common shift the dual is an affine function of minus the common mass, so that the length is where the
-    mean of the two log-sum-exps, weighted by the prices and convex along the step, stops falling: found by bisection of
-    its slope, in which the prices cancel.
-    """
-    log_a, log_b, way_f, way_g = a.double().log(), b.double().log(), to_f - f, to_g - g
-    low = torch.zeros_like(way_f[..., :1])
-    high = torch.ones_like(low)
-    for trial in range(20):
-        middle = high if trial == 0 else (low + high) / 2
-        share_f = (log_a - (f + middle * way_f) / rho.x).softmax(-1)
-        share_g = (log_b - (g + middle * way_g) / rho.y).softmax(-1)
-        climbing = ((share_f * way_f).sum(-1, keepdim=True) + (share_g * way_g).sum(-1, keepdim=True)) > 0
-        low, high = torch.where(climbing, middle, low), torch.where(climbing, high, middle)
-    return f + low * way_f, g + low * way_g
-
-
-def _penalty(kept: tuple[Tensor, Tensor], a: Tensor, b: Tensor, rho: _Prices) -> Tensor:
-    """What the changes of mass cost; a pinned side has none."""
-    terms = [price * _kl(pi, w.double()) for price, pi, w in zip(rho, kept, (a, b), strict=True) if price < math.inf]
-    return torch.stack(torch.broadcast_tensors(*terms)).sum(0)
-
-
-def _kl(pi: Tensor, weights: Tensor) -> Tensor:
-    ratio = pi / torch.where(weights > 0, weights, 1)
-    return (torch.special.xlogy(pi, ratio) - pi + weights).sum(-1)
+def _penalty(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: Prices) -> Tensor:
+    """What the changes of mass cost, with its slope by the weights at the marginals found: rho (1 - pi / a)."""
+    value = penalty(a.detach(), b.detach(), f, g, rho)
+    kept = reweighted(a.detach(), b.detach(), f, g, rho)
+    for price, pi, w in zip(rho, kept, (a, b), strict=True):
+        if price < math.inf:
+            held = w.detach().double()
+            slope = price * (1 - pi / torch.where(held > 0, held, 1)) * torch.ones_like(held)
+            value = value + ((w - held) * slope).sum(-1)
+    return value + _lean(a, b, f, g, rho)

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_choice, check_number
-from monge.errors import ShapeError
 
+from ._clouds import aligned, check_theta, working
 from .directions import directions
 from .estimate import Estimate, estimate, refine
 from .line import Balanced
@@ -27,7 +27,7 @@ def sliced_wasserstein(
     *,
     p: float = 2.0,
     slices: int = 128,
-    theta: Float[Tensor, "slices d"] | None = None,
+    theta: Float[Tensor, "*b slices d"] | None = None,
     kind: str = "orthogonal",
     scale: str | float | None = None,
     control_variate: str | None = None,
@@ -50,7 +50,7 @@ def sliced_wasserstein(
         p: Order, at least 1.
         slices: How many directions to draw; with `tol`, how many to start with. Orthogonal ones are rounded up to whole
             bases: one cut basis would bring back most of the variance.
-        theta: Directions to use instead of drawing.
+        theta: Directions to use instead of drawing, for each problem its own if they have its leading dimensions.
         kind: Their law, see `directions`.
         scale: ``"dimension"`` divides the p-th power by that of two Diracs at distance one, so that dimension alone
             changes nothing; ``"effective"`` scales to the number of dimensions that the data fill (the participation
@@ -77,18 +77,19 @@ def sliced_wasserstein(
         1.3333
     """
     line = Balanced(p)
+    x, y, a, b, _ = aligned(x, y, a, b)
     d = x.shape[-1]
-    if theta is not None and (theta.ndim != 2 or theta.shape[-1] != d):
-        raise ShapeError(f"theta must have shape (slices, {d}), one direction a row, but has {tuple(theta.shape)}.")
+    if theta is not None:
+        check_theta(theta, d)
     block = d if kind == "orthogonal" and theta is None else 1
-    factor = _factor(scale, x, y, p)
+    factor = _factor(scale, x, y, a, b, p)
     check_number("slices", slices, low=1)
 
     def draw(count: int) -> Estimate:
         drawn = theta
         if drawn is None:
             whole = count if block == 1 or count < d else -(-count // d) * d
-            drawn = directions(whole, d, kind, generator=generator, dtype=x.dtype, device=x.device)
+            drawn = directions(whole, d, kind, generator=generator, dtype=working(x.dtype), device=x.device)
         slicer = Linear(drawn)
         return estimate(x, y, a, b, slicer=slicer, line=line, control_variate=control_variate, block=block)
 
@@ -112,7 +113,12 @@ def dirac_factor(dimension: int, p: float) -> float:
     return round(math.exp(logarithm), 15)
 
 
-def effective_dimension(x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b m d"]) -> Float[Tensor, "*b"]:
+def effective_dimension(
+    x: Float[Tensor, "*b n d"],
+    y: Float[Tensor, "*b m d"],
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
+) -> Float[Tensor, "*b"]:
     """The participation ratio (tr S)^2 / tr S^2 of the pooled covariance: how many dimensions the data fill.
 
     Example:
@@ -120,14 +126,25 @@ def effective_dimension(x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b m d"]) 
         >>> effective_dimension(torch.eye(3) * 2, torch.zeros(1, 3)) > 1
         tensor(True)
     """
-    pooled = torch.cat([x - x.mean(-2, keepdim=True), y - y.mean(-2, keepdim=True)], -2)
+    pooled = torch.cat([_centred(x, a), _centred(y, b)], -2)
     wide = pooled.shape[-1] > pooled.shape[-2]
     gram = pooled @ pooled.transpose(-1, -2) if wide else pooled.transpose(-1, -2) @ pooled
     trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1)
     return torch.where(trace > 0, trace.square() / gram.square().sum((-1, -2)).clamp_min(1e-300), 1.0)
 
 
-def _factor(scale: str | float | None, x: Tensor, y: Tensor, p: float) -> Tensor | None:
+def _centred(points: Tensor, weights: Tensor | None) -> Tensor:
+    """Points around their mean, as many of them as weights say: the rows of a root of n times the covariance."""
+    points = points.double()
+    share = points.new_ones(points.shape[:-1]) if weights is None else weights.double()
+    share = (share / share.sum(-1, keepdim=True))[..., None]
+    present = points.shape[-2] if weights is None else (share > 0).sum(-2, keepdim=True)
+    return (points - (share * points).sum(-2, keepdim=True)) * (present * share).sqrt()
+
+
+def _factor(
+    scale: str | float | None, x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, p: float
+) -> Tensor | None:
     if scale is None:
         return None
     if not isinstance(scale, str):
@@ -137,7 +154,7 @@ def _factor(scale: str | float | None, x: Tensor, y: Tensor, p: float) -> Tensor
     inverse = 1.0 / dirac_factor(x.shape[-1], p)
     if scale == "dimension":
         return x.new_tensor(inverse)
-    k = effective_dimension(x.detach(), y.detach())
+    k = effective_dimension(x.detach(), y.detach(), *(None if w is None else w.detach() for w in (a, b)))
     logarithm = torch.lgamma((p + 1) / 2 * torch.ones_like(k)) + torch.lgamma(k / 2)
     logarithm = logarithm - math.lgamma(0.5) - torch.lgamma((k + p) / 2)
-    return logarithm.exp() * inverse
+    return (logarithm.exp() * inverse).to(x.dtype)

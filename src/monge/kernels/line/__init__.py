@@ -88,4 +88,4 @@ def line_potentials(
     mean_f = (f * (1 / f.shape[-1] if problem.a is None else problem.a)).sum(-1, keepdim=True)
     mean_g = (g * (1 / g.shape[-1] if problem.b is None else problem.b)).sum(-1, keepdim=True)
     shift = (mean_f - mean_g) / 2
-    return (f - shift).reshape(*problem.batch, -1), (g + shift).reshape(*problem.batch, -1)
+    return (f - shift).reshape(*problem.batch, f.shape[-1]), (g + shift).reshape(*problem.batch, g.shape[-1])

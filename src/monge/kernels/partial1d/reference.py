@@ -30,6 +30,9 @@ def partial_plan(problem: RowProblem, p: float, period: float, rule: str, level:
         cost = power(gap - period * (gap / period).round() if period > 0 else gap, p)
         weights = a[row % len(a)], b[row % len(b)]
         solved.append(_solve(cost, *weights, rule, float(level[row % len(level)])))
+    if not solved:  # an empty batch
+        none, wide = x.new_zeros(0, 1, dtype=torch.float64), x.new_zeros(0, x.shape[-1], dtype=torch.float64)
+        return Pieces(none.long(), none.long(), none, none, wide, y.new_zeros(0, y.shape[-1], dtype=torch.float64))
     longest = max(len(one.w) for one in solved)
     i, j, w = (
         torch.stack([torch.nn.functional.pad(one[k], (0, longest - len(one.w))) for one in solved]) for k in range(3)

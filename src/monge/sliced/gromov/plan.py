@@ -6,23 +6,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._checks import check_points, check_same
 from monge.coupling import Coupling
 from monge.errors import ShapeError
 from monge.geometry import Geometry
 
-from ..plan.lift import monotone_plan
+from .._clouds import aligned, picked, together
+from ..plan.lift import chosen, monotone_plan
 from ..slicer import Slicer
-from .wasserstein import gromov_cost
+from .wasserstein import distances, gromov_cost
 
 __all__ = ["best_gromov_plan"]
 
 
 def best_gromov_plan(
-    x: Float[Tensor, "n d"],
-    y: Float[Tensor, "m e"],
-    a: Float[Tensor, " n"] | None = None,
-    b: Float[Tensor, " m"] | None = None,
+    x: Float[Tensor, "*b n d"],
+    y: Float[Tensor, "*b m e"],
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
     *,
     slicer: Slicer,
     slicer_y: Slicer | None = None,
@@ -51,16 +51,34 @@ def best_gromov_plan(
         >>> bool((best_gromov_plan(x, y, slicer=Linear(torch.eye(2))).assignment() == torch.arange(9)).all())
         True
     """
-    check_points("x", x)
-    check_points("y", y)
-    check_same(x=x, y=y, a=a, b=b)
     other = slicer if slicer_y is None else slicer_y
     if slicer.count != other.count:
         raise ShapeError(f"slicer and slicer_y must have as many slices, but have {slicer.count} and {other.count}.")
-    u, v = (s._coordinates(side.detach(), slice(None)) for s, side in ((slicer, x), (other, y)))
-    left, right = (x, y) if spaces is None else spaces
-    plans = [monotone_plan(u, sign * v, a, b) for sign in (1, -1)]
+    x, y, a, b, _ = aligned(x, y, a, b, slicer=slicer, one_space=False)
+    aligned(y, y, slicer=other)
+    near = [s._prepared(side.detach(), side.detach())[0] for s, side in ((slicer, x), (other, y))]
+    u, v = (s._coordinates(side, slice(None)) for s, side in zip((slicer, other), near, strict=True))
+    given = [None if weights is None else weights.to(u.dtype).unsqueeze(-2) for weights in (a, b)]
+    left, right = (distances("x", x), distances("y", y)) if spaces is None else spaces
+    batch = together(points=u.shape[:-2], y=v.shape[:-2], x_space=left.batch_shape, y_space=right.batch_shape)
+    u, v = (side.expand(*batch, *side.shape[-2:]) for side in (u, v))
+    plans = [monotone_plan(u, sign * v, *given) for sign in (1, -1)]
     with torch.no_grad():
-        costs = torch.stack([gromov_cost(plan, left, right) for plan in plans])
-        sign, best = divmod(int(costs.argmin()), slicer.count)
-    return plans[sign][best]
+        costs = torch.stack([_costs(plan, left, right) for plan in plans], -2)  # (*b, 2, L)
+        best = costs.flatten(-2).argmin(-1)
+        turned = best >= slicer.count
+    if best.ndim == 0:
+        found = chosen(plans[int(turned)], best % slicer.count)
+    else:  # both ways are monotone plans of the same scores: the sign is one per problem
+        sign = torch.where(turned, -1, 1).to(v.dtype)[..., None]
+        u, v = (picked(side, best % slicer.count) for side in (u, v))
+        found = monotone_plan(u, sign * v, *(None if w is None else w[..., 0, :] for w in given))
+    return found if u.dtype == x.dtype else found.to(x.dtype)
+
+
+def _costs(plans: Coupling, left: Geometry, right: Geometry) -> Tensor:
+    """The cost of every plan (*b, L), between spaces of batch *b."""
+    if not (left.batch_shape or right.batch_shape):
+        return gromov_cost(plans, left, right)
+    columns = [gromov_cost(plans[..., k], left, right) for k in range(plans.batch_shape[-1])]
+    return torch.stack(columns, -1)

@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from monge._checks import check_number, check_points, check_same
+from monge._checks import check_number, check_single
 from monge.coupling import Coupling
 from monge.errors import InputError, ShapeError
 from monge.geometry import Geometry
 
+from .._clouds import aligned
 from ..plan._soft import anneal, minibatch, soft_plans
 from ..plan.lift import monotone_plan
 from ..plan.networks import score, sine_network
@@ -72,25 +73,31 @@ class GromovSlicer(nn.Module):
         self.lift = nn.Identity() if lift is None else lift
         self.register_buffer("sign", torch.ones(()))
 
-    def forward(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m e"]) -> tuple[Tensor, Tensor]:
-        """The scores of both clouds, (n,) and (m,)."""
+    def forward(self, x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b m e"]) -> tuple[Tensor, Tensor]:
+        """The scores of both clouds, (*b, n) and (*b, m)."""
         return score(self.slicer, self.lift(x)), self.sign * score(self.slicer, y)
 
     def couple(
         self,
-        x: Float[Tensor, "n d"],
-        y: Float[Tensor, "m e"],
-        a: Float[Tensor, " n"] | None = None,
-        b: Float[Tensor, " m"] | None = None,
+        x: Float[Tensor, "*b n d"],
+        y: Float[Tensor, "*b m e"],
+        a: Float[Tensor, "*b n"] | None = None,
+        b: Float[Tensor, "*b m"] | None = None,
     ) -> Coupling:
         """The plan between two clouds, of any sizes and weights."""
+        x, y, a, b, _ = aligned(x, y, a, b, one_space=False)
         with torch.no_grad():
             u, v = self(x, y)
         return monotone_plan(u, v, a, b)
 
     def loss(
-        self, x: Float[Tensor, "n d"], y: Float[Tensor, "m e"], scale: float = 0.1, *, spaces: Spaces | None = None
-    ) -> Float[Tensor, ""]:
+        self,
+        x: Float[Tensor, "*b n d"],
+        y: Float[Tensor, "*b m e"],
+        scale: float = 0.1,
+        *,
+        spaces: Spaces | None = None,
+    ) -> Float[Tensor, "*b"]:
         """The Gromov-Wasserstein loss of the soft plans, the mean of both ways of sorting softly.
 
         Args:
@@ -99,15 +106,16 @@ class GromovSlicer(nn.Module):
             scale: Width of the soft permutation, in standard deviations of the scores.
             spaces: The distances within both clouds; squared Euclidean ones if None.
         """
+        x, y, _, _, _ = aligned(x, y, one_space=False)
         return self._loss(x, y, _metrics(_spaces(x, y, spaces)), scale)
 
     def _loss(self, x: Tensor, y: Tensor, metrics: tuple[Metric, Metric], scale: float) -> Tensor:
-        (left, right), n, m = metrics, len(x), len(y)
+        (left, right), n, m = metrics, x.shape[-2], y.shape[-2]
         own = left.square(left.left.new_full((n,), 1 / n)) + right.square(right.left.new_full((m,), 1 / m))
         cross, (u, v) = [], self(x, y)
         for plan in soft_plans(u, v, scale):
             held = plan.to(left.left.dtype)
-            cross.append(((left.right.mT @ held @ right.left) * (left.left.mT @ held @ right.right)).sum())
+            cross.append(((left.right.mT @ held @ right.left) * (left.left.mT @ held @ right.right)).sum((-1, -2)))
         return own - cross[0] - cross[1]
 
     def fit(
@@ -177,9 +185,8 @@ class GromovSlicer(nn.Module):
                 f"{len(parameters)} parameters."
             )
         for x, y in pairs:
-            check_points("x", x)
-            check_points("y", y)
-            check_same(x=x, y=y)
+            check_single(x=x, y=y)
+            aligned(x, y, one_space=False)
         held = [_spaces(x, y, None if spaces is None else spaces[k]) for k, (x, y) in enumerate(pairs)]
         metrics = [_metrics(both) for both in held]
         best, state, history = torch.inf, copy.deepcopy(self.state_dict()), None

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._checks import check_number, check_points, check_same
+from monge._checks import check_number, check_points
 from monge._value import value
 from monge.coupling import Coupling
 from monge.errors import ShapeError
 from monge.geometry import Geometry, PointCloud
 from monge.kernels.line.reference import levels, staircase
 
+from .._clouds import aligned, together, working
 from ..directions import directions
 from ..estimate import Estimate, estimate
 from ..line import LineProblem
@@ -27,8 +29,8 @@ PAIR_BYTES = 2**26
 
 def gromov_cost(
     P: Coupling,
-    x: Float[Tensor, "n d"] | Geometry,
-    y: Float[Tensor, "m e"] | Geometry,
+    x: Float[Tensor, "*b n d"] | Geometry,
+    y: Float[Tensor, "*b m e"] | Geometry,
     *,
     samples: int | None = None,
     generator: torch.Generator | None = None,
@@ -82,9 +84,10 @@ def gromov_cost(
     if entries is None or entries[2].shape[-1] > 2 * sum(P.shape[-2:]):
         found = _factored(plan, metric(left), metric(right))
     else:
-        i, j, w = (part.expand(*P.batch_shape, -1).reshape(-1, part.shape[-1]) for part in entries)
-        parts = [_pairwise(*entry, left, right) for entry in zip(i, j, w, strict=True)]
-        found = torch.stack(parts).reshape(P.batch_shape)
+        batch = together(P=P.batch_shape, x=left.batch_shape, y=right.batch_shape)
+        i, j, w = (part.expand(*batch, part.shape[-1]) for part in entries)
+        parts = [_pairwise(i[at], j[at], w[at], _one(left, at), _one(right, at)) for at in product(*map(range, batch))]
+        found = torch.stack(parts).reshape(batch) if parts else w.new_zeros(batch)
     return found.to(P.dtype)
 
 
@@ -123,6 +126,16 @@ def _factored(plan: Coupling, x: Metric, y: Metric) -> Tensor:
     cross = ((x.right.mT @ moved[..., :rank]) * (x.left.mT @ moved[..., rank:])).sum((-1, -2))
     found = x.square(row) + y.square(col) - 2 * cross
     return torch.where(found < 0, found - found.detach(), found)  # rounding only: the slope is good
+
+
+def _one(space: Geometry, at: tuple[int, ...]) -> Geometry:
+    """The space of one problem, where spaces have fewer dimensions or repeat."""
+    own = space.batch_shape
+    return (
+        space[tuple(k if size > 1 else 0 for k, size in zip(at[len(at) - len(own) :], own, strict=True))]
+        if own
+        else space
+    )
 
 
 def _pairwise(i: Tensor, j: Tensor, w: Tensor, x: Geometry, y: Geometry) -> Tensor:
@@ -215,7 +228,7 @@ def sliced_gromov_wasserstein(
     b: Float[Tensor, "*b m"] | None = None,
     *,
     slices: int = 128,
-    theta: Float[Tensor, "slices k"] | None = None,
+    theta: Float[Tensor, "*b slices k"] | None = None,
     generator: torch.Generator | None = None,
 ) -> Estimate:
     """The mean over directions of `Gromov` on lines: distances are compared slice by slice.
@@ -241,11 +254,12 @@ def sliced_gromov_wasserstein(
         >>> bool(sliced_gromov_wasserstein(x, 4 - x).cost < 1e-12)
         True
     """
-    check_points("x", x)
-    check_points("y", y)
-    check_same(x=x, y=y, a=a, b=b)
-    d = max(x.shape[-1], y.shape[-1])
+    x, y, a, b, _ = aligned(x, y, a, b, one_space=False)
+    dtype, d = x.dtype, max(x.shape[-1], y.shape[-1])
+    # Each is centred on its own: distances within a cloud know no place.
+    x, y = (side - side.detach().to(working(side.dtype)).mean(-2, keepdim=True) for side in (x, y))
+    a, b = (None if held is None else held.to(x.dtype) for held in (a, b))
     x, y = (torch.nn.functional.pad(side, (0, d - side.shape[-1])) for side in (x, y))
     if theta is None:
-        theta = directions(slices, d, generator=generator, dtype=x.dtype, device=x.device)
-    return estimate(x, y, a, b, slicer=Linear(theta), line=Gromov())
+        theta = directions(slices, d, generator=generator, dtype=working(x.dtype), device=x.device)
+    return estimate(x, y, a, b, slicer=Linear(theta), line=Gromov())._made_of(dtype)

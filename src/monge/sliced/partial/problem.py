@@ -193,7 +193,8 @@ def _plan(
     n, m = x.shape[-1], y.shape[-1]
     rule, level = stopping(penalty, mass, n, m, a, b, x)
     found = kernels.partial_plan(x, y, a, b, rule=rule, level=level, p=p, period=period)
-    used = int((found.w > 0).sum(-1).max())
+    held = (found.w > 0).sum(-1)
+    used = int(held.max()) if held.numel() else 0
     i, j, w = (part[..., :used] for part in found[:3])
     return MonotoneCoupling._make(i=i, j=j, w=w.to(x.dtype), n=n, m=m)
 

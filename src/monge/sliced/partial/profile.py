@@ -14,6 +14,8 @@ from monge._value import Value, value
 from monge.coupling import MonotoneCoupling
 from monge.errors import ShapeError
 
+from .._clouds import check_masses, together
+
 __all__ = ["PartialProfile", "check_line", "circular_partial_profile", "partial_profile"]
 
 
@@ -68,8 +70,8 @@ class PartialProfile(Value):
             ShapeError: More pairs than the profile holds.
         """
         k = torch.as_tensor(k, device=self.marginal.device).expand(self.marginal.shape[:-1])
-        most = int(k.max())
-        if int(k.min()) < 0 or bool((k > self.marginal.isfinite().sum(-1)).any()):
+        most = int(k.max()) if k.numel() else 0
+        if bool((k < 0).any()) or bool((k > self.marginal.isfinite().sum(-1)).any()):
             raise ShapeError(
                 f"k must lie between 0 and the length of the profile, but reaches {most} of "
                 f"{int(self.marginal.isfinite().sum(-1).min())}: compute the profile without an early stop."
@@ -186,12 +188,4 @@ def check_line(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, p: floa
         if weights is not None:
             check_masses(side, weights, points.shape[-1])
     check_same(x=x, y=y, a=a, b=b)
-
-
-def check_masses(name: str, weights: Tensor, n: int) -> None:
-    """``weights`` must be finite, non-negative, of shape (*b, n); a measure without mass is allowed."""
-    check_floating(name, weights)
-    if weights.ndim < 1 or weights.shape[-1] != n:
-        raise ShapeError(f"{name} must have shape (*batch, {n}), one mass per point, but has {tuple(weights.shape)}.")
-    check_finite(name, weights)
-    check_number(f"the least of {name}", float(weights.detach().min()), low=0.0)
+    together(x=x.shape[:-1], y=y.shape[:-1], **{k: w.shape[:-1] for k, w in (("a", a), ("b", b)) if w is not None})

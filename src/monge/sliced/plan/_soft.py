@@ -10,25 +10,31 @@ from torch import Tensor, nn
 from monge._checks import check_number
 from monge.kernels.monotone import monotone
 
+from .._clouds import together
 from .sorting import lap_sort
 
 __all__ = ["anneal", "minibatch", "soft_plans"]
 
 
 def soft_plans(u: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Two plans (n, m) with equal weights: one side sorted softly, the other hard, and the other way round.
+    """Two plans (*b, n, m) with equal weights: one side sorted softly, the other hard, and the other way round.
 
     ``scale`` is in standard deviations of the scores: only their order counts, and unit spread keeps the softness
     comparable while a network trains.
     """
-    pooled = torch.cat([u, v])
-    spread = pooled.std().clamp_min(1e-12)
-    u, v = (u - pooled.mean()) / spread, (v - pooled.mean()) / spread
-    soft_u, soft_v = lap_sort(u, scale).T / len(u), lap_sort(v, scale) / len(v)
-    if len(u) != len(v):
-        ranks = _ranks(len(u), len(v), u)
-        soft_u, soft_v = len(u) * soft_u @ ranks, len(v) * ranks @ soft_v
-    return soft_u[:, _place(v)], soft_v[_place(u)]
+    batch = together(u=u.shape[:-1], v=v.shape[:-1])
+    u, v = u.expand(*batch, -1), v.expand(*batch, -1)
+    n, m = u.shape[-1], v.shape[-1]
+    pooled = torch.cat([u, v], -1)
+    spread, middle = pooled.std(-1, keepdim=True).clamp_min(1e-12), pooled.mean(-1, keepdim=True)
+    u, v = (u - middle) / spread, (v - middle) / spread
+    soft_u, soft_v = lap_sort(u, scale).mT / n, lap_sort(v, scale) / m
+    if n != m:
+        ranks = _ranks(n, m, u)
+        soft_u, soft_v = n * soft_u @ ranks, m * ranks @ soft_v
+    return soft_u.gather(-1, _place(v)[..., None, :].expand(*batch, n, m)), soft_v.gather(
+        -2, _place(u)[..., :, None].expand(*batch, n, m)
+    )
 
 
 def anneal(
@@ -76,4 +82,4 @@ def _ranks(n: int, m: int, like: Tensor) -> Tensor:
 
 def _place(scores: Tensor) -> Tensor:
     """The rank of every point, largest first."""
-    return scores.detach().argsort(descending=True, stable=True).argsort()
+    return scores.detach().argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)

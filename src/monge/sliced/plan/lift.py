@@ -6,17 +6,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._batch import broadcast_shapes
-from monge._checks import check_choice, check_clouds, check_number, check_weights
+from monge._checks import check_choice, check_finite, check_floating, check_number, check_same, check_weights
 from monge.coupling import (
     Coupling,
     GluedCoupling,
     MixtureCoupling,
     SparseCoupling,
 )
+from monge.errors import ShapeError
 from monge.geometry import Geometry, PointCloud
 from monge.solver.sorted import staircase_plan
 
+from .._clouds import aligned, together
 from ..slicer import Slicer
 
 __all__ = ["best_sliced_plan", "expected_sliced_plan", "lifted_plans", "monotone_plan"]
@@ -52,7 +53,13 @@ def monotone_plan(
         tensor([1, 0])
     """
     check_choice("ties", ties, ("spread", "order"))
-    batch = broadcast_shapes(u.shape[:-1], v.shape[:-1])
+    check_scores("u", u)
+    check_scores("v", v)
+    check_same(u=u, v=v, a=a, b=b)
+    for name, weights, count in (("a", a, u.shape[-1]), ("b", b, v.shape[-1])):
+        if weights is not None:
+            check_weights(name, weights, count)
+    batch = together(u=u.shape[:-1], v=v.shape[:-1], a=_batch(a), b=_batch(b))
     u, v = u.detach().expand(*batch, -1), v.detach().expand(*batch, -1)
     sorted_u, order_u = u.sort(dim=-1, stable=True)
     sorted_v, order_v = v.sort(dim=-1, stable=True)
@@ -74,6 +81,18 @@ def monotone_plan(
     out = SparseCoupling._make(i=atom_v, j=places_v, w=b, n=m, m=m)
     between = staircase_plan(mass_u, mass_v, places_u, places_v)
     return GluedCoupling._make(P=GluedCoupling._make(P=into, Q=between, mu=mass_u), Q=out, mu=mass_v)
+
+
+def _batch(weights: Tensor | None) -> tuple[int, ...]:
+    return () if weights is None else weights.shape[:-1]
+
+
+def check_scores(name: str, scores: Tensor) -> None:
+    """``scores`` must be finite numbers, (*b, n), n >= 1."""
+    check_floating(name, scores)
+    if scores.ndim < 1 or scores.shape[-1] == 0:
+        raise ShapeError(f"{name} must have shape (*batch, n), n >= 1, but has {tuple(scores.shape)}.")
+    check_finite(name, scores)
 
 
 def _atoms(ordered: Tensor, order: Tensor) -> Tensor:
@@ -114,14 +133,12 @@ def lifted_plans(
         >>> lifted_plans(x, y, slicer=Linear(torch.eye(2))).shape
         torch.Size([2, 2, 2])
     """
-    check_clouds(x, y, a, b)
-    for name, weight, points in (("a", a, x), ("b", b, y)):
-        if weight is not None:
-            check_weights(name, weight, points.shape[-2])
-    whole = slice(None)
-    u, v = slicer._coordinates(x.detach(), whole), slicer._coordinates(y.detach(), whole)
-    a, b = (None if weight is None else weight.unsqueeze(-2) for weight in (a, b))
-    return monotone_plan(u, v, a, b, ties=ties)
+    x, y, a, b, _ = aligned(x, y, a, b, slicer=slicer)
+    near = slicer._prepared(x.detach(), y.detach())
+    u, v = (slicer._coordinates(side, slice(None)) for side in near)
+    given = [None if weight is None else weight.to(u.dtype).unsqueeze(-2) for weight in (a, b)]
+    plans = monotone_plan(u, v, *given, ties=ties)
+    return plans if u.dtype == x.dtype else plans.to(x.dtype)
 
 
 def slice_costs(plans: Coupling, geometry: Geometry) -> Float[Tensor, "*b slices"]:
@@ -184,10 +201,10 @@ def expected_sliced_plan(
 
 
 def best_sliced_plan(
-    x: Float[Tensor, "n d"],
-    y: Float[Tensor, "m d"],
-    a: Float[Tensor, " n"] | None = None,
-    b: Float[Tensor, " m"] | None = None,
+    x: Float[Tensor, "*b n d"],
+    y: Float[Tensor, "*b m d"],
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
     *,
     slicer: Slicer,
     cost: str = "sqeuclidean",
@@ -216,5 +233,13 @@ def best_sliced_plan(
     """
     plans = lifted_plans(x, y, a, b, slicer=slicer, ties=ties)
     with torch.no_grad():
-        best = int(slice_costs(plans, PointCloud(x, y, cost)).argmin())
-    return plans[best]
+        best = slice_costs(plans, PointCloud(x, y, cost)).argmin(-1)
+    return chosen(plans, best)
+
+
+def chosen(plans: Coupling, best: Tensor) -> Coupling:
+    """Of plans of batch shape (*b, L), the one at ``best`` (*b,) of every problem."""
+    if best.ndim == 0:
+        return plans[int(best)]
+    grid = torch.meshgrid(*(torch.arange(size, device=best.device) for size in best.shape), indexing="ij")
+    return plans[(*grid, best)]

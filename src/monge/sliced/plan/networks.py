@@ -91,17 +91,18 @@ class SetTransformer(nn.Module):
         for few in self.inducing:
             nn.init.normal_(few, std=few.shape[-1] ** -0.5)
 
-    def forward(self, points: Float[Tensor, "n d"]) -> Float[Tensor, "n 1"]:
+    def forward(self, points: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n 1"]:
         """The score of every point."""
-        held = self.enter(points)[None]
+        batch = points.shape[:-2]
+        held = self.enter(points.reshape(batch.numel(), *points.shape[-2:]))
         for few, gather, spread in zip(self.inducing, self.gather, self.spread, strict=True):
-            held = spread(held, gather(few, held))
+            held = spread(held, gather(few.expand(len(held), -1, -1), held))
         for block in self.full:
             held = block(held, held)
-        return self.leave(held)[0]
+        return self.leave(held).reshape(*batch, points.shape[-2], 1)
 
 
-def distance_profiles(space: Geometry, size: int = 16) -> Float[Tensor, "n size"]:
+def distance_profiles(space: Geometry, size: int = 16) -> Float[Tensor, "*b n size"]:
     """For every point, how far the others are: quantiles of its row of distances, over their mean.
 
     Isometric clouds have equal profiles, whatever their positions, dimension and scale: inputs for slicers of clouds

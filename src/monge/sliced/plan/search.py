@@ -12,7 +12,9 @@ from monge._checks import check_choice, check_number
 from monge.errors import InputError
 from monge.geometry import PointCloud
 
+from .._clouds import aligned, picked, together
 from ..directions import directions
+from ..laws import moments
 from ..slicer import Linear
 from .lift import lifted_plans, slice_costs
 
@@ -23,18 +25,18 @@ _METHODS = ("stein", "replicas", "annealing", "random")
 
 @torch.no_grad()
 def search_direction(
-    x: Float[Tensor, "n d"],
-    y: Float[Tensor, "m d"],
-    a: Float[Tensor, " n"] | None = None,
-    b: Float[Tensor, " m"] | None = None,
+    x: Float[Tensor, "*b n d"],
+    y: Float[Tensor, "*b m d"],
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
     *,
     method: str = "stein",
     steps: int = 60,
     samples: int = 32,
     cost: str = "sqeuclidean",
-    start: Float[Tensor, " d"] | None = None,
+    start: Float[Tensor, "*b d"] | None = None,
     generator: torch.Generator | None = None,
-) -> tuple[Float[Tensor, " d"], Float[Tensor, ""]]:
+) -> tuple[Float[Tensor, "*b d"], Float[Tensor, "*b"]]:
     r"""A direction whose lifted plan is cheap: $\min_\theta \langle C, \gamma_\theta\rangle$.
 
     The cost of a lifted plan jumps where two projections cross, so it has no useful gradient of its own.
@@ -77,68 +79,82 @@ def search_direction(
     check_choice("method", method, _METHODS)
     check_number("steps", steps, low=0)
     check_number("samples", samples, low=1)
-    geometry, d = PointCloud(x, y, cost), x.shape[-1]
-    if method == "replicas" and (cost != "sqeuclidean" or len(x) != len(y) or a is not None or b is not None):
+    x, y, a, b, batch = aligned(x, y, a, b)
+    n, m, d = x.shape[-2], y.shape[-2], x.shape[-1]
+    if method == "replicas" and (cost != "sqeuclidean" or n != m or a is not None or b is not None):
         raise InputError(
             f"method='replicas' needs cost='sqeuclidean' and equal numbers of points of equal weights, but got "
-            f"{cost!r} with {len(x)} and {len(y)} points: use method='stein'."
+            f"{cost!r} with {n} and {m} points: use method='stein'."
         )
+    dtype, (x, y) = x.dtype, Linear(x.new_empty(0, d))._prepared(x.detach(), y.detach())
+    weights = [None if w is None else w.detach().to(x.dtype) for w in (a, b)]
+    geometry = PointCloud(x, y, cost)
 
-    def price(theta: Tensor) -> Tensor:
-        return slice_costs(lifted_plans(x, y, a, b, slicer=Linear(theta), ties="order"), geometry)
-
+    # What is drawn is drawn once for all problems: none depends on its neighbours in the batch.
     def draw(count: int) -> Tensor:
-        return directions(count, d, generator=generator, dtype=x.dtype, device=x.device)
+        drawn = directions(count, d, generator=generator, dtype=x.dtype, device=x.device)
+        return drawn.expand(*batch, count, d)
 
     def noise(count: int) -> Tensor:
         return torch.randn(count, d, generator=generator, dtype=torch.float64).to(x)
 
     if start is None:
-        tried = torch.cat([_landmarks(x, y), draw(samples)])
+        tried = torch.cat([_landmarks(x, y, *weights), draw(samples)], -2)
     else:
-        tried = torch.nn.functional.normalize(start[None], dim=-1)
-    costs = price(tried)
-    best, lowest = tried[costs.argmin()], costs.min()
+        together(start=start.shape[:-1], clouds=batch)
+        tried = torch.nn.functional.normalize(start.detach().to(x.dtype).expand(*batch, d), dim=-1)[..., None, :]
+
+    def price(theta: Tensor) -> Tensor:
+        return slice_costs(lifted_plans(x, y, *weights, slicer=Linear(theta), ties="order"), geometry)
+
+    best, lowest = _cheapest(tried, price(tried))
     here, value = best, lowest
-    moment, square = torch.zeros_like(here), torch.zeros((), dtype=x.dtype, device=x.device)
+    moment, square = torch.zeros_like(here), torch.zeros_like(here[..., :1])
     for step in range(steps):
-        progress = step / max(steps, 1)
+        progress, z, width = step / steps, None, 0.1 * (1 - 0.8 * step / steps)
         if method == "random":
             tried = draw(samples)
         elif method == "annealing":
-            tried = here + (0.5 * (1 - progress) + 0.02) * noise(samples)
+            tried = here[..., None, :] + (0.5 * (1 - progress) + 0.02) * noise(samples)
         elif method == "replicas":
-            tried = here[None]
+            tried = here[..., None, :]
         else:
-            width = 0.1 * (1 - 0.8 * progress)
             z = noise(max(1, samples // 2))
-            tried = torch.cat([here + width * z, here - width * z])
+            tried = torch.cat([here[..., None, :] + width * z, here[..., None, :] - width * z], -2)
         tried = torch.nn.functional.normalize(tried, dim=-1)
         costs = price(tried)
-        if costs.min() < lowest:
-            best, lowest = tried[costs.argmin()], costs.min()
+        one, cheap = _cheapest(tried, costs)
+        best, lowest = _better(cheap < lowest, (one, cheap), (best, lowest))
         if method == "annealing":
-            k = costs.argmin()
-            worse = float((costs[k] - value) / lowest.clamp_min(1e-300))
+            worse = (cheap - value) / lowest.clamp_min(1e-30)
             luck = float(torch.rand((), generator=generator, dtype=torch.float64))
-            if worse <= 0 or luck < math.exp(-worse / (0.05 * (1 - progress) + 1e-6)):
-                here, value = tried[k], costs[k]
+            taken = (worse <= 0) | (luck < torch.exp(-worse / (0.05 * (1 - progress) + 1e-6)))
+            here, value = _better(taken, (one, cheap), (here, value))
         elif method != "random":
-            if method == "stein":
-                up, down = costs.chunk(2)
-                slope = ((up - down)[:, None] * z).mean(0) / (2 * width)
-            else:
+            if z is None:
                 slope = _replica_slope(x, y, here, samples, 0.2 * (1 - 0.8 * progress), generator)
+            else:
+                up, down = costs.chunk(2, -1)
+                slope = ((up - down)[..., None] * z).mean(-2) / (2 * width)
             # Adam with the norm of the whole vector: a direction has no preferred axes.
             moment = 0.8 * moment + 0.2 * slope
-            square = 0.95 * square + 0.05 * slope.square().sum()
+            square = 0.95 * square + 0.05 * slope.square().sum(-1, keepdim=True)
             size = 0.3 * 0.5 * (1 + math.cos(math.pi * progress))
-            here = torch.nn.functional.normalize(here - size * moment / square.sqrt().clamp_min(1e-300), dim=-1)
+            here = torch.nn.functional.normalize(here - size * moment / square.sqrt().clamp_min(1e-30), dim=-1)
     if method in ("stein", "replicas") and steps:
-        final = price(here[None])[0]
-        if final < lowest:
-            best, lowest = here, final
-    return best, lowest
+        final = price(here[..., None, :])[..., 0]
+        best, lowest = _better(final < lowest, (here, final), (best, lowest))
+    return best.to(dtype), lowest.to(dtype)
+
+
+def _cheapest(tried: Tensor, costs: Tensor) -> tuple[Tensor, Tensor]:
+    k = costs.argmin(-1)
+    return picked(tried, k), picked(costs, k)
+
+
+def _better(taken: Tensor, new: tuple[Tensor, Tensor], old: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Direction and cost, the new ones where they are taken."""
+    return torch.where(taken[..., None], new[0], old[0]), torch.where(taken, new[1], old[1])
 
 
 def _replica_slope(
@@ -151,27 +167,32 @@ def _replica_slope(
     """
     theta = theta.detach().requires_grad_()
     with torch.enable_grad():
-        u, v = x @ theta, y @ theta
-        order_u, order_v = u.argsort(), v.argsort()
-        line = ((u[order_u] + v[order_v]) / 2)[:, None] * theta
+        u, v = ((points @ theta[..., None])[..., 0] for points in (x, y))
+        order_u, order_v = u.argsort(-1), v.argsort(-1)
+        line = ((u.gather(-1, order_u) + v.gather(-1, order_v)) / 2)[..., None] * theta[..., None, :]
         with torch.no_grad():
-            spread = width * torch.cat([u, v]).std()
+            spread = width * torch.cat([u, v], -1).std(-1, keepdim=True)
             matched = []
             for places, points in ((u, x), (v, y)):
-                shake = torch.randn(copies, len(places), generator=generator, dtype=torch.float64).to(places)
-                rank = (places + spread * shake).flatten().argsort() % len(places)
-                matched.append(points[rank].unflatten(0, (len(places), copies)).mean(1))
+                n = places.shape[-1]
+                shake = torch.randn(copies, n, generator=generator, dtype=torch.float64).to(places)
+                rank = (places[..., None, :] + spread[..., None] * shake).flatten(-2).argsort(-1) % n
+                matched.append(_rows(points, rank).unflatten(-2, (n, copies)).mean(-2))
             middle = (matched[0] + matched[1]) / 2
-            middle = middle[(middle @ theta).argsort()]
-        far = [(points - line).square().sum(-1).mean() for points in (x[order_u], y[order_v], middle)]
-        (slope,) = torch.autograd.grad(2 * far[0] + 2 * far[1] - 4 * far[2], theta)
-    return slope - (slope @ theta.detach()) * theta.detach()
+            middle = _rows(middle, (middle @ theta[..., None])[..., 0].argsort(-1))
+        far = [(points - line).square().sum(-1).mean(-1) for points in (_rows(x, order_u), _rows(y, order_v), middle)]
+        (slope,) = torch.autograd.grad((2 * far[0] + 2 * far[1] - 4 * far[2]).sum(), theta)
+    return slope - (slope * theta.detach()).sum(-1, keepdim=True) * theta.detach()
 
 
-def _landmarks(x: Tensor, y: Tensor) -> Tensor:
+def _rows(points: Tensor, index: Tensor) -> Tensor:
+    return points.gather(-2, index[..., None].expand(*index.shape, points.shape[-1]))
+
+
+def _landmarks(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
     """The difference of the means, the principal axes of both clouds, and of the first against the second."""
-    shift = (x.mean(0) - y.mean(0))[None]
-    axes = [torch.linalg.eigh(torch.cov(cloud.T).reshape(x.shape[-1], -1)).eigenvectors.T for cloud in (x, y)]
-    found = torch.cat([shift, *(basis[-3:] for basis in axes)])
-    length = found.norm(dim=-1)
-    return torch.nn.functional.normalize(found[length > 0], dim=-1)
+    (mean_x, first), (mean_y, second) = moments(x, a), moments(y, b)
+    axes = [torch.linalg.eigh(cov).eigenvectors.mT[..., -3:, :] for cov in (first, second)]
+    shift = (mean_x - mean_y)[..., None, :]
+    shift = torch.where(shift.norm(dim=-1, keepdim=True) > 0, shift, axes[0][..., -1:, :])
+    return torch.nn.functional.normalize(torch.cat([shift, *axes], -2), dim=-1)

@@ -16,6 +16,7 @@ from monge.geometry import PointCloud
 from monge.problem import Linear
 from monge.solver import Capability, Case, DualSolution, Report, Solver, Status
 
+from .._clouds import working
 from ..directions import KINDS, directions
 from ..slicer import Linear as Lines
 from .lift import monotone_plan, slice_costs
@@ -81,9 +82,9 @@ class Sliced(Solver):
         d = x.shape[-1]
         count = self.slices if self.kind != "orthogonal" else -(-self.slices // d) * d
         generator = torch.Generator().manual_seed(self.seed)
-        theta = directions(count, d, self.kind, generator=generator, dtype=x.dtype, device=x.device)
+        theta = directions(count, d, self.kind, generator=generator, dtype=working(x.dtype), device=x.device)
         lines = Lines(theta)
-        u, v = (lines._coordinates(side.detach(), slice(None)) for side in (x, y))
+        u, v = (lines._coordinates(side, slice(None)) for side in lines._prepared(x.detach(), y.detach()))
         a, b = (side.detach().expand(*batch, side.shape[-1]) for side in (problem.a, problem.b))
         equal = n == m and bool((a == a[..., :1]).all()) and bool((b == b[..., :1]).all())
         given: tuple[Tensor | None, Tensor | None] = (None, None) if equal else (a[..., None, :], b[..., None, :])

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from monge._checks import check_number
 
+from .._clouds import working
+
 __all__ = ["lap_sort", "soft_sort"]
 
 
@@ -37,12 +39,13 @@ def soft_sort(
     """
     check_number("temperature", temperature, low=0.0, strict=True)
     check_number("power", power, low=0.0, strict=True)
+    dtype, scores = scores.dtype, scores.to(working(scores.dtype))
     ordered = scores.sort(dim=-1, descending=True).values
     soft = (-(ordered[..., :, None] - scores[..., None, :]).abs().pow(power) / temperature).softmax(-1)
     if not hard:
-        return soft
+        return soft.to(dtype)
     one_hot = torch.zeros_like(soft).scatter(-1, soft.argmax(-1, keepdim=True), 1.0)
-    return one_hot + soft - soft.detach()
+    return (one_hot + soft - soft.detach()).to(dtype)
 
 
 def lap_sort(scores: Float[Tensor, "*b n"], scale: float) -> Float[Tensor, "*b n n"]:
@@ -66,12 +69,13 @@ def lap_sort(scores: Float[Tensor, "*b n"], scale: float) -> Float[Tensor, "*b n
         (tensor([1., 1., 1.]), tensor([1., 1., 1.]))
     """
     check_number("scale", scale, low=0.0, strict=True)
-    n = scores.shape[-1]
+    dtype, n = scores.dtype, scores.shape[-1]
+    scores = scores.to(working(dtype))
     if n == 1:
-        return torch.ones_like(scores)[..., None] + 0 * scores[..., None]
+        return (torch.ones_like(scores)[..., None] + 0 * scores[..., None]).to(dtype)
     reached = _Thresholds.apply(scores / scale)  # (*b, n - 1, n) in rank order
     first, last = torch.zeros_like(reached[..., :1, :]), torch.ones_like(reached[..., :1, :])
-    return torch.cat([reached, last], -2) - torch.cat([first, reached], -2)
+    return (torch.cat([reached, last], -2) - torch.cat([first, reached], -2)).to(dtype)
 
 
 class _Thresholds(torch.autograd.Function):

@@ -10,11 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from monge._checks import check_choice, check_clouds, check_number
+from monge._checks import check_choice, check_clouds, check_number, check_single
 from monge.coupling import Coupling
 from monge.errors import InputError, ShapeError
 from monge.geometry import PointCloud
 
+from .._clouds import aligned
 from ._soft import anneal, minibatch, soft_plans
 from .lift import monotone_plan
 from .networks import score, sine_network
@@ -59,23 +60,24 @@ class TransferableSlicer(nn.Module):
         self.network = network
         self.cost = cost
 
-    def forward(self, points: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    def forward(self, points: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n"]:
         """The score of every point."""
         return score(self.network, points)
 
     def couple(
         self,
-        x: Float[Tensor, "n d"],
-        y: Float[Tensor, "m d"],
-        a: Float[Tensor, " n"] | None = None,
-        b: Float[Tensor, " m"] | None = None,
+        x: Float[Tensor, "*b n d"],
+        y: Float[Tensor, "*b m d"],
+        a: Float[Tensor, "*b n"] | None = None,
+        b: Float[Tensor, "*b m"] | None = None,
     ) -> Coupling:
         """The plan between two clouds, of any sizes and weights."""
+        x, y, a, b, _ = aligned(x, y, a, b)
         with torch.no_grad():
             u, v = self(x), self(y)
         return monotone_plan(u, v, a, b)
 
-    def loss(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], scale: float = 0.1) -> Float[Tensor, ""]:
+    def loss(self, x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b m d"], scale: float = 0.1) -> Float[Tensor, "*b"]:
         r"""The cost of the soft plan: one side sorted softly, the other hard, averaged over both ways.
 
         Args:
@@ -83,9 +85,10 @@ class TransferableSlicer(nn.Module):
             y: Targets.
             scale: Width of the soft permutation, in standard deviations of the scores.
         """
+        x, y, _, _, _ = aligned(x, y)
         cost = PointCloud(x, y, self.cost).dense()
         first, second = soft_plans(self(x), self(y), scale)
-        return ((first + second) * cost).sum() / 2
+        return ((first + second) * cost).sum((-1, -2)) / 2
 
     def fit(
         self,
@@ -161,6 +164,7 @@ class TransferableSlicer(nn.Module):
         if not pairs:
             raise InputError("pairs must hold at least one pair of clouds, but is empty.")
         for x, y in pairs:
+            check_single(x=x, y=y)
             check_clouds(x, y)
 
         def loss(width: float) -> Tensor:

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from monge import kernels
 from monge._arrays import root
-from monge._batch import broadcast_shapes
 from monge._checks import check_finite, check_floating, check_number, check_same, check_weights
 from monge.coupling import MonotoneCoupling
 from monge.errors import ShapeError
 from monge.kernels.line.reference import levels, staircase
+
+from .._clouds import together, working
 
 __all__ = [
     "circular_barycenter_density",
@@ -54,7 +55,7 @@ def circular_wasserstein(
         tensor(0.1000)
     """
     cost = kernels.circle_distance(*_turns(x, y, a, b, p, circumference), a, b, p)
-    return circumference * root(cost, p)
+    return (circumference * root(cost, p)).to(x.dtype)
 
 
 def linear_circular_wasserstein(
@@ -86,7 +87,7 @@ def linear_circular_wasserstein(
         tensor(0.1000)
     """
     cost = kernels.linear_circle_distance(*_turns(x, y, a, b, 2.0, circumference), a, b, 2.0)
-    return circumference * root(cost, 2.0)
+    return (circumference * root(cost, 2.0)).to(x.dtype)
 
 
 def circular_embedding(
@@ -110,7 +111,7 @@ def circular_embedding(
     """
     turns, _ = _turns(x, x, a, a, 2.0, circumference)
     turns = turns.remainder(1.0)
-    weights = None if a is None else (a / a.sum(-1, keepdim=True)).double()
+    weights = None if a is None else a.double() / a.double().sum(-1, keepdim=True)
     ordered, order = turns.sort(dim=-1, stable=True)
     level = levels(weights, order)
     mean = turns.double().mean(-1) if weights is None else (turns * weights).sum(-1)
@@ -210,13 +211,17 @@ def circular_plan(
     """
     u, v = (side.detach().remainder(1.0) for side in _turns(x, y, a, b, p, circumference))
     shift = kernels.circle_shift(u, v, a, b, p)[..., None]
-    batch = broadcast_shapes(u.shape[:-1], v.shape[:-1])
-    u, v = u.expand(*batch, -1), v.expand(*batch, -1)
     order_u, order_v = (side.argsort(dim=-1, stable=True) for side in (u, v))
-    weights = [None if w is None else (w / w.sum(-1, keepdim=True)).double() for w in (a, b)]
+    weights = [None if w is None else w.double() / w.double().sum(-1, keepdim=True) for w in (a, b)]
     level_u, level_v = levels(weights[0], order_u), levels(weights[1], order_v)
     # One period of the target starts inside an atom, which therefore comes first and last.
-    ends, turn = (level_v - shift).remainder(1.0).sort(dim=-1)
+    ends = (level_v - shift).remainder(1.0)
+    if b is not None:  # Absent atoms end where others do: they go last, so that no piece is theirs.
+        absent = (b == 0).expand(ends.shape).gather(-1, order_v)
+        first = absent.long().argsort(dim=-1, stable=True)
+        last = torch.where(absent, -math.inf, ends).amax(-1, keepdim=True)
+        ends, order_v = torch.where(absent, last, ends).gather(-1, first), order_v.gather(-1, first)
+    ends, turn = ends.sort(dim=-1, stable=True)
     pieces = torch.cat([turn, turn[..., :1]], -1)
     i, j, mass = staircase(level_u, torch.cat([ends, torch.ones_like(ends[..., :1])], -1))
     j = order_v.gather(-1, pieces.gather(-1, j))
@@ -237,4 +242,10 @@ def _turns(
         if weight is not None:
             check_weights("a" if name == "x" else "b", weight, points.shape[-1])
     check_same(x=x, y=y, a=a, b=b)
-    return x / circumference, y / circumference
+    batch = together(x=x.shape[:-1], y=y.shape[:-1], a=_batch(a), b=_batch(b))
+    x, y = ((side.to(working(side.dtype)) / circumference).expand(*batch, side.shape[-1]) for side in (x, y))
+    return x, y
+
+
+def _batch(weights: Tensor | None) -> tuple[int, ...]:
+    return () if weights is None else weights.shape[:-1]

@@ -13,6 +13,7 @@ from monge._checks import check_choice, check_floating
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
+from .._clouds import aligned, working
 from ..directions import directions, frames
 from ..estimate import Estimate, estimate, refine, visible
 from ..line import Balanced, Circular, LinearCircular, LineProblem
@@ -22,7 +23,7 @@ from .circle import circular_embedding, circular_uniformity
 __all__ = [
     "GreatCircles",
     "Stereographic",
-    "check_sphere",
+    "on_sphere",
     "rotated_frames",
     "spherical_embedding",
     "spherical_sliced_wasserstein",
@@ -32,15 +33,39 @@ __all__ = [
 _POLE = 1e-6  # radius under which an angle has no stable direction
 
 
+def _rounded(points: Tensor, wide: Tensor) -> Tensor:
+    """Points of half precision are off the sphere by more than single precision would be: back to it."""
+    return wide if wide.dtype == points.dtype else torch.nn.functional.normalize(wide, dim=-1)
+
+
+class _OfSphere(Slicer):
+    """Slices of the sphere by frames; leading dimensions of the frames are problems."""
+
+    frame: Tensor
+
+    @property
+    def count(self) -> int:
+        """How many slices there are."""
+        return self.frame.shape[-3]
+
+    @property
+    def _batch(self) -> torch.Size:
+        return self.frame.shape[:-3]
+
+    def _prepared(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        wide = super()._prepared(x, y)
+        return _rounded(x, wide[0]), _rounded(y, wide[1])
+
+
 @value
-class GreatCircles(Slicer):
+class GreatCircles(_OfSphere):
     r"""Projection on the great circle through two orthonormal vectors, in turns.
 
     The coordinate of a point $s$ is the angle of $(\langle u, s\rangle, \langle v, s\rangle)$ over $2\pi$. A point
     within $10^{-6}$ of the axis has none: in that slice its mass goes to the others.
 
     Args:
-        frame: (L, 2, d) orthonormal pairs; see `frames`.
+        frame: (*b, L, 2, d) orthonormal pairs; see `frames`.
 
     Example:
         >>> import torch
@@ -49,15 +74,10 @@ class GreatCircles(Slicer):
         tensor([[0.2500]])
     """
 
-    frame: Float[Tensor, "slices 2 d"]
-
-    @property
-    def count(self) -> int:
-        """How many slices there are."""
-        return self.frame.shape[0]
+    frame: Float[Tensor, "*b slices 2 d"]
 
     def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
-        across, along = (self.frame[chunk, k] @ points.transpose(-1, -2) for k in (0, 1))
+        across, along = (self.frame[..., chunk, k, :].to(points.dtype) @ points.transpose(-1, -2) for k in (0, 1))
         near = across.square() + along.square() < _POLE**2
         across, along = torch.where(near, 1.0, across), torch.where(near, 0.0, along)
         turns = torch.atan2(along, across) / (2 * math.pi)
@@ -67,13 +87,13 @@ class GreatCircles(Slicer):
     def _seen(self, points: Tensor, chunk: slice) -> Tensor | None:
         if self.frame.shape[-1] == 2:
             return None
-        across, along = (self.frame[chunk, k] @ points.transpose(-1, -2) for k in (0, 1))
+        across, along = (self.frame[..., chunk, k, :].to(points.dtype) @ points.transpose(-1, -2) for k in (0, 1))
         seen = across.square_().addcmul_(along, along) >= _POLE**2
         return None if bool(seen.all()) else seen
 
 
 @value
-class Stereographic(Slicer):
+class Stereographic(_OfSphere):
     r"""Lines of the azimuthal map around a pole: stereographic projection without its radial distortion.
 
     With a pole $u$ and a direction $v$ orthogonal to it, the coordinate of $s$ is
@@ -83,7 +103,7 @@ class Stereographic(Slicer):
     over uniform frames is rotation invariant without a single rotation matrix.
 
     Args:
-        frame: (L, 2, d) orthonormal pairs: pole, direction.
+        frame: (*b, L, 2, d) orthonormal pairs: pole, direction.
 
     Source:
         Tran et al., Stereographic spherical sliced Wasserstein distances (arXiv 2402.02345).
@@ -95,15 +115,10 @@ class Stereographic(Slicer):
         tensor([[0.5000]])
     """
 
-    frame: Float[Tensor, "slices 2 d"]
-
-    @property
-    def count(self) -> int:
-        """How many slices there are."""
-        return self.frame.shape[0]
+    frame: Float[Tensor, "*b slices 2 d"]
 
     def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
-        height, side = (self.frame[chunk, k] @ points.transpose(-1, -2) for k in (0, 1))
+        height, side = (self.frame[..., chunk, k, :].to(points.dtype) @ points.transpose(-1, -2) for k in (0, 1))
         square = 1 - height.square()
         radius = square.clamp_min(_POLE**2).sqrt()
         angle = torch.atan2(radius, -height)
@@ -116,7 +131,7 @@ _SLICERS: dict[str, Callable[[Tensor], Slicer]] = {
     "great-circles": GreatCircles,
     "linear": GreatCircles,
     "stereographic": Stereographic,
-    "vertical": lambda frame: Linear(frame[:, 0]),
+    "vertical": lambda frame: Linear(frame[..., 0, :]),
 }
 _LINES = {"great-circles": Circular, "linear": LinearCircular, "stereographic": Balanced, "vertical": Balanced}
 
@@ -178,8 +193,10 @@ def spherical_sliced_wasserstein(
         True
     """
     check_choice("family", family, _SLICERS)
-    for name, points in (("x", x), ("y", y)):
-        check_sphere(name, points)
+    dtype = x.dtype
+    x, y, a, b, _ = aligned(x, y, a, b)
+    x, y = (on_sphere(name, points) for name, points in (("x", x), ("y", y)))
+    a, b = (None if held is None else held.to(x.dtype) for held in (a, b))
     line: LineProblem = _LINES[family](p)
 
     def draw(count: int) -> Estimate:
@@ -189,9 +206,8 @@ def spherical_sliced_wasserstein(
             block = max(1, x.shape[-1] // 2)
         return estimate(x, y, a, b, slicer=_SLICERS[family](drawn), line=line, block=block)
 
-    if tol is None or frame is not None:
-        return draw(slices)
-    return refine(draw, tol=tol, slices=slices)
+    found = draw(slices) if tol is None or frame is not None else refine(draw, tol=tol, slices=slices)
+    return found._made_of(dtype)
 
 
 def spherical_embedding(
@@ -223,8 +239,7 @@ def spherical_embedding(
         >>> bool(spherical_embedding(circle, frame=torch.eye(2)[None], size=8).abs().max() < 0.01)
         True
     """
-    check_sphere("x", x)
-    return circular_embedding(*_on_circles(x, a, frame), size=size)
+    return circular_embedding(*_on_circles(x, a, frame), size=size).to(x.dtype)
 
 
 def rotated_frames(
@@ -288,26 +303,31 @@ def spherical_uniformity(
         >>> round(float(spherical_uniformity(x, frame=torch.eye(2)[None])), 6)  # one atom: 1 / 12
         0.083333
     """
-    check_sphere("x", x)
     if frame is None:
-        frame = frames(slices, x.shape[-1], generator=generator, dtype=x.dtype, device=x.device)
-    return circular_uniformity(*_on_circles(x, a, frame)).mean(-1)
+        frame = frames(slices, x.shape[-1], generator=generator, dtype=working(x.dtype), device=x.device)
+    return circular_uniformity(*_on_circles(x, a, frame)).mean(-1).to(x.dtype)
 
 
 def _on_circles(x: Tensor, a: Tensor | None, frame: Tensor) -> tuple[Tensor, Tensor | None]:
     """Coordinates and weights on every circle."""
     slicer, whole = GreatCircles(frame), slice(None)
+    x, _, a, _, _ = aligned(x, x, a, slicer=slicer)
+    x = on_sphere("x", x)
+    a = None if a is None else a.to(x.dtype)
     turns, seen = slicer._coordinates(x, whole), slicer._seen(x, whole)
     return turns, None if a is None and seen is None else visible(turns, a, seen)
 
 
-def check_sphere(name: str, points: Tensor) -> None:
-    """``points`` must be finite and of norm one, up to rounding."""
+def on_sphere(name: str, points: Tensor) -> Tensor:
+    """``points`` must be finite and of norm one, up to rounding; half precision comes back in single, normalised."""
     check_floating(name, points)
-    radius = points.detach().double().norm(dim=-1)
-    if points.shape[-1] < 2 or not bool(((radius - 1).abs() < max(1e-3, 2 * torch.finfo(points.dtype).eps)).all()):
+    wide = points.to(working(points.dtype))
+    radius = wide.detach().norm(dim=-1)
+    allowed = max(1e-3, 2 * torch.finfo(points.dtype).eps)
+    if points.shape[-1] < 2 or not bool(((radius - 1).abs() < allowed).all()):
         raise InputError(
             f"{name} must lie on the unit sphere of R^d, d >= 2, but has shape {tuple(points.shape)} and norms in "
             f"[{float(radius.min()):.4g}, {float(radius.max()):.4g}]: normalise them, "
             f"as in torch.nn.functional.normalize({name}, dim=-1)."
         )
+    return _rounded(points, wide)
