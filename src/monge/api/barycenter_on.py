@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -17,12 +17,14 @@ from monge.problem.epsilon import Relative, resolve
 from monge.problem.marginal import log_weights, rounding
 
 from ._answer import warn_unless
+from ._gibbs import Costs, Gibbs
+from ._mixing import Mixing
 from .barycenter import check_shares
 
 __all__ = ["barycenter_on"]
 
-# Sweeps at each epsilon on the way down, and the factor between one and the next.
-_LEVEL_SWEEPS = 5
+# The error that ends a level of epsilon on the way down, and the factor between one level and the next.
+_LEVEL_TOL = 0.3
 _LEVEL_FACTOR = 4.0
 # The blur is undone slowly, as every deconvolution is; a pass for d is cheap beside the passes for all plans.
 _SHARPENINGS = 8
@@ -83,80 +85,107 @@ def barycenter_on(
     """
     n, m = _check_shapes(geometry, histograms, debiased)
     shares = check_shares("weights", weights, histograms.shape[-2], histograms)
-    tol = (1e-6 if histograms.dtype == torch.float64 else 1e-4) if tol is None else tol
+    tol = (1e-4 if debiased else 1e-6) if tol is None else tol
     check_number("tol", tol, low=0.0, high=1.0, strict=True)
     check_number("max_iter", max_iter, low=1)
     mass = _check_masses(histograms)
-
-    target = resolve(epsilon, geometry, *(histograms.new_full((size,), 1 / size) for size in (n, m)))
+    costs = Costs(geometry)
+    target = resolve(epsilon, costs.geometry, *(shares.new_full((size,), 1 / size).double() for size in (n, m)))
     if not bool((target > 0).all()) or target.ndim:
         raise InputError(f"epsilon must be one positive number, but is {target.tolist()}: exact plans have barycenter.")
-    log_b = log_weights(histograms / mass[..., None, None])
-    sweep = _Sweep(geometry, log_b, shares, debiased)
-    level = max(float(geometry.mean()), float(target))
-    error = math.inf
-    for k in range(1, int(max_iter) + 1):
-        level = level if (k - 1) % _LEVEL_SWEEPS else max(level / _LEVEL_FACTOR, float(target))
-        final = level == float(target) or k == max_iter
-        error = sweep.advance(target if final else target.new_tensor(level))
-        if not math.isfinite(error):
-            raise InfeasibleError(
-                "every barycentre needs pairs of infinite cost: allow more pairs in the geometry, or empty the bins "
-                "that reach nothing."
-            )
-        if final and error <= tol:
-            break
+    # A measure of no share has no say, not even where the barycentre may lie.
+    counted = shares > 0
+    bins = (histograms.double() / mass[..., None, None].double())[..., counted, :].reshape(-1, int(counted.sum()), m)
+    # One after the other, so that no answer depends on its neighbours.
+    found = [_search(costs, one, shares[counted].double(), float(target), debiased, tol, int(max_iter)) for one in bins]
+    error = max(one.error for one in found)
     warn_unless(
         error <= tol,
         f"The plans of the barycentre still missed their marginals by {error:.1e} after max_iter={max_iter} sweeps, "
         f"more than tol={tol:.0e}: raise max_iter, epsilon or tol.",
     )
-    q = torch.exp(sweep.log_q)
-    return mass[..., None] * q / q.sum(-1, keepdim=True)
+    q = torch.stack([torch.exp(one.log_q) for one in found]).reshape(*histograms.shape[:-2], n)
+    return (mass[..., None] * q).to(histograms.dtype)
+
+
+class _Swept(NamedTuple):
+    """What one sweep finds: where it leads, how residuals are weighed, the barycentre, and its error."""
+
+    image: Tensor
+    weights: Tensor
+    log_q: Tensor
+    error: float
+
+
+def _search(
+    costs: Costs, bins: Tensor, shares: Tensor, target: float, debiased: bool, tol: float, max_iter: int
+) -> _Swept:
+    """Sweeps, mixed, while epsilon falls to its target."""
+    log_b = log_weights(bins)
+    z = bins.new_zeros(bins.numel() + (costs.geometry.shape[0] if debiased else 0))
+    level, spent = max(costs.mean(), target), 0
+    while True:
+        sweep = _Sweep(Gibbs(costs, level), bins, log_b, shares, debiased)
+        mixing = Mixing()
+        final = level <= target
+        while True:
+            swept, spent = sweep(z), spent + 1
+            if not math.isfinite(swept.error):
+                raise InfeasibleError(
+                    "every barycentre needs pairs of infinite cost: allow more pairs in the geometry, or empty the "
+                    "bins that reach nothing."
+                )
+            if (final and swept.error <= tol) or spent >= max_iter:
+                return swept
+            if not final and swept.error <= _LEVEL_TOL:
+                break
+            z = mixing.next(z, swept.image, swept.weights, swept.error)
+        # Potentials keep their meaning while epsilon falls; their scalings, which z holds, do not.
+        lower = max(level / _LEVEL_FACTOR, target)
+        z, level = swept.image * (level / lower), lower
 
 
 class _Sweep:
-    """The scalings of all plans as potentials, which keep their meaning while epsilon falls."""
+    """One projection on each constraint, at one epsilon.
 
-    def __init__(self, geometry: Geometry, log_b: Tensor, shares: Tensor, debiased: bool) -> None:
-        self.geometry, self.columns = geometry, geometry.T
-        self.log_b, self.shares, self.debiased = log_b, shares[:, None], debiased
-        n = geometry.shape[0]
-        self.log_q = log_b.new_zeros(*log_b.shape[:-2], n)
-        self.zero_rows, self.zero_columns = log_b.new_zeros(n), log_b.new_zeros(log_b.shape[-1])
-        # Epsilon times log u and log d; u starts as the histogram, which is what flat scalings give.
-        self.g = torch.zeros_like(log_b)
-        self.d = log_b.new_zeros(*log_b.shape[:-2], n)
+    A state z holds the logarithms of the scalings: of each plan's columns, relative to the histogram so that they stay
+    finite where a bin is empty, and of d if the blur is removed.
+    """
 
-    def advance(self, epsilon: Tensor) -> float:
-        """One projection on each constraint; the error of the columns before it, the largest of the batch."""
-        log_d = self.d / epsilon
-        reached = self._rows(self.log_b + self.g / epsilon, epsilon)
-        self.log_q = log_d + (self.shares * reached).sum(-2)
-        log_v = self.log_q[..., None, :] - reached
-        met = self._columns(log_v, epsilon)
-        error = (torch.exp(self.log_b + self.g / epsilon + met) - torch.exp(self.log_b)).abs().sum(-1)
-        # The part of log u beside log b is the potential: it stays finite where a bin is empty.
-        self.g = -epsilon * met
-        return max(float(error.max()), self._sharpen(epsilon) if self.debiased else 0.0)
+    def __init__(self, kernel: Gibbs, bins: Tensor, log_b: Tensor, shares: Tensor, debiased: bool) -> None:
+        self.kernel, self.bins, self.log_b, self.debiased = kernel, bins, log_b, debiased
+        self.shares = shares[:, None]
+        self.weights = (self.shares * bins).flatten()
 
-    def _sharpen(self, epsilon: Tensor) -> float:
-        """Towards d K d = q, for the q at hand; the error before it."""
-        log_d, first = self.d / epsilon, 0.0
-        for k in range(_SHARPENINGS):
-            blurred = log_d + self._rows(log_d[..., None, :], epsilon)[..., 0, :]
-            if k == 0:
-                first = float((torch.exp(blurred) - torch.exp(self.log_q)).abs().sum(-1).max())
-            log_d = log_d + (self.log_q - blurred) / 2
-        self.d = epsilon * log_d
-        return first
+    def __call__(self, z: Tensor) -> _Swept:
+        """The image of z, and how far the barycentre on the way is from its plans."""
+        log_u = z[: self.bins.numel()].unflatten(-1, self.bins.shape)
+        reached = self.kernel.rows(self.log_b + log_u)
+        log_q = (self.shares * reached).sum(0)
+        error, log_d = 0.0, None
+        if self.debiased:
+            log_d, blurred = self._sharpened(z[self.bins.numel() :], log_q)
+            log_q = log_d + log_q
+        # The mass is one: left free, it would turn from one sweep to the next for ever.
+        log_q = log_q - log_q.logsumexp(-1)
+        if log_d is not None:
+            error = float((torch.exp(log_d + blurred) - torch.exp(log_q)).abs().sum())
+        log_v = torch.where(log_q > -math.inf, log_q - reached, -math.inf)
+        met = self.kernel.columns(log_v)
+        error = max(error, float((self.bins * torch.expm1(log_u + met).abs()).sum(-1).max()))
+        image, weights = torch.where(self.bins > 0, -met, 0.0).flatten(), self.weights
+        if log_d is not None:
+            image, weights = torch.cat([image, log_d]), torch.cat([weights, torch.exp(log_q)])
+        return _Swept(image, weights, log_q, error)
 
-    def _rows(self, log_u: Tensor, epsilon: Tensor) -> Tensor:
-        """Log K u, a row of numbers for every u."""
-        return -self.geometry._softmin(self.zero_columns, log_u, epsilon) / epsilon
-
-    def _columns(self, log_v: Tensor, epsilon: Tensor) -> Tensor:
-        return -self.columns._softmin(self.zero_rows, log_v, epsilon) / epsilon
+    def _sharpened(self, log_d: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor]:
+        """Some steps towards K d = p, by d p / K d; then d, scaled to <d, K d> = 1, and K d."""
+        blurred = self.kernel.rows(log_d)
+        for _ in range(_SHARPENINGS):
+            log_d = log_d + (log_p - blurred)
+            blurred = self.kernel.rows(log_d)
+        scale = (log_d + blurred).logsumexp(-1) / 2
+        return log_d - scale, blurred - scale
 
 
 def _check_shapes(geometry: Any, histograms: Any, debiased: bool) -> tuple[int, int]:
