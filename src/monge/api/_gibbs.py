@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
@@ -12,7 +13,7 @@ from monge.geometry import CostMatrix, Geometry, Grid
 
 __all__ = ["Costs", "Gibbs"]
 
-# Costs of so many entries are held as a matrix; larger ones are streamed.
+# Costs of so many entries are held as a matrix; larger ones are streamed, unless they are sums over axes.
 _HELD = 2**22
 # What exp keeps in double precision, with a margin for the products of several axes.
 _RANGE = 600.0
@@ -23,15 +24,37 @@ class Costs:
 
     def __init__(self, geometry: Geometry) -> None:
         geometry = geometry.to(torch.float64)
-        axes = geometry.axes if isinstance(geometry, Grid) else (geometry,)
         self.axes = None
-        if all(math.prod(axis.shape) <= _HELD for axis in axes):
-            self.axes = [axis.dense() for axis in axes]
+        if isinstance(geometry, Grid) or math.prod(geometry.shape) <= _HELD:
+            parts = geometry.axes if isinstance(geometry, Grid) else (geometry,)
+            self.axes = [part.dense(max_bytes=2**62) for part in parts]
             self.least = [axis.amin() for axis in self.axes]
             # Infinite where a pair is forbidden: then a sum may need a term that is nothing beside the largest.
             self.spread = sum(float(axis.amax() - low) for axis, low in zip(self.axes, self.least, strict=True))
             geometry = Grid(tuple(CostMatrix(axis) for axis in self.axes))
         self.geometry, self.columns = geometry, geometry.T
+
+    def asymmetry(self) -> float:
+        """The largest |C_ij - C_ji| as a share of the largest cost; infinite where only one of the two is allowed."""
+        apart, largest = 0.0, 0.0
+        for cost, other in self._blocks():
+            allowed = cost < math.inf
+            if cost.shape != other.shape or bool((allowed != (other < math.inf)).any()):
+                return math.inf
+            if bool(allowed.any()):
+                apart = max(apart, float((cost - other)[allowed].abs().max()))
+                largest = max(largest, float(cost[allowed].abs().max()))
+        return apart / largest if apart else 0.0
+
+    def _blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All costs, and the same with rows and columns exchanged, some rows of an axis at a time."""
+        if self.axes is not None:
+            yield from ((axis, axis.mT) for axis in self.axes)
+            return
+        n, m = self.geometry.shape
+        for start in range(0, n, max(1, _HELD // m)):
+            rows = slice(start, min(n, start + max(1, _HELD // m)))
+            yield self.geometry._block(rows), self.columns._block(rows)
 
     def mean(self) -> float:
         """The mean cost, a natural unit."""

@@ -26,8 +26,14 @@ __all__ = ["barycenter_on"]
 # The error that ends a level of epsilon on the way down, and the factor between one level and the next.
 _LEVEL_TOL = 0.3
 _LEVEL_FACTOR = 4.0
-# The blur is undone slowly, as every deconvolution is; a pass for d is cheap beside the passes for all plans.
+# The blur is undone slowly, as every deconvolution is; a pass for d is cheap beside the passes for all plans. Steps
+# d (p / K d)^s with s below two contract, since the eigenvalues of K, scaled to sum to one, lie in [0, 1].
 _SHARPENINGS = 8
+_SHARPENING = 1.5
+# The scalings from which the search starts: how well they are known, and the share of mass that is spread everywhere.
+_SELF_PASSES = 50
+_SELF_TOL = 1e-7
+_SPILT = 1e-4
 
 
 @torch.no_grad()
@@ -90,6 +96,11 @@ def barycenter_on(
     check_number("max_iter", max_iter, low=1)
     mass = _check_masses(histograms)
     costs = Costs(geometry)
+    if debiased and (asymmetry := costs.asymmetry()) > rounding(geometry.dtype):
+        raise InputError(
+            f"geometry must be symmetric, C_ij = C_ji, for a debiased barycentre, but its costs differ by {asymmetry:.1e} "
+            "of the largest: give both sides the same points in one order, symmetrise the cost, or pass debiased=False."
+        )
     target = resolve(epsilon, costs.geometry, *(shares.new_full((size,), 1 / size).double() for size in (n, m)))
     if not bool((target > 0).all()) or target.ndim:
         raise InputError(f"epsilon must be one positive number, but is {target.tolist()}: exact plans have barycenter.")
@@ -120,14 +131,13 @@ class _Swept(NamedTuple):
 def _search(
     costs: Costs, bins: Tensor, shares: Tensor, target: float, debiased: bool, tol: float, max_iter: int
 ) -> _Swept:
-    """Sweeps, mixed, while epsilon falls to its target."""
-    log_b = log_weights(bins)
-    z = bins.new_zeros(bins.numel() + (costs.geometry.shape[0] if debiased else 0))
-    level, spent = max(costs.mean(), target), 0
+    """Sweeps, mixed, while epsilon falls to its target; the last one is at the target in any case."""
+    level, spent = max(costs.mean(), target) if max_iter > 1 else target, 0
+    sweep = _Sweep(Gibbs(costs, level), bins, shares, debiased)
+    own = z = sweep.start()
     while True:
-        sweep = _Sweep(Gibbs(costs, level), bins, log_b, shares, debiased)
-        mixing = Mixing()
-        final = level <= target
+        mixing, last = Mixing(), max_iter if level <= target else max_iter - 1
+        goal = tol if level <= target else _LEVEL_TOL
         while True:
             swept, spent = sweep(z), spent + 1
             if not math.isfinite(swept.error):
@@ -135,14 +145,16 @@ def _search(
                     "every barycentre needs pairs of infinite cost: allow more pairs in the geometry, or empty the "
                     "bins that reach nothing."
                 )
-            if (final and swept.error <= tol) or spent >= max_iter:
-                return swept
-            if not final and swept.error <= _LEVEL_TOL:
+            if swept.error <= goal or spent >= last:
                 break
             z = mixing.next(z, swept.image, swept.weights, swept.error)
-        # Potentials keep their meaning while epsilon falls; their scalings, which z holds, do not.
-        lower = max(level / _LEVEL_FACTOR, target)
-        z, level = swept.image * (level / lower), lower
+        if level <= target:
+            return swept
+        lower = max(level / _LEVEL_FACTOR, target) if spent < last else target
+        sweep = _Sweep(Gibbs(costs, lower), bins, shares, debiased)
+        # What keeps its meaning while epsilon falls is how far the potentials are from those of no transport.
+        before, own = own, sweep.start()
+        z, level = own + (swept.image - before) * (level / lower), lower
 
 
 class _Sweep:
@@ -152,37 +164,54 @@ class _Sweep:
     finite where a bin is empty, and of d if the blur is removed.
     """
 
-    def __init__(self, kernel: Gibbs, bins: Tensor, log_b: Tensor, shares: Tensor, debiased: bool) -> None:
-        self.kernel, self.bins, self.log_b, self.debiased = kernel, bins, log_b, debiased
+    def __init__(self, kernel: Gibbs, bins: Tensor, shares: Tensor, debiased: bool) -> None:
+        self.kernel, self.bins, self.log_b, self.debiased = kernel, bins, log_weights(bins), debiased
         self.shares = shares[:, None]
         self.weights = (self.shares * bins).flatten()
 
+    def start(self) -> Tensor:
+        """The scalings of every histogram with itself, and of their mean: right if all are one; flat if blurred."""
+        if not self.debiased:
+            return torch.zeros_like(self.weights)
+        mean = (self.shares * self.bins).sum(0)
+        # A bin that starts empty would stay so.
+        log = torch.cat([self.log_b, torch.log((1 - _SPILT) * mean + _SPILT / len(mean))[None]])
+        scaling = torch.zeros_like(log)
+        for _ in range(_SELF_PASSES):
+            change = scaling + self.kernel.rows(log + scaling)
+            scaling = scaling - change / 2
+            if float((torch.exp(log) * torch.expm1(change).abs()).sum(-1).max()) <= _SELF_TOL:
+                break
+        scaling = torch.where(log > -math.inf, scaling, 0.0)
+        return torch.cat([scaling[:-1].flatten(), scaling[-1] + log[-1]])
+
     def __call__(self, z: Tensor) -> _Swept:
         """The image of z, and how far the barycentre on the way is from its plans."""
-        log_u = z[: self.bins.numel()].unflatten(-1, self.bins.shape)
+        count = self.bins.numel()
+        log_u = z[:count].unflatten(-1, self.bins.shape)
         reached = self.kernel.rows(self.log_b + log_u)
         log_q = (self.shares * reached).sum(0)
-        error, log_d = 0.0, None
+        scaling, error = z[count:], 0.0
         if self.debiased:
-            log_d, blurred = self._sharpened(z[self.bins.numel() :], log_q)
-            log_q = log_d + log_q
+            scaling, blurred = self._sharpened(scaling, log_q)
+            log_q = log_q + scaling
         # The mass is one: left free, it would turn from one sweep to the next for ever.
         log_q = log_q - log_q.logsumexp(-1)
-        if log_d is not None:
-            error = float((torch.exp(log_d + blurred) - torch.exp(log_q)).abs().sum())
+        q = torch.exp(log_q)
+        if self.debiased:
+            error = float((torch.exp(scaling + blurred) - q).abs().sum())
         log_v = torch.where(log_q > -math.inf, log_q - reached, -math.inf)
         met = self.kernel.columns(log_v)
         error = max(error, float((self.bins * torch.expm1(log_u + met).abs()).sum(-1).max()))
-        image, weights = torch.where(self.bins > 0, -met, 0.0).flatten(), self.weights
-        if log_d is not None:
-            image, weights = torch.cat([image, log_d]), torch.cat([weights, torch.exp(log_q)])
-        return _Swept(image, weights, log_q, error)
+        image = torch.where(self.bins > 0, -met, 0.0).flatten()
+        weights = torch.cat([self.weights, q]) if self.debiased else self.weights
+        return _Swept(torch.cat([image, scaling]), weights, log_q, error)
 
     def _sharpened(self, log_d: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor]:
-        """Some steps towards K d = p, by d p / K d; then d, scaled to <d, K d> = 1, and K d."""
+        """Some steps towards K d = p; then d, scaled to <d, K d> = 1, and K d."""
         blurred = self.kernel.rows(log_d)
         for _ in range(_SHARPENINGS):
-            log_d = log_d + (log_p - blurred)
+            log_d = log_d + _SHARPENING * (log_p - blurred)
             blurred = self.kernel.rows(log_d)
         scale = (log_d + blurred).logsumexp(-1) / 2
         return log_d - scale, blurred - scale
