@@ -24,7 +24,7 @@ from .barycenter import check_shares
 __all__ = ["barycenter_on"]
 
 # The error that ends a level of epsilon on the way down, and the factor between one level and the next.
-_LEVEL_TOL = 0.3
+_LEVEL_TOL = 0.01
 _LEVEL_FACTOR = 4.0
 # The blur is undone slowly, as every deconvolution is; a pass for d is cheap beside the passes for all plans. Steps
 # d (p / K d)^s with s below two contract, since the eigenvalues of K, scaled to sum to one, lie in [0, 1].
