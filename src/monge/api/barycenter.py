@@ -18,7 +18,7 @@ from monge.geometry import Geometry
 from monge.problem import Linear
 from monge.problem.epsilon import Relative, resolve
 from monge.problem.marginal import rounding
-from monge.solver import Auto, DualSolution, Solution, Solver, Status, solve
+from monge.solver import Auto, DualSolution, Newton, Solution, Solver, Status, solve
 
 from ._answer import answer, warn_unless
 from ._descent import Curvature
@@ -263,7 +263,9 @@ class _Search:
         """The solution, from the potentials of the last update if they lead there."""
         solver = Auto().explain(problem).chosen if self.solver is None else self.solver
         if known is not None and hasattr(solver, "init"):
-            solution = solve(problem, replace(solver, init=(known.f, known.g)))  # type: ignore[type-var]
+            # Near the answer the second derivative is worth its price, however the first one was found.
+            near = Newton() if self.solver is None else solver
+            solution = solve(problem, replace(near, init=(known.f, known.g)))  # type: ignore[type-var]
             if solution.report.status.ok:
                 return solution
         # A value that is not the minimum, found from potentials too far off, could pass for a fall.
