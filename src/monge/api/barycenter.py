@@ -37,8 +37,8 @@ class Barycenter(Value):
         points: Its points.
         weights: Their weights, which are equal.
         couplings: One plan for each measure, from the barycentre to that measure.
-        history: The objective before each update; it falls.
-        status: Whether the points came to rest.
+        history: The objective at each place of the points; it falls.
+        status: Whether the points came to rest, as measured at the last place.
 
     Example:
         >>> import torch
@@ -77,7 +77,9 @@ def barycenter(
     Plans to every measure and the best points for these plans, $z_i \leftarrow \sum_k \lambda_k T_k(z_i)$ with the
     barycentric maps $T_k$, alternate until the points rest; the objective falls at every step. It is not convex in z:
     the answer is a local minimum, and depends on where it starts. Entropic plans pull points together; the debiased
-    barycentre minimises Sinkhorn divergences instead, by $z \leftarrow z + \sum_k \lambda_k T_k(z) - T_z(z)$.
+    barycentre minimises Sinkhorn divergences instead, along $\sum_k \lambda_k T_k(z) - T_z(z)$. Entropic objectives
+    are smooth, and updates then learn their curvature from the past (L-BFGS); one that does not lower the objective
+    is cut. The search runs in double precision.
     Histograms on common points have their own method, `barycenter_on`.
 
     Args:
@@ -87,7 +89,8 @@ def barycenter(
         start: Points to start from; None takes points of the measures, evenly along their list.
         epsilon: Strength of the entropy, or `relative` to the mean cost of all points; zero takes exact plans.
         debiased: Whether an entropic barycentre is corrected for its shrinkage; exact ones have none.
-        tol: Movement at which the points rest, root mean square relative to the spread of all points.
+        tol: Movement $|\sum_k \lambda_k T_k(z) - T_z(z)|$ at which the points rest, root mean square relative to the
+            spread of all points.
         max_iter: Limit of the number of updates.
         solver: How the plans are found; None chooses.
 
@@ -101,7 +104,8 @@ def barycenter(
         InfeasibleError: If the measures differ in mass.
 
     Warns:
-        ConvergenceWarning: If the points still moved after ``max_iter`` updates.
+        ConvergenceWarning: If the points still moved after ``max_iter`` updates, or where rounding lets no update lower
+            the objective.
 
     Example:
         >>> import torch
@@ -264,7 +268,7 @@ class _Search:
         solver = Auto().explain(problem).chosen if self.solver is None else self.solver
         if known is not None and hasattr(solver, "init"):
             # Near the answer the second derivative is worth its price, however the first one was found.
-            near = Newton() if self.solver is None else solver
+            near = Newton() if self.entropic and self.solver is None else solver
             solution = solve(problem, replace(near, init=(known.f, known.g)))  # type: ignore[type-var]
             if solution.report.status.ok:
                 return solution

@@ -26,6 +26,8 @@ __all__ = ["barycenter_on"]
 # The error that ends a level of epsilon on the way down, and the factor between one level and the next.
 _LEVEL_TOL = 0.01
 _LEVEL_FACTOR = 4.0
+# The mean cost over the first epsilon.
+_WIDEST = 16.0
 # The blur is undone slowly, as every deconvolution is; a pass for d is cheap beside the passes for all plans. Steps
 # d (p / K d)^s with s below two contract, since the eigenvalues of K, scaled to sum to one, lie in [0, 1].
 _SHARPENINGS = 8
@@ -49,12 +51,14 @@ def barycenter_on(
 ) -> Float[Tensor, "*b n"]:
     r"""The entropic barycentre of histograms, as a histogram on given points: a grid, a graph, a list of bins.
 
-    $$\min_q \sum_k \lambda_k \mathrm{OT}_\epsilon(q, b_k), \qquad q \text{ on the rows of the geometry.}$$
-    Iterated Bregman projections in the log domain: with $K = e^{-C/\epsilon}$ and $u_k, v_k$ the scalings of plan k,
+    $$\min_q \sum_k \lambda_k \mathrm{OT}_\epsilon(q, b_k), \qquad q \text{ on the rows of the geometry,}$$
+    where entropy is that of the plan itself, not relative to its marginals. Iterated Bregman projections: with $K = e^{-C/\epsilon}$ and $u_k, v_k$ the scalings of plan k,
     $u_k = b_k / K^\top v_k$, $q = \prod_k (K u_k)^{\lambda_k}$, $v_k = q / K u_k$. Plain entropic barycentres are
-    blurred by about $\sqrt{\epsilon}$; the debiased one, $q = d \prod_k (K u_k)^{\lambda_k}$ with
-    $d = \sqrt{d\, q / K d}$, is not: the barycentre of equal histograms is that histogram. All sums are streamed, or
-    separable on a `Grid`. Epsilon falls to its target by factors of four.
+    blurred by about $\sqrt{\epsilon}$; the debiased one, $q = d \prod_k (K u_k)^{\lambda_k}$ with $d K d = q$, is
+    not: the barycentre of equal histograms is that histogram. Epsilon falls to its target by factors of four, and
+    sweeps are mixed (Anderson). All is done in double precision, on logarithms of scalings: by products of matrices, one
+    for each axis of a `Grid`, where those do not underflow, and else by sums in the log domain. The problems of a batch
+    are solved one after the other, so that no answer depends on its neighbours.
 
     Args:
         geometry: The cost between the points of the barycentre (rows) and those of the histograms (columns).
@@ -62,8 +66,8 @@ def barycenter_on(
         weights: How much each histogram counts, lambda, scaled to sum one; None counts all alike.
         epsilon: Strength of the entropy, positive, in units of the cost, or `relative`.
         debiased: Whether the blur is removed. Needs a square, symmetric cost: the points of the histograms.
-        tol: Largest L1 error of the plans' marginals, and of d K d = q, relative to mass; None is 1e-6 in float64 and
-            1e-4 below. Where the objective is flat, as for debiased barycentres with many nearly empty bins, the
+        tol: Largest L1 error of the plans' marginals, and of d K d = q, relative to mass; None is 1e-6, and 1e-4 if
+            debiased. Where the objective is flat, as for debiased barycentres with many nearly empty bins, the
             weights themselves are known less sharply.
         max_iter: Limit of the number of sweeps.
 
@@ -71,8 +75,9 @@ def barycenter_on(
         The barycentre, of the mass of the histograms. It carries no gradient.
 
     Raises:
-        InputError: If epsilon is not positive, or a histogram is negative, not finite or empty.
-        InfeasibleError: If the histograms differ in mass.
+        InputError: If epsilon is not positive, a histogram is negative, not finite or empty, or a debiased barycentre
+            is asked of a cost that is not symmetric.
+        InfeasibleError: If the histograms differ in mass, or every barycentre needs forbidden pairs.
         ShapeError: If they do not fit the geometry.
 
     Warns:
@@ -132,12 +137,14 @@ def _search(
     costs: Costs, bins: Tensor, shares: Tensor, target: float, debiased: bool, tol: float, max_iter: int
 ) -> _Swept:
     """Sweeps, mixed, while epsilon falls to its target; the last one is at the target in any case."""
-    level, spent = max(costs.mean(), target) if max_iter > 1 else target, 0
-    sweep = _Sweep(Gibbs(costs, level), bins, shares, debiased)
-    own = z = sweep.start()
-    while True:
-        mixing, last = Mixing(), max_iter if level <= target else max_iter - 1
-        goal = tol if level <= target else _LEVEL_TOL
+    # Each level takes a sweep at least.
+    levels, spent = _levels(costs.mean() / _WIDEST, target)[-max_iter:], 0
+    for k, level in enumerate(levels, 1):
+        sweep = _Sweep(Gibbs(costs, level), bins, shares, debiased)
+        # What keeps its meaning while epsilon falls is how far the potentials are from those of no transport.
+        start = sweep.start()
+        z = start if k == 1 else start + (swept.image - own) * (levels[k - 2] / level)
+        own, mixing, goal = start, Mixing(), tol if k == len(levels) else _LEVEL_TOL
         while True:
             swept, spent = sweep(z), spent + 1
             if not math.isfinite(swept.error):
@@ -145,16 +152,16 @@ def _search(
                     "every barycentre needs pairs of infinite cost: allow more pairs in the geometry, or empty the "
                     "bins that reach nothing."
                 )
-            if swept.error <= goal or spent >= last:
+            if swept.error <= goal or spent >= max_iter - (len(levels) - k):
                 break
             z = mixing.next(z, swept.image, swept.weights, swept.error)
-        if level <= target:
-            return swept
-        lower = max(level / _LEVEL_FACTOR, target) if spent < last else target
-        sweep = _Sweep(Gibbs(costs, lower), bins, shares, debiased)
-        # What keeps its meaning while epsilon falls is how far the potentials are from those of no transport.
-        before, own = own, sweep.start()
-        z, level = own + (swept.image - before) * (level / lower), lower
+    return swept
+
+
+def _levels(widest: float, target: float) -> list[float]:
+    """Epsilons from the widest to the target, evenly apart."""
+    count = max(0, math.ceil(math.log(widest / target, _LEVEL_FACTOR))) if widest > target else 0
+    return [*(target * (widest / target) ** (1 - k / count) for k in range(count)), target]
 
 
 class _Sweep:
