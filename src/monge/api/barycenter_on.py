@@ -32,6 +32,8 @@ _WIDEST = 16.0
 # d (p / K d)^s with s below two contract, since the eigenvalues of K, scaled to sum to one, lie in [0, 1].
 _SHARPENINGS = 8
 _SHARPENING = 1.5
+# The weight of the gap of the objective, in units of epsilon, beside errors of marginals.
+_GAP = 1e-3
 # The scalings from which the search starts: how well they are known, and the share of mass that is spread everywhere.
 _SELF_PASSES = 50
 _SELF_TOL = 1e-7
@@ -66,8 +68,8 @@ def barycenter_on(
         weights: How much each histogram counts, lambda, scaled to sum one; None counts all alike.
         epsilon: Strength of the entropy, positive, in units of the cost, or `relative`.
         debiased: Whether the blur is removed. Needs a square, symmetric cost: the points of the histograms.
-        tol: Largest L1 error of the plans' marginals, and of d K d = q, relative to mass; None is 1e-6, and 1e-4 if
-            debiased. Where the objective is flat, as for debiased barycentres with many nearly empty bins, the
+        tol: Largest L1 error of the plans' marginals, and of d K d = q, relative to mass, and a thousandth of what a
+            debiased objective may be above its minimum, in units of epsilon; None is 1e-6, and 1e-4 if debiased. Where the objective is flat, as for debiased barycentres with many nearly empty bins, the
             weights themselves are known less sharply.
         max_iter: Limit of the number of sweeps.
 
@@ -203,10 +205,14 @@ class _Sweep:
             scaling, blurred = self._sharpened(scaling, log_q)
             log_q = log_q + scaling
         # The mass is one: left free, it would turn from one sweep to the next for ever.
-        log_q = log_q - log_q.logsumexp(-1)
+        scale = log_q.logsumexp(-1)
+        log_q = log_q - scale
         q = torch.exp(log_q)
         if self.debiased:
             error = float((torch.exp(scaling + blurred) - q).abs().sum())
+            # Bins where mass would grow, however little they hold now: the objective is at most epsilon times the
+            # largest rate above its minimum. Without this, mass in one wrong bin would look like an answer.
+            error = max(error, _GAP * float((log_q - scaling - blurred).max()))
         log_v = torch.where(log_q > -math.inf, log_q - reached, -math.inf)
         met = self.kernel.columns(log_v)
         error = max(error, float((self.bins * torch.expm1(log_u + met).abs()).sum(-1).max()))
