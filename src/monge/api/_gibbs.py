@@ -68,7 +68,9 @@ class Gibbs:
         self.costs, self.epsilon = costs, epsilon
         self.factors = None
         if costs.axes is not None and costs.spread <= _RANGE * epsilon:
-            self.factors = [torch.exp((low - axis) / epsilon) for axis, low in zip(costs.axes, costs.least, strict=True)]
+            self.factors = [
+                torch.exp((low - axis) / epsilon) for axis, low in zip(costs.axes, costs.least, strict=True)
+            ]
             self.transposed = [factor.mT.contiguous() for factor in self.factors]
             self.offset = float(sum(costs.least)) / epsilon
 
@@ -96,4 +98,3 @@ class Gibbs:
     def _streamed(self, geometry: Geometry, log: Tensor) -> Tensor:
         zero = log.new_zeros(log.shape[-1])
         return -geometry._softmin(zero, log, self.epsilon) / self.epsilon
-

@@ -54,13 +54,14 @@ def barycenter_on(
     r"""The entropic barycentre of histograms, as a histogram on given points: a grid, a graph, a list of bins.
 
     $$\min_q \sum_k \lambda_k \mathrm{OT}_\epsilon(q, b_k), \qquad q \text{ on the rows of the geometry,}$$
-    where entropy is that of the plan itself, not relative to its marginals. Iterated Bregman projections: with $K = e^{-C/\epsilon}$ and $u_k, v_k$ the scalings of plan k,
+    where entropy is that of the plan itself, not relative to its marginals.
+    Iterated Bregman projections: with $K = e^{-C/\epsilon}$ and $u_k, v_k$ the scalings of plan k,
     $u_k = b_k / K^\top v_k$, $q = \prod_k (K u_k)^{\lambda_k}$, $v_k = q / K u_k$. Plain entropic barycentres are
     blurred by about $\sqrt{\epsilon}$; the debiased one, $q = d \prod_k (K u_k)^{\lambda_k}$ with $d K d = q$, is
     not: the barycentre of equal histograms is that histogram. Epsilon falls to its target by factors of four, and
-    sweeps are mixed (Anderson). All is done in double precision, on logarithms of scalings: by products of matrices, one
-    for each axis of a `Grid`, where those do not underflow, and else by sums in the log domain. The problems of a batch
-    are solved one after the other, so that no answer depends on its neighbours.
+    sweeps are mixed (Anderson). All is done in double precision, on logarithms of scalings: by products of matrices,
+    one for each axis of a `Grid`, where those do not underflow, and else by sums in the log domain. The problems of a
+    batch are solved one after the other, so that no answer depends on its neighbours.
 
     Args:
         geometry: The cost between the points of the barycentre (rows) and those of the histograms (columns).
@@ -69,8 +70,9 @@ def barycenter_on(
         epsilon: Strength of the entropy, positive, in units of the cost, or `relative`.
         debiased: Whether the blur is removed. Needs a square, symmetric cost: the points of the histograms.
         tol: Largest L1 error of the plans' marginals, and of d K d = q, relative to mass, and a thousandth of what a
-            debiased objective may be above its minimum, in units of epsilon; None is 1e-6, and 1e-4 if debiased. Where the objective is flat, as for debiased barycentres with many nearly empty bins, the
-            weights themselves are known less sharply.
+            debiased objective may be above its minimum, in units of epsilon; None is 1e-6, and 1e-4 if debiased.
+            Where the objective is flat, as for debiased barycentres with many nearly empty bins, the weights
+            themselves are known less sharply.
         max_iter: Limit of the number of sweeps.
 
     Returns:
@@ -105,8 +107,8 @@ def barycenter_on(
     costs = Costs(geometry)
     if debiased and (asymmetry := costs.asymmetry()) > rounding(geometry.dtype):
         raise InputError(
-            f"geometry must be symmetric, C_ij = C_ji, for a debiased barycentre, but its costs differ by {asymmetry:.1e} "
-            "of the largest: give both sides the same points in one order, symmetrise the cost, or pass debiased=False."
+            f"geometry must be symmetric, C_ij = C_ji, for a debiased barycentre, but its costs differ by "
+            f"{asymmetry:.1e} of the largest: give both sides the same points in one order, or pass debiased=False."
         )
     target = resolve(epsilon, costs.geometry, *(shares.new_full((size,), 1 / size).double() for size in (n, m)))
     if not bool((target > 0).all()) or target.ndim:
@@ -141,12 +143,12 @@ def _search(
     """Sweeps, mixed, while epsilon falls to its target; the last one is at the target in any case."""
     # Each level takes a sweep at least.
     levels, spent = _levels(costs.mean() / _WIDEST, target)[-max_iter:], 0
+    beyond = bins.new_zeros(())
     for k, level in enumerate(levels, 1):
         sweep = _Sweep(Gibbs(costs, level), bins, shares, debiased)
         # What keeps its meaning while epsilon falls is how far the potentials are from those of no transport.
         start = sweep.start()
-        z = start if k == 1 else start + (swept.image - own) * (levels[k - 2] / level)
-        own, mixing, goal = start, Mixing(), tol if k == len(levels) else _LEVEL_TOL
+        z, mixing, goal = start + beyond / level, Mixing(), tol if k == len(levels) else _LEVEL_TOL
         while True:
             swept, spent = sweep(z), spent + 1
             if not math.isfinite(swept.error):
@@ -157,6 +159,7 @@ def _search(
             if swept.error <= goal or spent >= max_iter - (len(levels) - k):
                 break
             z = mixing.next(z, swept.image, swept.weights, swept.error)
+        beyond = level * (swept.image - start)
     return swept
 
 
@@ -217,7 +220,7 @@ class _Sweep:
         met = self.kernel.columns(log_v)
         error = max(error, float((self.bins * torch.expm1(log_u + met).abs()).sum(-1).max()))
         image = torch.where(self.bins > 0, -met, 0.0).flatten()
-        weights = torch.cat([self.weights, q]) if self.debiased else self.weights
+        weights = torch.cat([self.weights, q + _SPILT / len(q)]) if self.debiased else self.weights
         return _Swept(torch.cat([image, scaling]), weights, log_q, error)
 
     def _sharpened(self, log_d: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor]:
