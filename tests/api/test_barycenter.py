@@ -309,7 +309,7 @@ def test_a_debiased_barycentre_of_diracs_is_right_or_warns(seeds: range) -> None
         assert told or moments(q)[0] == pytest.approx(mean, abs=0.51), seed
 
 
-@sweep(4, 400)
+@sweep(2, 400)
 def test_barycentres_of_clouds_converge_at_their_defaults(seeds: range) -> None:
     """No warning, a history that falls, and the same points wherever the clouds lie and whatever their units."""
     for seed in seeds:
