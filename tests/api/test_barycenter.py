@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from monge.api import Barycenter
 from monge.errors import ConvergenceWarning, DtypeError, InfeasibleError, InputError, ShapeError
 from monge.geometry import CostMatrix, Grid, PointCloud
 from monge.solver import Status
+from sweep import sweep
 
 
 def cloud(n: int, d: int = 2, seed: int = 0) -> Tensor:
@@ -222,10 +224,128 @@ def test_batches_and_masses() -> None:
 
 def test_missing_the_tolerance_is_told() -> None:
     with pytest.warns(ConvergenceWarning, match="max_iter=2 sweeps"):
-        monge.barycenter_on(Grid((9,)), torch.eye(9)[[1, 7]], epsilon=0.01, max_iter=2)
+        monge.barycenter_on(Grid((40,)), torch.stack([bump(40, 10, 3), bump(40, 25, 6)]).float(), epsilon=1, max_iter=2)
+
+
+# ---------------------------------------------------------------------- kinds
+
+
+def drawn(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def whole(low: int, high: int, generator: torch.Generator) -> int:
+    return int(torch.randint(low, high, (), generator=generator))
+
+
+@sweep(12)
+def test_barycentres_of_histograms_converge_at_their_defaults(seeds: range) -> None:
+    """Any grid, number of histograms, empty bins, scale of cost and dtype: no warning, and the mass."""
+    for seed in seeds:
+        g = drawn(seed)
+        dtype, count, style = (torch.float32, torch.float64)[whole(0, 2, g)], whole(1, 11, g), whole(0, 3, g)
+        scale = 10.0 ** whole(-8, 9, g) if whole(0, 3, g) == 0 else 1.0
+        sides = [(whole(1, 40, g),), (whole(2, 9, g), whole(2, 9, g))][whole(0, 2, g)]
+        n = math.prod(sides)
+        geometry = Grid(tuple(scale * torch.arange(side, dtype=dtype) for side in sides))
+        bins = torch.rand(count, n, generator=g, dtype=dtype) + 1e-3
+        if style:
+            heavy = torch.randint(0, n, (count,), generator=g)
+            bins = bins**4 * (torch.rand(count, n, generator=g) > 0.5) * (style - 1)
+            bins[torch.arange(count), heavy] += 1
+        bins = 3 * bins / bins.sum(-1, keepdim=True)
+        shares = torch.rand(count, generator=g, dtype=dtype) + 0.1
+        epsilon, debiased = monge.relative((0.2, 0.05)[whole(0, 2, g)]), style == 0 and whole(0, 2, g) == 0
+        q = monge.barycenter_on(geometry, bins, shares, epsilon=epsilon, debiased=debiased)
+        assert q.dtype == dtype, seed
+        assert (q >= 0).all(), seed
+        assert float(q.sum()) == pytest.approx(3, rel=1e-5), seed
+
+
+@sweep(12)
+def test_a_batch_of_histograms_is_a_loop_and_equal_ones_stay(seeds: range) -> None:
+    for seed in seeds:
+        g = drawn(seed)
+        n, count = whole(2, 30, g), whole(1, 6, g)
+        bins = torch.rand(3, count, n, generator=g, dtype=torch.float64) ** 3
+        bins[2] = bins[2, :1] * (torch.rand(n, generator=g) > 0.3)
+        bins[2, :, 0] += 0.1
+        bins = bins / bins.sum(-1, keepdim=True)
+        epsilon = monge.relative((0.2, 0.05)[whole(0, 2, g)])
+        together = monge.barycenter_on(Grid((torch.arange(n).double(),)), bins, epsilon=epsilon)
+        for k in range(3):
+            alone = monge.barycenter_on(Grid((torch.arange(n).double(),)), bins[k], epsilon=epsilon)
+            assert torch.equal(together[k], alone), seed
+        assert float((together[2] - bins[2, 0]).abs().sum()) < 1e-3, seed
+
+
+@sweep(12)
+def test_diracs_meet_at_their_mean(seeds: range) -> None:
+    """On the line and far from its ends, blurred by half of epsilon."""
+    for seed in seeds:
+        g = drawn(seed)
+        places = torch.randint(10, 31, (2,), generator=g)
+        bins = torch.eye(41, dtype=torch.float64)[places]
+        shares = torch.rand(2, generator=g, dtype=torch.float64) + 0.1
+        epsilon = (1.0, 4.0)[whole(0, 2, g)]
+        q = monge.barycenter_on(Grid((torch.arange(41).double(),)), bins, shares, epsilon=epsilon, debiased=False)
+        mean = float((shares * places).sum() / shares.sum())
+        assert moments(q)[0] == pytest.approx(mean, abs=0.51), seed
+        assert moments(q)[1] ** 2 == pytest.approx(epsilon / 2, rel=0.2, abs=0.3), seed
+
+
+@sweep(12)
+def test_a_debiased_barycentre_of_diracs_is_right_or_warns(seeds: range) -> None:
+    """Mass in one wrong bin meets every marginal, and is no barycentre."""
+    for seed in seeds:
+        g = drawn(seed)
+        places = torch.randint(10, 31, (2,), generator=g)
+        shares = torch.rand(2, generator=g, dtype=torch.float64) + 0.1
+        bins, grid = torch.eye(41, dtype=torch.float64)[places], Grid((torch.arange(41).double(),))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            q = monge.barycenter_on(grid, bins, shares, epsilon=(1.0, 4.0)[whole(0, 2, g)], max_iter=200)
+        mean = float((shares * places).sum() / shares.sum())
+        assert told or moments(q)[0] == pytest.approx(mean, abs=0.51), seed
+
+
+@sweep(2, 400)
+def test_barycentres_of_clouds_converge_at_their_defaults(seeds: range) -> None:
+    """No warning, a history that falls, and the same points wherever the clouds lie and whatever their units."""
+    for seed in seeds:
+        g = drawn(seed)
+        dtype, count = (torch.float32, torch.float64)[whole(0, 2, g)], whole(1, 6, g)
+        measures = []
+        for k in range(count):
+            n = whole(1, 16, g)
+            a = torch.rand(n, generator=g, dtype=torch.float64) + 0.1
+            x = torch.randn(n, 2, generator=g, dtype=torch.float64) * (1 + k / 3) + k
+            measures.append((x.to(dtype), (a / a.sum()).to(dtype)))
+        shares = torch.rand(count, generator=g, dtype=dtype) + 0.1
+        epsilon = monge.relative((0.2, 0.05)[whole(0, 2, g)])
+        found = monge.barycenter(measures, shares, epsilon=epsilon)
+        assert found.status is Status.CONVERGED, seed
+        assert (found.history.diff() <= 0).all(), seed
+        factor = 2.0 ** whole(-20, 21, g)
+        moved = [(factor * x, a) for x, a in measures]
+        scaled = monge.barycenter(moved, shares, epsilon=epsilon)
+        assert float((scaled.points / factor - found.points).norm()) <= 5e-2 * float(1 + found.points.norm()), seed
+
+
+def test_grids_of_a_batch_have_an_epsilon_each() -> None:
+    """Small ones, which are summed in the log domain, for as many problems as there are pixels on a side."""
+    bins = torch.rand(8, 64, generator=drawn(0), dtype=torch.float64)
+    epsilon = torch.linspace(0.01, 0.1, 8, dtype=torch.float64)
+    grid, zero = Grid((torch.arange(8).double(),) * 2), torch.zeros(8, 64, dtype=torch.float64)
+    together = grid._softmin(zero, bins.log(), epsilon)
+    alone = [grid._softmin(zero[k], bins[k].log(), float(epsilon[k])) for k in range(8)]
+    torch.testing.assert_close(together, torch.stack(alone))
 
 
 # ---------------------------------------------------------------------- errors
+
+SHIFT = torch.eye(3).roll(1, 0)
+FORBIDDEN = torch.tensor([[0.0, math.inf], [math.inf, 0.0]])
 
 
 @pytest.mark.parametrize(
@@ -247,6 +367,12 @@ def test_missing_the_tolerance_is_told() -> None:
         (lambda x: monge.barycenter_on(Grid((4,)), torch.eye(4), epsilon=0.0), InputError, "one positive number"),
         (lambda x: monge.barycenter_on(Grid((2,)), x.float().abs(), epsilon=1.0), InfeasibleError, "same mass"),
         (lambda x: monge.barycenter_on(Grid((2,)), x.abs(), epsilon=1.0), DtypeError, "one dtype"),
+        (
+            lambda x: monge.barycenter_on(CostMatrix(torch.eye(4).roll(1, 0)), torch.eye(4), epsilon=1),
+            InputError,
+            "symm",
+        ),
+        (lambda x: monge.barycenter_on(CostMatrix(FORBIDDEN), torch.eye(2), epsilon=1.0), InfeasibleError, "infinite"),
         (lambda x: monge.barycenter_on(PointCloud(x, x[:2]), x.abs(), epsilon=1.0), ShapeError, "debiased=False"),
     ],
 )

@@ -18,9 +18,10 @@ from monge.geometry import Geometry
 from monge.problem import Linear
 from monge.problem.epsilon import Relative, resolve
 from monge.problem.marginal import rounding
-from monge.solver import Auto, DualSolution, Solver, Status
+from monge.solver import Auto, DualSolution, Newton, Solution, Solver, Status, solve
 
 from ._answer import answer, warn_unless
+from ._descent import Curvature
 from ._measures import GivenMeasure, Measure, as_measures, by_size, stacked
 from ._pose import distance_cloud, pose
 from .divergence import self_solution
@@ -36,8 +37,8 @@ class Barycenter(Value):
         points: Its points.
         weights: Their weights, which are equal.
         couplings: One plan for each measure, from the barycentre to that measure.
-        history: The objective before each update; it falls.
-        status: Whether the points came to rest.
+        history: The objective at each place of the points; it falls.
+        status: Whether the points came to rest, as measured at the last place.
 
     Example:
         >>> import torch
@@ -66,8 +67,8 @@ def barycenter(
     start: Float[Tensor, "n d"] | None = None,
     epsilon: float | Tensor | Relative = 0.0,
     debiased: bool = True,
-    tol: float = 1e-5,
-    max_iter: int = 200,
+    tol: float = 1e-4,
+    max_iter: int = 500,
     solver: Solver | None = None,
 ) -> Barycenter:
     r"""The Wasserstein barycentre of clouds: n points of equal weight that are nearest to all measures together.
@@ -76,7 +77,9 @@ def barycenter(
     Plans to every measure and the best points for these plans, $z_i \leftarrow \sum_k \lambda_k T_k(z_i)$ with the
     barycentric maps $T_k$, alternate until the points rest; the objective falls at every step. It is not convex in z:
     the answer is a local minimum, and depends on where it starts. Entropic plans pull points together; the debiased
-    barycentre minimises Sinkhorn divergences instead, by $z \leftarrow z + \sum_k \lambda_k T_k(z) - T_z(z)$.
+    barycentre minimises Sinkhorn divergences instead, along $\sum_k \lambda_k T_k(z) - T_z(z)$. Entropic objectives
+    are smooth, and updates then learn their curvature from the past (L-BFGS); one that does not lower the objective
+    is cut. The search runs in double precision.
     Histograms on common points have their own method, `barycenter_on`.
 
     Args:
@@ -86,7 +89,8 @@ def barycenter(
         start: Points to start from; None takes points of the measures, evenly along their list.
         epsilon: Strength of the entropy, or `relative` to the mean cost of all points; zero takes exact plans.
         debiased: Whether an entropic barycentre is corrected for its shrinkage; exact ones have none.
-        tol: Movement at which the points rest, root mean square relative to the spread of all points.
+        tol: Movement $|\sum_k \lambda_k T_k(z) - T_z(z)|$ at which the points rest, root mean square relative to the
+            spread of all points.
         max_iter: Limit of the number of updates.
         solver: How the plans are found; None chooses.
 
@@ -100,7 +104,8 @@ def barycenter(
         InfeasibleError: If the measures differ in mass.
 
     Warns:
-        ConvergenceWarning: If the points still moved after ``max_iter`` updates.
+        ConvergenceWarning: If the points still moved after ``max_iter`` updates, or where rounding lets no update lower
+            the objective.
 
     Example:
         >>> import torch
@@ -116,34 +121,65 @@ def barycenter(
     check_number("max_iter", max_iter, low=1)
     given = _checked(measures)
     shares = check_shares("weights", weights, len(given), given[0].x)
-    constant = [Measure(measure.x.detach(), measure.a.detach(), measure.uniform) for measure in given]
+    dtype = given[0].x.dtype
     with torch.no_grad():
-        search = _Search(constant, shares.detach(), epsilon, debiased, solver)
-        z = search.first(size, start)
-        history: list[Tensor] = []
-        for _ in range(int(max_iter)):
-            step = search.step(z)
-            history.append(step.value)
-            moved = (step.z - z).square().sum(-1).mean().sqrt()
-            z = step.z
-            if rested := bool(moved <= tol * search.spread):
-                break
-    warn_unless(
-        rested,
-        f"The points of the barycentre still moved by {float(moved / search.spread):.1e} of the spread after "
-        f"max_iter={max_iter} updates, more than tol={tol:.0e}: raise max_iter or tol.",
+        search = _Search(given, shares, epsilon, debiased, solver)
+        path = _descend(search, search.first(size, start), tol, int(max_iter))
+        plans = tuple(plan.to(dtype) for plan in path.step.plans)
+    ended = (
+        f"after max_iter={max_iter} updates" if path.status is Status.MAX_ITER else "where no step lowers the objective"
     )
-    if not search.entropic:
-        # Exact plans are locally constant, so that the last update has the derivative of the fixed point.
-        means = [plan.barycentric(measure.x) for plan, measure in zip(step.plans, given, strict=True)]
+    warn_unless(
+        path.status is Status.CONVERGED,
+        f"The points of the barycentre still moved by {path.moved:.1e} of the spread {ended}, more than tol={tol:.0e}: "
+        "raise max_iter or tol.",
+    )
+    if search.entropic:
+        z = (path.z + search.centre).to(dtype)
+    else:
+        # Exact plans are locally constant, so that one more update has the derivative of the fixed point.
+        means = [plan.barycentric(measure.x) for plan, measure in zip(plans, given, strict=True)]
         z = (shares[:, None, None] * torch.stack(means)).sum(0)
     return Barycenter._make(
         points=z,
-        weights=search.weights(len(z)),
-        couplings=step.plans,
-        history=torch.stack(history),
-        status=Status.CONVERGED if rested else Status.MAX_ITER,
+        weights=search.weights(len(z)).to(dtype),
+        couplings=plans,
+        history=torch.stack(path.history).to(dtype),
+        status=path.status,
     )
+
+
+class _Path(NamedTuple):
+    """Where the points came to rest, the step that they did not take there, and how they got there."""
+
+    z: Tensor
+    step: _Step
+    history: list[Tensor]
+    moved: float
+    status: Status
+
+
+def _descend(search: _Search, z: Tensor, tol: float, max_iter: int) -> _Path:
+    """Updates, each of which lowers the objective, until the next one would hardly move the points."""
+    step, curvature = search.step(z), Curvature()
+    history = [step.value]
+    while True:
+        moved = float((step.z - z).square().sum(-1).mean().sqrt() / search.spread)
+        if moved <= tol or len(history) > max_iter:
+            return _Path(z, step, history, moved, Status.CONVERGED if moved <= tol else Status.MAX_ITER)
+        # The best points for exact plans are known; entropic ones bend with the points, which the past tells.
+        way = curvature.direction(z - step.z) if search.entropic else step.z - z
+        # Beyond the spread of the points the past tells nothing.
+        way = way * min(1.0, float(search.spread / way.square().sum(-1).mean().sqrt()))
+        for along in (way, way / 4, step.z - z, (step.z - z) / 4, (step.z - z) / 16):
+            reached = search.step(z + along)
+            if bool(reached.value < step.value):
+                break
+        else:
+            return _Path(z, step, history, moved, Status.PRECISION)
+        curvature.learn(along, step.z - z - (reached.z - z - along))
+        z, step = z + along, reached
+        history.append(step.value)
 
 
 class _Step(NamedTuple):
@@ -157,20 +193,25 @@ class _Step(NamedTuple):
 class _Search:
     """The alternation, with what it keeps from one update to the next: the potentials of each group of measures."""
 
-    def __init__(self, measures: list[Measure], shares: Tensor, epsilon: Any, debiased: bool, solver: Any) -> None:
-        self.measures, self.shares, self.solver = measures, shares, solver
-        self.mass = measures[0].a.sum()
+    def __init__(self, given: list[Measure], shares: Tensor, epsilon: Any, debiased: bool, solver: Any) -> None:
+        """In double precision, of one mass, around the common centre."""
+        self.shares, self.solver, self.mass = shares.detach().double(), solver, given[0].a.detach().double().sum()
+        doubled = [(one.x.detach().double(), one.a.detach().double(), one.uniform) for one in given]
+        measures = [Measure(x, a * (self.mass / a.sum()), uniform) for x, a, uniform in doubled]
         pooled = torch.cat([measure.x for measure in measures])
-        joint = torch.cat([share * measure.a for share, measure in zip(shares, measures, strict=True)])
-        centre = (joint[:, None] * pooled).sum(0) / joint.sum()
-        spread = ((joint[:, None] * (pooled - centre) ** 2).sum() / joint.sum()).sqrt()
+        joint = torch.cat([share * measure.a for share, measure in zip(self.shares, measures, strict=True)])
+        self.like, self.centre = given[0].x, (joint[:, None] * pooled).sum(0) / joint.sum()
+        pooled = pooled - self.centre
+        self.measures = [measure._replace(x=measure.x - self.centre) for measure in measures]
+        spread = ((joint[:, None] * pooled**2).sum() / joint.sum()).sqrt()
         # Points that are all one have no spread, and then nothing moves either.
         self.spread = torch.where(spread > 0, spread, torch.ones_like(spread))
         self.pooled = pooled
+        epsilon = epsilon.double() if isinstance(epsilon, Tensor) and epsilon.is_floating_point() else epsilon
         self.epsilon = resolve(epsilon, distance_cloud(pooled, pooled, 2.0), joint, joint)
         self.entropic = bool((self.epsilon > 0).all())
         self.debiased = debiased and self.entropic
-        self.groups = [members for _, members in sorted(by_size(measures).items())]
+        self.groups = [members for _, members in sorted(by_size(self.measures).items())]
         self.known: list[DualSolution | None] = [None] * len(self.groups)
         self.bias = self._bias() if self.debiased else torch.zeros_like(self.mass)
 
@@ -182,12 +223,12 @@ class _Search:
         """Where the points start."""
         if start is not None:
             check_points("start", start)
-            check_same(start=start, measures=self.pooled)
+            check_same(start=start, measures=self.like)
             if start.ndim != 2 or start.shape[-1] != self.pooled.shape[-1]:
                 raise ShapeError(f"start must have shape (n, {self.pooled.shape[-1]}), but has {tuple(start.shape)}.")
             if size is not None and size != len(start):
                 raise InputError(f"size={size} and start, of {len(start)} points, disagree: leave one of them out.")
-            return start.detach()
+            return start.detach().double() - self.centre
         heaviest = self.measures[int(self.shares.argmax())]
         count = heaviest.size if size is None else size
         check_number("size", count, low=1)
@@ -210,7 +251,7 @@ class _Search:
             x, a = stacked(self.measures, members)
             shares = self.shares[torch.tensor(members, device=z.device)]
             problem = pose(distance_cloud(z, x, 2.0), None, self.weights(len(z)), a, epsilon=self.epsilon)
-            solution = answer(problem, self._warm(problem, self.known[place]))
+            solution = self._solved(problem, self.known[place])
             self.known[place] = solution if isinstance(solution, DualSolution) else None
             update = update + (shares[:, None, None] * solution.coupling.barycentric(x)).sum(0)
             objective = objective + (shares * solution.value).sum()
@@ -224,12 +265,17 @@ class _Search:
             objective = objective - own.value / 2
         return _Step(update, tuple(plan for plan in plans if plan is not None), objective)
 
-    def _warm(self, problem: Linear, known: DualSolution | None) -> Solver | None:
-        """The solver, starting from the potentials of the last update if it can."""
+    def _solved(self, problem: Linear, known: DualSolution | None) -> Solution:
+        """The solution, from the potentials of the last update if they lead there."""
         solver = Auto().explain(problem).chosen if self.solver is None else self.solver
-        if known is None or not hasattr(solver, "init"):
-            return solver
-        return replace(solver, init=(known.f, known.g))  # type: ignore[type-var]
+        if known is not None and hasattr(solver, "init"):
+            # Near the answer the second derivative is worth its price, however the first one was found.
+            near = Newton() if self.entropic and self.solver is None else solver
+            solution = solve(problem, replace(near, init=(known.f, known.g)))  # type: ignore[type-var]
+            if solution.report.status.ok:
+                return solution
+        # A value that is not the minimum, found from potentials too far off, could pass for a fall.
+        return answer(problem, solver)
 
     def _itself(self, x: Tensor, a: Tensor) -> Linear:
         return pose(distance_cloud(x, x, 2.0), None, a, a, epsilon=self.epsilon)

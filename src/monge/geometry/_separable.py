@@ -83,11 +83,11 @@ def _product_step(state: State, cost: Tensor, epsilon: float | Tensor) -> State:
 
 def _kernel_step(state: State, cost: Tensor, epsilon: float | Tensor) -> State:
     """In the log domain, by the kernels: every line is a problem of a batch that shares one stored cost."""
-    pairs, epsilon = kernels.Matrix(cost), _stream.column(epsilon, 1)
-    log = -kernels.softmin(pairs, state.log, epsilon) / epsilon
+    pairs, of_line = kernels.Matrix(cost), _stream.column(epsilon, 1)
+    log = -kernels.softmin(pairs, state.log, of_line) / _stream.column(epsilon, 2)
     if state.values is None:
         return State(log)
-    values = kernels.apply(pairs, None, state.log, state.values.movedim(-3, -1), epsilon)
+    values = kernels.apply(pairs, None, state.log, state.values.movedim(-3, -1), of_line)
     return State(log, values.movedim(-1, -3))
 
 

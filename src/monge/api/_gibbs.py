@@ -1,0 +1,100 @@
+"""Sums with the Gibbs kernel exp(-C / epsilon): matrix products where those do not underflow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge.geometry import CostMatrix, Geometry, Grid
+
+__all__ = ["Costs", "Gibbs"]
+
+# Costs of so many entries are held as a matrix; larger ones are streamed, unless they are sums over axes.
+_HELD = 2**22
+# What exp keeps in double precision, with a margin for the products of several axes.
+_RANGE = 600.0
+
+
+class Costs:
+    """A cost in double precision, as the kernels of many epsilons need it: one matrix for each axis, or streamed."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        geometry = geometry.to(torch.float64)
+        self.axes = None
+        if isinstance(geometry, Grid) or math.prod(geometry.shape) <= _HELD:
+            parts = geometry.axes if isinstance(geometry, Grid) else (geometry,)
+            self.axes = [part.dense(max_bytes=2**62) for part in parts]
+            self.least = [axis.amin() for axis in self.axes]
+            # Infinite where a pair is forbidden: then a sum may need a term that is nothing beside the largest.
+            self.spread = sum(float(axis.amax() - low) for axis, low in zip(self.axes, self.least, strict=True))
+            geometry = Grid(tuple(CostMatrix(axis) for axis in self.axes))
+        self.geometry, self.columns = geometry, geometry.T
+
+    def asymmetry(self) -> float:
+        """The largest |C_ij - C_ji| as a share of the largest cost; infinite where only one of the two is allowed."""
+        apart, largest = 0.0, 0.0
+        for cost, other in self._blocks():
+            allowed = cost < math.inf
+            if cost.shape != other.shape or bool((allowed != (other < math.inf)).any()):
+                return math.inf
+            if bool(allowed.any()):
+                apart = max(apart, float((cost - other)[allowed].abs().max()))
+                largest = max(largest, float(cost[allowed].abs().max()))
+        return apart / largest if apart else 0.0
+
+    def _blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All costs, and the same with rows and columns exchanged, some rows of an axis at a time."""
+        if self.axes is not None:
+            yield from ((axis, axis.mT) for axis in self.axes)
+            return
+        n, m = self.geometry.shape
+        for start in range(0, n, max(1, _HELD // m)):
+            rows = slice(start, min(n, start + max(1, _HELD // m)))
+            yield self.geometry._block(rows), self.columns._block(rows)
+
+    def mean(self) -> float:
+        """The mean cost, a natural unit."""
+        return float(self.geometry.mean())
+
+
+class Gibbs:
+    """The kernel at one epsilon."""
+
+    def __init__(self, costs: Costs, epsilon: float) -> None:
+        self.costs, self.epsilon = costs, epsilon
+        self.factors = None
+        if costs.axes is not None and costs.spread <= _RANGE * epsilon:
+            self.factors = [
+                torch.exp((low - axis) / epsilon) for axis, low in zip(costs.axes, costs.least, strict=True)
+            ]
+            self.transposed = [factor.mT.contiguous() for factor in self.factors]
+            self.offset = float(sum(costs.least)) / epsilon
+
+    def rows(self, log_u: Float[Tensor, "*b m"]) -> Float[Tensor, "*b n"]:
+        """Log K u."""
+        if self.factors is None:
+            return self._streamed(self.costs.geometry, log_u)
+        return self._product(self.transposed, log_u)
+
+    def columns(self, log_v: Float[Tensor, "*b n"]) -> Float[Tensor, "*b m"]:
+        """Log K^T v."""
+        if self.factors is None:
+            return self._streamed(self.costs.columns, log_v)
+        return self._product(self.factors, log_v)
+
+    def _product(self, factors: list[Tensor], log: Tensor) -> Tensor:
+        """The last axis first; each new one is put in front, so that the order is restored at the end."""
+        top = log.amax(-1, keepdim=True).clamp(min=torch.finfo(log.dtype).min)
+        mass = (log - top).exp()
+        for factor in reversed(factors):
+            lines = mass.unflatten(-1, (-1, factor.shape[0])) @ factor
+            mass = lines.mT.flatten(-2)
+        return mass.log() + (top - self.offset)
+
+    def _streamed(self, geometry: Geometry, log: Tensor) -> Tensor:
+        zero = log.new_zeros(log.shape[-1])
+        return -geometry._softmin(zero, log, self.epsilon) / self.epsilon
