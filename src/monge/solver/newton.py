@@ -14,11 +14,13 @@ from monge.gradient import Gradient, Implicit
 from monge.problem import Linear
 
 from ._ascent import Ascent
-from ._climb import climb
-from ._conclude import conclude
+from ._entropic_solution import entropic_solution
 from ._estimate import relative_epsilon
+from ._loop import Goal
+from ._newton_loop import newton_loop
+from ._working import Accuracy, default_tol, potential_dtype, widened
 from .base import Capability, Solver
-from .sinkhorn import default_tol, initial_potential
+from .sinkhorn import initial_potential
 from .solution import DualSolution
 
 __all__ = ["Newton"]
@@ -84,14 +86,27 @@ class Newton(Solver):
         return Capability(True, cost, f"about {passes} passes over the {n} x {m} costs, linear systems included.")
 
     def _solve(self, problem: Linear) -> DualSolution:
-        tol = self.tol
-        if tol is None:
-            tol = 1e-9 if problem.a.dtype == torch.float64 else default_tol(problem.a.dtype)
-        constant = problem.detach()
+        dtype = potential_dtype(problem.geometry.dtype)
+        wide = widened(problem, dtype)
+        tol = default_tol(problem.geometry.dtype, newton=True) if self.tol is None else self.tol
+        constant = widened(problem.detach(), torch.float64)
         with torch.no_grad():
+            accuracy = Accuracy(constant, tol, dtype)
+            warned = accuracy.foretell()
             g, epsilon = Ascent(constant).start()
             if self.init is not None:
                 g = initial_potential(self.init, constant)
                 epsilon = constant.epsilon.broadcast_to(constant.batch_shape)
-            end = climb(constant, g, epsilon, tol=tol, max_iter=int(self.max_iter))
-        return conclude(problem, end.f, end.g, gradient=self.gradient, iterations=end.iterations, tol=tol)
+            goal = Goal(accuracy.goal, accuracy.floor(torch.float64))
+            end = newton_loop(constant, g, epsilon, goal=goal, max_iter=int(self.max_iter))
+        return entropic_solution(
+            wide,
+            end.f,
+            end.g,
+            gradient=self.gradient,
+            iterations=end.iterations,
+            ended=end.settled,
+            tol=tol,
+            dtype=problem.geometry.dtype,
+            warned=warned,
+        )
