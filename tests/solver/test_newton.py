@@ -10,7 +10,7 @@ from linear_problems import PROBLEMS, D, clouds, weights
 from monge.geometry import CostMatrix, PointCloud
 from monge.gradient import Unrolled
 from monge.problem import Linear, relative
-from monge.solver import Newton, Sinkhorn, Status, _direction
+from monge.solver import Newton, Sinkhorn, Status, _newton_direction
 
 
 def solved(problem, **settings):
@@ -73,9 +73,9 @@ def test_a_batch_is_a_loop():
 def test_sparse_stored_and_streamed_plans_lead_to_one_solution(monkeypatch):
     problem = Linear(clouds(60, 50, 3), epsilon=relative(0.005))
     sparse = solved(problem).coupling.dense()
-    monkeypatch.setattr(_direction.StreamedPlan, "sparse", lambda self, threshold: None)
+    monkeypatch.setattr(_newton_direction.StreamedPlan, "sparse", lambda self, threshold: None)
     torch.testing.assert_close(solved(problem).coupling.dense(), sparse, atol=1e-9, rtol=1e-6)
-    monkeypatch.setattr(_direction, "_STORED_ENTRIES", 0)
+    monkeypatch.setattr(_newton_direction, "_STORED_ENTRIES", 0)
     torch.testing.assert_close(solved(problem).coupling.dense(), sparse, atol=1e-9, rtol=1e-6)
 
 

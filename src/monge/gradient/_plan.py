@@ -129,6 +129,11 @@ class DensePlan:
     def square_columns(self, f: Tensor) -> Tensor:
         return _times((self.matrix * self.matrix).mT, f)
 
+    def gram(self, f: Tensor) -> Tensor:
+        """P^T diag(f) P."""
+        half = f.sqrt()[..., None] * self.matrix
+        return half.mT @ half
+
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:
     """A product in the precision of the matrix, returned in that of the vector."""
@@ -158,6 +163,14 @@ class SparsePlan:
 
     def square_columns(self, f: Tensor) -> Tensor:
         return _sparse_times(self.transpose.power(2), f)
+
+    def gram(self, f: Tensor) -> Tensor:
+        """P^T diag(f) P, stored whole."""
+        blocks, m = math.prod(f.shape[:-1]), self.matrix.shape[1] // math.prod(f.shape[:-1])
+        half = self.matrix.multiply(f.double().sqrt().reshape(-1, 1).numpy()).tocsr()
+        product = (half.T @ half).tocsr()
+        parts = [torch.from_numpy(product[k * m : (k + 1) * m, k * m : (k + 1) * m].toarray()) for k in range(blocks)]
+        return torch.stack(parts).reshape(*f.shape[:-1], m, m)
 
 
 def _sparse_times(matrix: Any, vector: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class Step(NamedTuple):
 
 
 def newton_direction(
-    ascent: Ascent, sweep: Sweep, epsilon: Float[Tensor, "*b"], ridge: Float[Tensor, "*b"]
+    ascent: Ascent, sweep: Sweep, epsilon: Float[Tensor, "*b"], share: Float[Tensor, "*b"]
 ) -> Step:
     """The step d from g along which the gradient of the semi-dual vanishes to first order.
 
@@ -54,6 +54,12 @@ def newton_direction(
 
     Source: Accelerating Sinkhorn algorithm with sparse Newton iterations, arXiv:2401.12253; A truncated Newton method
     for optimal transport, arXiv:2504.02067.
+
+    Args:
+        ascent: The problem.
+        sweep: Where the direction starts.
+        epsilon: The epsilon of that sweep.
+        share: The ridge that shortens the step, as a share of the error.
     """
     problem, eps = ascent.problem, column(epsilon)
     source, target = problem.source, problem.target
@@ -78,7 +84,8 @@ def newton_direction(
         c,
         inverse=torch.where(mobile, 1.0 / (r + eps * torch.where(mobile, kappa_f, 0.0)), 0.0),
         scale=torch.where(free, (c + eps * torch.where(free, target._curvature(inside), 0.0)).rsqrt(), 0.0),
-        ridge=ridge,
+        share=share,
+        error=sweep.error,
         partial=problem.partial,
         gauge=problem.balanced,
     )
@@ -88,8 +95,7 @@ def newton_direction(
         # Rounding leaves the range of the Hessian, which is what sums to zero.
         share = torch.where(free, c, 0.0)
         right = right - share * column(right.sum(-1) / share.sum(-1).clamp(min=torch.finfo(c.dtype).tiny))
-    tol = sweep.error.clamp(1e-12, 1e-2).sqrt()
-    found = system.solve(right, tol=tol)
+    found = system.solve(right)
     taking_part = torch.where(free, sweep.marginal, 0.0).sum(-1) > 0.5 * sweep.marginal.sum(-1)
     return Step(torch.where(free, found, pinned), gradient, taking_part)
 

@@ -165,8 +165,7 @@ class _NewtonLoop:
 
     def _aim(self, held: Sweep, where: Tensor) -> Bool[Tensor, "*b"]:
         """A new direction for the problems ``where``; which of them found none."""
-        ridge = (self.ridge * held.error).clamp(min=1e-12)
-        step = newton_direction(self.ascent, held, self.epsilon, ridge)
+        step = newton_direction(self.ascent, held, self.epsilon, self.ridge)
         d, eps = step.direction, column(self.epsilon)
         if self.problem.balanced:
             d = d - column(pairing(self.problem.b, d) / self.problem.target.total)

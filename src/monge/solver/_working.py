@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import TYPE_CHECKING
 
@@ -10,16 +11,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge.errors import PrecisionWarning
+from monge.geometry import CostMatrix
 from monge.problem.fixed import Fixed
 from monge.problem.marginal import column
 
 if TYPE_CHECKING:
     from monge.problem import Linear
 
-__all__ = ["Accuracy", "default_tol", "potential_dtype", "unit", "widened"]
+__all__ = ["Accuracy", "default_tol", "potential_dtype", "stored", "unit", "widened"]
 
 # Rows of the cost from which its range is estimated.
 _SAMPLED_ROWS = 16
+# Costs of up to so many pairs are stored, in 32 MB.
+_STORED_ENTRIES = 2**22
 # The range of a cost is many times what its plan sees of it; only what lies clearly beyond the tolerance is foretold.
 _SURELY = 32.0
 
@@ -53,6 +57,14 @@ def widened(problem: Linear, dtype: torch.dtype) -> Linear:
     return wide._make(**(wide._contents() | {"target": Fixed._make(weights=wide.b * column(share))}))
 
 
+def stored(problem: Linear) -> Linear:
+    """The same constants with a small cost held as a matrix: it is read dozens of times."""
+    entries = math.prod(problem.geometry.batch_shape) * math.prod(problem.shape)
+    if isinstance(problem.geometry, CostMatrix) or entries > _STORED_ENTRIES:
+        return problem
+    return problem._make(**(problem._contents() | {"geometry": CostMatrix._make(cost=problem.geometry.dense())}))
+
+
 class Accuracy:
     """What can be asked of the answer to a problem, foretold from a sample of its costs.
 
@@ -83,7 +95,7 @@ class Accuracy:
     @property
     def goal(self) -> Float[Tensor, "*b"]:
         """The error to iterate to, which leaves room for the rounding of what is handed out."""
-        return (self.tol - 2 * unit(self.dtype) * self.relative).clamp(min=self.tol / 2)
+        return (self.tol - unit(self.dtype) * self.relative / 4).clamp(min=self.tol / 2)
 
     def foretell(self) -> bool:
         """Warn if rounding will stop the solver; whether it did so."""

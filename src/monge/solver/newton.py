@@ -18,7 +18,7 @@ from ._entropic_solution import entropic_solution
 from ._estimate import relative_epsilon
 from ._loop import Goal
 from ._newton_loop import newton_loop
-from ._working import Accuracy, default_tol, potential_dtype, widened
+from ._working import Accuracy, default_tol, potential_dtype, stored, widened
 from .base import Capability, Solver
 from .sinkhorn import initial_potential
 from .solution import DualSolution
@@ -91,6 +91,7 @@ class Newton(Solver):
         tol = default_tol(problem.geometry.dtype, newton=True) if self.tol is None else self.tol
         constant = widened(problem.detach(), torch.float64)
         with torch.no_grad():
+            constant = stored(constant)
             accuracy = Accuracy(constant, tol, dtype)
             warned = accuracy.foretell()
             g, epsilon = Ascent(constant).start()
