@@ -33,7 +33,7 @@ class Step(NamedTuple):
     Args:
         direction: The step.
         gradient: The gradient of the semi-dual, mass wanted less mass found, zero where a kink has none.
-        sound: Whether most of the mass takes part.
+        sound: Whether most of the mass is near enough to its update for a linear step to mean something.
     """
 
     direction: Float[Tensor, "*b m"]
@@ -73,7 +73,8 @@ def newton_direction(
     curved = target._curvature(sweep.image).isfinite() & target._curvature(inside).isfinite()
     away = sweep.image - sweep.g
     away = torch.where(away.isfinite(), away, 0.0)
-    free = curved & (problem.b > 0) & (c > 0) & (away.abs() <= _FAR * eps)
+    near = away.abs() <= _FAR * eps
+    free = curved & near & (problem.b > 0) & (c > 0)
     wanted = target._mass_at(inside)
     gradient = torch.where(wanted.isfinite(), wanted - sweep.marginal, 0.0)
 
@@ -96,8 +97,8 @@ def newton_direction(
         share = torch.where(free, c, 0.0)
         right = right - share * column(right.sum(-1) / share.sum(-1).clamp(min=torch.finfo(c.dtype).tiny))
     found = system.solve(right)
-    taking_part = torch.where(free, sweep.marginal, 0.0).sum(-1) > 0.5 * sweep.marginal.sum(-1)
-    return Step(torch.where(free, found, pinned), gradient, taking_part)
+    sound = torch.where(near, sweep.marginal, 0.0).sum(-1) > 0.5 * sweep.marginal.sum(-1)
+    return Step(torch.where(free, found, pinned), gradient, sound)
 
 
 def _plan(ascent: Ascent, sweep: Sweep, epsilon: Tensor) -> Plan:

@@ -53,14 +53,16 @@ def newton_loop(
     stalled = ~ended.settled & (ended.iterations < max_iter)
     if not bool(stalled.any()):
         return ended
-    index = stalled.nonzero(as_tuple=True)
+    index = stalled.nonzero(as_tuple=True) if stalled.ndim else ()
     left = max_iter - int(ended.iterations[index].max())
-    rest = problem._select(index)
+    rest = problem._select(index) if index else problem
     again = Goal(goal.tol[index], goal.floor[index])
     # Half way back up in epsilon, on a scale of logarithms, its annealing begins.
     start = (loop.first[index] * rest.epsilon).sqrt()
     end = sinkhorn_loop(rest, ended.g[index], start, goal=again, max_iter=left, accelerate=True)
     end = end._replace(iterations=end.iterations + ended.iterations[index])
+    if not index:
+        return end
     return Iterate(*(whole.index_put(index, part) for whole, part in zip(ended, end, strict=True)))
 
 
