@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,6 +14,9 @@ from monge.problem.marginal import column
 
 from ._ascent import Ascent, Sweep
 from ._scaled_system import ScaledSystem
+
+if TYPE_CHECKING:
+    from monge.problem import Marginal
 
 __all__ = ["Step", "newton_direction"]
 
@@ -84,7 +87,7 @@ def newton_direction(
         r,
         c,
         inverse=torch.where(mobile, 1.0 / (r + eps * torch.where(mobile, kappa_f, 0.0)), 0.0),
-        scale=torch.where(free, (c + eps * torch.where(free, target._curvature(inside), 0.0)).rsqrt(), 0.0),
+        scale=torch.where(free, (c + eps * torch.where(free, _steepest(target, inside), 0.0)).rsqrt(), 0.0),
         share=share,
         error=sweep.error,
         partial=problem.partial,
@@ -99,6 +102,12 @@ def newton_direction(
     found = system.solve(right)
     sound = torch.where(near, sweep.marginal, 0.0).sum(-1) > 0.5 * sweep.marginal.sum(-1)
     return Step(torch.where(free, found, pinned), gradient, sound)
+
+
+def _steepest(side: Marginal, g: Tensor) -> Tensor:
+    """The curvature on either side of a potential, the larger: some penalties end where there is no mass left."""
+    before = side._curvature(torch.nextafter(g, torch.full_like(g, -math.inf)))
+    return torch.maximum(side._curvature(g), torch.where(before.isfinite(), before, 0.0))
 
 
 def _plan(ascent: Ascent, sweep: Sweep, epsilon: Tensor) -> Plan:

@@ -26,9 +26,11 @@ _LEVEL_ERROR = 0.003
 # Above this error plain sweeps are better than any step, and so they are while each leaves less than this share of it.
 _FAR = 0.5
 _FAST = 0.2
-# A refused step is cut by this factor until it is this short; then a plain sweep leads elsewhere.
+# A refused step is cut by this factor until it is this short. Then a plain sweep leads elsewhere, and if the next step
+# fares no better twice as many, up to a number: they find out which potentials sit on a kink.
 _CUT = 4.0
 _SHORTEST = 1 / 20
+_LARGEST_DOSE = 16
 # The longest step, in units of epsilon; after so many in a row that were shortened as a whole, each component is
 # shortened by itself, since one far column would hold all others.
 _BOUND = 10.0
@@ -71,7 +73,7 @@ class _NewtonLoop:
 
     _state = (
         *("open", "target", "epsilon", "point", "trusted", "direction", "gradient", "length", "ridge", "shortened"),
-        *("plain", "rate", "level_best", "level_since", "before", "epsilon_before"),
+        *("plain", "due", "dose", "rate", "level_best", "level_since", "before", "epsilon_before"),
     )
 
     def __init__(self, problem: Linear, g: Tensor, epsilon: Tensor, goal: Goal) -> None:
@@ -86,6 +88,8 @@ class _NewtonLoop:
         self.direction, self.gradient = torch.zeros_like(g), torch.zeros_like(g)
         self.length, self.ridge = torch.zeros_like(epsilon), torch.full_like(epsilon, _RIDGE)
         self.shortened = torch.zeros_like(epsilon, dtype=torch.long)
+        # Plain sweeps still to come, and how many follow the next step that is given up.
+        self.due, self.dose = torch.zeros_like(self.shortened), torch.ones_like(self.shortened)
         # What a plain sweep leaves of the error, the error that has to halve at this level, and for how long it has not.
         self.rate, self.level_best = torch.zeros_like(epsilon), torch.full_like(epsilon, torch.inf)
         self.level_since = torch.zeros_like(self.shortened)
@@ -154,7 +158,9 @@ class _NewtonLoop:
         self.length = torch.where(accepted, 1.0, self.length / _CUT)
         given_up = ~accepted & (self.length < _SHORTEST)
         quick = self.trusted & (self.rate < _FAST)
-        newton = ~lower & ~given_up & ~quick & (held.error <= _FAR)
+        self.due = torch.where(given_up, self.dose, torch.where(lower, 0, (self.due - 1).clamp(min=0)))
+        self.dose = torch.where(given_up, (2 * self.dose).clamp(max=_LARGEST_DOSE), torch.where(full, 1, self.dose))
+        newton = ~lower & (self.due == 0) & ~quick & (held.error <= _FAR)
         if bool((self.open & newton & accepted).any()):
             newton = newton & ~(self._aim(held, accepted & newton) & accepted)
         self.ridge = torch.where(given_up, (self.ridge * _RIDGE_FACTOR).clamp(max=_LARGEST_RIDGE), self.ridge)
