@@ -89,11 +89,15 @@ class Ascent:
         marginal = torch.exp(self.log_b + (g + column(level) - p) / column(epsilon))
         after = torch.exp(self.log_b + (image + column(next_level) - p) / column(epsilon))
         moved = after.sum(-1)
-        last, image = translated(self.problem, self.log_a, self.log_b, f, image)
+        last, shifted = translated(self.problem, self.log_a, self.log_b, f, image)
+        missed = (marginal - after).abs().sum(-1)
+        if last is not f:
+            # The plan stays, and what is asked of it moves.
+            missed = missed + _moved(self.problem.source, f, last) + _moved(self.problem.target, image, shifted)
+        image, error = shifted, missed / moved
         dual = self._dual(last, image, moved, epsilon)
         if self.mass is not None:
             dual = dual + next_level * self.mass
-        error = (marginal - after).abs().sum(-1) / moved
         return Sweep(f + column(level), g, marginal, error, last + column(next_level), image, dual)
 
     def semidual(self, sweep: Sweep, epsilon: Float[Tensor, "*b"]) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
@@ -140,6 +144,12 @@ class Ascent:
             return side._update(q, epsilon), torch.zeros_like(epsilon)
         level = _level(q, log_a, self.mass, epsilon)
         return side._update(q - column(level), epsilon), level
+
+
+def _moved(side: Marginal, f: Tensor, other: Tensor) -> Tensor:
+    """By how much the marginals differ that two potentials imply."""
+    change = side._mass_at(f) - side._mass_at(other)
+    return torch.where(change.isfinite(), change, 0.0).abs().sum(-1)
 
 
 def _level(q: Tensor, log_a: Tensor, mass: Tensor, epsilon: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from monge.problem.marginal import column
+from monge.problem.marginal import column, log_weights
 
 from ._ascent import Ascent
 from ._entropic_solution import entropic_solution
@@ -51,14 +51,15 @@ def solve_symmetric(problem: Linear, *, gradient: Gradient, tol: float | None, m
         # Rows and columns err alike, so that both together would just meet the tolerance at half of it.
         goal = Goal(accuracy.goal / 4, accuracy.floor(dtype))
         warned = accuracy.foretell()
-        weights = constant.a / column(constant.source.total)
+        log_a = log_weights(constant.a)
         f = constant.a.new_zeros(*batch, constant.shape[0])
         spent = torch.full(batch, max_iter, dtype=torch.long, device=f.device)
         ended = torch.zeros_like(spent, dtype=torch.bool)
         for k in range(1, max_iter + 1):
-            update = constant.source._update(constant._row_transform(f), constant.epsilon)
-            ratio = torch.where(weights > 0, (f - update) / epsilon, 0.0)
-            error = (weights * torch.expm1(ratio).abs()).sum(-1)
+            q = constant._row_transform(f)
+            update = constant.source._update(q, constant.epsilon)
+            found, asked = torch.exp(log_a + (f - q) / epsilon), constant.source._mass_at(f)
+            error = (found - asked).abs().sum(-1) / asked.sum(-1)
             done = goal.met(error, ascent.rounding(f, f, constant.epsilon), torch.ones_like(ended))
             spent = torch.where(done & ~ended, k, spent)
             ended = ended | done

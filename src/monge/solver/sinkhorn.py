@@ -40,8 +40,8 @@ class Sinkhorn(Solver):
     problem stops when it is done, and its answer does not depend on its neighbours.
 
     Args:
-        tol: L1 marginal error, relative to the mass moved; None is 1e-6 in float64 and 1e-4 in lower
-            precision.
+        tol: L1 marginal error, relative to the mass asked for; None is 1e-6 in float64, 1e-4 in float32, 1e-3 in
+            float16 and 1e-2 in bfloat16, whose plans have entries that are rounded by as much.
         max_iter: Limit of the number of sweeps. `Unrolled` gradients make it the exact number.
         init: Potentials to start from: a pair (f, g) or an earlier solution. They replace the annealing.
         anneal: Whether epsilon falls gradually.
