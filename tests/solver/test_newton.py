@@ -6,12 +6,12 @@ import ot
 import pytest
 import torch
 from linear_problems import PROBLEMS, D, clouds, weights
-from sweep import sweep
 
 from monge.geometry import CostMatrix, PointCloud
 from monge.gradient import Unrolled, _plan
 from monge.problem import Linear, Relaxed, relative
 from monge.solver import Newton, Sinkhorn, Status, _newton_direction, _newton_loop
+from sweep import sweep
 
 
 def solved(problem, **settings):

@@ -1,4 +1,4 @@
-"""What a solver says of its plan, against the plan: costs of every size, every dtype, every kind of marginal, batches."""
+"""What a solver says of its plan, against the plan: costs of every size, every dtype, every kind of marginal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import warnings
 import pytest
 import torch
 from linear_problems import PROBLEMS, D
-from sweep import sweep
 
 from monge import couple, solve
 from monge.errors import PrecisionWarning
@@ -16,6 +15,7 @@ from monge.geometry import CostMatrix, PointCloud
 from monge.gradient import Detached, Envelope, Implicit, Unrolled
 from monge.problem import AtMost, Fixed, Linear, Relaxed, relative
 from monge.solver import Auto, Newton, Sinkhorn, Status
+from sweep import sweep
 
 HALF = (torch.float16, torch.bfloat16)
 TOL = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-3, torch.bfloat16: 1e-2}

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from monge.coupling import PotentialCoupling
-from monge.problem.marginal import column, pairing
+from monge.problem.marginal import pairing
 
 from ._plan_error import PlanError, plan_error, warn_of_rounding
 from .solution import DualSolution, Report, Status

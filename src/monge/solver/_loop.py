@@ -1,4 +1,4 @@
-"""What every iteration on a batch shares: each problem leaves when it is done, waits for no other, and is told apart."""
+"""What every iteration on a batch shares: a problem leaves when it is done, waits for no other, and changes none."""
 
 from __future__ import annotations
 

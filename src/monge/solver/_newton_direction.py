@@ -44,9 +44,7 @@ class Step(NamedTuple):
     sound: Bool[Tensor, "*b"]
 
 
-def newton_direction(
-    ascent: Ascent, sweep: Sweep, epsilon: Float[Tensor, "*b"], share: Float[Tensor, "*b"]
-) -> Step:
+def newton_direction(ascent: Ascent, sweep: Sweep, epsilon: Float[Tensor, "*b"], share: Float[Tensor, "*b"]) -> Step:
     """The step d from g along which the gradient of the semi-dual vanishes to first order.
 
     The semi-dual is the dual with the best f for each g. Its gradient is mu(g) - c, the marginal that g implies less

@@ -90,7 +90,7 @@ class _NewtonLoop:
         self.shortened = torch.zeros_like(epsilon, dtype=torch.long)
         # Plain sweeps still to come, and how many follow the next step that is given up.
         self.due, self.dose = torch.zeros_like(self.shortened), torch.ones_like(self.shortened)
-        # What a plain sweep leaves of the error, the error that has to halve at this level, and for how long it has not.
+        # What a plain sweep leaves of the error; what has to halve at this level, and for how long it has not.
         self.rate, self.level_best = torch.zeros_like(epsilon), torch.full_like(epsilon, torch.inf)
         self.level_since = torch.zeros_like(self.shortened)
         # The solution at the epsilon before this one; the same epsilon means that there is none.

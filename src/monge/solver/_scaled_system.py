@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge.gradient._plan import DensePlan, Plan, SparsePlan, StreamedPlan
+from monge.gradient._plan import DensePlan, Plan, SparsePlan
 from monge.problem.marginal import column
 
 __all__ = ["ScaledSystem"]
@@ -82,13 +82,13 @@ class ScaledSystem:
     def solve(self, right: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m"]:
         """The unscaled solution; NaN where there is none."""
         right = self.scale * right
-        m, stored = right.shape[-1], isinstance(self.plan, DensePlan)
-        if stored and m <= _FACTORISED:
-            return self.scale * self._by_cholesky(right, self.plan)
-        factorisable = m <= _FACTORISABLE and not isinstance(self.plan, StreamedPlan)
-        y, done = self._by_conjugate_gradients(right, _PATIENCE if factorisable else _ITERATIONS)
-        if factorisable and not bool(done.all()):
-            y = torch.where(column(done), y, self._by_cholesky(right, self.plan))
+        m, plan = right.shape[-1], self.plan
+        if isinstance(plan, DensePlan) and m <= _FACTORISED:
+            return self.scale * self._by_cholesky(right, plan)
+        known = plan if m <= _FACTORISABLE and isinstance(plan, (DensePlan, SparsePlan)) else None
+        y, done = self._by_conjugate_gradients(right, _ITERATIONS if known is None else _PATIENCE)
+        if known is not None and not bool(done.all()):
+            y = torch.where(column(done), y, self._by_cholesky(right, known))
         return self.scale * y
 
     def _by_cholesky(self, right: Tensor, plan: DensePlan | SparsePlan) -> Tensor:

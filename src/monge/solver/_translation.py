@@ -1,6 +1,6 @@
 """The best pair (f + c, g - c): the direction along which plain iterations crawl if penalties are strong.
 
-Source: Faster unbalanced optimal transport: translation invariant Sinkhorn, arXiv:2201.00730, for exponential penalties.
+Source: Faster unbalanced optimal transport: translation invariant Sinkhorn, arXiv:2201.00730, for exponentials.
 """
 
 from __future__ import annotations
