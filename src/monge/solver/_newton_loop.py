@@ -39,8 +39,10 @@ _PATIENT = 3
 _RIDGE, _LEAST_RIDGE, _LARGEST_RIDGE, _RIDGE_FACTOR = 0.01, 1e-9, 1.0, 8.0
 # The share of the promised gain that a step must bring, and the one that makes it good.
 _ENOUGH, _GOOD = 1e-4, 0.3
-# Sweeps within which the error of a level must halve.
+# Sweeps within which the error of a level must halve. After so many at one level the way there was too long: half of it,
+# on a scale of logarithms, is gone first, unless the level before is nearer than this.
 _STALLED = 60
+_LOST, _NEAR = 30, 1.1
 
 
 def newton_loop(
@@ -73,7 +75,7 @@ class _NewtonLoop:
 
     _state = (
         *("open", "target", "epsilon", "point", "trusted", "direction", "gradient", "length", "ridge", "shortened"),
-        *("plain", "due", "dose", "rate", "level_best", "level_since", "before", "epsilon_before"),
+        *("plain", "due", "dose", "rate", "level_best", "level_since", "level_age", "before", "slope", "epsilon_before"),
     )
 
     def __init__(self, problem: Linear, g: Tensor, epsilon: Tensor, goal: Goal) -> None:
@@ -92,9 +94,9 @@ class _NewtonLoop:
         self.due, self.dose = torch.zeros_like(self.shortened), torch.ones_like(self.shortened)
         # What a plain sweep leaves of the error; what has to halve at this level, and for how long it has not.
         self.rate, self.level_best = torch.zeros_like(epsilon), torch.full_like(epsilon, torch.inf)
-        self.level_since = torch.zeros_like(self.shortened)
-        # The solution at the epsilon before this one; the same epsilon means that there is none.
-        self.before, self.epsilon_before = g, epsilon
+        self.level_since, self.level_age = torch.zeros_like(self.shortened), torch.zeros_like(self.shortened)
+        # The solution at the epsilon before this one, and its slope; the same epsilon means that there is none.
+        self.before, self.slope, self.epsilon_before = g, torch.zeros_like(g), epsilon
 
     def step(self, k: int, max_iter: int) -> Leaving:
         """One sweep, and the next point of each problem that goes on."""
@@ -167,9 +169,9 @@ class _NewtonLoop:
         self._count(held, lower)
         point = self.problem.target._project(held.g + column(self.length) * self.direction)
         newton = newton & point.isfinite().all(-1)
-        start = self._lowered(held.image, lower)
-        self.point = choose(newton, point, choose(lower, start, held.image))
-        self.trusted, self.plain = ~newton, ~newton & ~lower
+        start, elsewhere = self._continued(held.image, lower)
+        self.point = choose(elsewhere, start, choose(newton, point, held.image))
+        self.trusted, self.plain = ~newton | elsewhere, ~newton & ~elsewhere
 
     def _aim(self, held: Sweep, where: Tensor) -> Bool[Tensor, "*b"]:
         """A new direction for the problems ``where``; which of them found none."""
@@ -194,15 +196,26 @@ class _NewtonLoop:
         halved = lower | (held.error <= self.level_best / 2)
         self.level_best = torch.where(lower, torch.inf, torch.where(halved, held.error, self.level_best))
         self.level_since = torch.where(halved, 0, self.level_since + 1)
+        self.level_age = torch.where(lower, 0, self.level_age + 1)
 
-    def _lowered(self, image: Tensor, lower: Tensor) -> Float[Tensor, "*b m"]:
-        """Where to start at the next epsilon: g / epsilon is nearly a straight line in 1 / epsilon."""
+    def _continued(self, image: Tensor, lower: Tensor) -> tuple[Float[Tensor, "*b m"], Bool[Tensor, "*b"]]:
+        """Where to start at the next epsilon, for those that leave the present one.
+
+        g / epsilon is nearly a straight line in 1 / epsilon. Where that line led too far to come back from, half of
+        the way is gone first.
+        """
         now, before = self.epsilon, self.epsilon_before
-        following = torch.where(lower, torch.maximum(now / _LEVEL_FACTOR, self.target), now)
         run = torch.where(before == now, 1.0, 1 / now - 1 / before)
-        share = torch.where(before == now, 0.0, (1 / following - 1 / now) / run)
-        slope = image / column(now) - self.before / column(before)
-        start = column(following) * (image / column(now) + column(share) * slope)
-        self.before, self.epsilon_before = choose(lower, image, self.before), torch.where(lower, now, before)
-        self.epsilon = following
-        return self.problem.target._project(torch.where(start.isfinite(), start, image))
+        slope = (image / column(now) - self.before / column(before)) / column(run)
+        slope = torch.where(slope.isfinite() & column(before != now), slope, 0.0)
+        self.before, self.slope = choose(lower, image, self.before), choose(lower, slope, self.slope)
+        self.epsilon_before = before = torch.where(lower, now, before)
+        back = ~lower & (self.level_age > _LOST) & (before > _NEAR * now)
+        self.epsilon = torch.where(lower, torch.maximum(now / _LEVEL_FACTOR, self.target), now)
+        self.epsilon = torch.where(back, (now * before).sqrt(), self.epsilon)
+        self.level_age = torch.where(back, 0, self.level_age)
+        self.level_since = torch.where(back, 0, self.level_since)
+        self.level_best = torch.where(back, torch.inf, self.level_best)
+        ahead = column(1 / self.epsilon - 1 / before) * self.slope
+        start = column(self.epsilon) * (self.before / column(before) + ahead)
+        return self.problem.target._project(torch.where(start.isfinite(), start, image)), lower | back
