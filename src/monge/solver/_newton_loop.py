@@ -39,6 +39,8 @@ _PATIENT = 3
 _RIDGE, _LEAST_RIDGE, _LARGEST_RIDGE, _RIDGE_FACTOR = 0.01, 1e-9, 1.0, 8.0
 # The share of the promised gain that a step must bring, and the one that makes it good.
 _ENOUGH, _GOOD = 1e-4, 0.3
+# Above this share the dual is a straight line along the step, and up to so many bounds may be gone at once.
+_STRAIGHT, _FARTHEST = 0.9, 1024.0
 # Sweeps within which the error of a level must halve. After so many at one level the way there was too long: half of it,
 # on a scale of logarithms, is gone first, unless the level before is nearer than this.
 _STALLED = 60
@@ -74,8 +76,31 @@ class _NewtonLoop:
     """The state of a batch of problems, each at its own epsilon and with a step of its own."""
 
     _state = (
-        *("open", "target", "epsilon", "point", "trusted", "direction", "gradient", "length", "ridge", "shortened"),
-        *("plain", "due", "dose", "rate", "level_best", "level_since", "level_age", "before", "slope", "epsilon_before"),
+        *(
+            "open",
+            "target",
+            "epsilon",
+            "point",
+            "trusted",
+            "direction",
+            "gradient",
+            "length",
+            "ridge",
+            "reach",
+            "shortened",
+        ),
+        *(
+            "plain",
+            "due",
+            "dose",
+            "rate",
+            "level_best",
+            "level_since",
+            "level_age",
+            "before",
+            "slope",
+            "epsilon_before",
+        ),
     )
 
     def __init__(self, problem: Linear, g: Tensor, epsilon: Tensor, goal: Goal) -> None:
@@ -89,6 +114,7 @@ class _NewtonLoop:
         # many steps in a row were shortened.
         self.direction, self.gradient = torch.zeros_like(g), torch.zeros_like(g)
         self.length, self.ridge = torch.zeros_like(epsilon), torch.full_like(epsilon, _RIDGE)
+        self.reach = torch.ones_like(epsilon)
         self.shortened = torch.zeros_like(epsilon, dtype=torch.long)
         # Plain sweeps still to come, and how many follow the next step that is given up.
         self.due, self.dose = torch.zeros_like(self.shortened), torch.ones_like(self.shortened)
@@ -157,6 +183,9 @@ class _NewtonLoop:
         lower = ~final & (held.error <= floor.clamp(min=_LEVEL_ERROR))
         full = accepted & ~self.trusted & (self.length == 1) & (share > _GOOD)
         self.ridge = torch.where(full, (self.ridge / _RIDGE_FACTOR).clamp(min=_LEAST_RIDGE), self.ridge)
+        # Where a shortened step found a straight line, the next may go farther.
+        straight = full & (share > _STRAIGHT) & (self.shortened > 0)
+        self.reach = torch.where(straight, (2 * self.reach).clamp(max=_FARTHEST), torch.where(full, self.reach, 1.0))
         self.length = torch.where(accepted, 1.0, self.length / _CUT)
         given_up = ~accepted & (self.length < _SHORTEST)
         quick = self.trusted & (self.rate < _FAST)
@@ -176,13 +205,14 @@ class _NewtonLoop:
     def _aim(self, held: Sweep, where: Tensor) -> Bool[Tensor, "*b"]:
         """A new direction for the problems ``where``; which of them found none."""
         step = newton_direction(self.ascent, held, self.epsilon, self.ridge)
-        d, eps = step.direction, column(self.epsilon)
+        d = step.direction
         if self.problem.balanced:
             d = d - column(pairing(self.problem.b, d) / self.problem.target.total)
         longest = torch.where(self.problem.b > 0, d, 0.0).abs().amax(-1)
-        far = longest > _BOUND * self.epsilon
-        scaled = d * column(torch.where(far, _BOUND * self.epsilon / longest, 1.0))
-        clipped = d.clamp(-_BOUND * eps, _BOUND * eps)
+        bound = _BOUND * self.reach * self.epsilon
+        far = longest > bound
+        scaled = d * column(torch.where(far, bound / longest, 1.0))
+        clipped = d.clamp(-column(bound), column(bound))
         patient = far & (self.shortened >= _PATIENT) & ((step.gradient * clipped).sum(-1) > 0)
         d = choose(patient, clipped, scaled)
         self.shortened = torch.where(where, torch.where(far, self.shortened + 1, 0), self.shortened)
