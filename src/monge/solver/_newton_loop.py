@@ -41,8 +41,8 @@ _RIDGE, _LEAST_RIDGE, _LARGEST_RIDGE, _RIDGE_FACTOR = 0.01, 1e-9, 1.0, 8.0
 _ENOUGH, _GOOD = 1e-4, 0.3
 # Above this share the dual is a straight line along the step, and up to so many bounds may be gone at once.
 _STRAIGHT, _FARTHEST = 0.9, 1024.0
-# Sweeps within which the error of a level must halve. After so many at one level the way there was too long: half of it,
-# on a scale of logarithms, is gone first, unless the level before is nearer than this.
+# Sweeps within which the error of a level must halve. After so many at one level the way there was too long: half of
+# it, on a scale of logarithms, is gone first, unless the level before is nearer than this.
 _STALLED = 60
 _LOST, _NEAR = 30, 1.1
 
