@@ -65,7 +65,11 @@ def newton_direction(ascent: Ascent, sweep: Sweep, epsilon: Float[Tensor, "*b"],
     problem, eps = ascent.problem, column(epsilon)
     source, target = problem.source, problem.target
     plan = _plan(ascent, sweep, epsilon)
-    r, c = plan.rows(torch.ones_like(sweep.g)), plan.columns(torch.ones_like(sweep.f))
+    if isinstance(plan, StreamedPlan) and problem.balanced:
+        # Rows of f are exact, and the sweep has seen the columns: two passes less.
+        r, c = problem.a.expand_as(sweep.f), sweep.marginal
+    else:
+        r, c = plan.rows(torch.ones_like(sweep.g)), plan.columns(torch.ones_like(sweep.f))
 
     level, _ = problem._split(sweep.f, sweep.g)
     kappa_f = source._curvature(sweep.f - column(level))

@@ -25,7 +25,7 @@ _LEVEL_FACTOR = 2.0
 _LEVEL_ERROR = 0.003
 # Above this error plain sweeps are better than any step, and so they are while each leaves less than this share of it.
 _FAR = 0.5
-_FAST = 0.2
+_FAST = 0.5
 # A refused step is cut by this factor until it is this short. Then a plain sweep leads elsewhere, and if the next step
 # fares no better twice as many, up to a number: they find out which potentials sit on a kink.
 _CUT = 4.0
