@@ -17,7 +17,7 @@ __all__ = ["answer", "warn_unless"]
 def answer(problem: Linear, solver: Solver | None) -> Solution:
     """The solution; a warning if it misses the tolerance, since nobody will see the report."""
     solution = solve(problem, solver)
-    # Where rounding stopped a solver it has said so itself.
+    # Where rounding stopped a solver it has said so itself, with a `PrecisionWarning`.
     if solution.report.status is Status.MAX_ITER:
         worst = float(solution.report.marginal_error.max())
         warn_unless(False, f"{Status.MAX_ITER.value} The marginal error is {worst:.1e}.")

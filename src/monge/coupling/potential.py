@@ -106,6 +106,11 @@ class PotentialCoupling(Coupling):
         """The dtype of the costs."""
         return self.geometry.dtype
 
+    def _wide(self) -> Geometry:
+        """The costs at least in float32: over a small epsilon their rounding to half precision is all that is left."""
+        wide = accumulator(self.geometry.dtype)
+        return self.geometry if wide == self.geometry.dtype else self.geometry.to(wide)
+
     def _epsilon(self, trailing: int) -> float | Tensor:
         """Epsilon, ready to meet that many dimensions of points."""
         if not isinstance(self.epsilon, Tensor):
@@ -158,7 +163,7 @@ class PotentialCoupling(Coupling):
         return 2 + self.geometry._scalars_per_entry()
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
-        block = self._link(self.geometry._block(rows), rows)
+        block = self._link(self._wide()._block(rows), rows)
         return block.expand(*self._shape()[:-2], *block.shape[-2:])
 
     def _link(self, cost: Tensor, rows: Rows) -> Tensor:
@@ -180,7 +185,7 @@ class PotentialCoupling(Coupling):
         return super()._inner(geometry)
 
     def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-        cost = self.geometry._entries(i, j)
+        cost = self._wide()._entries(i, j)
         forbidden = cost == math.inf
         cost = cost.to(torch.promote_types(accumulator(cost.dtype), self.f.dtype)).masked_fill(forbidden, 0)
         if self.link == "exp":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -66,17 +67,31 @@ class StreamedPlan:
         """A copy that is stored, in double precision."""
         return DensePlan(self._exponential(slice(None)).double())
 
-    def sparse(self, threshold: float) -> SparsePlan | None:
-        """The entries above a threshold; None if they are too many, or in a batch, or on an accelerator."""
-        if self.epsilon.ndim or self.row.device.type != "cpu":
+    def sparse(self, threshold: Float[Tensor, "*b"]) -> SparsePlan | None:
+        """The entries above a threshold; None if they are too many in some problem, or on an accelerator."""
+        if self.row.device.type != "cpu":
             return None
         n, m = self.geometry.shape
         step = max(1, n // _SAMPLED_ROWS)
         sample = torch.arange(0, n, step, device=self.row.device)
-        share = float((self._exponential(sample) > threshold).double().mean())
-        if share > _SPARSE_SHARE or share * n * m > 0.8 * _SPARSE_ENTRIES:
+        share = (self._exponential(sample) > threshold[..., None, None]).double().mean((-1, -2))
+        if bool((share > _SPARSE_SHARE).any()) or float(share.sum()) * n * m > 0.8 * _SPARSE_ENTRIES:
             return None
-        return SparsePlan.of(*self._extract(threshold), (n, m))
+        batch = self.epsilon.shape
+        parts = []
+        # The problems of a batch are the blocks of one matrix.
+        for k, index in enumerate(itertools.product(*map(range, batch))):
+            i, j, w = self._select(index)._extract(float(threshold[index]))
+            parts.append((i + k * n, j + k * m, w))
+        i, j, w = (torch.cat(part) for part in zip(*parts, strict=True))
+        return SparsePlan.of(i, j, w, (len(parts) * n, len(parts) * m))
+
+    def _select(self, index: tuple[int, ...]) -> StreamedPlan:
+        """The plan of one problem of the batch."""
+        if not index:
+            return self
+        geometry = self.geometry._select(index, self.epsilon.shape)
+        return StreamedPlan(geometry, self.row[index], self.col[index], self.epsilon[index])
 
     def _exponential(self, rows: slice | Tensor) -> Tensor:
         cost = self.geometry._block(rows).to(self.row.dtype)
@@ -114,6 +129,11 @@ class DensePlan:
     def square_columns(self, f: Tensor) -> Tensor:
         return _times((self.matrix * self.matrix).mT, f)
 
+    def gram(self, f: Tensor) -> Tensor:
+        """P^T diag(f) P."""
+        half = f.sqrt()[..., None] * self.matrix
+        return half.mT @ half
+
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:
     """A product in the precision of the matrix, returned in that of the vector."""
@@ -122,7 +142,7 @@ def _times(matrix: Tensor, vector: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class SparsePlan:
-    """The large entries of a plan, by rows and by columns, as SciPy holds them."""
+    """The large entries of the plans of a batch, block by block, by rows and by columns, as SciPy holds them."""
 
     matrix: Any
     transpose: Any
@@ -136,10 +156,24 @@ class SparsePlan:
         return cls(matrix, matrix.T.tocsr())
 
     def rows(self, g: Tensor) -> Tensor:
-        return torch.from_numpy(self.matrix @ g.double().numpy()).to(g.dtype)
+        return _sparse_times(self.matrix, g)
 
     def columns(self, f: Tensor) -> Tensor:
-        return torch.from_numpy(self.transpose @ f.double().numpy()).to(f.dtype)
+        return _sparse_times(self.transpose, f)
 
     def square_columns(self, f: Tensor) -> Tensor:
-        return torch.from_numpy(self.transpose.power(2) @ f.double().numpy()).to(f.dtype)
+        return _sparse_times(self.transpose.power(2), f)
+
+    def gram(self, f: Tensor) -> Tensor:
+        """P^T diag(f) P, stored whole."""
+        blocks, m = math.prod(f.shape[:-1]), self.matrix.shape[1] // math.prod(f.shape[:-1])
+        half = self.matrix.multiply(f.double().sqrt().reshape(-1, 1).numpy()).tocsr()
+        product = (half.T @ half).tocsr()
+        parts = [torch.from_numpy(product[k * m : (k + 1) * m, k * m : (k + 1) * m].toarray()) for k in range(blocks)]
+        return torch.stack(parts).reshape(*f.shape[:-1], m, m)
+
+
+def _sparse_times(matrix: Any, vector: Tensor) -> Tensor:
+    """A product with a block matrix whose blocks are the problems of the batch of the vector."""
+    product = torch.from_numpy(matrix @ vector.double().reshape(-1).numpy())
+    return product.reshape(*vector.shape[:-1], -1).to(vector.dtype)

@@ -12,7 +12,8 @@ from torch import Tensor
 from monge.errors import InfeasibleError
 from monge.problem.fixed import Fixed
 from monge.problem.marginal import column, log_weights, pairing
-from monge.problem.relaxed import Relaxed
+
+from ._translation import smoothly_translated, translated
 
 if TYPE_CHECKING:
     from monge.problem import Linear, Marginal
@@ -88,18 +89,41 @@ class Ascent:
         marginal = torch.exp(self.log_b + (g + column(level) - p) / column(epsilon))
         after = torch.exp(self.log_b + (image + column(next_level) - p) / column(epsilon))
         moved = after.sum(-1)
-        last, image = self._translate(f, image)
+        last, shifted = translated(self.problem, self.log_a, self.log_b, f, image)
+        missed = (marginal - after).abs().sum(-1)
+        if last is not f:
+            # The plan stays, and what is asked of it moves.
+            missed = missed + _moved(self.problem.source, f, last) + _moved(self.problem.target, image, shifted)
+        image, error = shifted, missed / moved
         dual = self._dual(last, image, moved, epsilon)
         if self.mass is not None:
             dual = dual + next_level * self.mass
-        error = (marginal - after).abs().sum(-1) / moved
         return Sweep(f + column(level), g, marginal, error, last + column(next_level), image, dual)
+
+    def semidual(self, sweep: Sweep, epsilon: Float[Tensor, "*b"]) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
+        """The dual value of (f, g), whose f is the best for g, up to a constant; and how far rounding may be off."""
+        problem = self.problem
+        f, g, level = sweep.f, sweep.g, torch.zeros_like(epsilon)
+        if self.mass is not None:
+            level = torch.where(problem.a > 0, f, -math.inf).amax(-1)
+        value = problem.source._conjugate(f - column(level)) + problem.target._conjugate(g)
+        if self.mass is not None:
+            value = value + level * self.mass
+        elif not isinstance(problem.source, Fixed):
+            value = value - epsilon * sweep.marginal.sum(-1)
+        size = pairing(problem.a, f.abs()) + pairing(problem.b, g.abs()) + value.abs()
+        return value, torch.finfo(f.dtype).eps * (4 * size + epsilon)
+
+    def rounding(self, f: Tensor, g: Tensor, epsilon: Tensor) -> Float[Tensor, "*b"]:
+        """The marginal error that rounding of potentials of this size explains, at this epsilon."""
+        a, b = (side.weights / column(side.total) for side in (self.problem.source, self.problem.target))
+        return 2 * torch.finfo(f.dtype).eps * (pairing(a, f.abs()) + pairing(b, g.abs())) / epsilon
 
     def update(self, g: Float[Tensor, "*b m"], epsilon: Float[Tensor, "*b"]) -> tuple[Tensor, Tensor]:
         """The next pair (f, g), differentiable, and nothing else."""
         f, _ = self._rows(g, epsilon)
         g, level, _ = self._columns(f, epsilon)
-        f, g = self._translate(f, g)
+        f, g = smoothly_translated(self.problem, self.log_a, self.log_b, f, g)
         return f + column(level), g
 
     def _rows(self, g: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,28 +145,11 @@ class Ascent:
         level = _level(q, log_a, self.mass, epsilon)
         return side._update(q - column(level), epsilon), level
 
-    def _translate(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-        """The best pair (f + c, g - c): the direction along which plain iterations crawl if rho >> epsilon.
 
-        Source: Faster unbalanced optimal transport: translation invariant Sinkhorn, arXiv:2201.00730.
-        """
-        if self.problem.balanced:
-            return f, g
-        rows = _exponential_mass(self.problem.source, self.log_a, f)
-        cols = _exponential_mass(self.problem.target, self.log_b, g)
-        if rows is None or cols is None:
-            return f, g
-        shift = column((rows[0] - cols[0]) / (rows[1] + cols[1]))
-        return f + shift, g - shift
-
-
-def _exponential_mass(side: Marginal, log_a: Tensor, f: Tensor) -> tuple[Tensor, Tensor | float] | None:
-    """The log of the mass that f implies, and minus its slope under f + c, if that is a straight line in c."""
-    if isinstance(side, Fixed):
-        return torch.log(side.total), 0.0
-    if isinstance(side, Relaxed) and side.penalty == "kl":
-        return torch.logsumexp(log_a - f / column(side.rho), -1), 1.0 / side.rho
-    return None
+def _moved(side: Marginal, f: Tensor, other: Tensor) -> Tensor:
+    """By how much the marginals differ that two potentials imply."""
+    change = side._mass_at(f) - side._mass_at(other)
+    return torch.where(change.isfinite(), change, 0.0).abs().sum(-1)
 
 
 def _level(q: Tensor, log_a: Tensor, mass: Tensor, epsilon: Tensor) -> Tensor:

@@ -24,4 +24,6 @@ def relative_epsilon(problem: Linear) -> float:
         except InfeasibleError:
             return 1.0
         share = problem.epsilon / mean
+    if share.numel() == 0:
+        return 1.0
     return min(1.0, float(torch.nan_to_num(share, nan=1.0, posinf=1.0).min()))

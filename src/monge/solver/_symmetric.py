@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from monge.problem.marginal import column
+from monge.problem.marginal import column, log_weights
 
-from ._conclude import conclude
-from ._iterate import resolvable
-from .sinkhorn import default_tol
+from ._ascent import Ascent
+from ._entropic_solution import entropic_solution
+from ._loop import Goal
+from ._working import Accuracy, default_tol, potential_dtype, widened
 
 if TYPE_CHECKING:
     from monge.gradient import Gradient
@@ -39,30 +40,46 @@ def solve_symmetric(problem: Linear, *, gradient: Gradient, tol: float | None, m
 
     Source: Feydy et al., Interpolating between optimal transport and MMD using Sinkhorn divergences (arXiv 1810.08278).
     """
-    constant = problem.detach()
+    dtype = potential_dtype(problem.geometry.dtype)
     if tol is None:
-        tol = 1e-9 if problem.a.dtype == torch.float64 else default_tol(problem.a.dtype)
+        tol = default_tol(problem.geometry.dtype, newton=True)
+    wide = widened(problem, dtype)
+    constant = wide.detach()
     with torch.no_grad():
         batch, epsilon = constant.batch_shape, column(constant.epsilon)
-        weights = constant.a / column(constant.source.total)
+        ascent, accuracy = Ascent(constant), Accuracy(constant, tol, dtype)
+        # Rows and columns err alike, so that both together would just meet the tolerance at half of it.
+        goal = Goal(accuracy.goal / 4, accuracy.floor(dtype))
+        warned = accuracy.foretell()
+        log_a = log_weights(constant.a)
         f = constant.a.new_zeros(*batch, constant.shape[0])
         spent = torch.full(batch, max_iter, dtype=torch.long, device=f.device)
+        ended = torch.zeros_like(spent, dtype=torch.bool)
         for k in range(1, max_iter + 1):
-            update = constant.source._update(constant._row_transform(f), constant.epsilon)
-            ratio = torch.where(weights > 0, (f - update) / epsilon, 0.0)
-            error = (weights * torch.expm1(ratio).abs()).sum(-1)
-            # Rows and columns err alike, so that both together would just meet the tolerance at half of it.
-            open_ = error > resolvable(f, f, constant.epsilon).clamp(min=tol / 4)
-            spent = torch.where(open_, spent, torch.minimum(spent, torch.full_like(spent, k)))
-            if not bool(open_.any()):
+            q = constant._row_transform(f)
+            update = constant.source._update(q, constant.epsilon)
+            found, asked = torch.exp(log_a + (f - q) / epsilon), constant.source._mass_at(f)
+            error = (found - asked).abs().sum(-1) / asked.sum(-1)
+            done = goal.met(error, ascent.rounding(f, f, constant.epsilon), torch.ones_like(ended))
+            spent = torch.where(done & ~ended, k, spent)
+            ended = ended | done
+            if bool(ended.all()):
                 break
             # A problem that is done stays as it is: its answer must not depend on its neighbours.
-            f = torch.where(column(open_), (f + update) / 2, f)
+            f = torch.where(column(ended), f, (f + update) / 2)
         else:
             return None
-    if not bool(error.isfinite().all()):
-        return None
-    return conclude(problem, f, f.clone(), gradient=gradient, iterations=spent, tol=tol)
+    return entropic_solution(
+        wide,
+        f,
+        f.clone(),
+        gradient=gradient,
+        iterations=spent,
+        ended=ended,
+        tol=tol,
+        dtype=problem.geometry.dtype,
+        warned=warned,
+    )
 
 
 def is_entropic(solver: object) -> bool:

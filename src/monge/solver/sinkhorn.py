@@ -16,9 +16,11 @@ from monge.gradient import Gradient, Implicit
 from monge.problem import Linear
 
 from ._ascent import Ascent
-from ._conclude import conclude
+from ._entropic_solution import entropic_solution
 from ._feasible import check_feasible
-from ._iterate import iterate
+from ._loop import Goal
+from ._sinkhorn_loop import sinkhorn_loop
+from ._working import Accuracy, default_tol, potential_dtype, widened
 from .base import Capability, Case, Solver
 from .solution import DualSolution
 
@@ -39,8 +41,8 @@ class Sinkhorn(Solver):
     problem stops when it is done, and its answer does not depend on its neighbours.
 
     Args:
-        tol: L1 marginal error, relative to the mass moved; None is 1e-6 in float64 and 1e-4 in lower
-            precision.
+        tol: L1 marginal error, relative to the mass asked for; None is 1e-6 in float64, 1e-4 in float32, 1e-3 in
+            float16 and 1e-2 in bfloat16, whose plans have entries that are rounded by as much.
         max_iter: Limit of the number of sweeps. `Unrolled` gradients make it the exact number.
         init: Potentials to start from: a pair (f, g) or an earlier solution. They replace the annealing.
         anneal: Whether epsilon falls gradually.
@@ -86,27 +88,41 @@ class Sinkhorn(Solver):
         return Capability(True, cost, f"about {sweeps} sweeps over the {n} x {m} costs, streamed.")
 
     def _solve(self, problem: Linear) -> DualSolution:
+        dtype = potential_dtype(problem.geometry.dtype)
+        wide = widened(problem, dtype)
         if self.gradient._recorded:
-            return self._unrolled(problem)
-        tol = default_tol(problem.a.dtype) if self.tol is None else self.tol
+            return self._unrolled(wide, problem.geometry.dtype)
+        tol = default_tol(problem.geometry.dtype) if self.tol is None else self.tol
         check_feasible(problem)
-        constant = problem.detach()
+        constant, max_iter = wide.detach(), int(self.max_iter)
         with torch.no_grad():
+            accuracy = Accuracy(constant, tol, dtype)
+            warned = accuracy.foretell()
             g, epsilon = Ascent(constant).start()
             target = constant.epsilon.broadcast_to(constant.batch_shape)
             if self.init is not None:
                 g = initial_potential(self.init, constant)
-            end = iterate(
+            end = sinkhorn_loop(
                 constant,
                 g,
                 epsilon if self.anneal and self.init is None else target,
-                tol=tol,
-                max_iter=int(self.max_iter),
+                goal=Goal(accuracy.goal, accuracy.floor(dtype)),
+                max_iter=max_iter,
                 accelerate=self.accelerate,
             )
-        return conclude(problem, end.f, end.g, gradient=self.gradient, iterations=end.iterations, tol=tol)
+        return entropic_solution(
+            wide,
+            end.f,
+            end.g,
+            gradient=self.gradient,
+            iterations=end.iterations,
+            ended=end.settled,
+            tol=tol,
+            dtype=problem.geometry.dtype,
+            warned=warned,
+        )
 
-    def _unrolled(self, problem: Linear) -> DualSolution:
+    def _unrolled(self, problem: Linear, dtype: torch.dtype) -> DualSolution:
         """A fixed number of plain sweeps in the graph of autograd."""
         ascent = Ascent(problem)
         g = ascent.zero() if self.init is None else initial_potential(self.init, problem)
@@ -114,12 +130,7 @@ class Sinkhorn(Solver):
         for _ in range(int(self.max_iter)):
             f, g = ascent.update(g, epsilon)
         spent = torch.full(problem.batch_shape, int(self.max_iter), device=g.device)
-        return conclude(problem, f, g, gradient=self.gradient, iterations=spent, tol=None)
-
-
-def default_tol(dtype: torch.dtype) -> float:
-    """The marginal error that is asked for by default."""
-    return 1e-6 if dtype == torch.float64 else 1e-4
+        return entropic_solution(problem, f, g, gradient=self.gradient, iterations=spent, tol=None, dtype=dtype)
 
 
 def initial_potential(init: tuple[Tensor, Tensor] | DualSolution, problem: Linear) -> Float[Tensor, "*b m"]:

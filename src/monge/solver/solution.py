@@ -24,7 +24,7 @@ class Status(Enum):
     APPROXIMATE = "Approximate: the plan is feasible, and its duality gap bounds how far it is from optimal."
     FIXED = "Finished: the fixed number of iterations is done; look at the marginal error."
     PRECISION = (
-        "Stopped by rounding: the marginal error is at the floor of this dtype for this epsilon; "
+        "Stopped by rounding: the plan cannot be shown to meet the tolerance in this dtype at this epsilon; "
         "use float64 or a larger epsilon."
     )
     MAX_ITER = "Stopped at max_iter before the tolerance was met; raise max_iter or epsilon, or use Newton."
@@ -41,8 +41,10 @@ class Report(Value):
 
     Args:
         status: How the solver stopped, the worst over the batch.
-        marginal_error: L1 distance of both marginals from those the potentials imply (for fixed marginals:
-            from the weights), relative to the mass moved.
+        marginal_error: L1 distance of both marginals of this plan, summed entry by entry in its own arithmetic,
+            from those the potentials imply (for fixed marginals: from the weights), relative to the mass that is
+            asked for. Where rounding may hide more than was found, the estimate of what it hides: never less than was
+            measured, inf where the plan is not finite.
         duality_gap: Primal less dual value, violated constraints priced at the largest potential.
         iterations: Iterations spent, each one update of both potentials or one Newton step.
         epsilon: The entropy that was used, resolved to units of the cost.

@@ -1,0 +1,82 @@
+"""From potentials to a solution: the plan, its value in the graph of autograd, and measurements of both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from monge.coupling import PotentialCoupling
+from monge.problem.marginal import pairing
+
+from ._plan_error import PlanError, plan_error, warn_of_rounding
+from .solution import DualSolution, Report, Status
+
+if TYPE_CHECKING:
+    from monge.gradient import Gradient
+    from monge.problem import Linear
+
+__all__ = ["entropic_solution"]
+
+
+def entropic_solution(
+    problem: Linear,
+    f: Float[Tensor, "*b n"],
+    g: Float[Tensor, "*b m"],
+    *,
+    gradient: Gradient,
+    iterations: Int[Tensor, "*b"],
+    tol: float | None,
+    ended: Bool[Tensor, "*b"] | None = None,
+    dtype: torch.dtype | None = None,
+    warned: bool = False,
+) -> DualSolution:
+    """The solution at a pair of potentials, of any precision.
+
+    Args:
+        problem: What was solved, in the dtype of the potentials that are handed out.
+        f: Potential of the rows.
+        g: Potential of the columns.
+        gradient: How the answer depends on the problem.
+        iterations: Iterations spent.
+        tol: The marginal error that was asked for; None if a number of iterations was.
+        ended: Which problems ended before the budget did, at their tolerance or at the floor of rounding.
+        dtype: The dtype of the costs that the plan keeps.
+        warned: Whether rounding has been warned of.
+    """
+    f, g = (part.to(problem.a.dtype) for part in problem._normalised(f, g))
+    seen, f, g = gradient._attach(problem, f, g)
+    geometry = seen.geometry if dtype is None else seen.geometry.to(dtype)
+    plan = PotentialCoupling._make(geometry=geometry, f=f, g=g, a=seen.a, b=seen.b, epsilon=seen.epsilon, link="exp")
+    with torch.no_grad():
+        measured = plan_error(problem.detach(), plan.detach())
+        dual, gap = _values(problem, measured, f, g)
+        status, error = measured.judged(tol, torch.zeros_like(iterations, dtype=torch.bool) if ended is None else ended)
+        if status is Status.PRECISION and not warned and tol is not None:
+            warn_of_rounding(error, tol)
+    differentiable = torch.is_grad_enabled() and any(held.requires_grad for held in problem._tensors())
+    report = Report._make(
+        status=status,
+        marginal_error=error.to(f.dtype),
+        duality_gap=gap.to(f.dtype),
+        iterations=iterations,
+        epsilon=problem.epsilon.detach().broadcast_to(problem.batch_shape),
+    )
+    value = gradient._value(problem, f, g) if differentiable else dual.to(f.dtype)
+    return DualSolution._make(coupling=plan, value=value, report=report, f=f, g=g)
+
+
+def _values(problem: Linear, plan: PlanError, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """The dual value of (f, g), and the gap to the primal value of their plan, whose marginals are known.
+
+    The log-density of the plan is (f + g - C) / epsilon, so that <C, P> + epsilon KL needs no further pass.
+    """
+    exact = problem.detach().to(torch.float64)
+    f, g = f.double(), g.double()
+    mass = plan.row.sum(-1)
+    entropy = exact.epsilon * (mass - exact.source.total * exact.target.total)
+    dual = exact._conjugates(f, g) - entropy
+    cost = pairing(plan.row, f) + pairing(plan.col, g) - entropy
+    return dual, exact._priced(cost, plan.row, plan.col, f, g) - dual

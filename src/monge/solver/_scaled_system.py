@@ -1,0 +1,136 @@
+"""The Hessian of the semi-dual, scaled by the masses of its columns, solved by Cholesky or by conjugate gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge.gradient._plan import DensePlan, Plan, SparsePlan
+from monge.problem.marginal import column
+
+__all__ = ["ScaledSystem"]
+
+# Up to so many columns a stored plan is factorised at once; up to the second number where iterations do not get there.
+_FACTORISED, _FACTORISABLE = 256, 2048
+_ITERATIONS, _PATIENCE = 500, 120
+# The least ridge of a factorisation, and what is added where rounding makes the matrix indefinite.
+_LEAST_RIDGE, _RIDGE = 1e-12, 1e-8
+# Iterations need more of a ridge: nearly separate blocks of the plan would take them for ever. They end at a relative
+# residual whose square is the error, or this.
+_ITERATED_SHARE, _LEAST_ACCURATE = 0.01, 1e-2
+
+
+@dataclass(frozen=True)
+class ScaledSystem:
+    """(1 + ridge) I - W^T W + sign z z^T with W = R^-1/2 P S and S = D^-1/2, whose spectrum is [ridge, 1 + ridge].
+
+    Args:
+        plan: P.
+        inverse: The diagonal of R^-1, zero at rows that do not move.
+        scale: The diagonal of S, zero at columns that do not move.
+        share: The ridge that makes a step short where the matrix is nearly singular, as a share of the error.
+        error: The marginal error, which sets how well the system is worth solving.
+        border: z: the square roots of the masses, along which a balanced matrix is singular; or what eliminating the
+            multiplier of the mass leaves.
+        sign: Its sign, zero if there is none.
+    """
+
+    plan: Plan
+    inverse: Float[Tensor, "*b n"]
+    scale: Float[Tensor, "*b m"]
+    share: Float[Tensor, "*b"]
+    error: Float[Tensor, "*b"]
+    border: Float[Tensor, "*b m"]
+    sign: float
+
+    @classmethod
+    def of(
+        cls,
+        plan: Plan,
+        r: Tensor,
+        c: Tensor,
+        *,
+        inverse: Tensor,
+        scale: Tensor,
+        share: Tensor,
+        error: Tensor,
+        partial: bool,
+        gauge: bool,
+    ) -> ScaledSystem:
+        """The system at a plan with marginals r and c."""
+        border, sign = torch.zeros_like(scale), 0.0
+        tiny = torch.finfo(c.dtype).tiny
+        if gauge:
+            border, sign = torch.where(scale > 0, c.sqrt(), 0.0), 1.0
+            border = border / column(border.norm(dim=-1).clamp(min=tiny))
+        elif partial:
+            held = (r - r * inverse * r).sum(-1)
+            some = held > 1e-12 * r.sum(-1)
+            border, sign = scale * (c - plan.columns(inverse * r)), -1.0
+            border = torch.where(column(some), border / column(torch.where(some, held, 1.0).sqrt()), 0.0)
+        return cls(plan, inverse, scale, share, error.clamp(1e-12, 1.0), border, sign)
+
+    def heard(self, g: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m"]:
+        """P^T R^-1 P g: what columns hear of a change g of others, through the rows."""
+        if not bool(g.any()):
+            return torch.zeros_like(g)
+        return self.plan.columns(self.inverse * self.plan.rows(g))
+
+    def solve(self, right: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m"]:
+        """The unscaled solution; NaN where there is none."""
+        right = self.scale * right
+        m, plan = right.shape[-1], self.plan
+        if isinstance(plan, DensePlan) and m <= _FACTORISED:
+            return self.scale * self._by_cholesky(right, plan)
+        known = plan if m <= _FACTORISABLE and isinstance(plan, (DensePlan, SparsePlan)) else None
+        y, done = self._by_conjugate_gradients(right, _ITERATIONS if known is None else _PATIENCE)
+        if known is not None and not bool(done.all()):
+            y = torch.where(column(done), y, self._by_cholesky(right, known))
+        return self.scale * y
+
+    def _by_cholesky(self, right: Tensor, plan: DensePlan | SparsePlan) -> Tensor:
+        ridge = (self.share * self.error).clamp(min=_LEAST_RIDGE)
+        matrix = -(self.scale[..., :, None] * plan.gram(self.inverse) * self.scale[..., None, :])
+        if self.sign:
+            matrix += self.sign * self.border[..., :, None] * self.border[..., None, :]
+        matrix.diagonal(dim1=-2, dim2=-1).add_(1 + column(ridge))
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        if bool(failed.any()):
+            matrix.diagonal(dim1=-2, dim2=-1).add_(_RIDGE * (failed > 0).to(matrix.dtype)[..., None])
+            factor, failed = torch.linalg.cholesky_ex(matrix)
+        solved = torch.cholesky_solve(right[..., None], factor)[..., 0]
+        return torch.where(column(failed > 0), torch.nan, solved)
+
+    def _by_conjugate_gradients(self, right: Tensor, max_iter: int) -> tuple[Tensor, Tensor]:
+        """Preconditioned by the exact diagonal; each problem of a batch stops on its own."""
+        one = 1 + column(self.share.clamp(min=_ITERATED_SHARE) * self.error)
+        diagonal = one - self.scale**2 * self.plan.square_columns(self.inverse)
+        # The square roots of the masses are not missed here, since the right side has no part along them.
+        border = torch.zeros_like(self.border) if self.sign > 0 else self.border
+        inverse = 1.0 / (diagonal - border**2).clamp(min=1e-13)
+        y, residual = torch.zeros_like(right), right
+        z = inverse * residual
+        direction, rho = z, (residual * z).sum(-1)
+        goal = rho * self.error.clamp(max=_LEAST_ACCURATE)
+        active = rho > goal
+        for _ in range(max_iter):
+            if not bool(active.any()):
+                break
+            image = self._product(direction, one, border)
+            curvature = (direction * image).sum(-1)
+            # A direction without curvature is rounding noise in the kernel: that problem is done.
+            active = active & (curvature > 0)
+            step = column(torch.where(active, rho / torch.where(active, curvature, 1.0), 0.0))
+            y, residual = y + step * direction, residual - step * image
+            z = inverse * residual
+            rho, old = torch.where(active, (residual * z).sum(-1), 0.0), rho
+            direction = z + column(torch.where(active, rho / torch.where(active, old, 1.0), 0.0)) * direction
+            active = active & (rho > goal)
+        return y, ~active
+
+    def _product(self, y: Tensor, one: Tensor, border: Tensor) -> Tensor:
+        heard = self.plan.columns(self.inverse * self.plan.rows(self.scale * y))
+        return one * y - self.scale * heard - border * column((border * y).sum(-1))

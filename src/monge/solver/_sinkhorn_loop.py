@@ -1,0 +1,115 @@
+"""The loop of block ascent: annealing, safeguarded acceleration and stopping, for each problem on its own."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monge.problem.marginal import column
+
+from ._anderson import Anderson
+from ._ascent import Ascent
+from ._loop import Goal, Iterate, Leaving, drive, plain_from
+
+if TYPE_CHECKING:
+    from monge.problem import Linear
+
+__all__ = ["sinkhorn_loop"]
+
+# Updates at each epsilon on the way down, and the factor between one and the next.
+_LEVEL_UPDATES = 3
+_LEVEL_FACTOR = 4.0
+# One jump in three iterations, with a memory of eight, is as fast as a jump in each, and safer.
+_JUMP_EVERY = 3
+_MEMORY = 8
+
+
+def sinkhorn_loop(
+    problem: Linear,
+    g: Float[Tensor, "*b m"],
+    epsilon: Float[Tensor, "*b"],
+    *,
+    goal: Goal,
+    max_iter: int,
+    accelerate: bool,
+) -> Iterate:
+    """Ascend from g until the column error meets the goal, while epsilon falls to that of the problem.
+
+    A problem that is done leaves the batch: it waits for no other, and no other changes it.
+    """
+    return drive(_SinkhornLoop(problem, g, epsilon, goal, accelerate), max_iter)
+
+
+class _SinkhornLoop:
+    """The state of the problems that are still in the loop."""
+
+    def __init__(self, problem: Linear, g: Tensor, epsilon: Tensor, goal: Goal, accelerate: bool) -> None:
+        batch = problem.batch_shape
+        self.problem, self.ascent, self.goal, self.accelerate = problem, Ascent(problem), goal, accelerate
+        self.memory = Anderson(problem.b, _MEMORY)
+        self.target = problem.epsilon.broadcast_to(batch)
+        self.epsilon = epsilon
+        self.g = g
+        # The best pair so far, whose second half is the point to fall back to, and the dual value to hold.
+        self.f_held, self.g_held = g.new_zeros((*batch, problem.shape[0])), g
+        self.guard = torch.full_like(epsilon, -math.inf)
+        self.open = torch.ones(batch, dtype=torch.bool, device=g.device)
+        # Whether g is a jump that still has to prove itself, and sweeps since epsilon or that proof last failed.
+        self.jumped = torch.zeros_like(self.open)
+        self.age = torch.zeros(batch, dtype=torch.long, device=g.device)
+
+    def step(self, k: int, max_iter: int) -> Leaving | None:
+        """One sweep, who is done with it, and the next point."""
+        if k >= plain_from(max_iter):
+            # Whatever is returned belongs to the epsilon that was asked for.
+            self.epsilon = self.target
+        sweep = self.ascent.sweep(self.g, self.epsilon)
+        final = self.epsilon <= self.target
+        # In exact arithmetic plain ascent keeps the dual value, so a jump must too; rounding is forgiven.
+        slack = 10 * torch.finfo(self.g.dtype).eps * sweep.dual.abs().clamp(min=self.target)
+        refused = self.jumped & ~(sweep.dual >= self.guard - slack)
+        held = column(refused)
+        self.f_held = torch.where(held, self.f_held, sweep.last)
+        self.g_held = torch.where(held, self.g_held, sweep.image)
+        self.guard = torch.where(refused, self.guard, torch.where(final, sweep.dual, -math.inf))
+        self.age = torch.where(refused, 0, self.age + 1)
+        self.g, self.jumped = self.g_held, torch.zeros_like(self.jumped)
+        if self.accelerate:
+            self._jump(sweep.g, sweep.image, final & ~refused)
+        falls = ~final & (self.age == _LEVEL_UPDATES)
+        lower = torch.maximum(self.epsilon / _LEVEL_FACTOR, self.target)
+        self.epsilon = torch.where(falls, lower, self.epsilon)
+        self.age = torch.where(falls, 0, self.age)
+        # Reading a flag waits for an accelerator to finish its work, so it is not done at every step there.
+        if k % (1 if self.g.device.type == "cpu" else 10):
+            return None
+        floor = self.ascent.rounding(sweep.last, sweep.image, self.target)
+        settled = self.goal.met(sweep.error, floor, final & ~refused)
+        return Leaving(settled, settled, sweep.last, sweep.image)
+
+    def _jump(self, g: Tensor, image: Tensor, where: Tensor) -> None:
+        """Every few sweeps, go on from a mixture of the last points."""
+        self.memory.remember(g, image, where)
+        self.jumped = where & (self.age % _JUMP_EVERY == 0)
+        if bool(self.jumped.any()):
+            mixed = self.problem.target._project(self.memory.mix())
+            self.jumped = self.jumped & mixed.isfinite().all(-1)
+            self.g = torch.where(column(self.jumped), mixed, self.g)
+
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """The best potentials so far."""
+        return self.f_held, self.g_held
+
+    def select(self, index: tuple[Tensor, ...]) -> _SinkhornLoop:
+        """The state of some of the problems."""
+        chosen = _SinkhornLoop.__new__(_SinkhornLoop)
+        chosen.problem = self.problem._select(index)
+        chosen.ascent, chosen.accelerate = Ascent(chosen.problem), self.accelerate
+        chosen.memory, chosen.goal = self.memory.select(index), self.goal.select(index)
+        for name in ("target", "epsilon", "g", "f_held", "g_held", "guard", "open", "jumped", "age"):
+            setattr(chosen, name, getattr(self, name)[index])
+        return chosen
