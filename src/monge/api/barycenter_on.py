@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number, check_same, check_weights
+from monge._transforms import transformable
 from monge.errors import InfeasibleError, InputError, ShapeError
 from monge.geometry import Geometry
 from monge.problem.epsilon import Relative, resolve
@@ -28,6 +29,7 @@ _LEVEL_FACTOR = 4.0
 _SHARPENINGS = 8
 
 
+@transformable
 @torch.no_grad()
 def barycenter_on(
     geometry: Geometry,

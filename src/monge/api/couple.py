@@ -8,6 +8,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._transforms import transformable
 from monge.coupling import Coupling
 from monge.geometry import Geometry
 from monge.problem.epsilon import Relative
@@ -19,6 +20,7 @@ from ._pose import pose
 __all__ = ["couple"]
 
 
+@transformable
 def couple(
     x: Float[Tensor, "*b n d"] | Geometry,
     y: Float[Tensor, "*b m d"] | None = None,

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number
+from monge._transforms import transformable
 from monge.problem.epsilon import Relative
 from monge.solver import Solver
 
@@ -16,6 +17,7 @@ from ._pose import distance_cloud, pose
 __all__ = ["wasserstein"]
 
 
+@transformable
 def wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

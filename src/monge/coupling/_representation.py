@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._transforms import transformable
 from monge._value import Value
 from monge.errors import DenseLimitError, InputError
 
@@ -196,6 +197,7 @@ class Representation(Value, ABC):
     # ------------------------------------------------------------------ entries
 
     @final
+    @transformable
     def rows(self, index: int | slice | Sequence[int] | Int[Tensor, " k"]) -> Float[Tensor, "*b k m"]:
         """Some rows of the plan, dense.
 
@@ -241,6 +243,7 @@ class Representation(Value, ABC):
         return ((rows, self._block(rows)) for rows in slices)
 
     @final
+    @transformable
     def dense(self, max_bytes: int = 2**30) -> Float[Tensor, "*b n m"]:
         """The whole matrix.
 

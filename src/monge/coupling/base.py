@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._batch import broadcast_shapes
+from monge._transforms import transformable
 from monge.errors import InfeasibleError, InputError
 
 from . import _stream, _validate
@@ -54,6 +55,7 @@ class Coupling(Representation):
     # ------------------------------------------------------------------ the operator
 
     @final
+    @transformable
     def __matmul__(self, v: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """The product P v, as `torch.matmul` understands it.
 
@@ -76,6 +78,7 @@ class Coupling(Representation):
         return self._finish(self._matmul(values), v, batch)
 
     @final
+    @transformable
     def barycentric(self, v: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         r"""The mean value that each source point meets, $\sum_j P_{ij} v_j / \sum_j P_{ij}$: E[v | i].
 
@@ -106,6 +109,7 @@ class Coupling(Representation):
         return out[..., 0] if v.ndim == 1 else out
 
     @final
+    @transformable
     def marginals(self) -> tuple[Float[Tensor, "*b n"], Float[Tensor, "*b m"]]:
         """The masses P 1 and P^T 1 that the plan really has.
 
@@ -125,6 +129,7 @@ class Coupling(Representation):
     # ------------------------------------------------------------------ numbers
 
     @final
+    @transformable
     def transport_cost(self, geometry: Geometry | None = None) -> Float[Tensor, "*b"]:
         r"""The cost $\langle P, C \rangle = \sum_{ij} P_{ij} C_{ij}$ of moving the mass.
 
@@ -161,6 +166,7 @@ class Coupling(Representation):
         return self._inner(geometry).expand(batch)
 
     @final
+    @transformable
     def entropy(self) -> Float[Tensor, "*b"]:
         r"""The entropy $-\sum_{ij} P_{ij} \log P_{ij}$ with 0 log 0 = 0.
 
@@ -176,6 +182,7 @@ class Coupling(Representation):
         return self._entropy().to(self.dtype).expand(self.batch_shape)
 
     @final
+    @transformable
     def kl(self, a: Float[Tensor, "*b n"], b: Float[Tensor, "*b m"]) -> Float[Tensor, "*b"]:
         r"""The divergence from independence, $\sum_{ij} P_{ij} \log\frac{P_{ij}}{a_i b_j} - P_{ij} + a_i b_j$.
 
@@ -205,6 +212,7 @@ class Coupling(Representation):
         return value.masked_fill(outside, math.inf).to(self.dtype)
 
     @final
+    @transformable
     def gap(self, problem: Linear) -> Float[Tensor, "*b"]:
         """How far the plan can be from the optimum of a problem: its objective less the dual bound.
 
@@ -222,6 +230,7 @@ class Coupling(Representation):
     # ------------------------------------------------------------------ partners
 
     @final
+    @transformable
     @torch.no_grad()
     def pair(self, *, generator: torch.Generator | None = None) -> tuple[Int[Tensor, "*b n"], Int[Tensor, "*b n"]]:
         """One partner for every source point, drawn from its row; of a permutation, the bijection itself.
@@ -258,6 +267,7 @@ class Coupling(Representation):
         return i, self._sample_rows(i, self._uniform(i.shape, generator))
 
     @final
+    @transformable
     @torch.no_grad()
     def sample(
         self, k: int, *, generator: torch.Generator | None = None
@@ -292,6 +302,7 @@ class Coupling(Representation):
         return torch.rand(shape, dtype=torch.float64, device=self.device, generator=generator)
 
     @final
+    @transformable
     @torch.no_grad()
     def assignment(self) -> Int[Tensor, "*b n"]:
         r"""The bijection that keeps most of the plan, $\max_\sigma \sum_i P_{i\sigma(i)}$; a permutation is its own.
@@ -313,6 +324,7 @@ class Coupling(Representation):
     # ------------------------------------------------------------------ sparser plans
 
     @final
+    @transformable
     def top_k(self, k: int) -> SparseCoupling:
         """The k largest entries of every row.
 
@@ -343,6 +355,7 @@ class Coupling(Representation):
         return SparseCoupling._make(i=i, j=j, w=w.to(self.dtype), n=n, m=m)
 
     @final
+    @transformable
     def sparse(self, *, mass: float | None = None, threshold: float | None = None) -> SparseCoupling:
         """The large entries as a list: as few as hold a share of the mass, or all above a threshold.
 
@@ -382,6 +395,7 @@ class Coupling(Representation):
     # ------------------------------------------------------------------ plans from plans
 
     @final
+    @transformable
     def round(self, a: Float[Tensor, "*b n"], b: Float[Tensor, "*b m"]) -> SumCoupling:
         """A plan near this one whose marginals are exactly a and b.
 
@@ -422,6 +436,7 @@ class Coupling(Representation):
         return SumCoupling._make(terms=(scaled, ProductCoupling._make(a=row, b=col, total=row.sum(-1))))
 
     @final
+    @transformable
     def then(self, Q: Coupling, *, tol: float = 1e-3) -> GluedCoupling:
         """The plan that goes through the points in the middle: P diag(1/mu) Q.
 

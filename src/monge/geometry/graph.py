@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._checks import check_finite, check_floating, check_number
+from monge._transforms import transformable
 from monge._value import value
 from monge.errors import DenseLimitError, InfeasibleError, InputError, ShapeError
 
@@ -41,6 +42,7 @@ class Graph(CostMatrix):
     """
 
     @classmethod
+    @transformable(constant=True)
     def from_edges(
         cls,
         edges: Int[Tensor, "2 e"],
@@ -111,6 +113,7 @@ class Graph(CostMatrix):
         return cls(power(_heat(edges, length, n, rows, columns, time, steps), p / 2))
 
     @classmethod
+    @transformable(constant=True)
     def from_adjacency(cls, adjacency: Float[Tensor, "n n"], **options: Any) -> Graph:
         """Distances along the edges of a graph that is given as a matrix of lengths.
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._checks import check_finite, check_floating, check_number
+from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
@@ -67,6 +68,7 @@ class Tree(Geometry):
         check_number("p", self.p, low=1.0, high=1e6)
 
     @classmethod
+    @transformable
     def from_parents(
         cls,
         parent: Int[Tensor, " nodes"],

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from .._checks import check_number
+from .._transforms import transformable
 from ..coupling import Coupling
 from ..errors import InputError, ShapeError
 from ._heads import Heads
@@ -99,6 +100,7 @@ class Attention(nn.Module):
             nn.init.zeros_(self.in_proj_bias)
             nn.init.zeros_(self.out_proj.bias)
 
+    @transformable
     def forward(
         self,
         query: Float[Tensor, "... n e"],
@@ -142,6 +144,7 @@ class Attention(nn.Module):
             return self._merge(out), weights.mean(-3) if average_attn_weights else weights
         return self._merge(heads.attend(self.coupler, self.dropout if self.training else 0.0)), None
 
+    @transformable(constant=True)
     def couple(
         self,
         query: Float[Tensor, "... n e"],

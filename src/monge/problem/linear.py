@@ -11,6 +11,7 @@ from torch import Tensor
 
 from monge._batch import broadcast_shapes
 from monge._checks import check_same
+from monge._transforms import transformable
 from monge._value import Value, value
 from monge.errors import InfeasibleError, InputError, ShapeError
 
@@ -146,6 +147,7 @@ class Linear(Value):
             mass=self.mass,
         )
 
+    @transformable
     def primal(self, P: Coupling) -> Float[Tensor, "*b"]:
         """The objective at a plan, +inf if the plan breaks a constraint by more than rounding.
 
@@ -162,6 +164,7 @@ class Linear(Value):
         met = (row.sum(-1) - self.mass).abs() <= rounding(row.dtype) * self.mass
         return torch.where(met, value, math.inf)
 
+    @transformable
     def dual(self, f: Float[Tensor, "*b n"], g: Float[Tensor, "*b m"]) -> Float[Tensor, "*b"]:
         """A lower bound of the objective of every plan, from any pair of potentials.
 
@@ -189,6 +192,7 @@ class Linear(Value):
             entropy = 0.0
         return self._conjugates(f, g) - entropy
 
+    @transformable
     def gap(
         self, P: Coupling, f: Float[Tensor, "*b n"] | None = None, g: Float[Tensor, "*b m"] | None = None
     ) -> Float[Tensor, "*b"]:

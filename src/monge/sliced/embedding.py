@@ -8,6 +8,7 @@ from torch import Tensor
 
 from monge._batch import broadcast_shapes
 from monge._checks import check_number, check_points, check_same, check_weights
+from monge._transforms import transformable
 from monge.errors import ShapeError
 from monge.kernels.line.reference import levels
 
@@ -16,6 +17,7 @@ from .slicer import Linear
 __all__ = ["sliced_embedding"]
 
 
+@transformable
 def sliced_embedding(
     x: Float[Tensor, "*b n d"],
     a: Float[Tensor, "*b n"] | None = None,

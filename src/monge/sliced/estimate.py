@@ -12,6 +12,7 @@ from torch import Tensor
 
 from monge._batch import broadcast_shapes
 from monge._checks import check_choice, check_clouds, check_number, check_weights
+from monge._transforms import transformable
 from monge._value import Value, value
 from monge.errors import InputError
 
@@ -83,6 +84,7 @@ class Estimate(Value):
         return self._make(cost=cost, slices=slices, block=self.block, p=self.p, weights=None)
 
 
+@transformable
 def estimate(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -153,6 +155,7 @@ def estimate(
     return Estimate(found.cost, found.slices, block, line.p)
 
 
+@transformable
 def refine(draw: Callable[[int], Estimate], *, tol: float, slices: int = 128, max_slices: int = 100_000) -> Estimate:
     """More slices, twice as many each time, until the standard error is a small share of the cost.
 

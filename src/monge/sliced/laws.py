@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_choice, check_number
+from monge._transforms import transformable
 
 from .directions import directions
 from .estimate import Estimate, estimate
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 
+@transformable
 def max_sliced_wasserstein(
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "m d"],
@@ -99,6 +101,7 @@ def max_sliced_wasserstein(
     return estimate(x, y, a, b, slicer=family._at(winner), line=line), winner
 
 
+@transformable
 def energy_based_sliced_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -148,6 +151,7 @@ def energy_based_sliced_wasserstein(
     return estimate(x, y, a, b, slicer=slicer, line=line, weights=weights)
 
 
+@transformable
 def distributional_sliced_wasserstein(
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "m d"],
@@ -215,6 +219,7 @@ def distributional_sliced_wasserstein(
     return estimate(x, y, a, b, slicer=Linear(around(centre.detach()).detach()), line=line)
 
 
+@transformable
 def random_path_directions(
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "m d"],

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number, check_points, check_same, check_weights
+from monge._transforms import transformable
 from monge._value import Value, value
 from monge.errors import ShapeError
 
@@ -30,6 +31,7 @@ class TreeSystem(Value):
     theta: Float[Tensor, "trees lines d"]
 
 
+@transformable
 def tree_system(
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "m d"],
@@ -66,6 +68,7 @@ def tree_system(
     return TreeSystem(pooled.mean(0) + spread * normal, theta)
 
 
+@transformable
 def tree_sliced_wasserstein(
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "m d"],

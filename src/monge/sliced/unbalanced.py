@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number, check_points, check_same, check_weights
+from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
@@ -72,6 +73,7 @@ class Unbalanced(LineProblem):
         return (value + _lean(a, b, f, g, prices)).to(u.dtype)
 
 
+@transformable
 def unbalanced_sliced_wasserstein(
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "m d"],

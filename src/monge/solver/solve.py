@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from monge._transforms import transformable
 from monge.errors import CapabilityError, InputError, NotConvergedError
 from monge.problem import Linear
 
@@ -14,6 +15,7 @@ from .solution import Solution
 __all__ = ["check_problem", "solve"]
 
 
+@transformable
 def solve(problem: Linear, solver: Solver | None = None) -> Solution:
     """Solve a transport problem.
 

@@ -8,12 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..._transforms import transformable
 from .._rows import priced, row_problem
 from . import native, reference
 
 __all__ = ["circle_distance", "circle_shift", "linear_circle_distance"]
 
 
+@transformable
 def circle_distance(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -57,6 +59,7 @@ def circle_distance(
     return cost.to(x.dtype).reshape(problem.batch)
 
 
+@transformable
 def linear_circle_distance(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -100,6 +103,7 @@ def linear_circle_distance(
     return cost.to(x.dtype).reshape(problem.batch)
 
 
+@transformable
 @torch.no_grad()
 def circle_shift(
     x: Float[Tensor, "*b n"],

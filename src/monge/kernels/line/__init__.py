@@ -8,12 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..._transforms import transformable
 from .._rows import priced, row_problem
 from . import native, reference
 
 __all__ = ["line_distance", "line_potentials"]
 
 
+@transformable
 def line_distance(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -54,6 +56,7 @@ def line_distance(
     return cost.to(x.dtype).reshape(problem.batch)
 
 
+@transformable
 @torch.no_grad()
 def line_potentials(
     x: Float[Tensor, "*b n"],

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._transforms import transformable
 from monge.errors import CapabilityError, InfeasibleError
 
 from .._rows import RowProblem, row_problem
@@ -18,6 +19,7 @@ from ._form import Pieces, Profile
 __all__ = ["Pieces", "Profile", "partial_cost", "partial_plan", "partial_profile"]
 
 
+@transformable
 def partial_profile(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -66,6 +68,7 @@ def partial_profile(
     return Profile(*(part.to(x.device).reshape((*problem.batch, *part.shape[1:])) for part in found))
 
 
+@transformable
 def partial_plan(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -114,6 +117,7 @@ def partial_plan(
     return Pieces(*(part.reshape((*problem.batch, part.shape[-1])) for part in found))
 
 
+@transformable
 def partial_cost(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],

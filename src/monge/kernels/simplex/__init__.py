@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..._transforms import transformable
 from ...errors import InfeasibleError, InputError, NotConvergedError, ShapeError
 from ..ctransform import ctransform
 from ..pairs import Matrix, Pairs, Points
@@ -29,6 +30,7 @@ class Basis(NamedTuple):
     g: Float[Tensor, " m"]
 
 
+@transformable
 @torch.no_grad()
 def simplex(
     cost: Pairs | Float[Tensor, "n m"] | PointCost,

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..._checks import check_choice
+from ..._transforms import transformable
 from ...kernels import half_steps
 from ._sinkhorn import converge
 
@@ -17,6 +18,7 @@ __all__ = ["anchored_matrix"]
 _ANCHORS = ("none", "row", "column", "plan")
 
 
+@transformable
 def anchored_matrix(
     scores: Float[Tensor, "*b n m"],
     anchor: str = "row",

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..._transforms import transformable
 from ._padding import at_least_single, full_precision
 from ._prefix import extend, prefix_matmul
 
@@ -18,6 +19,7 @@ def elu_features(x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
     return F.elu(x.contiguous()) + 1.0
 
 
+@transformable
 def linear_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],
@@ -38,6 +40,7 @@ def linear_attention(
     return out.to(dtype)
 
 
+@transformable
 def feature_attention(
     phi_q: Float[Tensor, "*b n r"],
     phi_k: Float[Tensor, "*b m r"],
@@ -72,6 +75,7 @@ def feature_attention(
     return value / total.clamp_min(floor)
 
 
+@transformable
 def feature_step(
     phi_q: Float[Tensor, "*b n r"],
     phi_k: Float[Tensor, "*b n r"],

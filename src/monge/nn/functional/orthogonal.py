@@ -7,12 +7,14 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..._transforms import transformable
 from ...errors import ShapeError
 from ._padding import at_least_single, full_precision, scale_of
 
 __all__ = ["cayley_matrix", "circuit_matrix", "qr_matrix"]
 
 
+@transformable
 def qr_matrix(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b n d"],
@@ -45,6 +47,7 @@ def qr_matrix(
         return u * u
 
 
+@transformable
 def cayley_matrix(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b n d"],
@@ -85,6 +88,7 @@ def cayley_matrix(
         return o * o
 
 
+@transformable
 def circuit_matrix(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b n d"],

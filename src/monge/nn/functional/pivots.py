@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..._checks import check_choice
+from ..._transforms import transformable
 from ...errors import InputError, ShapeError
 from ...kernels.pivots import assign, fused, maximal_coupling, occupancy, pivot_apply
 from ._padding import at_least_single, blank, full_precision, keep, scale_of
@@ -25,6 +26,7 @@ _TINY = 1e-30
 GRADIENTS = ("unrolled", "implicit")
 
 
+@transformable
 def pivot_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],
@@ -135,6 +137,7 @@ def pivot_factors(
         return left, rest + stay * (mean - rest)
 
 
+@transformable
 def entropic_pivot_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],

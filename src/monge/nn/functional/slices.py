@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ... import kernels
+from ..._transforms import transformable
 from ._bijections import costs_of, mean_of
 from ._padding import at_least_single, blank, full_precision, scale_of, uniform
 
@@ -31,6 +32,7 @@ class Matches(NamedTuple):
     w: Float[Tensor, "*b p"]
 
 
+@transformable
 def sliced_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],
@@ -112,6 +114,7 @@ def slice_weights(
     return torch.softmax(-inverse_temperature * costs, -1)
 
 
+@transformable
 def soft_sliced_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],

@@ -10,11 +10,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ... import kernels
+from ..._transforms import transformable
 from ._padding import blank, scale_of
 
 __all__ = ["fused_attention", "merge_masks", "softmax_attention"]
 
 
+@transformable
 def softmax_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],

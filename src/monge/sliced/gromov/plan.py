@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_points, check_same
+from monge._transforms import transformable
 from monge.coupling import Coupling
 from monge.errors import ShapeError
 from monge.geometry import Geometry
@@ -18,6 +19,7 @@ from .wasserstein import gromov_cost
 __all__ = ["best_gromov_plan"]
 
 
+@transformable
 def best_gromov_plan(
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "m e"],

@@ -9,6 +9,7 @@ from torch import Tensor
 from monge import kernels
 from monge._batch import broadcast_shapes
 from monge._checks import check_choice, check_clouds, check_number
+from monge._transforms import transformable
 from monge.errors import ShapeError
 
 from .._mean import mean_over_slices
@@ -22,6 +23,7 @@ from .profile import check_masses
 __all__ = ["sliced_partial_wasserstein", "spherical_sliced_partial_wasserstein"]
 
 
+@transformable
 def sliced_partial_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -94,6 +96,7 @@ def sliced_partial_wasserstein(
 _FAMILIES = ("great-circles", "stereographic", "vertical")
 
 
+@transformable
 def spherical_sliced_partial_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

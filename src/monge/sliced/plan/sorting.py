@@ -7,10 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number
+from monge._transforms import transformable
 
 __all__ = ["lap_sort", "soft_sort"]
 
 
+@transformable
 def soft_sort(
     scores: Float[Tensor, "*b n"], temperature: float, *, power: float = 2.0, hard: bool = False
 ) -> Float[Tensor, "*b n n"]:
@@ -44,6 +46,7 @@ def soft_sort(
     return one_hot + soft - soft.detach()
 
 
+@transformable
 def lap_sort(scores: Float[Tensor, "*b n"], scale: float) -> Float[Tensor, "*b n n"]:
     r"""A doubly stochastic soft permutation, row k for the k-th largest score.
 

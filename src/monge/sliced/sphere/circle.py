@@ -11,6 +11,7 @@ from torch import Tensor
 from monge import kernels
 from monge._batch import broadcast_shapes
 from monge._checks import check_finite, check_floating, check_number, check_same, check_weights
+from monge._transforms import transformable
 from monge.coupling import MonotoneCoupling
 from monge.errors import ShapeError
 from monge.kernels.line.reference import levels, staircase
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 
+@transformable
 def circular_wasserstein(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -56,6 +58,7 @@ def circular_wasserstein(
     return circumference * _root(cost, p)
 
 
+@transformable
 def linear_circular_wasserstein(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -88,6 +91,7 @@ def linear_circular_wasserstein(
     return circumference * _root(cost, 2.0)
 
 
+@transformable
 def circular_embedding(
     x: Float[Tensor, "*b n"], a: Float[Tensor, "*b n"] | None = None, *, size: int = 256, circumference: float = 1.0
 ) -> Float[Tensor, "*b size"]:
@@ -120,6 +124,7 @@ def circular_embedding(
     return (ordered.gather(-1, index) + whole - grid).to(x.dtype)
 
 
+@transformable
 def circular_uniformity(
     x: Float[Tensor, "*b n"], a: Float[Tensor, "*b n"] | None = None, *, circumference: float = 1.0
 ) -> Float[Tensor, "*b"]:
@@ -153,6 +158,7 @@ def circular_uniformity(
     return circumference**2 * found.to(x.dtype)
 
 
+@transformable
 def circular_barycenter_density(
     embedding: Float[Tensor, "*b size"], *, bins: int = 128, concentration: float = 500.0
 ) -> Float[Tensor, "*b bins"]:
@@ -183,6 +189,7 @@ def circular_barycenter_density(
     return kernel / kernel.mean(-1, keepdim=True)
 
 
+@transformable
 def circular_plan(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],

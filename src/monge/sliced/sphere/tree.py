@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number, check_same, check_weights
+from monge._transforms import transformable
 from monge._value import Value, value
 from monge.errors import ShapeError
 
@@ -31,6 +32,7 @@ class SphericalTreeSystem(Value):
     theta: Float[Tensor, "trees rays d"]
 
 
+@transformable
 def spherical_tree_system(
     dimension: int,
     *,
@@ -69,6 +71,7 @@ def spherical_tree_system(
     return SphericalTreeSystem(root, theta).to(dtype=dtype, device=device)
 
 
+@transformable
 def spherical_tree_sliced_wasserstein(
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "m d"],
