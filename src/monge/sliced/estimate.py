@@ -12,6 +12,7 @@ from torch import Tensor
 
 from monge._batch import broadcast_shapes
 from monge._checks import check_choice, check_clouds, check_number, check_weights
+from monge._parts import parts_of
 from monge._transforms import transformable
 from monge._value import Value, value
 from monge.errors import InputError
@@ -101,8 +102,8 @@ def estimate(
     """The mean over the slices of ``slicer`` of the problem ``line``: every sliced distance is one such choice.
 
     Value and gradient are gathered in one pass over chunks of slices, in memory that does not grow with their number.
-    The gradient reaches points and weights; it stops at the parameters of the slicer and cannot be differentiated
-    again, unless ``differentiable`` keeps the whole graph.
+    The gradient reaches points, weights and the parameters of the slicer. Further derivatives make every chunk again;
+    ``differentiable`` keeps the whole graph instead.
 
     Args:
         x: First clouds.
@@ -117,8 +118,8 @@ def estimate(
             ``"quadratic"`` the three fitted one by one. For `Linear` slices of any uniform law. Whole orthonormal bases
             integrate quadratic forms exactly: there it changes nothing.
         block: Slices drawn together, for the standard error.
-        differentiable: Keep the graph of every slice, with the memory that it takes: for gradients by the slicer, as
-            in training a `Network` to tell two measures apart, and for derivatives of derivatives.
+        differentiable: Keep the graph of every slice, with the memory that it takes, which makes repeated derivatives
+            of derivatives faster.
 
     Returns:
         The estimate: its ``cost`` (p-th power), its ``distance`` (rooted), its ``standard_error``.
@@ -221,7 +222,7 @@ def _estimate(
         cost = slices.mean(-1) if weights is None else (weights * slices).sum(-1)
         return Estimate(cost, slices.detach(), block, line.p, weights)
     scalars = 2 * batch.numel() * (x.shape[-2] + y.shape[-2])  # coordinates and their slopes
-    cost, slices = mean_over_slices(costs, slicer.count, scalars, (x, y, a, b), weights)
+    cost, slices = mean_over_slices(costs, slicer.count, scalars, (x, y, a, b), weights, parts_of(slicer).tensors)
     return Estimate(cost, slices, block, line.p, weights)
 
 

@@ -53,7 +53,7 @@ def circle_distance(
     """
     problem = row_problem(x, y, a, b)
     if problem.plain and native.AVAILABLE:
-        cost = priced(partial(native.circle_distance, p=p), problem)
+        cost = priced(partial(native.circle_distance, p=p), problem, partial(reference.circle_distance, p=p))
     else:
         cost = reference.circle_distance(problem, p)
     return cost.to(x.dtype).reshape(problem.batch)
@@ -97,7 +97,8 @@ def linear_circle_distance(
     """
     problem = row_problem(x, y, a, b)
     if problem.plain and native.AVAILABLE:
-        cost = priced(partial(native.linear_circle_distance, p=p), problem)
+        definition = partial(reference.linear_circle_distance, p=p)
+        cost = priced(partial(native.linear_circle_distance, p=p), problem, definition)
     else:
         cost = reference.linear_circle_distance(problem, p)
     return cost.to(x.dtype).reshape(problem.batch)
