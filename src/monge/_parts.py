@@ -16,6 +16,7 @@ from .errors import CapabilityError
 
 __all__ = ["Parts", "parts_of"]
 
+_PLAIN = (str, int, float, bool, type(None))
 Build = Callable[[Sequence[Tensor]], Any]
 
 
@@ -28,12 +29,13 @@ class Parts:
         constants: All else, in one order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, modules: bool = True) -> None:
+        self._modules = modules
         self.tensors: list[Tensor] = []
         self.generators: list[torch.Generator] = []
         self.constants: list[Any] = []
-        self.modules: dict[str, dict[str, int]] = {}
-        self._holder = nn.Module()
+        self.modules: dict[int, dict[str, int]] = {}
+        self._holders: list[nn.Module] = []
         self._known: dict[int, tuple[Any, Build]] = {}
         self._root: Build = lambda _: None
 
@@ -45,8 +47,8 @@ class Parts:
         """``function(build(tensors))`` while the modules hold these tensors too."""
         if not self.modules:
             return function(self.build(tensors))
-        held = {f"{at}.{name}": tensors[k] for at, names in self.modules.items() for name, k in names.items()}
-        return torch.func.functional_call(_Within(self._holder), {f"holder.{n}": t for n, t in held.items()}, (
+        held = {f"holders.{at}.{name}": tensors[k] for at, names in self.modules.items() for name, k in names.items()}
+        return torch.func.functional_call(_Within(self._holders), held, (
             lambda: function(self.build(tensors)),
         ))  # fmt: skip
 
@@ -63,6 +65,8 @@ class Parts:
                 )
 
     def _take(self, held: Any) -> Build:
+        if type(held) in _PLAIN:
+            return self._constant(held)
         known = self._known.get(id(held))
         if known is None:
             known = self._known[id(held)] = held, self._part(held)
@@ -73,8 +77,10 @@ class Parts:
             k = len(self.tensors)
             self.tensors.append(held)
             return lambda tensors: tensors[k]
+        if dataclasses.is_dataclass(held) and not isinstance(held, (type, nn.Module)):
+            return self._dataclass(held)
         if isinstance(held, nn.Module):
-            return self._module(held)
+            return self._module(held) if self._modules else lambda _: held
         if isinstance(held, (list, tuple)):
             kind = type(held)
             make = kind._make if hasattr(kind, "_make") else kind  # type: ignore[attr-defined]
@@ -90,11 +96,12 @@ class Parts:
             return self._joined([held.__self__], lambda found: types.MethodType(held.__func__, found[0]))
         if isinstance(held, types.FunctionType):
             return self._function(held)
-        if dataclasses.is_dataclass(held) and not isinstance(held, type):
-            return self._dataclass(held)
         if isinstance(held, torch.Generator):
             self.generators.append(held)
             return lambda _: held
+        return self._constant(held)
+
+    def _constant(self, held: Any) -> Build:
         k = len(self.constants)
         self.constants.append(held)
         return lambda _: self.constants[k]
@@ -104,16 +111,15 @@ class Parts:
         return _once(lambda tensors: make([build(tensors) for build in builds]))
 
     def _module(self, module: nn.Module) -> Build:
-        at = f"m{len(self.modules)}"
-        self._holder.add_module(at, module)
-        places = self.modules[at] = {}
+        places = self.modules[len(self._holders)] = {}
+        self._holders.append(module)
         for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
             self._take(tensor)
             places[name] = next(k for k, t in enumerate(self.tensors) if t is tensor)
         return lambda _: module
 
     def _dataclass(self, held: Any) -> Build:
-        names = [field.name for field in dataclasses.fields(held)]
+        names = _names_of(type(held))
 
         def make(values: list[Any]) -> Any:
             made = object.__new__(type(held))
@@ -127,18 +133,19 @@ class Parts:
         cells = function.__closure__ or ()
         filled = [cell.cell_contents if _full(cell) else None for cell in cells]
         defaults, named = function.__defaults__, function.__kwdefaults__
+        spoken = _globals_of(function)
         before = len(self.tensors)
         # Marked first: a function may close over itself.
         self._known[id(function)] = function, lambda _: function
-        builds = [self._take(held) for held in (*filled, defaults, named)]
+        builds = [self._take(held) for held in (*filled, defaults, named, spoken)]
         if len(self.tensors) == before:
             return lambda _: function
 
         def make(tensors: Sequence[Tensor]) -> Any:
-            *contents, new_defaults, new_named = (build(tensors) for build in builds)
+            *contents, new_defaults, new_named, new_globals = (build(tensors) for build in builds)
             closure = tuple(types.CellType(content) for content in contents)
             made = types.FunctionType(
-                function.__code__, function.__globals__, function.__name__, new_defaults, closure or None
+                function.__code__, function.__globals__ | new_globals, function.__name__, new_defaults, closure or None
             )
             made.__kwdefaults__ = new_named
             return made
@@ -149,20 +156,42 @@ class Parts:
 class _Within(nn.Module):
     """A module to put others into, so that torch can lend them other parameters."""
 
-    def __init__(self, holder: nn.Module) -> None:
+    def __init__(self, holders: list[nn.Module]) -> None:
         super().__init__()
-        self.holder = holder
+        self.holders = nn.ModuleList(holders)
 
     def forward(self, function: Callable[[], Any]) -> Any:
         """Run while they are lent."""
         return function()
 
 
-def parts_of(held: Any) -> Parts:
-    """What ``held`` is made of."""
-    parts = Parts()
+def parts_of(held: Any, modules: bool = True) -> Parts:
+    """What ``held`` is made of; without ``modules`` their parameters, which belong to the caller, are left alone."""
+    parts = Parts(modules)
     parts._root = parts._take(held)
     return parts
+
+
+def _globals_of(function: types.FunctionType) -> dict[str, Any]:
+    """Tensors, modules and functions of its own file that a function speaks of by global names."""
+    world = function.__globals__
+    found = {name: world[name] for name in _spoken(function.__code__) if name in world}
+    return {
+        name: held
+        for name, held in found.items()
+        if isinstance(held, (Tensor, nn.Module)) or (isinstance(held, types.FunctionType) and held.__globals__ is world)
+    }
+
+
+@functools.cache
+def _spoken(code: types.CodeType) -> frozenset[str]:
+    inner = (_spoken(held) for held in code.co_consts if isinstance(held, types.CodeType))
+    return frozenset(code.co_names).union(*inner)
+
+
+@functools.cache
+def _names_of(kind: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
 
 
 def _full(cell: types.CellType) -> bool:

@@ -104,7 +104,7 @@ class _Primal(_Call):
         found = self.replay.run(
             lambda: self.given.within(tensors, lambda held: self.function(*held[0], **held[1])), self.name
         )
-        answer = parts_of(found)
+        answer = parts_of(found, modules=False)
         if self.answer is None:
             self.answer = answer
         out = answer.tensors

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._parts import parts_of
 from monge.coupling import PotentialCoupling
 from monge.errors import PrecisionWarning
 from monge.problem.marginal import column, log_weights, pairing
@@ -52,7 +53,7 @@ def conclude(
     with torch.no_grad():
         measured = _measure(problem, f, g)
         floor = resolvable(f, g, problem.epsilon)
-    differentiable = torch.is_grad_enabled() and any(held.requires_grad for held in problem._tensors())
+    differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in parts_of(problem).tensors)
     value = gradient._value(problem, f, g) if differentiable else measured.dual
     report = Report._make(
         status=_status(measured.error, floor, tol),

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._parts import parts_of
+from monge.kernels.twice import envelope, held
 from monge.problem.marginal import Constraint, pairing
 
 from .solution import DualSolution, Report, Status
@@ -18,6 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["conclude_exact", "in_double"]
 
+_TOLD = (
+    "The value of an exact problem has no second derivative by points and weights together: detach one of them, or "
+    "give epsilon a positive value."
+)
+_PLAN_TOLD = (
+    "An exact plan is not differentiated by weights, prices or masses: take its value, detach them, or give epsilon a "
+    "positive value."
+)
 # A gap below this share of the numbers it is the difference of is rounding, not doubt.
 _ROUNDING = 1e-9
 
@@ -60,6 +70,7 @@ def conclude_exact(
         scale = cost.abs() + pairing(exact.a, f.abs()) + pairing(exact.b, g.abs())
         proven = bool((gap <= _ROUNDING * scale).all())
     f, g = f.to(dtype), g.to(dtype)
+    weights = parts_of((problem.source, problem.target, problem.mass)).tensors
     report = Report._make(
         status=Status.OPTIMAL if proven else Status.PRECISION,
         marginal_error=_violation(exact, row, col).to(dtype).expand(batch),
@@ -68,6 +79,8 @@ def conclude_exact(
         epsilon=problem.epsilon.detach().expand(batch),
     )
     value = _attached(problem, constant, f, g, priced.to(dtype))
+    if not any(t.requires_grad for t in plan._tensors()):
+        plan = plan._map(lambda t: held(t, weights, _PLAN_TOLD) if t.is_floating_point() else t)
     return DualSolution._make(coupling=plan.to(dtype), value=value, report=report, f=f, g=g)
 
 
@@ -84,8 +97,23 @@ def _violation(problem: Linear, row: Tensor, col: Tensor) -> Tensor:
 
 def _attached(problem: Linear, plan: Coupling, f: Tensor, g: Tensor, number: Tensor) -> Tensor:
     """The number, with the derivatives that the envelope theorem gives it."""
-    if not (torch.is_grad_enabled() and any(held.requires_grad for held in problem._tensors())):
+    if not (torch.is_grad_enabled() and any(t.requires_grad for t in parts_of(problem).tensors)):
         return number
-    cost = plan.to(f.dtype).transport_cost(problem.geometry)
-    terms = problem._conjugates(f, g)
-    return number + (cost - cost.detach()) + (terms - terms.detach())
+    costs, sides, pieces = parts_of(problem.geometry), parts_of(problem), parts_of(plan.to(f.dtype))
+    moved = envelope(
+        lambda constants, tensors: costs.within(tensors, pieces.build(constants).transport_cost),
+        pieces.tensors,
+        costs.tensors,
+        sides.tensors[len(costs.tensors) :],
+        _TOLD,
+    )
+    terms = envelope(
+        lambda constants, tensors: sides.within(
+            [*costs.tensors, *tensors], lambda problem: problem._conjugates(*constants)
+        ),
+        (f, g),
+        sides.tensors[len(costs.tensors) :],
+        costs.tensors,
+        _TOLD,
+    )
+    return number + (moved - moved.detach() + terms - terms.detach()).to(number.dtype)
