@@ -11,6 +11,7 @@ Outside transforms nothing of this happens.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
@@ -30,14 +31,15 @@ _functorch_active = torch._C._are_functorch_transforms_active
 @overload
 def transformable(function: _F) -> _F: ...
 @overload
-def transformable(*, constant: bool) -> Callable[[_F], _F]: ...
-def transformable(function: Any = None, *, constant: bool = False) -> Any:
+def transformable(*, constant: bool | Callable[[Any], bool]) -> Callable[[_F], _F]: ...
+def transformable(function: Any = None, *, constant: bool | Callable[[Any], bool] = False) -> Any:
     """A decorator: the function, or method of a value or a module, as a node of every transform.
 
     Args:
         function: Its tensors may be anywhere in its arguments, in parameters of modules and in closures as well.
-        constant: Whether an answer that does not depend on the inputs is right, as it is for a permutation. Otherwise
-            it is refused to those who differentiate, since they would take it for a derivative of zero.
+        constant: Whether an answer that does not depend on the inputs is right, as it is for a permutation; a function
+            of the answer may say so. Otherwise it is refused to those who differentiate, since they would take it for a
+            derivative of zero.
     """
     if function is None:
         return functools.partial(transformable, constant=constant)
@@ -72,9 +74,11 @@ class _Call:
         with torch.enable_grad():
             leaves = _leaves(tensors, moved, further)
             out = _floating(self.run(*leaves))
-            slopes = [torch.zeros_like(t).requires_grad_() for t in out]
-            felt = _gradient(out, [leaves[k] for k in moved], slopes, True)
-            return _gradient(felt, slopes, changes, further)
+            points = [leaves[k] for k in moved]
+            try:
+                return _changes(out, points, changes, further)
+            except CapabilityError as refusal:
+                return _changes_that_are(out, points, changes, further, refusal)
 
     def examples(self, count: int, law: str) -> Sequence[_Call]:
         """One call for each example of a ``torch.vmap``."""
@@ -87,7 +91,7 @@ class _Call:
 class _Primal(_Call):
     """The function itself; what its answer is made of is known after the first run."""
 
-    def __init__(self, function: Callable[..., Any], given: Parts, constant: bool, replay: _Replay | None = None):
+    def __init__(self, function: Callable[..., Any], given: Parts, constant: Any, replay: _Replay | None = None):
         self.function, self.given, self.constant = function, given, constant
         self.replay = _Replay(given) if replay is None else replay
         self.answer: Parts | None = None
@@ -108,7 +112,8 @@ class _Primal(_Call):
         if self.answer is None:
             self.answer = answer
         out = answer.tensors
-        if not self.constant and torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        constant = self.constant(found) if callable(self.constant) else self.constant
+        if not constant and torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
             smooth = _floating(out)
             if smooth and not any(t.requires_grad for t in smooth):
                 raise CapabilityError(
@@ -302,6 +307,30 @@ def _leaves(tensors: Sequence[Tensor], wanted: Sequence[int], further: bool) -> 
         if not (further and leaves[k].requires_grad):
             leaves[k] = leaves[k].detach().requires_grad_()
     return leaves
+
+
+def _changes(
+    out: Sequence[Tensor], points: Sequence[Tensor], changes: Sequence[Tensor], further: bool
+) -> Sequence[Tensor]:
+    """The tangents: the derivative, by a cotangent in which it is linear, of the adjoint along the changes."""
+    slopes = [torch.zeros_like(t).requires_grad_() for t in out]
+    return _gradient(_gradient(out, points, slopes, True), slopes, changes, further)
+
+
+def _changes_that_are(
+    out: Sequence[Tensor], points: Sequence[Tensor], changes: Sequence[Tensor], further: bool, refusal: CapabilityError
+) -> Sequence[Tensor]:
+    """The tangents of those answers that have one, NaN for those that refuse: zero would be believed."""
+    found, told = [], 0
+    for answer in out:
+        try:
+            found.extend(_changes([answer], points, changes, further))
+            told += answer.requires_grad
+        except CapabilityError:
+            found.append(torch.full_like(answer, math.nan))
+    if not told:
+        raise refusal
+    return found
 
 
 def _floating(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._transforms import transformable
-from monge.coupling import Coupling
+from monge.coupling import Coupling, PotentialCoupling
 from monge.geometry import Geometry
 from monge.problem.epsilon import Relative
 from monge.solver import Solver
@@ -20,7 +20,7 @@ from ._pose import pose
 __all__ = ["couple"]
 
 
-@transformable
+@transformable(constant=lambda plan: not isinstance(plan, PotentialCoupling))
 def couple(
     x: Float[Tensor, "*b n d"] | Geometry,
     y: Float[Tensor, "*b m d"] | None = None,

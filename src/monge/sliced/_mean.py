@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from monge.kernels.twice import again, derivatives
 
-__all__ = ["chunks", "mean_over_slices"]
+__all__ = ["chunks", "mean_over_slices", "recorded"]
 
 CHUNK_BYTES = 8 * 2**20
 
@@ -38,7 +38,7 @@ def mean_over_slices(
     """
     if torch.is_grad_enabled() and any(t.requires_grad for t in parameters):
         itemsize = next(t.element_size() for t in tensors if t is not None)
-        cost, slices = _recorded(costs, list(chunks(count, scalars_per_slice, itemsize)), tensors, weights)
+        cost, slices = recorded(costs, list(chunks(count, scalars_per_slice, itemsize)), tensors, weights)
         return cost, slices.detach()
     return _Mean.apply(costs, count, scalars_per_slice, weights, *tensors)
 
@@ -74,7 +74,7 @@ class _Mean(torch.autograd.Function):
         grads, tensors = ctx.saved_tensors[: len(ctx.wanted)], ctx.saved_tensors[len(ctx.wanted) :]
         if again():
             weights, *inputs = tensors
-            cost, _ = _recorded(ctx.costs, ctx.chunks, inputs, weights)
+            cost, _ = recorded(ctx.costs, ctx.chunks, inputs, weights)
             return None, None, None, None, *derivatives(cost, inputs, upstream)
         out: list[Tensor | None] = [None] * ctx.total
         for k, grad in zip(ctx.wanted, grads, strict=True):
@@ -82,7 +82,7 @@ class _Mean(torch.autograd.Function):
         return None, None, None, None, *out
 
 
-def _recorded(
+def recorded(
     costs: Callable[..., Tensor], parts: list[slice], tensors: Sequence[Tensor | None], weights: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """The mean in the graph of autograd, whose chunks are made again where they are needed, and the costs."""

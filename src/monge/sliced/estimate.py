@@ -17,12 +17,12 @@ from monge._transforms import transformable
 from monge._value import Value, value
 from monge.errors import InputError
 
-from ._mean import mean_over_slices
+from ._mean import chunks, mean_over_slices, recorded
 from .control import CONTROL_VARIATES, Controlled, controlled
 from .line import Balanced, LineProblem
 from .slicer import Linear, Slicer
 
-__all__ = ["Estimate", "estimate", "refine", "visible"]
+__all__ = ["Estimate", "estimate", "refine", "slice_costs", "visible"]
 
 
 @value
@@ -138,10 +138,7 @@ def estimate(
         >>> estimate(x, y, slicer=Linear(torch.eye(2))).cost  # the mean of 9 and 16
         tensor(12.5000)
     """
-    check_clouds(x, y, a, b)
-    for name, weight, points in (("a", a, x), ("b", b, y)):
-        if weight is not None:
-            check_weights(name, weight, points.shape[-2])
+    _check(x, y, a, b)
     line = Balanced() if line is None else line
     if control_variate is None:
         return _estimate(x, y, a, b, slicer, line, weights, block, differentiable)
@@ -192,6 +189,29 @@ def refine(draw: Callable[[int], Estimate], *, tol: float, slices: int = 128, ma
     return found
 
 
+def slice_costs(
+    x: Float[Tensor, "*b n d"],
+    y: Float[Tensor, "*b m d"],
+    a: Float[Tensor, "*b n"] | None,
+    b: Float[Tensor, "*b m"] | None,
+    *,
+    slicer: Slicer,
+    line: LineProblem,
+) -> Float[Tensor, "*b slices"]:
+    """The cost on every slice, in the graph of autograd; chunks of slices are made again in a backward pass."""
+    _check(x, y, a, b)
+    clouds, scalars = _expanded(x, y, a, b)
+    parts = list(chunks(slicer.count, scalars, x.element_size()))
+    return recorded(_on(slicer, line._costs), parts, clouds, None)[1]
+
+
+def _check(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> None:
+    check_clouds(x, y, a, b)
+    for name, weight, points in (("a", a, x), ("b", b, y)):
+        if weight is not None:
+            check_weights(name, weight, points.shape[-2])
+
+
 def _estimate(
     x: Tensor,
     y: Tensor,
@@ -203,10 +223,28 @@ def _estimate(
     block: int = 1,
     differentiable: bool = False,
 ) -> Estimate:
+    clouds, scalars = _expanded(x, y, a, b)
+    costs = _on(slicer, line._smooth_costs if differentiable else line._costs)
+    if differentiable:
+        slices = costs(slice(None), *clouds)
+        cost = slices.mean(-1) if weights is None else (weights * slices).sum(-1)
+        return Estimate(cost, slices.detach(), block, line.p, weights)
+    cost, slices = mean_over_slices(costs, slicer.count, scalars, clouds, weights, parts_of(slicer).tensors)
+    return Estimate(cost, slices, block, line.p, weights)
+
+
+def _expanded(
+    x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None
+) -> tuple[tuple[Tensor, Tensor, Tensor | None, Tensor | None], int]:
+    """Clouds and weights with all dimensions of the batch, and the numbers that a slice takes."""
     batch = broadcast_shapes(x.shape[:-2], y.shape[:-2], *(w.shape[:-1] for w in (a, b) if w is not None))
     x, y = (points.expand(*batch, *points.shape[-2:]) for points in (x, y))
     a, b = (None if held is None else held.expand(*batch, held.shape[-1]) for held in (a, b))
-    solve = line._smooth_costs if differentiable else line._costs
+    return (x, y, a, b), 2 * batch.numel() * (x.shape[-2] + y.shape[-2])  # coordinates and their slopes
+
+
+def _on(slicer: Slicer, solve: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The costs of the slices of a chunk."""
 
     def costs(chunk: slice, x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
         u, v = slicer._coordinates(x, chunk), slicer._coordinates(y, chunk)
@@ -217,13 +255,7 @@ def _estimate(
         shares = visible(u, a, left), visible(v, b, right)
         return solve(u[..., None, :], v[..., None, :], *shares)[..., 0]
 
-    if differentiable:
-        slices = costs(slice(None), x, y, a, b)
-        cost = slices.mean(-1) if weights is None else (weights * slices).sum(-1)
-        return Estimate(cost, slices.detach(), block, line.p, weights)
-    scalars = 2 * batch.numel() * (x.shape[-2] + y.shape[-2])  # coordinates and their slopes
-    cost, slices = mean_over_slices(costs, slicer.count, scalars, (x, y, a, b), weights, parts_of(slicer).tensors)
-    return Estimate(cost, slices, block, line.p, weights)
+    return costs
 
 
 def visible(places: Tensor, weights: Tensor | None, seen: Tensor | None) -> Tensor:

@@ -12,7 +12,7 @@ from monge._checks import check_choice, check_number
 from monge._transforms import transformable
 
 from .directions import directions
-from .estimate import Estimate, estimate
+from .estimate import Estimate, estimate, slice_costs
 from .line import Balanced, LineProblem
 from .slicer import Augmented, Linear, Polynomial, Slicer, Spheres
 
@@ -117,7 +117,7 @@ def energy_based_sliced_wasserstein(
     r"""The mean over slices weighted by how far apart the measures are on each.
 
     Weights proportional to $e^{W_l / T}$ (``"exponential"``) or $W_l^\rho$ (``"power"``) of the costs $W_l = W_p^p$
-    on the slices, which count as constants in the gradient. Never less than the plain mean over the same slices, never
+    on the slices, which the gradient follows. Never less than the plain mean over the same slices, never
     more than their maximum. Costs are means over atoms, so $T$ is in units of the squared distance (for p = 2).
 
     Args:
@@ -144,11 +144,11 @@ def energy_based_sliced_wasserstein(
     check_choice("energy", energy, ("exponential", "power"))
     check_number("temperature", temperature, low=0.0, strict=True)
     check_number("power", power, low=0.0)
-    with torch.no_grad():
-        costs = estimate(x, y, a, b, slicer=slicer, line=line).slices
-        logits = costs / temperature if energy == "exponential" else power * costs.clamp_min(1e-300).log()
-        weights = logits.softmax(-1)
-    return estimate(x, y, a, b, slicer=slicer, line=line, weights=weights)
+    line = Balanced() if line is None else line
+    costs = slice_costs(x, y, a, b, slicer=slicer, line=line)
+    logits = costs / temperature if energy == "exponential" else power * costs.clamp_min(1e-300).log()
+    weights = logits.softmax(-1)
+    return Estimate((weights * costs).sum(-1), costs.detach(), 1, line.p, weights.detach())
 
 
 @transformable
