@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar, overload
 
 import torch
@@ -49,8 +50,10 @@ def transformable(function: Any = None, *, constant: bool | Callable[[Any], bool
         if not transforming():
             return function(*args, **kwargs)
         call = _Primal(function, parts_of((args, kwargs)), constant)
-        found = _Node.apply(call, *call.given.tensors)
-        return call.answer.build(found)  # type: ignore[union-attr, arg-type]
+        found = list(_Node.apply(call, *call.given.tensors))  # type: ignore[call-overload]
+        for k, source in call.through.items():
+            found[k] = call.given.tensors[source]
+        return call.answer.build(found)  # type: ignore[union-attr]
 
     return entered
 
@@ -95,6 +98,7 @@ class _Primal(_Call):
         self.function, self.given, self.constant = function, given, constant
         self.replay = _Replay(given) if replay is None else replay
         self.answer: Parts | None = None
+        self.through: dict[int, int] = {}
         self.children: list[_Primal] = []
 
     @property
@@ -111,6 +115,9 @@ class _Primal(_Call):
         answer = parts_of(found, modules=False)
         if self.answer is None:
             self.answer = answer
+            # What is handed through stays what it was: it does not depend on the other arguments.
+            places = {id(t): k for k, t in enumerate(tensors)}
+            self.through = {k: places[id(t)] for k, t in enumerate(answer.tensors) if id(t) in places}
         out = answer.tensors
         constant = self.constant(found) if callable(self.constant) else self.constant
         if not constant and torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
@@ -140,7 +147,7 @@ class _Primal(_Call):
             assert isinstance(example, _Primal)
             assert example.answer is not None
             if self.answer is None:
-                self.answer = example.answer
+                self.answer, self.through = example.answer, example.through
             else:
                 self.answer.same_form(example.answer, self.name)
 
@@ -205,7 +212,8 @@ class _Node(torch.autograd.Function):
 
     @staticmethod
     def forward(call: _Call, *tensors: Tensor) -> tuple[Tensor, ...]:
-        out = call.run(*(t.detach() for t in tensors))
+        with _hooks():
+            out = call.run(*(t.detach() for t in tensors))
         # What is handed through must not share memory with what came in: it is an answer of its own.
         held = {t.data_ptr() for t in tensors}
         return tuple(t.clone() if t.data_ptr() in held else t.detach() for t in out) or (torch.zeros(()),)
@@ -298,6 +306,22 @@ class _Replay:
     def _set(self, states: Sequence[Tensor]) -> None:
         for generator, state in zip(self.generators, states, strict=True):
             generator.set_state(state)
+
+
+@contextmanager
+def _hooks() -> Iterator[None]:
+    """Recomputation needs hooks on saved tensors, which ``torch.func`` forbids even below its transforms."""
+    enabled, message = torch._C._autograd._saved_tensors_hooks_is_enabled(), _hooks_message()
+    torch._C._autograd._saved_tensors_hooks_enable()
+    try:
+        yield
+    finally:
+        if not enabled:
+            torch._C._autograd._saved_tensors_hooks_disable(message)
+
+
+def _hooks_message() -> str:
+    return torch._C._autograd._saved_tensors_hooks_get_disabled_error_message() or ""
 
 
 def _leaves(tensors: Sequence[Tensor], wanted: Sequence[int], further: bool) -> list[Tensor]:
