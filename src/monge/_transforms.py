@@ -23,7 +23,7 @@ from torch.autograd import forward_ad
 from ._parts import Parts, parts_of
 from .errors import CapabilityError, InputError, ShapeError
 
-__all__ = ["transformable", "transforming"]
+__all__ = ["mapped", "transformable", "transforming"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _functorch_active = torch._C._are_functorch_transforms_active
@@ -62,6 +62,14 @@ def transforming() -> bool:
     """Whether a transform of ``torch.func``, or forward mode, is at work; a compiler has its own way with both."""
     active = _functorch_active() or (forward_ad._current_level >= 0 and torch._C._is_fwd_grad_enabled())
     return active and not torch.compiler.is_compiling()
+
+
+def mapped() -> bool:
+    """Whether a ``torch.vmap`` is at work, under which numbers cannot be read."""
+    if not _functorch_active() or torch.compiler.is_compiling():
+        return False
+    stack = torch._C._functorch.get_interpreter_stack() or []
+    return any(level.key() == torch._C._functorch.TransformType.Vmap for level in stack)
 
 
 class _Call:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from typing_extensions import Self, dataclass_transform
 
-from ._transforms import transformable, transforming
+from ._transforms import mapped, transformable
 
 __all__ = ["Value", "value"]
 
@@ -95,7 +95,7 @@ def _show(held: Any) -> str:
 
 
 def _checked(check: Callable[[Any], None]) -> Callable[[Any], None]:
-    """``__post_init__``, which reads numbers and may mend fields, as a node of every transform."""
+    """``__post_init__``, which may mend fields, as a node of ``torch.vmap``, since it reads numbers."""
     if hasattr(check, "__wrapped__"):
         return check
 
@@ -106,7 +106,7 @@ def _checked(check: Callable[[Any], None]) -> Callable[[Any], None]:
 
     @wraps(check)
     def entered(self: Value) -> None:
-        if not transforming():
+        if not mapped():
             check(self)
             return
         for name, content in complete(self)._contents().items():

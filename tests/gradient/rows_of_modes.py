@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -15,8 +14,8 @@ from monge.geometry import CostMatrix, Line, PointCloud
 from monge.gradient import Detached, Envelope, Unrolled
 from monge.nn import Attention
 from monge.nn.couplers import build, names
-from monge.nn.functional import pivot_attention, sinkhorn_attention, sliced_attention
-from monge.problem import AtMost, Fixed, Linear, Relaxed
+from monge.nn.functional import sinkhorn_attention, sliced_attention
+from monge.problem import AtMost, Linear, Relaxed
 from monge.solver import Newton, Simplex, Sinkhorn, Sorted
 
 D = torch.float64
@@ -40,6 +39,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 X, Y, V = normal(4, 2, seed=1), normal(5, 2, seed=2), normal(5, 2, seed=3)
 A, B = normal(4, seed=4).softmax(-1), normal(5, seed=5).softmax(-1)
+K, VALUES = normal(4, 3, seed=20), normal(4, 2, seed=21)
 U, W = normal(4, seed=6), normal(5, seed=7)
 THETA = torch.nn.functional.normalize(normal(6, 2, seed=8), dim=-1)
 FRAMES = torch.linalg.qr(normal(5, 3, 2, seed=9)).Q.mT.contiguous()
@@ -102,7 +102,7 @@ ROWS: dict[str, Row] = {
     "wasserstein, entropic": (lambda x: monge.wasserstein(x, Y, epsilon=0.5, solver=EXACT), (4, 2)),
     "pairwise": (lambda x: monge.pairwise([x, Y, V[:3]], metric="wasserstein")[0, 1:], (4, 2)),
     "barycenter": (lambda x: monge.barycenter([x, Y[:4]], size=4, start=X).points, (4, 2)),
-    "barycenter_on": (lambda h: monge.barycenter_on(Line(U, U), h.softmax(-1), epsilon=0.5), (2, 4)),
+    "barycenter_on": (lambda h: monge.barycenter_on(Line(U, U), h.softmax(-1), epsilon=4.0), (2, 4)),
     "solve, Implicit": (lambda x: solved(x, EXACT).value, (4, 2)),
     "solve, Implicit, potentials": (lambda x: solved(x, EXACT).f, (4, 2)),
     "solve, Unrolled": (
@@ -129,8 +129,12 @@ ROWS: dict[str, Row] = {
         lambda c: monge.solve(Linear(CostMatrix(c.square()), AtMost(A), AtMost(B), mass=0.63)).value,
         (4, 5),
     ),
-    "solve, plan of an exact problem, weights": (
-        lambda t: monge.solve(Linear(PointCloud(X, Y), Fixed(t.softmax(-1)), Fixed(B)), Simplex()).coupling @ V,
+    "solve, exact, points and weights": (
+        lambda t: monge.solve(Linear(PointCloud(t[:, :2], Y), Fixed(t[:, 2].softmax(-1)), Fixed(B)), Simplex()).value,
+        (4, 3),
+    ),
+    "couple, exact, weights": (
+        lambda t: monge.couple(X, Y, t.softmax(-1), B, solver=Simplex()) @ V,
         (4,),
     ),
     "Coupling.entropy": (lambda m: DenseCoupling(m.exp()).entropy(), (4, 5)),
@@ -143,6 +147,10 @@ ROWS: dict[str, Row] = {
         (4,),
     ),
     "sliced_wasserstein, directions": (lambda t: sliced.sliced_wasserstein(X, Y, theta=t).cost, (3, 2)),
+    "sliced_wasserstein, spheres": (
+        lambda x: sliced.estimate(x, Y, slicer=sliced.Spheres(THETA)).cost,
+        (4, 2),
+    ),
     "sliced_wasserstein, drawn": (
         lambda x: sliced.sliced_wasserstein(x, Y, slices=4, generator=seeded()).cost,
         (4, 2),
@@ -188,15 +196,13 @@ ROWS: dict[str, Row] = {
     ),
     "kernels.argsort": (lambda u: kernels.argsort(u)[0] ** 3, (4,)),
     "functional.sinkhorn_attention, implicit": (
-        lambda q: sinkhorn_attention(q, normal(4, 3, seed=20), normal(4, 2, seed=21), n_half=101, gradient="implicit"),
+        lambda q: sinkhorn_attention(q, K, VALUES, n_half=101, gradient="implicit"),
         (4, 3),
     ),
     "functional.sliced_attention": (
-        lambda q: sliced_attention(q, normal(4, 3, seed=20), normal(4, 2, seed=21), inverse_temperature=1.0),
+        lambda q: sliced_attention(q, K, VALUES, inverse_temperature=1.0),
         (4, 3),
     ),
     "nn.Attention": whole_attention(),
     **{f"attention, {name}": attended(name) for name in names()},
 }
-assert pivot_attention
-assert math

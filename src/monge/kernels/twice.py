@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import CapabilityError
 
-__all__ = ["again", "derivatives", "envelope", "held"]
+__all__ = ["again", "defined", "derivatives", "distances", "envelope", "held"]
 
 
 def again() -> bool:
@@ -23,6 +23,27 @@ def derivatives(out: Tensor, inputs: Sequence[Tensor | None], slope: Tensor) -> 
     sources = [t for t in inputs if t is not None and t.requires_grad]
     slopes = iter(torch.autograd.grad(out, sources, slope, create_graph=True, allow_unused=True))
     return [next(slopes) if t is not None and t.requires_grad else None for t in inputs]
+
+
+def defined(fast: Callable[..., Tensor], definition: Callable[..., Tensor], *tensors: Tensor | None) -> Tensor:
+    """``fast(*tensors)``, whose derivatives are differentiated again through the definition: torch has them once."""
+    if torch.compiler.is_compiling() or not (
+        torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    ):
+        return fast(*tensors)
+    return _Defined.apply(fast, definition, *tensors)  # type: ignore[no-any-return]
+
+
+def distances(x: Tensor, y: Tensor) -> Tensor:
+    """Euclidean distances of all pairs, with derivative zero at distance zero."""
+
+    def fast(x: Tensor, y: Tensor) -> Tensor:
+        return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+
+    def definition(x: Tensor, y: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(x[..., :, None, :] - y[..., None, :, :], dim=-1)
+
+    return defined(fast, definition, x, y)
 
 
 def held(number: Tensor, others: Sequence[Tensor | None], told: str) -> Tensor:
@@ -47,6 +68,30 @@ def envelope(
     """
     sizes = len(constants), len(moving)
     return _Envelope.apply(function, sizes, told, *constants, *moving, *others)  # type: ignore[no-any-return]
+
+
+class _Defined(torch.autograd.Function):
+    """A graph of its own inside, which the first derivative goes through."""
+
+    @staticmethod
+    def forward(ctx: Any, fast: Callable[..., Tensor], definition: Callable[..., Tensor], *tensors: Any) -> Tensor:
+        needed = ctx.needs_input_grad[2:]
+        leaves = [t if t is None else t.detach().requires_grad_(n) for t, n in zip(tensors, needed, strict=True)]
+        with torch.enable_grad():
+            out = fast(*leaves)
+        ctx.definition, ctx.inner = definition, ([t for t, n in zip(leaves, needed, strict=True) if n], out)
+        ctx.save_for_backward(*tensors)
+        return out.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple:
+        needed = ctx.needs_input_grad[2:]
+        if again():
+            tensors = ctx.saved_tensors
+            return None, None, *derivatives(ctx.definition(*tensors), tensors, slopes[0])
+        leaves, out = ctx.inner
+        found = iter(torch.autograd.grad(out, leaves, slopes[0], retain_graph=True))
+        return None, None, *(next(found) if need else None for need in needed)
 
 
 class _Held(torch.autograd.Function):

@@ -13,6 +13,7 @@ from typing_extensions import Self
 from monge._checks import check_number
 from monge._value import Value, value
 from monge.errors import InputError
+from monge.kernels.twice import distances
 
 __all__ = ["Augmented", "Linear", "Network", "Polynomial", "Slicer", "Spheres", "monomials"]
 
@@ -133,7 +134,7 @@ class Spheres(_Family):
 
     def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
         centres = (self.radius * self.theta[chunk]).expand(*points.shape[:-2], -1, -1)
-        return torch.cdist(centres, points, compute_mode="donot_use_mm_for_euclid_dist")
+        return distances(centres, points)
 
 
 @value

@@ -100,11 +100,12 @@ def _attached(problem: Linear, plan: Coupling, f: Tensor, g: Tensor, number: Ten
     if not (torch.is_grad_enabled() and any(t.requires_grad for t in parts_of(problem).tensors)):
         return number
     costs, sides, pieces = parts_of(problem.geometry), parts_of(problem), parts_of(plan.to(f.dtype))
+    weights = parts_of((problem.source, problem.target, problem.mass)).tensors
     moved = envelope(
         lambda constants, tensors: costs.within(tensors, pieces.build(constants).transport_cost),
         pieces.tensors,
         costs.tensors,
-        sides.tensors[len(costs.tensors) :],
+        weights,
         _TOLD,
     )
     terms = envelope(

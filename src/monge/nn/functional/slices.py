@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ... import kernels
 from ..._transforms import transformable
+from ...kernels.twice import distances
 from ._bijections import costs_of, mean_of
 from ._padding import at_least_single, blank, full_precision, scale_of, uniform
 
@@ -162,7 +163,7 @@ def soft_sliced_plan(
     with full_precision(q):
         s = scale_of(q, scale)
         x, y = blank(q, query_padding) * s, blank(k, key_padding) * s
-        cost = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+        cost = distances(x, y)
         ranks = _rank_plan(uniform(x, query_padding), uniform(y, key_padding))
 
         def slice_plan(x: Tensor, y: Tensor) -> Tensor:
