@@ -15,7 +15,7 @@ from monge.gradient import Detached, Envelope, Unrolled
 from monge.nn import Attention
 from monge.nn.couplers import build, names
 from monge.nn.functional import sinkhorn_attention, sliced_attention
-from monge.problem import AtMost, Linear, Relaxed
+from monge.problem import AtMost, Fixed, Linear, Relaxed
 from monge.solver import Newton, Simplex, Sinkhorn, Sorted
 
 D = torch.float64
@@ -102,7 +102,10 @@ ROWS: dict[str, Row] = {
     "wasserstein, entropic": (lambda x: monge.wasserstein(x, Y, epsilon=0.5, solver=EXACT), (4, 2)),
     "pairwise": (lambda x: monge.pairwise([x, Y, V[:3]], metric="wasserstein")[0, 1:], (4, 2)),
     "barycenter": (lambda x: monge.barycenter([x, Y[:4]], size=4, start=X).points, (4, 2)),
-    "barycenter_on": (lambda h: monge.barycenter_on(Line(U, U), h.softmax(-1), epsilon=4.0), (2, 4)),
+    "barycenter_on": (
+        lambda h: monge.barycenter_on(Line(U, U), h.softmax(-1), epsilon=8.0, debiased=False, tol=1e-3),
+        (2, 4),
+    ),
     "solve, Implicit": (lambda x: solved(x, EXACT).value, (4, 2)),
     "solve, Implicit, potentials": (lambda x: solved(x, EXACT).f, (4, 2)),
     "solve, Unrolled": (
