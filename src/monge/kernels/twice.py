@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import CapabilityError
 
-__all__ = ["again", "defined", "derivatives", "distances", "envelope", "held"]
+__all__ = ["again", "defined", "derivatives", "distances", "envelope", "held", "once"]
 
 
 def again() -> bool:
@@ -52,6 +52,14 @@ def held(number: Tensor, others: Sequence[Tensor | None], told: str) -> Tensor:
     if not (torch.is_grad_enabled() and found):
         return number
     return _Held.apply(told, number, *found)  # type: ignore[no-any-return]
+
+
+def once(number: Tensor, others: Sequence[Tensor | None], told: str) -> Tensor:
+    """A number whose first derivative by others is right, by the envelope theorem; a second one is refused."""
+    found = [t for t in others if t is not None and t.requires_grad]
+    if not (torch.is_grad_enabled() and number.requires_grad and found):
+        return number
+    return _Once.apply(told, number, *found)  # type: ignore[no-any-return]
 
 
 def envelope(
@@ -103,6 +111,22 @@ class _Held(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *slope: Tensor) -> tuple:
         raise CapabilityError(ctx.told)
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, told: str, number: Tensor, *others: Tensor) -> Tensor:
+        ctx.told = told
+        ctx.save_for_backward(*others)
+        return number.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple:
+        (slope,) = slopes
+        others = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            slope = slope * held(torch.ones_like(slope), others, ctx.told)
+        return None, slope, *(None,) * len(others)
 
 
 class _Envelope(torch.autograd.Function):

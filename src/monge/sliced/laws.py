@@ -10,6 +10,7 @@ from torch import Tensor
 
 from monge._checks import check_choice, check_number
 from monge._transforms import transformable
+from monge.kernels.twice import once
 
 from .directions import directions
 from .estimate import Estimate, estimate, slice_costs
@@ -85,8 +86,9 @@ def max_sliced_wasserstein(
     best, best_cost = theta, theta.new_full((len(theta),), -1.0)
     for step in range(steps + 1):
         theta = theta.detach().requires_grad_()
-        here = family._at(theta)
-        costs = line._costs(*(here._coordinates(cloud, slice(None)) for cloud in clouds), *weights)
+        with torch.enable_grad():
+            here = family._at(theta)
+            costs = line._costs(*(here._coordinates(cloud, slice(None)) for cloud in clouds), *weights)
         with torch.no_grad():
             better = costs > best_cost
             best = torch.where(better[:, None], theta, best)
@@ -98,7 +100,7 @@ def max_sliced_wasserstein(
             size = step_size * 0.5 * (1 + math.cos(math.pi * step / steps))
             theta = torch.nn.functional.normalize(theta + size * torch.nn.functional.normalize(tangent, dim=-1), dim=-1)
     winner = best[best_cost.argmax()][None].detach()
-    return estimate(x, y, a, b, slicer=family._at(winner), line=line), winner
+    return _fixed(estimate(x, y, a, b, slicer=family._at(winner), line=line), (x, y, a, b)), winner
 
 
 @transformable
@@ -207,16 +209,26 @@ def distributional_sliced_wasserstein(
 
     for step in range(steps):
         centre = centre.detach().requires_grad_()
-        slicer = Linear(around(centre))
-        costs = line._costs(*(slicer._coordinates(cloud, slice(None)) for cloud in clouds), *weights)
         if concentration == 0:
             break
+        with torch.enable_grad():
+            slicer = Linear(around(centre))
+            costs = line._costs(*(slicer._coordinates(cloud, slice(None)) for cloud in clouds), *weights)
         (slope,) = torch.autograd.grad(costs.mean(), centre)
         tangent = slope - (slope * centre).sum(-1, keepdim=True) * centre
         size = step_size * 0.5 * (1 + math.cos(math.pi * step / steps))
         moved = centre.detach() + size * torch.nn.functional.normalize(tangent, dim=-1)
         centre = torch.nn.functional.normalize(moved, dim=-1)
-    return estimate(x, y, a, b, slicer=Linear(around(centre.detach()).detach()), line=line)
+    return _fixed(estimate(x, y, a, b, slicer=Linear(around(centre.detach()).detach()), line=line), (x, y, a, b))
+
+
+def _fixed(found: Estimate, sources: tuple[Tensor | None, ...]) -> Estimate:
+    """An estimate at slices that were searched for: by the envelope theorem they are constants, but only once."""
+    told = (
+        "Slices that are searched for have a first derivative only, by the envelope theorem: for a second one pass the "
+        "slices to sliced_wasserstein(theta=...)."
+    )
+    return Estimate(once(found.cost, sources, told), found.slices, found.block, found.p, found.weights)
 
 
 @transformable

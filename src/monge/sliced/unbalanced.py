@@ -10,9 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number, check_points, check_same, check_weights
+from monge._parts import parts_of
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InputError, ShapeError
+from monge.kernels.twice import held, once
 
 from ._mean import chunks
 from .estimate import Estimate, _estimate
@@ -20,6 +22,13 @@ from .line import Balanced, Circular, LineProblem
 from .slicer import Slicer
 
 __all__ = ["Unbalanced", "unbalanced_sliced_wasserstein"]
+
+
+_TOLD = (
+    "Unbalanced slices have a first derivative only, by the envelope theorem: for a second one use an entropic problem "
+    "with Relaxed marginals."
+)
+_KEPT = "The reweighted marginals of unbalanced slices carry no derivative: detach them, or differentiate the cost."
 
 
 @value
@@ -70,7 +79,7 @@ class Unbalanced(LineProblem):
             kept = _reweighted(a, b, f, g, prices)
         moved = line._costs(u[..., None, :], v[..., None, :], *kept)[..., 0]
         value = kept[0].sum(-1) * moved.double() + _penalty(kept, a, b, prices)
-        return (value + _lean(a, b, f, g, prices)).to(u.dtype)
+        return once((value + _lean(a, b, f, g, prices)).to(u.dtype), (u, v, a, b), _TOLD)
 
 
 @transformable
@@ -142,8 +151,10 @@ def unbalanced_sliced_wasserstein(
     moved = _estimate(x, y, kept_x, kept_y, slicer, problem)
     penalty = (_penalty((kept_x, kept_y), a, b, prices) + _lean(a, b, f, g, prices)).to(x.dtype)
     mass = kept_x.sum()
-    whole = Estimate(mass * moved.cost + penalty, (mass * moved.slices + penalty).detach(), 1, problem.p)
-    return whole, kept_x, kept_y
+    sources = (x, y, a, b, *parts_of(slicer).tensors)
+    cost = once(mass * moved.cost + penalty, sources, _TOLD)
+    whole = Estimate(cost, (mass * moved.slices + penalty).detach(), 1, problem.p)
+    return whole, *(held(kept, sources, _KEPT) for kept in (kept_x, kept_y))
 
 
 class _Prices(NamedTuple):

@@ -28,6 +28,10 @@ _PLAN_TOLD = (
     "An exact plan is not differentiated by weights, prices or masses: take its value, detach them, or give epsilon a "
     "positive value."
 )
+_POTENTIALS_TOLD = (
+    "The potentials of an exact problem carry no derivative: detach them, differentiate the value, or give epsilon a "
+    "positive value."
+)
 # A gap below this share of the numbers it is the difference of is rounding, not doubt.
 _ROUNDING = 1e-9
 
@@ -49,7 +53,7 @@ def conclude_exact(
     """The solution of a linear program, proved by its duality gap, which is measured in float64.
 
     The value enters the graph of autograd by the envelope theorem: it moves with the cost through the plan, and with
-    weights, prices and mass through the potentials. The potentials are constants.
+    weights, prices and mass through the potentials. Whoever differentiates the potentials is refused.
 
     Args:
         problem: What was solved, in its own dtype.
@@ -81,6 +85,7 @@ def conclude_exact(
     value = _attached(problem, constant, f, g, priced.to(dtype))
     if not any(t.requires_grad for t in plan._tensors()):
         plan = plan._map(lambda t: held(t, weights, _PLAN_TOLD) if t.is_floating_point() else t)
+    f, g = (held(side, parts_of(problem).tensors, _POTENTIALS_TOLD) for side in (f, g))
     return DualSolution._make(coupling=plan.to(dtype), value=value, report=report, f=f, g=g)
 
 
