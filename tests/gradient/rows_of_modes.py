@@ -187,6 +187,44 @@ ROWS: dict[str, Row] = {
         lambda x: sliced.pairwise_sliced_wasserstein([x, Y], theta=THETA)[0, 1],
         (4, 2),
     ),
+    "circular_wasserstein": (lambda u: sliced.circular_wasserstein(u, W, circumference=5.0), (4,)),
+    "linear_circular_wasserstein": (lambda u: sliced.linear_circular_wasserstein(u, W, circumference=5.0), (4,)),
+    "circular_uniformity": (lambda u: sliced.circular_uniformity(u, circumference=5.0), (4,)),
+    "circular_embedding": (lambda u: sliced.circular_embedding(u, size=8, circumference=5.0), (4,)),
+    "spherical_embedding": (lambda x: sliced.spherical_embedding(on_ball(x), frame=FRAMES, size=8), (4, 3)),
+    "spherical_sliced_partial_wasserstein": (
+        lambda x: sliced.spherical_sliced_partial_wasserstein(on_ball(x), BALL, penalty=0.1, frame=FRAMES).cost,
+        (4, 3),
+    ),
+    "distance_profiles": (lambda x: sliced.distance_profiles(PointCloud(x, x), size=6), (4, 2)),
+    "soft_sort": (lambda s: sliced.soft_sort(s, 0.5), (5,)),
+    "kernels.top_k": (lambda x: kernels.top_k(kernels.Points(x, Y), W, 2)[0], (4, 2)),
+    "kernels.ctransform": (lambda x: kernels.ctransform(kernels.Points(x, Y), W)[0], (4, 2)),
+    "kernels.extract": (lambda x: kernels.extract(kernels.Points(x, Y), U, W, 1.0, 1e-9)[2], (4, 2)),
+    "kernels.occupancy": (lambda q: kernels.occupancy(q, K[:3], W[:3]), (4, 3)),
+    "kernels.balanced_apply": (lambda q: kernels.balanced_apply(q, K, VALUES, A, A, 5), (4, 3)),
+    "kernels.partial_cost, weights": (
+        lambda t: kernels.partial_cost(U, W, t.exp(), B * 4, rule="penalty", level=torch.tensor(0.6, dtype=D)),
+        (4,),
+    ),
+    "kernels.partial_cost, points and weights": (
+        lambda t: kernels.partial_cost(t[0], W, t[1].exp(), B * 4, rule="penalty", level=torch.tensor(0.6, dtype=D)),
+        (2, 4),
+    ),
+    "kernels.assignment, potentials": (lambda c: kernels.assignment(c).f, (4, 4)),
+    "kernels.line_potentials": (lambda u: kernels.line_potentials(u, W)[0], (4,)),
+    "kernels.sinkhorn": (lambda x: kernels.sinkhorn(kernels.Points(x, Y), W, A.log(), B.log(), 0.7)[0], (4, 2)),
+    "Geometry.dense": (lambda x: PointCloud(x, Y, "euclidean").dense(), (4, 2)),
+    "Geometry.mean": (lambda x: PointCloud(x, Y).mean(), (4, 2)),
+    "Coupling.top_k": (lambda x: monge.couple(x, Y, epsilon=0.5, solver=EXACT).top_k(2).w, (4, 2)),
+    "solve, prices": (
+        lambda r: (
+            monge.solve(
+                Linear(PointCloud(X, Y), Relaxed(A, r.exp()[0]), Relaxed(B, r.exp()[1]), epsilon=0.5), EXACT
+            ).value
+        ),
+        (2,),
+    ),
     "kernels.softmin": (lambda x: kernels.softmin(kernels.Points(x, Y), W, 0.6), (4, 2)),
     "kernels.apply": (lambda x: kernels.apply(kernels.Points(x, Y, p=2.0, power=1.5), U, W, V, 0.8), (4, 2)),
     "kernels.line_distance": (lambda u: kernels.line_distance(u, W, A, B, 3.0), (4,)),
