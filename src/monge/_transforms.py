@@ -18,6 +18,7 @@ from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor
+from torch._C import _autograd, _functorch
 from torch.autograd import forward_ad
 
 from ._parts import Parts, parts_of
@@ -68,8 +69,8 @@ def mapped() -> bool:
     """Whether a ``torch.vmap`` is at work, under which numbers cannot be read."""
     if not _functorch_active() or torch.compiler.is_compiling():
         return False
-    stack = torch._C._functorch.get_interpreter_stack() or []
-    return any(level.key() == torch._C._functorch.TransformType.Vmap for level in stack)
+    stack = _functorch.get_interpreter_stack() or []
+    return any(level.key() == _functorch.TransformType.Vmap for level in stack)
 
 
 class _Call:
@@ -319,17 +320,17 @@ class _Replay:
 @contextmanager
 def _hooks() -> Iterator[None]:
     """Recomputation needs hooks on saved tensors, which ``torch.func`` forbids even below its transforms."""
-    enabled, message = torch._C._autograd._saved_tensors_hooks_is_enabled(), _hooks_message()
-    torch._C._autograd._saved_tensors_hooks_enable()
+    enabled, message = _autograd._saved_tensors_hooks_is_enabled(), _hooks_message()
+    _autograd._saved_tensors_hooks_enable()
     try:
         yield
     finally:
         if not enabled:
-            torch._C._autograd._saved_tensors_hooks_disable(message)
+            _autograd._saved_tensors_hooks_disable(message)
 
 
 def _hooks_message() -> str:
-    return torch._C._autograd._saved_tensors_hooks_get_disabled_error_message() or ""
+    return _autograd._saved_tensors_hooks_get_disabled_error_message() or ""
 
 
 def _leaves(tensors: Sequence[Tensor], wanted: Sequence[int], further: bool) -> list[Tensor]:

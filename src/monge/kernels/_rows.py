@@ -103,7 +103,8 @@ class _Priced(torch.autograd.Function):
         *inputs, dx, dy, f, g = ctx.saved_tensors
         needed = ctx.needs_input_grad[2:6]
         if again():
-            cost = ctx.definition(RowProblem(*inputs, ctx.batch))
+            x, y, a, b = inputs
+            cost = ctx.definition(RowProblem(x, y, a, b, ctx.batch))
             return None, None, *derivatives(cost, inputs, upstream.to(cost.dtype)), None
         dx, dy, f, g = (
             slope.to(upstream.dtype if k < 2 else slope.dtype).mul(upstream[:, None]) if wanted else None
