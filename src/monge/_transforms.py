@@ -18,7 +18,7 @@ from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor
-from torch._C import _autograd, _functorch
+from torch._C import _autograd, _functorch  # type: ignore[attr-defined]
 from torch.autograd import forward_ad
 
 from ._parts import Parts, parts_of
@@ -320,7 +320,7 @@ class _Replay:
 @contextmanager
 def _hooks() -> Iterator[None]:
     """Recomputation needs hooks on saved tensors, which ``torch.func`` forbids even below its transforms."""
-    enabled, message = _autograd._saved_tensors_hooks_is_enabled(), _hooks_message()
+    enabled, message = _autograd._saved_tensors_hooks_is_enabled(), _hooks_message()  # type: ignore[attr-defined]
     _autograd._saved_tensors_hooks_enable()
     try:
         yield

@@ -74,7 +74,6 @@ def conclude_exact(
         scale = cost.abs() + pairing(exact.a, f.abs()) + pairing(exact.b, g.abs())
         proven = bool((gap <= _ROUNDING * scale).all())
     f, g = f.to(dtype), g.to(dtype)
-    weights = parts_of((problem.source, problem.target, problem.mass)).tensors
     report = Report._make(
         status=Status.OPTIMAL if proven else Status.PRECISION,
         marginal_error=_violation(exact, row, col).to(dtype).expand(batch),
@@ -82,10 +81,14 @@ def conclude_exact(
         iterations=torch.zeros(batch, dtype=torch.long, device=f.device),
         epsilon=problem.epsilon.detach().expand(batch),
     )
+    sources = parts_of(problem).tensors if torch.is_grad_enabled() else []
+    if not any(t.requires_grad for t in sources):
+        return DualSolution._make(coupling=plan.to(dtype), value=priced.to(dtype), report=report, f=f, g=g)
     value = _attached(problem, constant, f, g, priced.to(dtype))
     if not any(t.requires_grad for t in plan._tensors()):
+        weights = parts_of((problem.source, problem.target, problem.mass)).tensors
         plan = plan._map(lambda t: held(t, weights, _PLAN_TOLD) if t.is_floating_point() else t)
-    f, g = (held(side, parts_of(problem).tensors, _POTENTIALS_TOLD) for side in (f, g))
+    f, g = (held(side, sources, _POTENTIALS_TOLD) for side in (f, g))
     return DualSolution._make(coupling=plan.to(dtype), value=value, report=report, f=f, g=g)
 
 
@@ -102,8 +105,6 @@ def _violation(problem: Linear, row: Tensor, col: Tensor) -> Tensor:
 
 def _attached(problem: Linear, plan: Coupling, f: Tensor, g: Tensor, number: Tensor) -> Tensor:
     """The number, with the derivatives that the envelope theorem gives it."""
-    if not (torch.is_grad_enabled() and any(t.requires_grad for t in parts_of(problem).tensors)):
-        return number
     costs, sides, pieces = parts_of(problem.geometry), parts_of(problem), parts_of(plan.to(f.dtype))
     weights = parts_of((problem.source, problem.target, problem.mass)).tensors
     moved = envelope(
