@@ -12,7 +12,7 @@ import torch
 import monge
 from monge import explain
 from monge.geometry import CostMatrix, Line, PointCloud
-from monge.gradient import INPUTS, OUTPUTS, TABLE
+from monge.gradient import INPUTS, MODE_TABLE, MODES, OUTPUTS, TABLE
 from monge.nn import couplers
 from monge.problem import AtMost, Linear, Relaxed
 
@@ -26,6 +26,7 @@ def write(folder: Path) -> None:
     parts = {
         "solvers": solvers(),
         "gradients": gradients(),
+        "modes": modes(),
         "benchmarks": benchmarks(),
         "couplers": couplers.table() + "\n",
         "couplers-measured": measured("couplers"),
@@ -98,6 +99,15 @@ def gradients() -> str:
         lines += [row([output, *(TABLE[gradient, output, given] for given in INPUTS)]) for output in OUTPUTS]
         lines.append("")
     return "\n".join(lines)
+
+
+def modes() -> str:
+    """A row for each function, a column for each way to differentiate it."""
+    rows = dict.fromkeys(name for name, _ in MODE_TABLE)
+    lines = [row(["", *(f"`{mode}`" if "." in mode or "_" in mode else mode for mode in MODES)])]
+    lines.append(row(["---"] * (len(MODES) + 1)))
+    lines += [row([name, *(MODE_TABLE[name, mode] for mode in MODES)]) for name in rows]
+    return "\n".join([*lines, ""])
 
 
 def benchmarks() -> str:

@@ -26,7 +26,7 @@ STOREYS = {
     name: storey
     for storey, names in enumerate(
         [
-            ("_arrays", "_batch", "_checks", "_files", "_value", "_version", "errors"),
+            ("_arrays", "_batch", "_checks", "_files", "_parts", "_transforms", "_value", "_version", "errors"),
             ("kernels",),
             ("geometry",),
             ("coupling",),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
+from functools import wraps
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 from typing_extensions import Self, dataclass_transform
+
+from ._transforms import mapped, transformable
 
 __all__ = ["Value", "value"]
 
@@ -117,10 +120,33 @@ def _show(held: Any) -> str:
     return repr(held)
 
 
+def _checked(check: Callable[[Any], None]) -> Callable[[Any], None]:
+    """``__post_init__``, which may mend fields, as a node of ``torch.vmap``, since it reads numbers."""
+    if hasattr(check, "__wrapped__"):
+        return check
+
+    @transformable(constant=True)
+    def complete(raw: Value) -> Value:
+        check(raw)
+        return raw
+
+    @wraps(check)
+    def entered(self: Value) -> None:
+        if not mapped():
+            check(self)
+            return
+        for name, content in complete(self)._contents().items():
+            object.__setattr__(self, name, content)
+
+    return entered
+
+
 @dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(field,))
 def value(cls: _T) -> _T:
     """Make a subclass of `Value` a frozen dataclass and a pytree whose leaves are its tensors."""
     made = dataclass(frozen=True, eq=False, repr=False)(cls)
+    if hasattr(made, "__post_init__"):
+        made.__post_init__ = _checked(made.__post_init__)
     names = tuple(field.name for field in fields(made))
 
     def flatten(held: Any) -> tuple[list[Any], tuple[tuple[str, Any], ...]]:

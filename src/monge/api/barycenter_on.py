@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number, check_same, check_weights
+from monge._transforms import transformable
 from monge.errors import InfeasibleError, InputError, ShapeError
 from monge.geometry import Geometry
 from monge.problem.epsilon import Relative, resolve
@@ -40,6 +41,7 @@ _SELF_TOL = 1e-7
 _SPILT = 1e-4
 
 
+@transformable
 @torch.no_grad()
 def barycenter_on(
     geometry: Geometry,

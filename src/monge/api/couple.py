@@ -8,7 +8,8 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from monge.coupling import Coupling
+from monge._transforms import transformable
+from monge.coupling import Coupling, PotentialCoupling
 from monge.geometry import Geometry
 from monge.problem.epsilon import Relative
 from monge.solver import Solver
@@ -19,6 +20,7 @@ from ._pose import pose
 __all__ = ["couple"]
 
 
+@transformable(constant=lambda plan: not isinstance(plan, PotentialCoupling))
 def couple(
     x: Float[Tensor, "*b n d"] | Geometry,
     y: Float[Tensor, "*b m d"] | None = None,

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._transforms import transformable
 from monge.errors import CapabilityError, InputError
 from monge.problem.epsilon import Relative
 from monge.problem.marginal import column, pairing
@@ -27,6 +28,7 @@ __all__ = ["Own", "check_entropic", "debiased", "divergence", "dual_answer", "se
 _PATIENCE = 200
 
 
+@transformable
 def divergence(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from monge._transforms import transformable
 from monge.problem import Linear
 from monge.solver import CANDIDATES, Auto, Explanation, check_problem
 
 __all__ = ["explain"]
 
 
+@transformable(constant=True)
 def explain(problem: Linear) -> Explanation:
     """Which solver a problem would get, and why: the table behind `Auto`.
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_choice, check_number, check_same
+from monge._transforms import transformable
 from monge.errors import InputError, ShapeError
 from monge.problem.epsilon import Relative, resolve
 from monge.solver import Solver
@@ -26,6 +27,7 @@ Metric = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 Compare = Callable[[list[int], list[int]], Tensor]
 
 
+@transformable
 def pairwise(
     measures: Sequence[GivenMeasure] | Float[Tensor, "k n d"],
     others: Sequence[GivenMeasure] | Float[Tensor, "l m d"] | None = None,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from monge._arrays import root
 from monge._checks import check_clouds, check_number
+from monge._transforms import transformable
 from monge.errors import InputError
 from monge.geometry import PointCloud
 from monge.problem.epsilon import Relative
@@ -29,6 +30,7 @@ __all__ = ["wasserstein"]
 _ROOM = 1000
 
 
+@transformable
 def wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

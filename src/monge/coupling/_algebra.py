@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._arrays import explicit
+from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InputError
 
@@ -59,6 +60,7 @@ class Algebra(Representation):
             ) from error
 
     @final
+    @transformable
     def top_k(self, k: int) -> SparseCoupling:
         """The k largest entries of every row; what is nothing but the rounding of the plan's mass counts as zero.
 
@@ -88,6 +90,7 @@ class Algebra(Representation):
         return plans().SparseCoupling._make(i=i, j=j, w=w.to(self.dtype), n=n, m=m, geometry=self.geometry)
 
     @final
+    @transformable
     def sparse(self, *, mass: float | None = None, threshold: float | None = None) -> SparseCoupling:
         """The large entries as a list: as few as hold a share of the mass, or all above a threshold.
 
@@ -123,6 +126,7 @@ class Algebra(Representation):
         return plans().sparsify(self, mass, threshold)._priced(self.geometry)
 
     @final
+    @transformable
     def round(self, a: Float[Tensor, "*b n"], b: Float[Tensor, "*b m"]) -> SumCoupling:
         """A plan near this one whose marginals are exactly a and b.
 
@@ -161,6 +165,7 @@ class Algebra(Representation):
         return plans().SumCoupling._make(terms=(scaled, rest), geometry=self.geometry)
 
     @final
+    @transformable
     def then(self, Q: Coupling, *, tol: float = 1e-3) -> GluedCoupling:
         """The plan that goes through the points in the middle: P diag(1/mu) Q.
 

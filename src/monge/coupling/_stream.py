@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+
+from monge._parts import recomputed
 
 from ._numbers import accumulator, fraction, minus_x_log_x
 
@@ -42,7 +43,7 @@ def recompute(function: Callable[..., Any], *arguments: Any) -> Any:
     """``function(*arguments)``, to be computed again in a backward pass instead of kept for it."""
     if not torch.is_grad_enabled():
         return function(*arguments)
-    return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+    return recomputed(function, *arguments)
 
 
 def step(P: Representation, *, width: int = 1, max_bytes: int | None = None) -> int:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._batch import broadcast_shapes
+from monge._transforms import transformable
 from monge._value import value
 from monge.errors import DenseLimitError, InfeasibleError, InputError
 
@@ -88,6 +89,7 @@ class Coupling(Algebra):
     # ------------------------------------------------------------------ entries
 
     @final
+    @transformable
     def rows(self, index: int | slice | Sequence[int] | Int[Tensor, " k"]) -> Float[Tensor, "*b k m"]:
         """Some rows of the plan, dense.
 
@@ -133,6 +135,7 @@ class Coupling(Algebra):
         return ((rows, self._block(rows)) for rows in slices)
 
     @final
+    @transformable
     def dense(self, max_bytes: int = 2**30) -> Float[Tensor, "*b n m"]:
         """The whole matrix.
 
@@ -165,6 +168,7 @@ class Coupling(Algebra):
     # ------------------------------------------------------------------ the operator
 
     @final
+    @transformable
     def __matmul__(self, v: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """The product P v, as `torch.matmul` understands it.
 
@@ -187,6 +191,7 @@ class Coupling(Algebra):
         return self._finish(self._matmul(values), v, batch)
 
     @final
+    @transformable
     def barycentric(self, v: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         r"""The mean value that each source point meets, $\sum_j P_{ij} v_j / \sum_j P_{ij}$: E[v | i].
 
@@ -217,6 +222,7 @@ class Coupling(Algebra):
         return out[..., 0] if v.ndim == 1 else out
 
     @final
+    @transformable
     def marginals(self) -> tuple[Float[Tensor, "*b n"], Float[Tensor, "*b m"]]:
         """The masses P 1 and P^T 1 that the plan really has.
 
@@ -236,6 +242,7 @@ class Coupling(Algebra):
     # ------------------------------------------------------------------ numbers
 
     @final
+    @transformable
     def transport_cost(self, geometry: Geometry | None = None) -> Float[Tensor, "*b"]:
         r"""The cost $\langle P, C \rangle = \sum_{ij} P_{ij} C_{ij}$ of moving the mass.
 
@@ -272,6 +279,7 @@ class Coupling(Algebra):
         return self._inner(geometry).expand(batch)
 
     @final
+    @transformable
     def entropy(self) -> Float[Tensor, "*b"]:
         r"""The entropy $-\sum_{ij} P_{ij} \log P_{ij}$ with 0 log 0 = 0.
 
@@ -287,6 +295,7 @@ class Coupling(Algebra):
         return self._entropy().to(self.dtype).expand(self.batch_shape)
 
     @final
+    @transformable
     def kl(self, a: Float[Tensor, "*b n"], b: Float[Tensor, "*b m"]) -> Float[Tensor, "*b"]:
         r"""The divergence from independence, $\sum_{ij} P_{ij} \log\frac{P_{ij}}{a_i b_j} - P_{ij} + a_i b_j$.
 
@@ -316,6 +325,7 @@ class Coupling(Algebra):
         return value.masked_fill(outside, math.inf).to(self.dtype)
 
     @final
+    @transformable
     def gap(self, problem: Measured) -> Float[Tensor, "*b"]:
         """How far the plan can be from the optimum of a problem: its objective less the dual bound.
 
@@ -333,6 +343,7 @@ class Coupling(Algebra):
     # ------------------------------------------------------------------ partners
 
     @final
+    @transformable
     @torch.no_grad()
     def pair(self, *, generator: torch.Generator | None = None) -> tuple[Int[Tensor, "*b n"], Int[Tensor, "*b n"]]:
         """One partner for every source point, drawn from its row; of a permutation, the bijection itself.
@@ -370,6 +381,7 @@ class Coupling(Algebra):
         return i, self._sample_rows(i, self._uniform(i.shape, generator))
 
     @final
+    @transformable
     @torch.no_grad()
     def sample(
         self, k: int, *, generator: torch.Generator | None = None
@@ -404,6 +416,7 @@ class Coupling(Algebra):
         return torch.rand(shape, dtype=torch.float64, device=self.device, generator=generator)
 
     @final
+    @transformable
     @torch.no_grad()
     def assignment(self) -> Int[Tensor, "*b n"]:
         r"""The bijection that keeps most of the plan, $\max_\sigma \sum_i P_{i\sigma(i)}$; a permutation is its own.

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from monge import kernels
 
 from .._batch import broadcast_shapes
+from .._parts import recomputed
 
 if TYPE_CHECKING:
     from monge.kernels import Points
@@ -106,7 +106,7 @@ def recompute(function: Callable[..., Any], *arguments: Any) -> Any:
     """``function(*arguments)``, to be computed again in a backward pass instead of kept for it."""
     if not torch.is_grad_enabled():
         return function(*arguments)
-    return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+    return recomputed(function, *arguments)
 
 
 def _score(cost: Tensor, bias: Tensor, epsilon: float | Tensor) -> Tensor:

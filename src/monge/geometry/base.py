@@ -15,6 +15,7 @@ from monge import kernels
 from monge._arrays import explicit, pick
 from monge._batch import broadcast_shapes
 from monge._checks import check_same, check_weights, chosen_rows
+from monge._transforms import transformable
 from monge._value import Value, value
 from monge.errors import DenseLimitError, InfeasibleError, InputError
 
@@ -205,6 +206,7 @@ class Geometry(Value, ABC):
         return self._transpose()
 
     @final
+    @transformable
     def block(self, rows: int | slice | Sequence[int] | Int[Tensor, " k"]) -> Float[Tensor, "*b k m"]:
         """The costs of some rows, dense.
 
@@ -217,6 +219,7 @@ class Geometry(Value, ABC):
         return self._block(chosen_rows(rows, self.shape[0], self.device))
 
     @final
+    @transformable
     def dense(self, max_bytes: int = 2**30) -> Float[Tensor, "*b n m"]:
         """The whole matrix C.
 
@@ -241,6 +244,7 @@ class Geometry(Value, ABC):
         return self._factors()
 
     @final
+    @transformable
     def mean(
         self, a: Float[Tensor, "*b n"] | None = None, b: Float[Tensor, "*b m"] | None = None
     ) -> Float[Tensor, "*b"]:

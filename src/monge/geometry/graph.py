@@ -11,6 +11,7 @@ from torch import Tensor
 
 from monge._arrays import power
 from monge._checks import check_finite, check_floating, check_number
+from monge._transforms import transformable
 from monge._value import value
 from monge.errors import DenseLimitError, InfeasibleError, InputError, ShapeError
 
@@ -42,6 +43,7 @@ class Graph(CostMatrix):
     """
 
     @classmethod
+    @transformable(constant=True)
     def from_edges(
         cls,
         edges: Int[Tensor, "2 e"],
@@ -112,6 +114,7 @@ class Graph(CostMatrix):
         return cls(_powered(_heat(edges, length, n, rows, columns, time, steps), p / 2))
 
     @classmethod
+    @transformable(constant=True)
     def from_adjacency(cls, adjacency: Float[Tensor, "n n"], **options: Any) -> Graph:
         """Distances along the edges of a graph that is given as a matrix of lengths.
 

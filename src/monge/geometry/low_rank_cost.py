@@ -12,6 +12,7 @@ from torch import Tensor
 from monge._arrays import pick
 from monge._batch import broadcast_shapes
 from monge._checks import check_number
+from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InputError
 from monge.kernels import Points
@@ -59,6 +60,7 @@ class LowRankCost(Geometry):
         check_number("error", self.error, low=0.0, infinity=True)
 
     @classmethod
+    @transformable
     def from_geometry(cls, geometry: Geometry, rank: int, generator: torch.Generator | None = None) -> LowRankCost:
         """Factors of small rank for any finite cost, from a few sampled rows and columns.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from monge._arrays import pick, power
 from monge._checks import check_finite, check_floating, check_number
+from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
@@ -70,6 +71,7 @@ class Tree(Geometry):
         check_range(self.p * log_largest(self.length.detach().double().sum(-1)), self.dtype)
 
     @classmethod
+    @transformable
     def from_parents(
         cls,
         parent: Int[Tensor, " nodes"],

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from monge._parts import parts_of
 from monge._value import value
+from monge.kernels.twice import envelope
 
 from .base import Gradient
 
@@ -22,7 +24,7 @@ class Envelope(Gradient):
 
     By the envelope theorem dV/dC = P, dV/da = f and dV/db = g at the solution, with an error of first order
     in the marginal error. The plan and the potentials carry no gradient: holding potentials constant there
-    would be wrong by tens of per cent. Second derivatives of the value would be wrong likewise; use
+    would be wrong by tens of per cent. Second derivatives of the value would be wrong likewise and are refused; use
     `Implicit` for them.
 
     Example:
@@ -35,4 +37,12 @@ class Envelope(Gradient):
         return problem.detach(), f.detach(), g.detach()
 
     def _value(self, problem: Linear, f: Tensor, g: Tensor) -> Tensor:
-        return problem.dual(*problem._settled(f, g))
+        parts = parts_of(problem)
+        return envelope(
+            lambda constants, tensors: parts.within(tensors, lambda same: same.dual(*same._settled(*constants))),
+            (f, g),
+            parts.tensors,
+            parts.tensors,
+            "The value has no second derivative with gradient=Envelope(), since potentials are held constant: take "
+            "gradient=Implicit().",
+        )

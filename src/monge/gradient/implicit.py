@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from monge._checks import check_number
+from monge._parts import Parts, parts_of
 from monge._value import value
 from monge.problem.marginal import column, log_weights
 
@@ -52,12 +52,13 @@ class Implicit(Gradient):
 
     def _attach(self, problem: Linear, f: Tensor, g: Tensor) -> tuple[Linear, Tensor, Tensor]:
         f, g = f.detach(), g.detach()
-        leaves, spec = pytree.tree_flatten(problem)
-        if not (torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves if isinstance(leaf, Tensor))):
+        # Costs may be functions with tensors of their own, on which the potentials depend as well.
+        parts = parts_of(problem)
+        if not (torch.is_grad_enabled() and any(leaf.requires_grad for leaf in parts.tensors)):
             return problem, *problem._normalised(f, g)
         alpha, beta = problem._split(f, g)
         s = (alpha + beta).broadcast_to(problem.batch_shape)
-        f, g, s = _FixedPoint.apply(self, spec, f - column(alpha), g - column(beta), s, *leaves)  # type: ignore[misc]
+        f, g, s = _FixedPoint.apply(self, parts, f - column(alpha), g - column(beta), s, *parts.tensors)  # type: ignore[misc]
         f, g = _absent_too(problem, f + column(s), g)
         return problem, *problem._normalised(f, g)
 
@@ -70,9 +71,9 @@ class _FixedPoint(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, settings: Implicit, spec: Any, f: Tensor, g: Tensor, s: Tensor, *leaves: Tensor
+        ctx: Any, settings: Implicit, parts: Parts, f: Tensor, g: Tensor, s: Tensor, *leaves: Tensor
     ) -> tuple[Tensor, ...]:
-        ctx.settings, ctx.spec = settings, spec
+        ctx.settings, ctx.parts = settings, parts
         ctx.set_materialize_grads(False)
         f, g, s = f.clone(), g.clone(), s.clone()
         ctx.save_for_backward(f, g, s, *leaves)
@@ -89,27 +90,33 @@ class _FixedPoint(torch.autograd.Function):
         further = torch.is_grad_enabled()
         z = Vector(f, g, s)
         v = Vector(*(torch.zeros_like(p) if c is None else c for p, c in zip(z, cotangents, strict=True)))
-        system = System.at(pytree.tree_unflatten(leaves, ctx.spec), f, g, s)
-        y = system.solve(v, tol=ctx.settings.tol, max_iter=ctx.settings.max_iter)
-        w = [part - heard for part, heard in zip(v, system.off_diagonal(y), strict=True)]
+
+        def felt(problem: Linear) -> list[Tensor]:
+            system = System.at(problem, f, g, s)
+            y = system.solve(v, tol=ctx.settings.tol, max_iter=ctx.settings.max_iter)
+            return [part - heard for part, heard in zip(v, system.off_diagonal(y), strict=True)]
+
+        w = ctx.parts.within(leaves, felt)
         with torch.enable_grad():
             # Views, so that a leaf made from another leaf is not differentiated twice.
             direct = [
                 leaf if k not in wanted else leaf.view_as(leaf) if further else leaf.detach().requires_grad_()
                 for k, leaf in enumerate(leaves)
             ]
-            updated = _update(pytree.tree_unflatten(direct, ctx.spec), z)
-            live = [(out, grad) for out, grad in zip(updated, w, strict=True) if out.requires_grad]
-            found = torch.autograd.grad(
-                [out for out, _ in live],
-                [direct[k] for k in wanted],
-                [grad for _, grad in live],
-                create_graph=further,
-                allow_unused=True,
+            found = ctx.parts.within(
+                direct, lambda problem: _slopes(_update(problem, z), w, [direct[k] for k in wanted], further)
             )
         for k, grad in zip(wanted, found, strict=True):
             answer[k] = grad
         return (None, None, None, None, None, *answer)
+
+
+def _slopes(answers: Vector, grads: list[Tensor], leaves: list[Tensor], further: bool) -> tuple[Tensor | None, ...]:
+    """The derivatives of <answers, grads> by the leaves."""
+    live = [(out, grad) for out, grad in zip(answers, grads, strict=True) if out.requires_grad]
+    return torch.autograd.grad(
+        [out for out, _ in live], leaves, [grad for _, grad in live], create_graph=further, allow_unused=True
+    )
 
 
 class _Stationary(torch.autograd.Function):

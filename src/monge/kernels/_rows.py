@@ -11,6 +11,7 @@ from torch import Tensor
 from .._arrays import is_mapped
 from .._batch import broadcast_shapes
 from ..errors import InputError, ShapeError
+from .twice import again, derivatives
 
 __all__ = ["Priced", "RowProblem", "in_range", "priced", "row_problem"]
 
@@ -76,13 +77,15 @@ def row_problem(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, mass_o
 def priced(
     compute: Callable[[RowProblem, bool, bool], Priced],
     problem: RowProblem,
+    definition: Callable[[RowProblem], Tensor],
 ) -> Tensor:
     """The costs as a differentiable function of positions and weights.
 
     ``compute(problem, slopes, potentials)`` finds the derivatives in the same pass as the costs, so that backward
-    only multiplies; it is asked for just those that somebody needs.
+    only multiplies; it is asked for just those that somebody needs. Derivatives that are differentiated again are those
+    of the definition.
     """
-    return _Priced.apply(compute, problem.x, problem.y, problem.a, problem.b, problem.batch)
+    return _Priced.apply(compute, definition, problem.x, problem.y, problem.a, problem.b, problem.batch)
 
 
 def in_range(cost: Tensor, problem: RowProblem, p: float, distance: Callable[[RowProblem], Tensor]) -> Tensor:
@@ -116,24 +119,29 @@ def in_range(cost: Tensor, problem: RowProblem, p: float, distance: Callable[[Ro
 
 class _Priced(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, compute, x, y, a, b, batch):
-        slopes = any(ctx.needs_input_grad[1:3])
-        potentials = any(ctx.needs_input_grad[3:5])
+    def forward(ctx, compute, definition, x, y, a, b, batch):
+        slopes = any(ctx.needs_input_grad[2:4])
+        potentials = any(ctx.needs_input_grad[4:6])
         found = compute(RowProblem(x, y, a, b, batch), slopes, potentials)
-        ctx.save_for_backward(found.dx, found.dy, found.f, found.g)
+        ctx.save_for_backward(x, y, a, b, found.dx, found.dy, found.f, found.g)
+        ctx.definition, ctx.batch = definition, batch
         ctx.shared = tuple(weights is not None and weights.shape[0] == 1 for weights in (a, b))
         return found.cost
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, upstream):
-        needed = ctx.needs_input_grad[1:5]
+        *inputs, dx, dy, f, g = ctx.saved_tensors
+        needed = ctx.needs_input_grad[2:6]
+        if again():
+            x, y, a, b = inputs
+            cost = ctx.definition(RowProblem(x, y, a, b, ctx.batch))
+            return None, None, *derivatives(cost, inputs, upstream.to(cost.dtype)), None
         dx, dy, f, g = (
             slope.to(upstream.dtype if k < 2 else slope.dtype).mul(upstream[:, None]) if wanted else None
-            for k, (slope, wanted) in enumerate(zip(ctx.saved_tensors, needed, strict=True))
+            for k, (slope, wanted) in enumerate(zip((dx, dy, f, g), needed, strict=True))
         )
         f, g = (
             potential.sum(0, keepdim=True) if shared and potential is not None else potential
             for potential, shared in zip((f, g), ctx.shared, strict=True)
         )
-        return None, dx, dy, f, g, None
+        return None, None, dx, dy, f, g, None

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from .._checks import check_number
+from .._transforms import transformable
 from ..coupling import Coupling
 from ..errors import DtypeError, InputError, ShapeError
 from ._heads import Heads, precise_linear
@@ -100,6 +101,7 @@ class Attention(nn.Module):
             nn.init.zeros_(self.in_proj_bias)
             nn.init.zeros_(self.out_proj.bias)
 
+    @transformable
     def forward(
         self,
         query: Float[Tensor, "... n e"],
@@ -146,6 +148,7 @@ class Attention(nn.Module):
         weights = heads.weights(self.coupler)
         return out, weights.mean(-3) if average_attn_weights else weights
 
+    @transformable(constant=True)
     def couple(
         self,
         query: Float[Tensor, "... n e"],

@@ -12,6 +12,7 @@ from torch import Tensor
 from monge._arrays import pick
 from monge._batch import broadcast_shapes
 from monge._checks import check_same
+from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InfeasibleError, InputError, ShapeError
 from monge.geometry import PointCloud
@@ -170,6 +171,7 @@ class Linear(Problem):
             mass=self.mass,
         )
 
+    @transformable
     def primal(self, P: Plan) -> Float[Tensor, "*b"]:
         """The objective at a plan, +inf if the plan breaks a constraint by more than rounding.
 
@@ -186,6 +188,7 @@ class Linear(Problem):
         met = (row.sum(-1) - self.mass).abs() <= rounding(row.dtype) * self.mass
         return torch.where(met, value, math.inf)
 
+    @transformable
     def dual(self, f: Float[Tensor, "*b n"], g: Float[Tensor, "*b m"]) -> Float[Tensor, "*b"]:
         """A lower bound of the objective of every plan, from any pair of potentials.
 
@@ -213,6 +216,7 @@ class Linear(Problem):
             entropy = 0.0
         return self._conjugates(f, g) - entropy
 
+    @transformable
     def gap(
         self, P: Plan, f: Float[Tensor, "*b n"] | None = None, g: Float[Tensor, "*b m"] | None = None
     ) -> Float[Tensor, "*b"]:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_choice, check_number
+from monge._transforms import transformable
 
 from .matching import Goals, Matching, Slices
 from .result import Registration
@@ -18,6 +19,7 @@ __all__ = ["nonrigid"]
 PATIENCE = 18  # turns at one price before it is the last
 
 
+@transformable
 @torch.no_grad()
 def nonrigid(
     source: Float[Tensor, "n d"],

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number, check_points, check_same, check_single
+from monge._transforms import transformable
 from monge.errors import ShapeError
 from monge.sliced import rotations
 
@@ -24,6 +25,7 @@ LAST_STEPS, REST = 140, 20  # steps of the last stage, and how many of them rest
 Progress = Callable[[int, int], None]
 
 
+@transformable
 @torch.no_grad()
 def rigid(
     source: Float[Tensor, "n d"],

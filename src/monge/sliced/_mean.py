@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-__all__ = ["chunks", "mean_over_slices"]
+from monge.kernels.twice import again, derivatives
+
+__all__ = ["chunks", "mean_over_slices", "recorded"]
 
 CHUNK_BYTES = 8 * 2**20
 
@@ -24,12 +27,19 @@ def mean_over_slices(
     scalars_per_slice: int,
     tensors: tuple[Tensor | None, ...],
     weights: Tensor | None = None,
+    parameters: Sequence[Tensor] = (),
 ) -> tuple[Tensor, Tensor]:
     """The weighted mean of ``costs(chunk, *tensors)`` (*b, chunk), and all the costs (*b, count), in constant memory.
 
     ``tensors`` have the batch dimensions ``*b`` in front. Their gradients are summed while the chunks go by, so neither
     the number of slices nor the backward pass asks for more memory than one chunk. The costs come without gradient.
+    ``parameters`` are what ``costs`` depends on besides, shared by the batch: where they have gradients, chunks are
+    made again in a backward pass.
     """
+    if torch.is_grad_enabled() and any(t.requires_grad for t in parameters):
+        itemsize = next(t.element_size() for t in tensors if t is not None)
+        cost, slices = recorded(costs, list(chunks(count, scalars_per_slice, itemsize)), tensors, weights)
+        return cost, slices.detach()
     return _Mean.apply(costs, count, scalars_per_slice, weights, *tensors)
 
 
@@ -53,15 +63,29 @@ class _Mean(torch.autograd.Function):
                             grad += new
             parts.append(part.detach())
         slices = torch.cat(parts, -1)
-        ctx.save_for_backward(*grads)
+        ctx.save_for_backward(*grads, weights, *tensors)
+        ctx.costs, ctx.chunks = costs, list(chunks(count, scalars, itemsize))
         ctx.wanted, ctx.total = wanted, len(tensors)
         ctx.mark_non_differentiable(slices)
         return (slices.mean(-1) if weights is None else (slices * weights).sum(-1)), slices
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, upstream, _):
+        grads, tensors = ctx.saved_tensors[: len(ctx.wanted)], ctx.saved_tensors[len(ctx.wanted) :]
+        if again():
+            weights, *inputs = tensors
+            cost, _ = recorded(ctx.costs, ctx.chunks, inputs, weights)
+            return None, None, None, None, *derivatives(cost, inputs, upstream)
         out: list[Tensor | None] = [None] * ctx.total
-        for k, grad in zip(ctx.wanted, ctx.saved_tensors, strict=True):
+        for k, grad in zip(ctx.wanted, grads, strict=True):
             out[k] = grad * upstream.reshape(upstream.shape + (1,) * (grad.ndim - upstream.ndim))
         return None, None, None, None, *out
+
+
+def recorded(
+    costs: Callable[..., Tensor], parts: list[slice], tensors: Sequence[Tensor | None], weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The mean in the graph of autograd, whose chunks are made again where they are needed, and the costs."""
+    found = [checkpoint(costs, part, *tensors, use_reentrant=False, preserve_rng_state=False) for part in parts]
+    slices = torch.cat(found, -1)
+    return (slices.mean(-1) if weights is None else (slices * weights).sum(-1)), slices

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_choice, check_number
+from monge._transforms import transformable
 from monge.errors import ShapeError
 
 __all__ = ["KINDS", "directions", "frames", "rotations"]
@@ -16,6 +17,7 @@ __all__ = ["KINDS", "directions", "frames", "rotations"]
 KINDS = ("orthogonal", "iid", "sobol", "area", "spiral", "repulsive", "grid")
 
 
+@transformable
 def directions(
     count: int,
     dimension: int,
@@ -65,6 +67,7 @@ def directions(
     return drawn.to(dtype=dtype, device=device)
 
 
+@transformable
 def rotations(
     count: int, dimension: int, *, generator: torch.Generator | None = None
 ) -> Float[Tensor, "count dimension dimension"]:
@@ -80,6 +83,7 @@ def rotations(
     return q * torch.diagonal(r, dim1=-2, dim2=-1).sign()[:, None, :]
 
 
+@transformable
 def frames(
     count: int,
     dimension: int,

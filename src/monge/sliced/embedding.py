@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number, check_points, check_same, check_weights
+from monge._transforms import transformable
 from monge.kernels.line.reference import levels
 
 from ._clouds import check_theta, together, working
@@ -15,6 +16,7 @@ from .slicer import Linear
 __all__ = ["sliced_embedding"]
 
 
+@transformable
 def sliced_embedding(
     x: Float[Tensor, "*b n d"],
     a: Float[Tensor, "*b n"] | None = None,

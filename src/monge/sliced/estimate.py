@@ -12,16 +12,18 @@ from torch import Tensor
 
 from monge._arrays import root
 from monge._checks import check_choice, check_number
+from monge._parts import parts_of
+from monge._transforms import transformable
 from monge._value import Value, value
 from monge.errors import InputError
 
 from ._clouds import aligned
-from ._mean import mean_over_slices
+from ._mean import chunks, mean_over_slices, recorded
 from .control import CONTROL_VARIATES, Controlled, controlled
 from .line import Balanced, LineProblem
 from .slicer import Linear, Slicer
 
-__all__ = ["Estimate", "estimate", "refine", "visible"]
+__all__ = ["Estimate", "estimate", "refine", "slice_costs", "visible"]
 
 
 @value
@@ -92,6 +94,7 @@ class Estimate(Value):
         return self._make(cost=cost, slices=slices, block=self.block, p=self.p, weights=None, gap=gap)
 
 
+@transformable
 def estimate(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -108,8 +111,8 @@ def estimate(
     """The mean over the slices of ``slicer`` of the problem ``line``: every sliced distance is one such choice.
 
     Value and gradient are gathered in one pass over chunks of slices, in memory that does not grow with their number.
-    The gradient reaches points and weights; it stops at the parameters of the slicer and cannot be differentiated
-    again, unless ``differentiable`` keeps the whole graph.
+    The gradient reaches points, weights and the parameters of the slicer. Further derivatives make every chunk again;
+    ``differentiable`` keeps the whole graph instead.
 
     Args:
         x: First clouds.
@@ -124,8 +127,8 @@ def estimate(
             ``"quadratic"`` the three fitted one by one. For `Linear` slices of any uniform law. Whole orthonormal bases
             integrate quadratic forms exactly: there it changes nothing.
         block: Slices drawn together, for the standard error.
-        differentiable: Keep the graph of every slice, with the memory that it takes: for gradients by the slicer, as
-            in training a `Network` to tell two measures apart, and for derivatives of derivatives.
+        differentiable: Keep the graph of every slice, with the memory that it takes, which makes repeated derivatives
+            of derivatives faster.
 
     Returns:
         The estimate: its ``cost`` (p-th power), its ``distance`` (rooted), its ``standard_error``.
@@ -161,6 +164,7 @@ def estimate(
     return plain._make(**{**plain._contents(), "cost": found.cost, "slices": found.slices})._made_of(x.dtype)
 
 
+@transformable
 def refine(draw: Callable[[int], Estimate], *, tol: float, slices: int = 128, max_slices: int = 100_000) -> Estimate:
     """More slices, twice as many each time, until the standard error is a small share of the cost.
 
@@ -196,6 +200,22 @@ def refine(draw: Callable[[int], Estimate], *, tol: float, slices: int = 128, ma
     return found
 
 
+def slice_costs(
+    x: Float[Tensor, "*b n d"],
+    y: Float[Tensor, "*b m d"],
+    a: Float[Tensor, "*b n"] | None,
+    b: Float[Tensor, "*b m"] | None,
+    *,
+    slicer: Slicer,
+    line: LineProblem,
+) -> Float[Tensor, "*b slices"]:
+    """The cost on every slice, in the graph of autograd; chunks of slices are made again in a backward pass."""
+    x, y, a, b, _ = aligned(x, y, a, b, slicer=slicer)
+    dtype, (x, y) = x.dtype, slicer._prepared(x, y)
+    parts = list(chunks(slicer.count, _scalars(x, y), x.element_size()))
+    return recorded(_on(slicer, line._costs), parts, (x, y, a, b), None)[1].to(dtype)
+
+
 def _estimate(
     x: Tensor,
     y: Tensor,
@@ -208,32 +228,45 @@ def _estimate(
     differentiable: bool = False,
 ) -> Estimate:
     """The mean, for clouds and weights that are checked and of one batch."""
-    dtype, (x, y) = x.dtype, slicer._prepared(x, y)
+    dtype, (x, y), batch = x.dtype, slicer._prepared(x, y), x.shape[:-2]
     gaps: list[Tensor] = []
 
-    def costs(chunk: slice, x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-        u, v = slicer._coordinates(x, chunk), slicer._coordinates(y, chunk)
-        left, right = slicer._seen(x, chunk), slicer._seen(y, chunk)
-        apart = left is not None or right is not None
-        if apart:  # Absence differs from slice to slice: every slice is a problem of the batch.
-            a, b = visible(u, a, left), visible(v, b, right)
-            u, v = u[..., None, :], v[..., None, :]
-        if differentiable:
-            found = line._smooth_costs(u, v, a, b)
-        else:
-            found, gap = line._measured(u, v, a, b)
-            gaps.append(gap[..., 0] if apart else gap)
-        return found[..., 0] if apart else found
+    def measured(u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
+        found, gap = line._measured(u, v, a, b)
+        gaps.append(gap.reshape(*batch, -1))
+        return found
 
+    costs = _on(slicer, line._smooth_costs if differentiable else measured)
     if differentiable:
         slices = costs(slice(None), x, y, a, b)
         cost = slices.mean(-1) if weights is None else (weights * slices).sum(-1)
         return Estimate(cost.to(dtype), slices.detach().to(dtype), block, line.p, weights)
-    scalars = 2 * x.shape[:-2].numel() * (x.shape[-2] + y.shape[-2])  # coordinates and their slopes
-    cost, slices = mean_over_slices(costs, slicer.count, scalars, (x, y, a, b), weights)
+    cost, slices = mean_over_slices(
+        costs, slicer.count, _scalars(x, y), (x, y, a, b), weights, parts_of(slicer).tensors
+    )
     gap = torch.cat(gaps, -1).detach()
     gap = gap.mean(-1) if weights is None else (weights * gap).sum(-1)
     return Estimate(cost.to(dtype), slices.to(dtype), block, line.p, weights, gap)
+
+
+def _scalars(x: Tensor, y: Tensor) -> int:
+    """The numbers that a slice takes: coordinates and their slopes."""
+    return 2 * x.shape[:-2].numel() * (x.shape[-2] + y.shape[-2])
+
+
+def _on(slicer: Slicer, solve: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The costs of the slices of a chunk."""
+
+    def costs(chunk: slice, x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
+        u, v = slicer._coordinates(x, chunk), slicer._coordinates(y, chunk)
+        left, right = slicer._seen(x, chunk), slicer._seen(y, chunk)
+        if left is None and right is None:
+            return solve(u, v, a, b)
+        # Absence differs from slice to slice: every slice is a problem of the batch.
+        shares = visible(u, a, left), visible(v, b, right)
+        return solve(u[..., None, :], v[..., None, :], *shares)[..., 0]
+
+    return costs
 
 
 def visible(places: Tensor, weights: Tensor | None, seen: Tensor | None) -> Tensor:

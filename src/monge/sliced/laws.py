@@ -9,10 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_choice, check_number
+from monge._transforms import transformable
+from monge.kernels.twice import once
 
 from ._clouds import aligned, picked
 from .directions import directions
-from .estimate import Estimate, estimate
+from .estimate import Estimate, estimate, slice_costs
 from .line import Balanced, LineProblem
 from .slicer import Augmented, Linear, Polynomial, Slicer, Spheres
 
@@ -26,6 +28,7 @@ __all__ = [
 _LINES = Linear(torch.empty(0, 1))  # what straight lines do to clouds, whatever their directions
 
 
+@transformable
 def max_sliced_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -88,8 +91,9 @@ def max_sliced_wasserstein(
     best, best_cost = theta, theta.new_full(theta.shape[:-1], -1.0)
     for step in range(steps + 1):
         theta = theta.detach().requires_grad_()
-        here = family._at(theta)
-        costs = line._costs(*(here._coordinates(cloud, slice(None)) for cloud in clouds), *weights)
+        with torch.enable_grad():
+            here = family._at(theta)
+            costs = line._costs(*(here._coordinates(cloud, slice(None)) for cloud in clouds), *weights)
         with torch.no_grad():
             better = costs > best_cost
             best = torch.where(better[..., None], theta, best)
@@ -101,9 +105,10 @@ def max_sliced_wasserstein(
             size = step_size * 0.5 * (1 + math.cos(math.pi * step / steps))
             theta = torch.nn.functional.normalize(theta + size * torch.nn.functional.normalize(tangent, dim=-1), dim=-1)
     winner = picked(best, best_cost.argmax(-1))[..., None, :].detach()
-    return estimate(x, y, a, b, slicer=family._at(winner), line=line), winner
+    return _fixed(estimate(x, y, a, b, slicer=family._at(winner), line=line), (x, y, a, b)), winner
 
 
+@transformable
 def energy_based_sliced_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -119,7 +124,7 @@ def energy_based_sliced_wasserstein(
     r"""The mean over slices weighted by how far apart the measures are on each.
 
     Weights proportional to $e^{W_l / T}$ (``"exponential"``) or $W_l^\rho$ (``"power"``) of the costs $W_l = W_p^p$
-    on the slices, which count as constants in the gradient. Never less than the plain mean over the same slices, never
+    on the slices, which the gradient follows. Never less than the plain mean over the same slices, never
     more than their maximum. Costs are means over atoms, so $T$ is in units of the squared distance (for p = 2).
 
     Args:
@@ -146,13 +151,14 @@ def energy_based_sliced_wasserstein(
     check_choice("energy", energy, ("exponential", "power"))
     check_number("temperature", temperature, low=0.0, strict=True)
     check_number("power", power, low=0.0)
-    with torch.no_grad():
-        costs = estimate(x, y, a, b, slicer=slicer, line=line).slices
-        logits = costs / temperature if energy == "exponential" else power * costs.clamp_min(1e-300).log()
-        weights = logits.softmax(-1)
-    return estimate(x, y, a, b, slicer=slicer, line=line, weights=weights)
+    line = Balanced() if line is None else line
+    costs = slice_costs(x, y, a, b, slicer=slicer, line=line)
+    logits = costs / temperature if energy == "exponential" else power * costs.clamp_min(1e-300).log()
+    weights = logits.softmax(-1)
+    return Estimate((weights * costs).sum(-1), costs.detach(), 1, line.p, weights.detach())
 
 
+@transformable
 def distributional_sliced_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -210,18 +216,29 @@ def distributional_sliced_wasserstein(
 
     for step in range(steps):
         centre = centre.detach().requires_grad_()
-        slicer = Linear(around(centre))
-        costs = line._costs(*(slicer._coordinates(cloud, slice(None)) for cloud in clouds), *weights)
         if concentration == 0:
             break
+        with torch.enable_grad():
+            slicer = Linear(around(centre))
+            costs = line._costs(*(slicer._coordinates(cloud, slice(None)) for cloud in clouds), *weights)
         (slope,) = torch.autograd.grad(costs.mean(-1).sum(), centre)
         tangent = slope - (slope * centre).sum(-1, keepdim=True) * centre
         size = step_size * 0.5 * (1 + math.cos(math.pi * step / steps))
         moved = centre.detach() + size * torch.nn.functional.normalize(tangent, dim=-1)
         centre = torch.nn.functional.normalize(moved, dim=-1)
-    return estimate(x, y, a, b, slicer=Linear(around(centre.detach()).detach()), line=line)
+    return _fixed(estimate(x, y, a, b, slicer=Linear(around(centre.detach()).detach()), line=line), (x, y, a, b))
 
 
+def _fixed(found: Estimate, sources: tuple[Tensor | None, ...]) -> Estimate:
+    """An estimate at slices that were searched for: by the envelope theorem they are constants, but only once."""
+    told = (
+        "Slices that are searched for have a first derivative only, by the envelope theorem: for a second one pass the "
+        "slices to sliced_wasserstein(theta=...)."
+    )
+    return Estimate(once(found.cost, sources, told), found.slices, found.block, found.p, found.weights)
+
+
+@transformable
 def random_path_directions(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number, check_points, check_same, check_weights
+from monge._transforms import transformable
 from monge.errors import ShapeError
 from monge.kernels.line.reference import levels, power, staircase
 
@@ -20,6 +21,7 @@ from .slicer import Linear
 __all__ = ["pairwise_sliced_wasserstein"]
 
 
+@transformable
 @torch.no_grad()
 def pairwise_sliced_wasserstein(
     clouds: Sequence[Float[Tensor, "*b _ d"]],

@@ -13,6 +13,7 @@ from typing_extensions import Self
 from monge._checks import check_number
 from monge._value import Value, value
 from monge.errors import InputError
+from monge.kernels.twice import distances
 
 __all__ = ["Augmented", "Linear", "Network", "Polynomial", "Slicer", "Spheres", "monomials"]
 
@@ -160,8 +161,7 @@ class Spheres(_Family):
         check_number("radius", float(self.radius), low=0.0, strict=True)
 
     def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
-        centres = self.radius * self._chunk(chunk, points)
-        return torch.cdist(centres, points, compute_mode="donot_use_mm_for_euclid_dist")
+        return distances(self.radius * self._chunk(chunk, points), points)
 
 
 @value

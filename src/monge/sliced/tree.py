@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number
+from monge._transforms import transformable
 from monge._value import Value, value
 from monge.errors import ShapeError
 
@@ -31,6 +32,7 @@ class TreeSystem(Value):
     theta: Float[Tensor, "*b trees lines d"]
 
 
+@transformable
 def tree_system(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -76,6 +78,7 @@ def tree_system(
     return TreeSystem((mean + spread * normal).to(working(x.dtype)), theta.to(x.device, working(x.dtype)))
 
 
+@transformable
 def tree_sliced_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

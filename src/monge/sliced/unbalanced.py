@@ -10,8 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number
+from monge._parts import parts_of
+from monge._transforms import transformable
 from monge._value import value
 from monge.errors import ConvergenceWarning, InputError
+from monge.kernels.twice import held, once
 
 from ._ascent import MOST_CORNERS, Ascent, Prices, climb, penalty, reweighted
 from ._clouds import aligned
@@ -21,6 +24,13 @@ from .line import Balanced, Circular, LineProblem
 from .slicer import Slicer
 
 __all__ = ["Unbalanced", "unbalanced_sliced_wasserstein"]
+
+
+_TOLD = (
+    "Unbalanced slices have a first derivative only, by the envelope theorem: for a second one use an entropic problem "
+    "with Relaxed marginals."
+)
+_KEPT = "The reweighted marginals of unbalanced slices carry no derivative: detach them, or differentiate the cost."
 
 
 @value
@@ -72,8 +82,8 @@ class Unbalanced(LineProblem):
             f, g, gap = self._ascent(line, prices, u.detach(), v.detach(), a.detach(), b.detach())
             kept = reweighted(a, b, f, g, prices)
         moved = line._costs(u[..., None, :], v[..., None, :], *kept)[..., 0]
-        value = kept[0].sum(-1) * moved.double() + _penalty(a, b, f, g, prices)
-        return value.to(u.dtype), gap
+        value = (kept[0].sum(-1) * moved.double() + _penalty(a, b, f, g, prices)).to(u.dtype)
+        return once(value, (u, v, a, b), _TOLD), gap
 
     def _ascent(self, line: Balanced | Circular, prices: Prices, *held: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Potentials and gaps, a few problems at a time: each keeps a list of potentials."""
@@ -95,6 +105,7 @@ class Unbalanced(LineProblem):
         return f.reshape(*batch, n), g.reshape(*batch, m), gap.reshape(batch)
 
 
+@transformable
 def unbalanced_sliced_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -166,14 +177,16 @@ def unbalanced_sliced_wasserstein(
     _tell(_left(found), tol, steps)
     moved = _estimate(x, y, kept_x, kept_y, slicer, problem)
     mass, penalty = kept_x.sum(-1), _penalty(a, b, f, g, prices)
+    sources = (x, y, a, b, *parts_of(slicer).tensors)
     whole = Estimate(
-        (mass * moved.cost + penalty).to(x.dtype),
+        once((mass * moved.cost + penalty).to(x.dtype), sources, _TOLD),
         (mass[..., None] * moved.slices + penalty[..., None]).detach().to(x.dtype),
         1,
         problem.p,
         gap=found.gap.reshape(batch),
     )
-    return whole, kept_x.to(x.dtype), kept_y.to(x.dtype)
+    kept_x, kept_y = (held(kept.to(x.dtype), sources, _KEPT) for kept in (kept_x, kept_y))
+    return whole, kept_x, kept_y
 
 
 def _rows(places: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_choice, check_number
+from monge._transforms import transformable
 
 from ._clouds import aligned, check_theta, working
 from .directions import directions
@@ -19,6 +20,7 @@ from .slicer import Linear
 __all__ = ["dirac_factor", "effective_dimension", "sliced_wasserstein"]
 
 
+@transformable
 def sliced_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

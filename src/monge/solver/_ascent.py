@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge.errors import InfeasibleError
+from monge.kernels import log_sum_exp
 from monge.problem.fixed import Fixed
 from monge.problem.marginal import column, log_weights, pairing
 
@@ -164,14 +165,21 @@ def _level(q: Tensor, log_a: Tensor, mass: Tensor, epsilon: Tensor) -> Tensor:
     log_a = log_a.gather(-1, order)
     eps, mass = column(epsilon), column(mass)
     term = torch.where(q == math.inf, -math.inf, log_a - q / eps)
-    # tail[k] = log sum over i >= k, and full[k] = the mass of the first k rows, for k = 0 ... n.
-    tail = torch.logcumsumexp(term.flip(-1), -1).flip(-1)
-    tail = torch.cat([tail, torch.full_like(tail[..., :1], -math.inf)], -1)
-    full = torch.exp(log_a).cumsum(-1)
-    full = torch.cat([torch.zeros_like(full[..., :1]), full], -1)
-    at_own = full[..., 1:] + torch.exp(torch.where(q == math.inf, 0.0, q / eps) + tail[..., 1:])
-    k = ((at_own <= mass) & (q < math.inf)).sum(-1, keepdim=True)
-    level = eps * (torch.log((mass - full.gather(-1, k)).clamp(min=0.0)) - tail.gather(-1, k))
+    with torch.no_grad():
+        # After row k: the log of the sum over the later ones, and the mass of those up to it.
+        tail = torch.logcumsumexp(term.flip(-1), -1).flip(-1)[..., 1:]
+        tail = torch.cat([tail, torch.full_like(term[..., :1], -math.inf)], -1)
+        at_own = torch.exp(log_a).cumsum(-1) + torch.exp(torch.where(q == math.inf, 0.0, q / eps) + tail)
+        k = ((at_own <= mass) & (q < math.inf)).sum(-1, keepdim=True)
+        saturated = torch.arange(q.shape[-1], device=q.device) < k
+    # Plain sums over the rows on either side of k, which are differentiable to any order.
+    full = torch.where(saturated, torch.exp(log_a), 0.0).sum(-1, keepdim=True)
+    left = term.masked_fill(saturated, -math.inf)
+    none = (left == -math.inf).all(-1, keepdim=True)
+    tail = log_sum_exp(left, -1)[..., None]
+    short = mass - full
+    level = eps * (torch.log(torch.where(short > 0, short, 1.0)) - tail)
+    level = level.masked_fill(~(short > 0), -math.inf).masked_fill(none, math.inf)
     # Rounding must not push the level out of its interval; if all rows are saturated it is the last one's.
     low = torch.cat([torch.full_like(q[..., :1], -math.inf), q], -1).gather(-1, k)
     high = torch.where(q < math.inf, q, -math.inf).amax(-1, keepdim=True)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from monge._parts import parts_of
 from monge.coupling import PotentialCoupling
 from monge.problem.marginal import pairing
 
@@ -56,7 +57,7 @@ def entropic_solution(
         status, error = measured.judged(tol, torch.zeros_like(iterations, dtype=torch.bool) if ended is None else ended)
         if status is Status.PRECISION and not warned and tol is not None:
             warn_of_rounding(error, tol)
-    differentiable = torch.is_grad_enabled() and any(held.requires_grad for held in problem._tensors())
+    differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in parts_of(problem).tensors)
     report = Report._make(
         status=status,
         marginal_error=error.to(f.dtype),

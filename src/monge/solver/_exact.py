@@ -9,7 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._parts import parts_of
 from monge.geometry import CostMatrix
+from monge.kernels.twice import envelope, held
 from monge.problem import AtMost, Fixed, Relaxed
 from monge.problem.marginal import Constraint, Marginal, column, pairing
 
@@ -21,6 +23,18 @@ if TYPE_CHECKING:
 
 __all__ = ["conclude_exact", "in_double", "rounding", "stored"]
 
+_TOLD = (
+    "The value of an exact problem has no second derivative by points and weights together: detach one of them, or "
+    "give epsilon a positive value."
+)
+_PLAN_TOLD = (
+    "An exact plan is not differentiated by weights, prices or masses: take its value, detach them, or give epsilon a "
+    "positive value."
+)
+_POTENTIALS_TOLD = (
+    "The potentials of an exact problem carry no derivative: detach them, differentiate the value, or give epsilon a "
+    "positive value."
+)
 # A gap below this share of the numbers it is the difference of is rounding, not doubt.
 _ROUNDING = 1e-9
 
@@ -68,8 +82,8 @@ def conclude_exact(
     It is proved for the plan's own marginals, which must be those of the problem to the rounding of its dtype.
 
     The value enters the graph of autograd by the envelope theorem: it moves with costs and prices through the plan, and
-    with weights and mass through the potentials. Plan and potentials are constants; where several are optimal the value
-    has a kink, and its derivative is that of the two that were found.
+    with weights and mass through the potentials; where several are optimal the value has a kink, and its derivative is
+    that of the two that were found. Whoever differentiates the potentials, or the plan by weights, is refused.
 
     Args:
         problem: What was solved, in its own dtype.
@@ -104,6 +118,14 @@ def conclude_exact(
         iterations=torch.zeros(batch, dtype=torch.long, device=f.device),
         epsilon=problem.epsilon.detach().expand(batch),
     )
+    sources = parts_of(problem).tensors if torch.is_grad_enabled() else []
+    if not any(t.requires_grad for t in sources):
+        return DualSolution._make(coupling=plan.to(dtype), value=priced.to(dtype), report=report, f=f, g=g)
+    value = _attached(problem, constant, (row, col), (f, g), priced.to(dtype))
+    if not any(t.requires_grad for t in plan._tensors()):
+        weights = parts_of((problem.source, problem.target, problem.mass)).tensors
+        plan = plan._map(lambda t: held(t, weights, _PLAN_TOLD) if t.is_floating_point() else t)
+    f, g = (held(side, sources, _POTENTIALS_TOLD) for side in (f, g))
     return DualSolution._make(coupling=plan.to(dtype), value=value, report=report, f=f, g=g)
 
 
@@ -142,18 +164,34 @@ def _attached(
     number: Tensor,
 ) -> Tensor:
     """The number, with the derivatives that the envelope theorem gives it."""
-    if not (torch.is_grad_enabled() and any(held.requires_grad for held in problem._tensors())):
-        return number
-    # What is differentiable of each side: its price at the plan's marginal, and its weights at the potential.
-    moving = plan.to(problem.geometry.dtype).transport_cost(problem.geometry)
-    weighed = problem._contents()
-    for name, mu in zip(("source", "target"), marginals, strict=True):
+    costs, sides = parts_of(problem.geometry), parts_of(problem)
+    pieces = parts_of(plan.to(problem.geometry.dtype))
+    weights = parts_of((problem.source, problem.target, problem.mass)).tensors
+    moved = envelope(
+        lambda constants, tensors: costs.within(tensors, pieces.build(constants).transport_cost),
+        pieces.tensors,
+        costs.tensors,
+        weights,
+        _TOLD,
+    )
+    terms = envelope(
+        lambda constants, tensors: sides.within(
+            [*costs.tensors, *tensors], lambda problem: _side_terms(problem, *constants)
+        ),
+        [held.to(problem.a.dtype) for held in (*marginals, *potentials)],
+        sides.tensors[len(costs.tensors) :],
+        costs.tensors,
+        _TOLD,
+    )
+    return number + (moved - moved.detach() + terms - terms.detach()).to(number.dtype)
+
+
+def _side_terms(problem: Linear, row: Tensor, col: Tensor, f: Tensor, g: Tensor) -> Tensor:
+    """What is differentiable of both sides: their prices at the plan's marginals, their weights at the potentials."""
+    moving, weighed = torch.zeros_like(row[..., 0]), problem._contents()
+    for name, mu in (("source", row), ("target", col)):
         side = weighed[name]
         if isinstance(side, Relaxed):
-            priced = side._make(weights=side.weights.detach(), rho=side.rho, penalty=side.penalty)
-            moving = moving + priced._penalty(mu.to(side.weights.dtype))
-            rho = side.rho.detach() if isinstance(side.rho, Tensor) else side.rho
-            weighed[name] = side._make(weights=side.weights, rho=rho, penalty=side.penalty)
-    f, g = (potential.to(problem.a.dtype) for potential in potentials)
-    moving = moving + problem._make(**weighed)._conjugates(f, g)
-    return number + (moving - moving.detach()).to(number.dtype)
+            moving = moving + side._replace(weights=side.weights.detach())._penalty(mu)
+            weighed[name] = side._replace(rho=side.rho.detach() if isinstance(side.rho, Tensor) else side.rho)
+    return moving + problem._make(**weighed)._conjugates(f, g)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from monge._transforms import transformable
 from monge.errors import CapabilityError, InputError
 from monge.problem import Problem
 
@@ -14,6 +15,7 @@ from .solution import Solution
 __all__ = ["check_problem", "solve"]
 
 
+@transformable
 def solve(problem: Problem, solver: Solver | None = None) -> Solution:
     """Solve a transport problem.
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._transforms import transformable
 from monge.errors import DeviceError, ShapeError
 from monge.kernels.bridge import encode, epsilon_of, native_dtype
 from monge.kernels.pairs import Pairs
@@ -17,6 +18,7 @@ from .reference import apply_reference
 __all__ = ["apply", "apply_reference"]
 
 
+@transformable
 def apply(
     pairs: Pairs,
     row: Float[Tensor, "*#b n"] | None,

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..._transforms import transformable
 from ...errors import DtypeError, InfeasibleError, InputError, ShapeError
 from .._reduced import reduced
 from . import native, reference
@@ -24,6 +25,7 @@ class Matching(NamedTuple):
     g: Float[Tensor, "*b n"]
 
 
+@transformable
 @torch.no_grad()
 def assignment(cost: Float[Tensor, "*b n n"]) -> Matching:
     r"""Solves $\min_\sigma \sum_i C_{i \sigma(i)}$ over permutations, exactly, for every matrix of a batch.

@@ -5,12 +5,14 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from ..._transforms import transformable
 from .reference import balanced_apply_reference, half_steps, log_sum_exp, row_shares
 from .tiled import balanced_apply_tiled, takes
 
 __all__ = ["balanced_apply", "balanced_apply_reference", "half_steps", "log_sum_exp", "row_shares"]
 
 
+@transformable
 def balanced_apply(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],

@@ -8,12 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..._transforms import transformable
 from .._rows import in_range, priced, row_problem
 from . import native, reference
 
 __all__ = ["circle_distance", "circle_shift", "linear_circle_distance"]
 
 
+@transformable
 def circle_distance(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -51,13 +53,14 @@ def circle_distance(
     """
     problem = row_problem(x, y, a, b)
     if problem.plain and native.AVAILABLE:
-        cost = priced(partial(native.circle_distance, p=p), problem)
+        cost = priced(partial(native.circle_distance, p=p), problem, partial(reference.circle_distance, p=p))
     else:
         cost = reference.circle_distance(problem, p)
     cost = in_range(cost.to(x.dtype), problem, p, partial(reference.circle_distance, p=1.0))
     return cost.reshape(problem.batch)
 
 
+@transformable
 def linear_circle_distance(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -95,13 +98,15 @@ def linear_circle_distance(
     """
     problem = row_problem(x, y, a, b)
     if problem.plain and native.AVAILABLE:
-        cost = priced(partial(native.linear_circle_distance, p=p), problem)
+        definition = partial(reference.linear_circle_distance, p=p)
+        cost = priced(partial(native.linear_circle_distance, p=p), problem, definition)
     else:
         cost = reference.linear_circle_distance(problem, p)
     cost = in_range(cost.to(x.dtype), problem, p, partial(reference.linear_circle_distance, p=1.0))
     return cost.reshape(problem.batch)
 
 
+@transformable
 @torch.no_grad()
 def circle_shift(
     x: Float[Tensor, "*b n"],

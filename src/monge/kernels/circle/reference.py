@@ -28,8 +28,10 @@ def circle_distance(problem: RowProblem, p: float) -> Tensor:
         value = _cost(x, y, shift, p)
         # Step off the kink, where rounding would decide between its two staircases.
         low, high = shift - 1e-9, shift + 1e-9
-        fall, rise = _slope(x, y, low, p), _slope(x, y, high, p)
-        share = torch.where(rise > fall, -fall / (rise - fall), 0.5).clamp(0, 1)[:, 0]
+    # In the graph: the first derivative does not see how the share moves, the second one does.
+    fall, rise = _slope(x, y, low, p), _slope(x, y, high, p)
+    kink = rise > fall
+    share = torch.where(kink, -fall / torch.where(kink, rise - fall, 1.0), 0.5).clamp(0, 1)[:, 0]
     mixed = (1 - share) * _cost(x, y, low, p) + share * _cost(x, y, high, p)
     return (value + mixed - mixed.detach()).to(problem.x.dtype)
 
@@ -97,7 +99,7 @@ def _slope(x: _Lift, y: _Lift, shift: Tensor, p: float) -> Tensor:
     after = torch.cat([y.position[:, 1:], y.position[:, :1] + 1], -1)
     level = (y.level - shift).remainder(1.0)
     level = torch.where(level == 0, 1.0, level)
-    i = torch.searchsorted(x.level.contiguous(), level).clamp_(max=x.level.shape[-1] - 1)
-    turn = (y.level - shift - level).round()
+    i = torch.searchsorted(x.level.detach().contiguous(), level.detach()).clamp_(max=x.level.shape[-1] - 1)
+    turn = (y.level - shift - level).detach().round()
     place = x.position.gather(-1, i) + turn
     return (power(place - after, p) - power(place - y.position, p)).sum(-1, keepdim=True)

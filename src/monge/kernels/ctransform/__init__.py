@@ -5,12 +5,14 @@ from __future__ import annotations
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._transforms import transformable
 from monge.kernels.pairs import Pairs
 from monge.kernels.top_k import top_k
 
 __all__ = ["ctransform"]
 
 
+@transformable
 def ctransform(pairs: Pairs, g: Float[Tensor, "*#b m"]) -> tuple[Float[Tensor, "*b n"], Int[Tensor, "*b n"]]:
     """The c-transform of a potential, streamed: f_i = min_j C_ij - g_j.
 

@@ -6,12 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..._transforms import transformable
 from .reference import dropped_softmax_reference
 from .tiled import dropped_softmax_tiled, dropping, kept
 
 __all__ = ["dropped_softmax", "dropped_softmax_reference", "dropping", "kept"]
 
 
+@transformable
 def dropped_softmax(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],

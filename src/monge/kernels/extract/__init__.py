@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._transforms import transformable
 from monge.errors import ShapeError
 from monge.kernels.bridge import epsilon_of, native_dtype
 from monge.kernels.pairs import Pairs
@@ -17,6 +18,7 @@ from .reference import extract_reference
 __all__ = ["extract", "extract_reference"]
 
 
+@transformable
 def extract(
     pairs: Pairs,
     row: Float[Tensor, " n"],

@@ -8,12 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..._transforms import transformable
 from .._rows import in_range, priced, row_problem
 from . import native, reference
 
 __all__ = ["line_distance", "line_potentials"]
 
 
+@transformable
 def line_distance(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -27,8 +29,7 @@ def line_distance(
     $$W_p^p = \int_0^1 |F^{-1}(t) - G^{-1}(t)|^p \, dt.$$
     Two sorts and one walk along the merged cumulative weights, accumulated in float64. When gradients are wanted they
     come out of the same walk: by the positions through the plan, by the weights through the potentials, centred since
-    the masses are scaled. At ties it is a subgradient. Double backward needs `reference.line_distance`, which is plain
-    autograd.
+    the masses are scaled. At ties it is a subgradient. Derivatives of any order are those of the definition.
 
     Args:
         x: Positions of the first measures, in any order.
@@ -48,13 +49,14 @@ def line_distance(
     """
     problem = row_problem(x, y, a, b)
     if problem.plain and native.AVAILABLE:
-        cost = priced(partial(native.line_distance, p=p), problem)
+        cost = priced(partial(native.line_distance, p=p), problem, partial(reference.line_distance, p=p))
     else:
         cost = reference.line_distance(problem, p)
     cost = in_range(cost.to(x.dtype), problem, p, partial(reference.line_distance, p=1.0))
     return cost.reshape(problem.batch)
 
 
+@transformable
 @torch.no_grad()
 def line_potentials(
     x: Float[Tensor, "*b n"],

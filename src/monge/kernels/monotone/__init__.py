@@ -7,12 +7,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..._batch import broadcast_shapes
+from ..._transforms import transformable
 from ...errors import DeviceError, DtypeError, ShapeError
 from . import native, reference
 
 __all__ = ["monotone"]
 
 
+@transformable
 def monotone(
     a: Float[Tensor, "*#b n"], b: Float[Tensor, "*#b m"]
 ) -> tuple[Int[Tensor, "*b k"], Int[Tensor, "*b k"], Float[Tensor, "*b k"]]:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._transforms import transformable
 from monge.errors import CapabilityError, InfeasibleError
 
 from .._rows import RowProblem, row_problem
 from ..line.reference import power
+from ..twice import envelope
 from . import native, reference
 from ._form import Pieces, Profile
 
 __all__ = ["Pieces", "Profile", "partial_cost", "partial_plan", "partial_profile"]
 
+_TOLD = (
+    "The cost of partial transport has no second derivative by points and by weights or level together: detach one of "
+    "them, or use an entropic problem."
+)
 
+
+@transformable
 def partial_profile(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -66,6 +75,7 @@ def partial_profile(
     return Profile(*(part.to(x.device).reshape((*problem.batch, *part.shape[1:])) for part in found))
 
 
+@transformable
 def partial_plan(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -114,6 +124,7 @@ def partial_plan(
     return Pieces(*(part.reshape((*problem.batch, part.shape[-1])) for part in found))
 
 
+@transformable
 def partial_cost(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -152,21 +163,7 @@ def partial_cost(
     level = _levels(level, problem)
     weighted = any(held is not None and held.requires_grad for held in (a, b))
     pieces = _solve(problem, rule, level, float(p), float(period), weighted)
-    gap = problem.x.double().gather(-1, pieces.i) - problem.y.double().gather(-1, pieces.j)
-    if period > 0:
-        gap = gap - period * (gap.detach() / period).round()
-    cost = (pieces.w * power(gap, p)).sum(-1)
-    f, g = pieces.f, pieces.g
-    if rule == "penalty":
-        left = _total(problem.a, problem.x) + _total(problem.b, problem.y) - 2 * pieces.w.sum(-1)
-        cost = cost + level[:, 0] * left
-    else:
-        f, g = f - pieces.level, g - pieces.level
-        if rule == "mass" and level.requires_grad:
-            cost = cost + _without_value(2 * pieces.level * level)[:, 0]
-    for weights, potential in ((problem.a, f), (problem.b, g)):
-        if weights is not None and weights.requires_grad:
-            cost = cost + _without_value((weights * potential).sum(-1))
+    cost = _attached(problem, pieces, rule, level, float(p), period)
     return cost.to(x.dtype).reshape(problem.batch)
 
 
@@ -183,6 +180,37 @@ def _solve(problem: RowProblem, rule: str, level: Tensor, p: float, period: floa
     else:
         found = reference.partial_plan(host, p, period, rule, level)
     return Pieces(*(part.to(problem.x.device) for part in found))
+
+
+def _attached(problem: RowProblem, pieces: Pieces, rule: str, level: Tensor, p: float, period: float) -> Tensor:
+    """The cost with its derivatives: by positions through the plan, by level and weights through their prices.
+
+    The plan moves with weights and level, and prices move with positions: what is mixed is refused.
+    """
+    x, y, a, b = problem.x, problem.y, problem.a, problem.b
+
+    def moved(constants: Sequence[Tensor], points: Sequence[Tensor]) -> Tensor:
+        gap = points[0].double().gather(-1, pieces.i) - points[1].double().gather(-1, pieces.j)
+        if period > 0:
+            gap = gap - period * (gap.detach() / period).round()
+        return (constants[0] * power(gap, p)).sum(-1)
+
+    def priced(constants: Sequence[Tensor], given: Sequence[Tensor]) -> Tensor:
+        return (constants[0] * given[0]).sum(-1)
+
+    cost = envelope(moved, (pieces.w,), (x, y), (a, b, level), _TOLD)
+    f, g = pieces.f, pieces.g
+    if rule == "penalty":
+        left = _total(a, x) + _total(b, y) - 2 * pieces.w.sum(-1)
+        cost = cost + envelope(priced, (left[:, None],), (level,), (a, b), _TOLD)
+    else:
+        f, g = f - pieces.level, g - pieces.level
+        if rule == "mass" and level.requires_grad:
+            cost = cost + _without_value(envelope(priced, (2 * pieces.level,), (level,), (x, y, a, b), _TOLD))
+    for weights, potential in ((a, f), (b, g)):
+        if weights is not None and weights.requires_grad:
+            cost = cost + _without_value(envelope(priced, (potential,), (weights,), (x, y, level), _TOLD))
+    return cost
 
 
 def _without_value(term: Tensor) -> Tensor:

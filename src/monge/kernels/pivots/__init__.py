@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..._transforms import transformable
 from ..twice import again, derivatives
 from . import fused, middle, reference
 from .middle import maximal_coupling, mix
@@ -31,6 +32,7 @@ __all__ = ["Total", "assign", "fused", "maximal_coupling", "mix", "occupancy", "
 Total = Callable[[Tensor], Tensor]
 
 
+@transformable
 def pivot_apply(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],
@@ -67,6 +69,7 @@ def pivot_apply(
     return _apply(_Pivots, (q, k, v), (pivots, bias_q, bias_k), (keep_q, keep_k), exact, total)
 
 
+@transformable
 def occupancy(
     x: Float[Tensor, "*b n d"],
     pivots: Float[Tensor, "*#b r d"] | None,

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..._transforms import transformable
 from ...errors import InfeasibleError, InputError, NotConvergedError, ShapeError
 from .._reduced import reduced
 from ..ctransform import ctransform
@@ -30,6 +31,7 @@ class Basis(NamedTuple):
     g: Float[Tensor, " m"]
 
 
+@transformable
 @torch.no_grad()
 def simplex(
     cost: Pairs | Float[Tensor, "n m"] | PointCost,

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._transforms import transformable
 from monge.kernels.bridge import encode, epsilon_of, native_dtype
 from monge.kernels.pairs import Pairs
 from monge.kernels.scores import check_columns, check_epsilon, check_rows
@@ -16,6 +17,7 @@ from .reference import sinkhorn_reference
 __all__ = ["sinkhorn", "sinkhorn_reference"]
 
 
+@transformable
 @torch.no_grad()
 def sinkhorn(
     pairs: Pairs,

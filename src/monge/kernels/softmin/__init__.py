@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._transforms import transformable
 from monge.kernels.bridge import encode, epsilon_of, native_dtype
 from monge.kernels.pairs import Pairs
 from monge.kernels.scores import check_columns, check_epsilon
@@ -15,6 +16,7 @@ from .reference import softmin_reference
 __all__ = ["softmin", "softmin_reference"]
 
 
+@transformable
 def softmin(pairs: Pairs, bias: Float[Tensor, "*#b m"], epsilon: float | Tensor) -> Float[Tensor, "*b n"]:
     """The soft minimum of every row of a cost, streamed: f_i = -eps log sum_j exp(bias_j - C_ij / eps).
 

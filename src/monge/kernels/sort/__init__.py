@@ -6,11 +6,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..._transforms import transformable
 from . import native, reference
 
 __all__ = ["argsort", "sort"]
 
 
+@transformable
 def sort(x: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
     """Values in increasing order along the last axis.
 
@@ -36,6 +38,7 @@ def sort(x: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
     return native.sort(x.reshape(-1, x.shape[-1])).reshape(x.shape)
 
 
+@transformable
 def argsort(x: Float[Tensor, "*b n"]) -> tuple[Float[Tensor, "*b n"], Int[Tensor, "*b n"]]:
     """Values in increasing order along the last axis, and the place each came from.
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._transforms import transformable
 from monge.errors import InputError
 from monge.kernels.bridge import encode, native_dtype
 from monge.kernels.pairs import Pairs
@@ -19,6 +20,7 @@ from .reference import top_k_reference
 __all__ = ["top_k", "top_k_reference"]
 
 
+@transformable
 def top_k(pairs: Pairs, g: Float[Tensor, "*#b m"], k: int) -> tuple[Float[Tensor, "*b n k"], Int[Tensor, "*b n k"]]:
     """The k smallest of C_ij - g_j in every row, ascending, streamed.
 

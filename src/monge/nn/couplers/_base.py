@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from ..._transforms import transformable
 from ...errors import CapabilityError, ShapeError
 from ..functional._masks import as_pairs, check_padding
 from ..functional._padding import blank
@@ -73,6 +74,7 @@ class Coupler(nn.Module, ABC):
         del heads, width
         return cls(**options)
 
+    @transformable(constant=True)
     def forward(
         self,
         q: Float[Tensor, "*b h n d"],
@@ -108,6 +110,7 @@ class Coupler(nn.Module, ABC):
         masks = _by_head(query_padding, key_padding)
         return self._couple(blank(q, masks[0]), blank(k, masks[1]), *masks, pairs, causal)
 
+    @transformable
     def attend(
         self,
         q: Float[Tensor, "*b h n d"],

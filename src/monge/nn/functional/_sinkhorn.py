@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ...kernels import half_steps, log_sum_exp
 from ._shards import add_up
@@ -84,11 +83,12 @@ class _FixedPoint(torch.autograd.Function):
         ctx: Any, scores: Tensor, log_a: Tensor, log_b: Tensor, v: Tensor, group: ProcessGroup | None
     ) -> Tensor:
         ctx.group = group
-        ctx.save_for_backward(scores, log_a, log_b, v)
-        return v.clone()
+        # The answer itself, not what came in: further derivatives pass through it once more.
+        out = v.clone()
+        ctx.save_for_backward(scores, log_a, log_b, out)
+        return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         scores, log_a, log_b, v = ctx.saved_tensors
         logits = scores + v[..., None, :]

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..._checks import check_choice
+from ..._transforms import transformable
 from ...errors import DtypeError
 from ...kernels import half_steps
 from ._sinkhorn import converge
@@ -18,6 +19,7 @@ __all__ = ["anchored_matrix"]
 _ANCHORS = ("none", "row", "column", "plan")
 
 
+@transformable
 def anchored_matrix(
     scores: Float[Tensor, "*b n m"],
     anchor: str = "row",

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..._transforms import transformable
 from ...kernels.pivots import assign
 from ._padding import at_least_single, blank, full_precision, keep
 from ._prefix import extend, prefix_matmul, prefix_sum
@@ -17,6 +18,7 @@ __all__ = ["harmonic_mass", "prefix_pivot_attention", "prefix_pivot_factors", "p
 _SPREAD = 1e-15
 
 
+@transformable
 def prefix_pivot_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b n d"],
@@ -80,6 +82,7 @@ def prefix_pivot_factors(
         return share_q / held.clamp_min(_SPREAD / 2), share_k
 
 
+@transformable
 def prefix_pivot_step(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b n d"],

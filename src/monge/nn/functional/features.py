@@ -7,6 +7,7 @@ import math
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..._transforms import transformable
 from ._masks import check_padding
 from ._padding import at_least_single, full_precision
 from ._prefix import extend, prefix_matmul
@@ -37,6 +38,7 @@ def query_features(q: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
     return elu_features(q - q.detach().amax(-1, keepdim=True).clamp_max(0.0))
 
 
+@transformable
 def linear_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],
@@ -63,6 +65,7 @@ def linear_attention(
     return out.to(dtype)
 
 
+@transformable
 def feature_attention(
     phi_q: Float[Tensor, "*b n r"],
     phi_k: Float[Tensor, "*b m r"],
@@ -102,6 +105,7 @@ def feature_attention(
     return value / divisor(total, floor)
 
 
+@transformable
 def feature_step(
     phi_q: Float[Tensor, "*b n r"],
     phi_k: Float[Tensor, "*b n r"],

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..._transforms import transformable
 from ...errors import ShapeError
 from ._masks import check_padding, present
 from ._padding import at_least_single, full_precision, scale_of
@@ -17,6 +18,7 @@ _OFF = 5e-5
 __all__ = ["cayley_matrix", "circuit_matrix", "qr_matrix"]
 
 
+@transformable
 def qr_matrix(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b n d"],
@@ -55,6 +57,7 @@ def qr_matrix(
         return u * u + _unknown(matrix)
 
 
+@transformable
 def cayley_matrix(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b n d"],
@@ -101,6 +104,7 @@ def cayley_matrix(
         return _measured(o * o)
 
 
+@transformable
 def circuit_matrix(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b n d"],

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..._checks import check_choice
+from ..._transforms import transformable
 from ...errors import InputError, ShapeError
 from ...kernels.pivots import assign, fused, maximal_coupling, occupancy, pivot_apply
 from ._masks import check_padding
@@ -26,6 +27,7 @@ _TINY = 1e-30
 GRADIENTS = ("unrolled", "implicit")
 
 
+@transformable
 def pivot_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],
@@ -136,6 +138,7 @@ def pivot_factors(
         return left, rest + stay * (mean - rest)
 
 
+@transformable
 def entropic_pivot_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ... import kernels
 from ..._checks import check_choice
+from ..._transforms import transformable
 from ...errors import CapabilityError, InputError
 from ...geometry import PointCloud
 from ...problem import Linear
@@ -22,6 +23,7 @@ from .softmax import fused_attention
 __all__ = ["sinkhorn_attention", "sinkhorn_potentials"]
 
 
+@transformable
 def sinkhorn_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],

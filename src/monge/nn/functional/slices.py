@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ... import kernels
+from ..._transforms import transformable
+from ...kernels.twice import distances
 from ._bijections import costs_of, mean_of
 from ._masks import present
 from ._padding import at_least_single, blank, full_precision, scale_of, uniform
@@ -32,6 +34,7 @@ class Matches(NamedTuple):
     w: Float[Tensor, "*b p"]
 
 
+@transformable
 def sliced_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],
@@ -120,6 +123,7 @@ def slice_weights(
     return torch.softmax(-inverse_temperature * costs, -1)
 
 
+@transformable
 def soft_sliced_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],
@@ -172,7 +176,7 @@ def soft_sliced_plan(
     with full_precision(q):
         s = scale_of(q, scale)
         x, y = blank(q, query_padding) * s, blank(k, key_padding) * s
-        cost = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+        cost = distances(x, y)
         ranks = _rank_plan(uniform(x, query_padding), uniform(y, key_padding))
 
         def slice_plan(x: Tensor, y: Tensor) -> Tensor:

@@ -8,14 +8,18 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ... import kernels
+from ..._transforms import transformable
+from ...kernels.twice import defined
 from ._masks import as_pairs, present
 from ._padding import at_least_single, blank, scale_of, unless_scored
 
 __all__ = ["fused_attention", "merge_masks", "softmax_attention"]
 
 
+@transformable
 def softmax_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],
@@ -83,8 +87,22 @@ def fused_attention(
         if mask is not None:
             mask = mask.expand(*batch, *mask.shape[-2:]).reshape(count, 1, *mask.shape[-2:])
         q, k, v = (t.reshape(count, 1, *t.shape[-2:]) for t in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, scale=scale)
+    out = _attend(q, k, v, mask, dropout, causal, scale)
     return out[..., :width].reshape(*batch, out.shape[-2], width)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, causal: bool, scale: float) -> Tensor:
+    """The fused product, of which torch knows the first derivative only; the others come from the definition."""
+
+    def fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, scale=scale)
+
+    def definition(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        with sdpa_kernel(SDPBackend.MATH):
+            return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, scale=scale)
+
+    # What was dropped cannot be drawn again: then torch's own answer has to do.
+    return fused(q, k, v, mask) if dropout > 0.0 else defined(fused, definition, q, k, v, mask)
 
 
 def merge_masks(

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._transforms import transformable
 from monge.coupling import Coupling
 from monge.errors import ShapeError
 from monge.geometry import Geometry
@@ -18,6 +19,7 @@ from .wasserstein import distances, gromov_cost
 __all__ = ["best_gromov_plan"]
 
 
+@transformable
 def best_gromov_plan(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m e"],

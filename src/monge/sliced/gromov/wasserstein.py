@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number, check_points
+from monge._transforms import transformable
 from monge._value import value
 from monge.coupling import Coupling
 from monge.errors import ShapeError
@@ -27,6 +28,7 @@ __all__ = ["Gromov", "Metric", "distances", "gromov_cost", "metric", "sliced_gro
 PAIR_BYTES = 2**26
 
 
+@transformable
 def gromov_cost(
     P: Coupling,
     x: Float[Tensor, "*b n d"] | Geometry,
@@ -221,6 +223,7 @@ def _moments(u: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return u, (a * square).sum(-1), (a * square.square()).sum(-1)
 
 
+@transformable
 def sliced_gromov_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m e"],

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from monge import kernels
 from monge._checks import check_number
+from monge._transforms import transformable
 from monge._value import value
 from monge.coupling import MonotoneCoupling
 
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 
+@transformable
 def partial_cost(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -75,6 +77,7 @@ def partial_cost(
     return kernels.partial_cost(x, y, a, b, rule=rule, level=level, p=float(p))
 
 
+@transformable
 def circular_partial_cost(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -114,6 +117,7 @@ def circular_partial_cost(
     return kernels.partial_cost(x, y, a, b, rule=rule, level=level, p=float(p), period=float(circumference))
 
 
+@transformable
 def partial_plan(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -146,6 +150,7 @@ def partial_plan(
     return _plan(x, y, a, b, penalty, mass, float(p), 0.0)
 
 
+@transformable
 def circular_partial_plan(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from monge import kernels
 from monge._checks import check_finite, check_floating, check_number, check_same
+from monge._transforms import transformable
 from monge._value import Value, value
 from monge.coupling import MonotoneCoupling
 from monge.errors import ShapeError
@@ -86,6 +87,7 @@ class PartialProfile(Value):
         return MonotoneCoupling._make(i=i, j=j, w=w, n=n, m=m)
 
 
+@transformable
 def partial_profile(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -127,6 +129,7 @@ def partial_profile(
     return _profile(x, y, p, 0.0, penalty, most)
 
 
+@transformable
 def circular_partial_profile(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from monge import kernels
 from monge._checks import check_choice, check_number
+from monge._transforms import transformable
 
 from .._clouds import aligned, check_theta, working
 from .._mean import mean_over_slices
@@ -20,6 +21,7 @@ from ._rule import Amount, stopping
 __all__ = ["sliced_partial_wasserstein", "spherical_sliced_partial_wasserstein"]
 
 
+@transformable
 def sliced_partial_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -92,6 +94,7 @@ def sliced_partial_wasserstein(
 _FAMILIES = ("great-circles", "stereographic", "vertical")
 
 
+@transformable
 def spherical_sliced_partial_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

@@ -6,7 +6,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._checks import check_choice, check_finite, check_floating, check_number, check_same, check_weights
+from monge._checks import (
+    check_choice,
+    check_finite,
+    check_floating,
+    check_number,
+    check_same,
+    check_weights,
+)
+from monge._transforms import transformable
 from monge.coupling import (
     Coupling,
     GluedCoupling,
@@ -23,6 +31,7 @@ from ..slicer import Slicer
 __all__ = ["best_sliced_plan", "expected_sliced_plan", "lifted_plans", "monotone_plan"]
 
 
+@transformable
 def monotone_plan(
     u: Float[Tensor, "*b n"],
     v: Float[Tensor, "*b m"],
@@ -101,6 +110,7 @@ def _atoms(ordered: Tensor, order: Tensor) -> Tensor:
     return torch.empty_like(order).scatter_(-1, order, fresh)
 
 
+@transformable
 def lifted_plans(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -151,6 +161,7 @@ def slice_costs(plans: Coupling, geometry: Geometry) -> Float[Tensor, "*b slices
     return torch.where(w > 0, w * cost, 0).sum(-1)
 
 
+@transformable
 def expected_sliced_plan(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -200,6 +211,7 @@ def expected_sliced_plan(
     return MixtureCoupling._make(component=plans, weights=weights)
 
 
+@transformable
 def best_sliced_plan(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

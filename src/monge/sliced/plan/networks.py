@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from monge._checks import check_number
+from monge._transforms import transformable
 from monge.geometry import Geometry
 
 __all__ = ["SetTransformer", "distance_profiles", "score", "sine_network"]
@@ -28,6 +29,7 @@ class _Skip(nn.Module):
         return self.outer(x) + self.body(x)
 
 
+@transformable
 def sine_network(dimension: int, width: int = 64) -> nn.Module:
     """A small network with sine activations and a linear path from input to score.
 
@@ -102,6 +104,7 @@ class SetTransformer(nn.Module):
         return self.leave(held).reshape(*batch, points.shape[-2], 1)
 
 
+@transformable
 def distance_profiles(space: Geometry, size: int = 16) -> Float[Tensor, "*b n size"]:
     """For every point, how far the others are: quantiles of its row of distances, over their mean.
 

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_choice, check_number
+from monge._transforms import transformable
 from monge.errors import InputError
 from monge.geometry import PointCloud
 
@@ -23,6 +24,7 @@ __all__ = ["search_direction"]
 _METHODS = ("stein", "replicas", "annealing", "random")
 
 
+@transformable
 @torch.no_grad()
 def search_direction(
     x: Float[Tensor, "*b n d"],

@@ -7,12 +7,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number
+from monge._transforms import transformable
 
 from .._clouds import working
 
 __all__ = ["lap_sort", "soft_sort"]
 
 
+@transformable
 def soft_sort(
     scores: Float[Tensor, "*b n"], temperature: float, *, power: float = 2.0, hard: bool = False
 ) -> Float[Tensor, "*b n n"]:
@@ -48,6 +50,7 @@ def soft_sort(
     return (one_hot + soft - soft.detach()).to(dtype)
 
 
+@transformable
 def lap_sort(scores: Float[Tensor, "*b n"], scale: float) -> Float[Tensor, "*b n n"]:
     r"""A doubly stochastic soft permutation, row k for the k-th largest score.
 
@@ -73,32 +76,35 @@ def lap_sort(scores: Float[Tensor, "*b n"], scale: float) -> Float[Tensor, "*b n
     scores = scores.to(working(dtype))
     if n == 1:
         return (torch.ones_like(scores)[..., None] + 0 * scores[..., None]).to(dtype)
-    reached = _Thresholds.apply(scores / scale)  # (*b, n - 1, n) in rank order
+    precise = (scores / scale).double()
+    # (*b, n - 1, n) in rank order
+    reached = _distribution(precise[..., None, :] - _Thresholds.apply(precise)[..., :, None]).to(scores.dtype)
     first, last = torch.zeros_like(reached[..., :1, :]), torch.ones_like(reached[..., :1, :])
     return (torch.cat([reached, last], -2) - torch.cat([first, reached], -2)).to(dtype)
 
 
 class _Thresholds(torch.autograd.Function):
-    """F(s_i - b_k) for k = 1..n-1, and its derivative with b_k implied by the sum."""
+    """The b_k for k = 1..n-1, which move with the scores so that sum_i F(s_i - b_k) stays k."""
 
     @staticmethod
     def forward(ctx, scores):
-        precise = scores.double()
-        thresholds = _solve(precise)
-        gap = precise[..., None, :] - thresholds[..., :, None]
-        ctx.save_for_backward(gap)
-        tail = (-gap.abs()).exp() / 2
-        return torch.where(gap <= 0, tail, 1 - tail).to(scores.dtype)
+        thresholds = _solve(scores)
+        ctx.save_for_backward(scores, thresholds)
+        return thresholds
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, upstream):
-        (gap,) = ctx.saved_tensors
-        density = (-gap.abs()).exp() / 2
-        total = density.sum(-1, keepdim=True)
-        # b_k moves with the scores so that the sum stays k: its slope is the density's share.
-        mean = (density * upstream).sum(-1, keepdim=True) / total.clamp_min(1e-300)
-        return (density * (upstream - mean)).sum(-2).to(upstream.dtype)
+        scores, thresholds = ctx.saved_tensors
+        density = (-(scores[..., None, :] - thresholds[..., :, None]).abs()).exp()
+        share = density / density.sum(-1, keepdim=True).clamp_min(1e-300)
+        return (share * upstream[..., None]).sum(-2)
+
+
+def _distribution(gap: Tensor) -> Tensor:
+    """F, the Laplace distribution, whose slope at zero is that of both sides."""
+    below = gap <= 0
+    tail = torch.where(below, gap, -gap).exp() / 2
+    return torch.where(below, tail, 1 - tail)
 
 
 def _solve(scores: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from monge import kernels
 from monge._arrays import root
 from monge._checks import check_finite, check_floating, check_number, check_same, check_weights
+from monge._transforms import transformable
 from monge.coupling import MonotoneCoupling
 from monge.errors import ShapeError
 from monge.kernels.line.reference import levels, staircase
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 
+@transformable
 def circular_wasserstein(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -58,6 +60,7 @@ def circular_wasserstein(
     return (circumference * root(cost, p)).to(x.dtype)
 
 
+@transformable
 def linear_circular_wasserstein(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -90,6 +93,7 @@ def linear_circular_wasserstein(
     return (circumference * root(cost, 2.0)).to(x.dtype)
 
 
+@transformable
 def circular_embedding(
     x: Float[Tensor, "*b n"], a: Float[Tensor, "*b n"] | None = None, *, size: int = 256, circumference: float = 1.0
 ) -> Float[Tensor, "*b size"]:
@@ -122,6 +126,7 @@ def circular_embedding(
     return (ordered.gather(-1, index) + whole - grid).to(x.dtype)
 
 
+@transformable
 def circular_uniformity(
     x: Float[Tensor, "*b n"], a: Float[Tensor, "*b n"] | None = None, *, circumference: float = 1.0
 ) -> Float[Tensor, "*b"]:
@@ -155,6 +160,7 @@ def circular_uniformity(
     return circumference**2 * found.to(x.dtype)
 
 
+@transformable
 def circular_barycenter_density(
     embedding: Float[Tensor, "*b size"], *, bins: int = 128, concentration: float = 500.0
 ) -> Float[Tensor, "*b bins"]:
@@ -185,6 +191,7 @@ def circular_barycenter_density(
     return kernel / kernel.mean(-1, keepdim=True)
 
 
+@transformable
 def circular_plan(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number
+from monge._transforms import transformable
 from monge._value import Value, value
 from monge.errors import ShapeError
 
@@ -32,6 +33,7 @@ class SphericalTreeSystem(Value):
     theta: Float[Tensor, "*b trees rays d"]
 
 
+@transformable
 def spherical_tree_system(
     dimension: int,
     *,
@@ -70,6 +72,7 @@ def spherical_tree_system(
     return SphericalTreeSystem(root, theta).to(dtype=dtype, device=device)
 
 
+@transformable
 def spherical_tree_sliced_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

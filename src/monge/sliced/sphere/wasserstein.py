@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_choice, check_floating
+from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
@@ -136,6 +137,7 @@ _SLICERS: dict[str, Callable[[Tensor], Slicer]] = {
 _LINES = {"great-circles": Circular, "linear": LinearCircular, "stereographic": Balanced, "vertical": Balanced}
 
 
+@transformable
 def spherical_sliced_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -210,6 +212,7 @@ def spherical_sliced_wasserstein(
     return found._made_of(dtype)
 
 
+@transformable
 def spherical_embedding(
     x: Float[Tensor, "*b n d"],
     a: Float[Tensor, "*b n"] | None = None,
@@ -242,6 +245,7 @@ def spherical_embedding(
     return circular_embedding(*_on_circles(x, a, frame), size=size).to(x.dtype)
 
 
+@transformable
 def rotated_frames(
     rotation: Float[Tensor, "rotations d d"], count: int, *, generator: torch.Generator | None = None
 ) -> Float[Tensor, "slices 2 d"]:
@@ -275,6 +279,7 @@ def rotated_frames(
     return torch.stack([rotation[:, -1:].expand(each, count, d), side], -2).flatten(0, 1)
 
 
+@transformable
 def spherical_uniformity(
     x: Float[Tensor, "*b n d"],
     a: Float[Tensor, "*b n"] | None = None,
