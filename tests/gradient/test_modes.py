@@ -263,8 +263,8 @@ def test_searched_and_unbalanced_slices_have_one_derivative():
     slicer = sliced.Linear(torch.nn.functional.normalize(normal(4, 2, seed=44), dim=-1))
     for cost in (
         lambda x: sliced.max_sliced_wasserstein(x, Y, steps=3, restarts=0)[0].cost,
-        lambda x: sliced.unbalanced_sliced_wasserstein(x, Y, slicer=slicer, rho=1.0, steps=3)[0].cost,
-        lambda x: sliced.estimate(x, Y, slicer=slicer, line=sliced.Unbalanced(1.0, steps=3)).cost,
+        lambda x: sliced.unbalanced_sliced_wasserstein(x, Y, slicer=slicer, rho=1.0)[0].cost,
+        lambda x: sliced.estimate(x, Y, slicer=slicer, line=sliced.Unbalanced(1.0)).cost,
     ):
         leaf = X.clone().requires_grad_()
         (slope,) = torch.autograd.grad(cost(leaf), leaf, create_graph=True)
