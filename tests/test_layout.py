@@ -31,6 +31,7 @@ STOREYS = {
             ("geometry",),
             ("coupling",),
             ("problem",),
+            ("dual",),
             ("gradient",),
             ("solver",),
             ("sliced",),

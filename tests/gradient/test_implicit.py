@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from monge.dual import _operators, hessian
 from monge.geometry import CostMatrix, PointCloud
-from monge.gradient import Envelope, _plan, _system
+from monge.gradient import Envelope
 from monge.problem import AtMost, Linear, Relaxed, relative
 from monge.solver import Sinkhorn
 
@@ -48,7 +49,7 @@ def test_value_gradients_solve_no_system(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("a linear system was solved")
 
-    monkeypatch.setattr(_system.System, "solve", refuse)
+    monkeypatch.setattr(hessian.Hessian, "solve", refuse)
     solution = solved(Linear(CostMatrix(cost), epsilon=0.1))
     torch.autograd.grad(solution.value, cost, retain_graph=True)
     with pytest.raises(AssertionError, match="was solved"):
@@ -75,7 +76,7 @@ def test_streamed_and_factorised_systems_agree(monkeypatch, shape, sides):
         return torch.autograd.grad(loss, (x, y))
 
     factorised = gradients()
-    monkeypatch.setattr(_system, "DENSE_ENTRIES", 0)
+    monkeypatch.setattr(hessian, "DENSE_ENTRIES", 0)
     torch.testing.assert_close(gradients(), factorised, atol=1e-8, rtol=1e-6)
 
 
@@ -157,14 +158,14 @@ def test_sharp_problems_are_differentiated():
 def test_plans_as_operators_agree():
     geometry = PointCloud(torch.randn(30, 2, dtype=D), torch.randn(20, 2, dtype=D))
     row, col, epsilon = torch.randn(30, dtype=D), torch.randn(20, dtype=D), torch.tensor(0.7, dtype=D)
-    streamed = _plan.StreamedPlan(geometry, row, col, epsilon)
-    plans = [streamed, streamed.dense(), _plan.SparsePlan.of(*streamed._extract(0.0), (30, 20))]
+    streamed = _operators.StreamedOperator(geometry, row, col, epsilon)
+    plans = [streamed, streamed.dense(), _operators.SparseOperator.of(*streamed._extract(0.0), (30, 20))]
     f, g = torch.rand(30, dtype=D), torch.rand(20, dtype=D)
     for plan in plans[1:]:
         torch.testing.assert_close(plan.rows(g), streamed.rows(g))
         torch.testing.assert_close(plan.columns(f), streamed.columns(f))
         torch.testing.assert_close(plan.square_columns(f), streamed.square_columns(f))
-    unknown = _plan.StreamedPlan(
+    unknown = _operators.StreamedOperator(
         PointCloud(geometry.x, geometry.y, cost=lambda x, y: (x - y).square().sum(-1)), row, col, epsilon
     )
     for mine, theirs in zip(unknown._extract(1e-3), streamed._extract(1e-3), strict=True):

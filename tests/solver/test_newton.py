@@ -7,8 +7,9 @@ import pytest
 import torch
 from linear_problems import PROBLEMS, D, clouds, weights
 
+from monge.dual import _operators
 from monge.geometry import CostMatrix, PointCloud
-from monge.gradient import Unrolled, _plan
+from monge.gradient import Unrolled
 from monge.problem import Linear, Relaxed, relative
 from monge.solver import Newton, Sinkhorn, Status, _newton_direction, _newton_loop
 from sweep import sweep
@@ -160,12 +161,12 @@ def test_sparse_stored_and_streamed_plans_lead_to_one_solution(monkeypatch):
     x, y = torch.randn(2, 60, 3, dtype=D), torch.randn(2, 50, 3, dtype=D)
     problem = Linear(PointCloud(x, y), epsilon=relative(0.005))
     made = []
-    of = _plan.SparsePlan.of
-    monkeypatch.setattr(_plan.SparsePlan, "of", lambda *parts: made.append(1) or of(*parts))
+    of = _operators.SparseOperator.of
+    monkeypatch.setattr(_operators.SparseOperator, "of", lambda *parts: made.append(1) or of(*parts))
     monkeypatch.setattr(_newton_direction, "_FEW_ENTRIES", 0)
     sparse = solved(problem).coupling.dense()
     assert made
-    monkeypatch.setattr(_newton_direction.StreamedPlan, "sparse", lambda self, threshold: None)
+    monkeypatch.setattr(_newton_direction.StreamedOperator, "sparse", lambda self, threshold: None)
     torch.testing.assert_close(solved(problem).coupling.dense(), sparse, atol=1e-9, rtol=1e-6)
     monkeypatch.setattr(_newton_direction, "_STORED_ENTRIES", 0)
     torch.testing.assert_close(solved(problem).coupling.dense(), sparse, atol=1e-9, rtol=1e-6)

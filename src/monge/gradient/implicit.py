@@ -10,9 +10,9 @@ from torch import Tensor
 from monge._checks import check_number
 from monge._parts import Parts, parts_of
 from monge._value import value
+from monge.dual import Hessian, Vector
 from monge.problem.marginal import column, log_weights
 
-from ._system import System, Vector
 from .base import Gradient
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class _FixedPoint(torch.autograd.Function):
         v = Vector(*(torch.zeros_like(p) if c is None else c for p, c in zip(z, cotangents, strict=True)))
 
         def felt(problem: Linear) -> list[Tensor]:
-            system = System.at(problem, f, g, s)
+            system = Hessian.at(problem, f, g, s)
             y = system.solve(v, tol=ctx.settings.tol, max_iter=ctx.settings.max_iter)
             return [part - heard for part, heard in zip(v, system.off_diagonal(y), strict=True)]
 

@@ -9,11 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from monge.gradient._plan import Plan, StreamedPlan
+from monge.dual import Ascent, Operator, ScaledHessian, StreamedOperator, Sweep
 from monge.problem.marginal import column
-
-from ._ascent import Ascent, Sweep
-from ._scaled_system import ScaledSystem
 
 if TYPE_CHECKING:
     from monge.problem import Marginal
@@ -65,7 +62,7 @@ def newton_direction(ascent: Ascent, sweep: Sweep, epsilon: Float[Tensor, "*b"],
     problem, eps = ascent.problem, column(epsilon)
     source, target = problem.source, problem.target
     plan = _plan(ascent, sweep, epsilon)
-    if isinstance(plan, StreamedPlan) and problem.balanced:
+    if isinstance(plan, StreamedOperator) and problem.balanced:
         # Rows of f are exact, and the sweep has seen the columns: two passes less.
         r, c = problem.a.expand_as(sweep.f), sweep.marginal
     else:
@@ -84,7 +81,7 @@ def newton_direction(ascent: Ascent, sweep: Sweep, epsilon: Float[Tensor, "*b"],
     gradient = torch.where(wanted.isfinite(), wanted - sweep.marginal, 0.0)
 
     mobile = kappa_f.isfinite() & (r > 0)
-    system = ScaledSystem.of(
+    system = ScaledHessian.of(
         plan,
         r,
         c,
@@ -112,11 +109,11 @@ def _steepest(side: Marginal, g: Tensor) -> Tensor:
     return torch.maximum(side._curvature(g), torch.where(before.isfinite(), before, 0.0))
 
 
-def _plan(ascent: Ascent, sweep: Sweep, epsilon: Tensor) -> Plan:
+def _plan(ascent: Ascent, sweep: Sweep, epsilon: Tensor) -> Operator:
     """The plan of (f, g): its large entries if they are few, a stored copy if it is small, else streamed."""
     row = torch.where(ascent.log_a > -math.inf, ascent.log_a + sweep.f / column(epsilon), -math.inf)
     col = torch.where(ascent.log_b > -math.inf, ascent.log_b + sweep.g / column(epsilon), -math.inf)
-    plan = StreamedPlan(ascent.problem.geometry, row, col, epsilon)
+    plan = StreamedOperator(ascent.problem.geometry, row, col, epsilon)
     n, m = ascent.problem.shape
     if n * m >= _FEW_ENTRIES:
         missed = (_MISSED * sweep.error).clamp(max=_MISSED_AT_MOST) * sweep.marginal.sum(-1)

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from monge.dual import Ascent, Sweep
 from monge.problem.marginal import column, pairing
 
-from ._ascent import Ascent, Sweep
 from ._loop import Goal, Iterate, Leaving, choose, drive, plain_from
 from ._newton_direction import newton_direction
 from ._sinkhorn_loop import sinkhorn_loop

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge.dual import Ascent
 from monge.problem.marginal import column
 
 from ._anderson import Anderson
-from ._ascent import Ascent
 from ._loop import Goal, Iterate, Leaving, drive, plain_from
 
 if TYPE_CHECKING:

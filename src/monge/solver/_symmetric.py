@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from monge.dual import Ascent
 from monge.problem.marginal import column, log_weights
 
-from ._ascent import Ascent
 from ._entropic_solution import entropic_solution
 from ._loop import Goal
 from ._working import Accuracy, default_tol, potential_dtype, widened

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from monge._checks import check_number
 from monge._value import value
+from monge.dual import Ascent
 from monge.gradient import Gradient, Implicit
 from monge.problem import Linear
 
-from ._ascent import Ascent
 from ._entropic_solution import entropic_solution
 from ._feasible import check_feasible
 from ._loop import Goal

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from monge._checks import check_number
 from monge._value import value
+from monge.dual import Ascent
 from monge.errors import InputError, ShapeError
 from monge.gradient import Gradient, Implicit
 from monge.problem import Linear
 
-from ._ascent import Ascent
 from ._entropic_solution import entropic_solution
 from ._feasible import check_feasible
 from ._loop import Goal

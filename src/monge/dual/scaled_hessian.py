@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge.gradient._plan import DensePlan, Plan, SparsePlan
 from monge.problem.marginal import column
 
-__all__ = ["ScaledSystem"]
+from ._operators import DenseOperator, Operator, SparseOperator
+
+__all__ = ["ScaledHessian"]
 
 # Up to so many columns a stored plan is factorised at once; up to the second number where iterations do not get there.
 _FACTORISED, _FACTORISABLE = 256, 2048
@@ -24,7 +25,7 @@ _ITERATED_SHARE, _LEAST_ACCURATE = 0.01, 1e-2
 
 
 @dataclass(frozen=True)
-class ScaledSystem:
+class ScaledHessian:
     """(1 + ridge) I - W^T W + sign z z^T with W = R^-1/2 P S and S = D^-1/2, whose spectrum is [ridge, 1 + ridge].
 
     Args:
@@ -38,7 +39,7 @@ class ScaledSystem:
         sign: Its sign, zero if there is none.
     """
 
-    plan: Plan
+    plan: Operator
     inverse: Float[Tensor, "*b n"]
     scale: Float[Tensor, "*b m"]
     share: Float[Tensor, "*b"]
@@ -49,7 +50,7 @@ class ScaledSystem:
     @classmethod
     def of(
         cls,
-        plan: Plan,
+        plan: Operator,
         r: Tensor,
         c: Tensor,
         *,
@@ -59,7 +60,7 @@ class ScaledSystem:
         error: Tensor,
         partial: bool,
         gauge: bool,
-    ) -> ScaledSystem:
+    ) -> ScaledHessian:
         """The system at a plan with marginals r and c."""
         border, sign = torch.zeros_like(scale), 0.0
         tiny = torch.finfo(c.dtype).tiny
@@ -83,15 +84,15 @@ class ScaledSystem:
         """The unscaled solution; NaN where there is none."""
         right = self.scale * right
         m, plan = right.shape[-1], self.plan
-        if isinstance(plan, DensePlan) and m <= _FACTORISED:
+        if isinstance(plan, DenseOperator) and m <= _FACTORISED:
             return self.scale * self._by_cholesky(right, plan)
-        known = plan if m <= _FACTORISABLE and isinstance(plan, (DensePlan, SparsePlan)) else None
+        known = plan if m <= _FACTORISABLE and isinstance(plan, (DenseOperator, SparseOperator)) else None
         y, done = self._by_conjugate_gradients(right, _ITERATIONS if known is None else _PATIENCE)
         if known is not None and not bool(done.all()):
             y = torch.where(column(done), y, self._by_cholesky(right, known))
         return self.scale * y
 
-    def _by_cholesky(self, right: Tensor, plan: DensePlan | SparsePlan) -> Tensor:
+    def _by_cholesky(self, right: Tensor, plan: DenseOperator | SparseOperator) -> Tensor:
         ridge = (self.share * self.error).clamp(min=_LEAST_RIDGE)
         matrix = -(self.scale[..., :, None] * plan.gram(self.inverse) * self.scale[..., None, :])
         if self.sign:

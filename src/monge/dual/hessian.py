@@ -11,14 +11,14 @@ from torch import Tensor
 from monge._value import Value, value
 from monge.problem.marginal import column, log_weights
 
-from ._plan import Plan, StreamedPlan
-from ._schur import Schur
+from ._operators import Operator, StreamedOperator
+from .schur import Schur
 
 if TYPE_CHECKING:
     from monge.geometry import Geometry
     from monge.problem import Linear
 
-__all__ = ["System", "Vector"]
+__all__ = ["Hessian", "Vector"]
 
 # Up to this many entries of all plans of a batch, and this many unknowns, the matrix is formed and factorised.
 DENSE_ENTRIES = 2**22
@@ -34,7 +34,7 @@ class Vector(NamedTuple):
 
 
 @value
-class System(Value):
+class Hessian(Value):
     """The symmetric matrix [[R, P, r], [P^T, K, c], [r^T, c^T, |P|]] over the potentials that can move.
 
     P is the plan, r and c its marginals, R = diag(r + epsilon kappa) and K = diag(c + epsilon kappa) with the
@@ -54,7 +54,7 @@ class System(Value):
     gauge: bool
 
     @classmethod
-    def at(cls, problem: Linear, f: Tensor, g: Tensor, s: Tensor) -> System:
+    def at(cls, problem: Linear, f: Tensor, g: Tensor, s: Tensor) -> Hessian:
         """The system of a problem at its solution; with a mass, f and g are without its multiplier s."""
         epsilon = problem.epsilon.broadcast_to(problem.batch_shape)
         curvature_f, curvature_g = problem.source._curvature(f), problem.target._curvature(g)
@@ -73,9 +73,9 @@ class System(Value):
         )
 
     @property
-    def T(self) -> System:  # noqa: N802 - the mathematics says T
+    def T(self) -> Hessian:  # noqa: N802 - the mathematics says T
         """The same system with the two sides exchanged."""
-        return System(
+        return Hessian(
             self.geometry.T,
             self.col,
             self.row,
@@ -132,7 +132,7 @@ class System(Value):
         return self._eliminated(v, tol, max_iter)
 
     def _eliminated(self, v: Vector, tol: float, max_iter: int) -> Vector:
-        plan: Plan = StreamedPlan(self.geometry, self.row, self.col, self.epsilon)
+        plan: Operator = StreamedOperator(self.geometry, self.row, self.col, self.epsilon)
         dtype, kappa_f, kappa_g = v.g.dtype, self.kappa_f, self.kappa_g
         if self.geometry.shape[1] <= DENSE_UNKNOWNS and plan.entries() <= DENSE_ENTRIES:
             # A factorisation is cheap in double precision too, and the system may be nearly singular.
@@ -157,7 +157,7 @@ class _Correction(torch.autograd.Function):
     """Zero, with the derivative of the solution of a linear system."""
 
     @staticmethod
-    def forward(ctx: Any, system: System, tol: float, max_iter: int, *residual: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, system: Hessian, tol: float, max_iter: int, *residual: Tensor) -> tuple[Tensor, ...]:
         ctx.system, ctx.tol, ctx.max_iter = system, tol, max_iter
         return tuple(torch.zeros_like(part) for part in residual)
 

@@ -14,7 +14,7 @@ from monge.kernels import log_sum_exp
 from monge.problem.fixed import Fixed
 from monge.problem.marginal import column, log_weights, pairing
 
-from ._translation import smoothly_translated, translated
+from .translation import smoothly_translated, translated
 
 if TYPE_CHECKING:
     from monge.problem import Linear, Marginal

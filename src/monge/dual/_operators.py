@@ -14,7 +14,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from monge.geometry import Geometry
 
-__all__ = ["DensePlan", "Plan", "SparsePlan", "StreamedPlan"]
+__all__ = ["DenseOperator", "Operator", "SparseOperator", "StreamedOperator"]
 
 # Entries that a sparse plan may hold (both orders of them, of 12 bytes each, stay under 100 MB), and their share of
 # all, above which a dense or a streamed product is as fast.
@@ -23,7 +23,7 @@ _SPARSE_SHARE = 0.2
 _SAMPLED_ROWS = 64
 
 
-class Plan(Protocol):
+class Operator(Protocol):
     """Products with a plan P and its transpose."""
 
     def rows(self, g: Float[Tensor, "*b m"]) -> Float[Tensor, "*b n"]:
@@ -40,7 +40,7 @@ class Plan(Protocol):
 
 
 @dataclass(frozen=True)
-class StreamedPlan:
+class StreamedOperator:
     """P_ij = exp(row_i + col_j - C_ij / epsilon), computed again for every product."""
 
     geometry: Geometry
@@ -63,11 +63,11 @@ class StreamedPlan:
         n, m = self.geometry.shape
         return math.prod(self.epsilon.shape) * n * m
 
-    def dense(self) -> DensePlan:
+    def dense(self) -> DenseOperator:
         """A copy that is stored, in double precision."""
-        return DensePlan(self._exponential(slice(None)).double())
+        return DenseOperator(self._exponential(slice(None)).double())
 
-    def sparse(self, threshold: Float[Tensor, "*b"]) -> SparsePlan | None:
+    def sparse(self, threshold: Float[Tensor, "*b"]) -> SparseOperator | None:
         """The entries above a threshold; None if they are too many in some problem, or on an accelerator."""
         if self.row.device.type != "cpu":
             return None
@@ -84,14 +84,14 @@ class StreamedPlan:
             i, j, w = self._select(index)._extract(float(threshold[index]))
             parts.append((i + k * n, j + k * m, w))
         i, j, w = (torch.cat(part) for part in zip(*parts, strict=True))
-        return SparsePlan.of(i, j, w, (len(parts) * n, len(parts) * m))
+        return SparseOperator.of(i, j, w, (len(parts) * n, len(parts) * m))
 
-    def _select(self, index: tuple[int, ...]) -> StreamedPlan:
+    def _select(self, index: tuple[int, ...]) -> StreamedOperator:
         """The plan of one problem of the batch."""
         if not index:
             return self
         geometry = self.geometry._select(index, self.epsilon.shape)
-        return StreamedPlan(geometry, self.row[index], self.col[index], self.epsilon[index])
+        return StreamedOperator(geometry, self.row[index], self.col[index], self.epsilon[index])
 
     def _exponential(self, rows: slice | Tensor) -> Tensor:
         cost = self.geometry._block(rows).to(self.row.dtype)
@@ -115,7 +115,7 @@ class StreamedPlan:
 
 
 @dataclass(frozen=True)
-class DensePlan:
+class DenseOperator:
     """A stored plan."""
 
     matrix: Float[Tensor, "*b n m"]
@@ -141,14 +141,14 @@ def _times(matrix: Tensor, vector: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class SparsePlan:
+class SparseOperator:
     """The large entries of the plans of a batch, block by block, by rows and by columns, as SciPy holds them."""
 
     matrix: Any
     transpose: Any
 
     @classmethod
-    def of(cls, i: Tensor, j: Tensor, w: Tensor, shape: tuple[int, int]) -> SparsePlan:
+    def of(cls, i: Tensor, j: Tensor, w: Tensor, shape: tuple[int, int]) -> SparseOperator:
         """From lists of entries."""
         from scipy.sparse import csr_matrix
 

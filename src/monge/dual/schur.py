@@ -10,7 +10,7 @@ from torch import Tensor
 
 from monge.problem.marginal import column
 
-from ._plan import DensePlan, Plan
+from ._operators import DenseOperator, Operator
 
 __all__ = ["Schur"]
 
@@ -29,7 +29,7 @@ class Schur:
         gauge: Whether constants are in the kernel.
     """
 
-    plan: Plan
+    plan: Operator
     r: Float[Tensor, "*b n"]
     c: Float[Tensor, "*b m"]
     inverse: Float[Tensor, "*b n"]
@@ -53,7 +53,7 @@ class Schur:
             # Right-hand sides in the range sum to zero; rounding, and masses that change, leave it.
             g = g - self.c * column(g.sum(-1) / self.c.sum(-1))
         right = torch.cat([g, s[..., None]], -1)
-        if direct and isinstance(self.plan, DensePlan):
+        if direct and isinstance(self.plan, DenseOperator):
             y = self._by_cholesky(right, self.plan.matrix)
         else:
             y = self._by_conjugate_gradients(right, tol, max_iter)
