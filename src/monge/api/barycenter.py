@@ -15,16 +15,15 @@ from monge._transforms import transformable
 from monge._value import Value, value
 from monge.coupling import Coupling, PotentialCoupling
 from monge.errors import InfeasibleError, InputError, ShapeError
-from monge.geometry import Geometry
+from monge.geometry import Geometry, PointCloud
 from monge.problem import Linear
 from monge.problem.epsilon import Relative, resolve
 from monge.problem.marginal import rounding
 from monge.solver import Auto, DualSolution, Newton, Solution, Solver, Status, solve
 
-from ._answer import answer, warn_unless
 from ._descent import Curvature
 from ._measures import GivenMeasure, Measure, as_measures, by_size, stacked
-from ._pose import distance_cloud, pose
+from ._warned_solution import warn_unless, warned_solution
 from .divergence import self_solution
 
 __all__ = ["Barycenter", "barycenter", "check_shares"]
@@ -210,7 +209,7 @@ class _Search:
         self.spread = torch.where(spread > 0, spread, torch.ones_like(spread))
         self.pooled = pooled
         epsilon = epsilon.double() if isinstance(epsilon, Tensor) and epsilon.is_floating_point() else epsilon
-        self.epsilon = resolve(epsilon, distance_cloud(pooled, pooled, 2.0), joint, joint)
+        self.epsilon = resolve(epsilon, PointCloud(pooled, pooled), joint, joint)
         self.entropic = bool((self.epsilon > 0).all())
         self.debiased = debiased and self.entropic
         self.groups = [members for _, members in sorted(by_size(self.measures).items())]
@@ -252,7 +251,7 @@ class _Search:
         for place, members in enumerate(self.groups):
             x, a = stacked(self.measures, members)
             shares = self.shares[torch.tensor(members, device=z.device)]
-            problem = pose(distance_cloud(z, x, 2.0), None, self.weights(len(z)), a, epsilon=self.epsilon)
+            problem = Linear.between(PointCloud(z, x), None, self.weights(len(z)), a, epsilon=self.epsilon)
             solution = self._solved(problem, self.known[place])
             self.known[place] = solution if isinstance(solution, DualSolution) else None
             update = update + (shares[:, None, None] * solution.coupling.barycentric(x)).sum(0)
@@ -277,10 +276,10 @@ class _Search:
             if solution.report.status.ok:
                 return solution
         # A value that is not the minimum, found from potentials too far off, could pass for a fall.
-        return answer(problem, solver)
+        return warned_solution(problem, solver)
 
     def _itself(self, x: Tensor, a: Tensor) -> Linear:
-        return pose(distance_cloud(x, x, 2.0), None, a, a, epsilon=self.epsilon)
+        return Linear.between(PointCloud(x, x), None, a, a, epsilon=self.epsilon)
 
     def _bias(self) -> Tensor:
         """Half of what the measures cost with themselves, a constant of the debiased objective."""

@@ -17,9 +17,9 @@ from monge.geometry import Geometry
 from monge.problem.epsilon import Relative, resolve
 from monge.problem.marginal import log_weights, rounding
 
-from ._answer import warn_unless
 from ._gibbs import Costs, Gibbs
 from ._mixing import Mixing
+from ._warned_solution import warn_unless
 from .barycenter import check_shares
 
 __all__ = ["barycenter_on"]

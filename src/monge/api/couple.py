@@ -11,11 +11,11 @@ from torch import Tensor
 from monge._transforms import transformable
 from monge.coupling import Coupling, PotentialCoupling
 from monge.geometry import Geometry
+from monge.problem import Linear
 from monge.problem.epsilon import Relative
 from monge.solver import Solver
 
-from ._answer import answer
-from ._pose import pose
+from ._warned_solution import warned_solution
 
 __all__ = ["couple"]
 
@@ -76,5 +76,5 @@ def couple(
 
     Source: Peyre, Cuturi, Computational optimal transport (arXiv 1803.00567).
     """
-    problem = pose(x, y, a, b, cost=cost, epsilon=epsilon, mass=mass, rho=rho, penalty=penalty)
-    return answer(problem, solver).coupling
+    problem = Linear.between(x, y, a, b, cost=cost, epsilon=epsilon, mass=mass, rho=rho, penalty=penalty)
+    return warned_solution(problem, solver).coupling

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from monge._transforms import transformable
-from monge.errors import CapabilityError, InputError
+from monge.errors import InputError
+from monge.problem import Linear
 from monge.problem.epsilon import Relative
 from monge.problem.marginal import column, pairing
-from monge.solver import Auto, DualSolution, Solver
-from monge.solver._symmetric import is_entropic, solve_symmetric
+from monge.solver import Auto, DualSolution, Newton, Sinkhorn, Solver, Status, Symmetric
 
-from ._answer import answer
-from ._pose import pose
+from ._warned_solution import dual_solution
 
-if TYPE_CHECKING:
-    from monge.problem import Linear
-
-__all__ = ["Own", "check_entropic", "debiased", "divergence", "dual_answer", "self_solution"]
-
-# Sweeps after which the symmetric iteration gives way to the solver.
-_PATIENCE = 200
+__all__ = ["Own", "check_entropic", "debiased", "divergence", "self_solution"]
 
 
 @transformable
@@ -78,12 +71,12 @@ def divergence(
     Source: Feydy et al., Interpolating between optimal transport and MMD using Sinkhorn divergences (arXiv 1810.08278);
         Sejourne et al., Sinkhorn divergences for unbalanced optimal transport (arXiv 1910.12958).
     """
-    problem = pose(x, y, a, b, cost=cost, epsilon=epsilon, rho=rho)
+    problem = Linear.between(x, y, a, b, cost=cost, epsilon=epsilon, rho=rho)
     epsilon = problem.epsilon.detach() if isinstance(epsilon, Relative) else problem.epsilon
-    xx = pose(x, x, problem.a, problem.a, cost=cost, epsilon=epsilon, rho=rho)
-    yy = pose(y, y, problem.b, problem.b, cost=cost, epsilon=epsilon, rho=rho)
+    xx = Linear.between(x, x, problem.a, problem.a, cost=cost, epsilon=epsilon, rho=rho)
+    yy = Linear.between(y, y, problem.b, problem.b, cost=cost, epsilon=epsilon, rho=rho)
     check_entropic(problem)
-    return debiased(problem, dual_answer(problem, solver), self_solution(xx, solver), self_solution(yy, solver))
+    return debiased(problem, dual_solution(problem, solver), self_solution(xx, solver), self_solution(yy, solver))
 
 
 class Own(NamedTuple):
@@ -95,13 +88,12 @@ class Own(NamedTuple):
 
 def self_solution(problem: Linear, solver: Solver | None) -> Own:
     """The solution of a measure against itself."""
-    chosen = Auto().explain(problem).chosen if solver is None else solver
-    found = None
-    if is_entropic(chosen):
-        gradient, tol = chosen.gradient, chosen.tol  # type: ignore[union-attr]
-        found = solve_symmetric(problem, gradient=gradient, tol=tol, max_iter=_PATIENCE)
-    if found is None:
-        found = dual_answer(problem, solver)
+    chosen = (Auto() if solver is None else solver).resolve(problem)
+    if isinstance(chosen, (Sinkhorn, Newton)) and not chosen.gradient._recorded:
+        found = Symmetric(tol=chosen.tol, gradient=chosen.gradient)._solve(problem)
+        if found.report.status is not Status.MAX_ITER:
+            return Own(found.value, (found.f + found.g).detach() / 2)
+    found = dual_solution(problem, solver)
     return Own(found.value, (found.f + found.g).detach() / 2)
 
 
@@ -122,14 +114,6 @@ def debiased(problem: Linear, xy: DualSolution, xx: Own, yy: Own) -> Float[Tenso
             change = -torch.exp(-own.potential / column(rho)) * change
             precise = precise + (rho + problem.epsilon / 2) * pairing(side.weights, change)
     return value + (precise - value).detach()
-
-
-def dual_answer(problem: Linear, solver: Solver | None) -> DualSolution:
-    """The solution, with the potentials that the divergence is made of."""
-    solution = answer(problem, solver)
-    if not isinstance(solution, DualSolution):
-        raise CapabilityError(f"The divergence is made of potentials, and {solver} finds none: use Sinkhorn or Newton.")
-    return solution
 
 
 def check_entropic(problem: Linear) -> None:

@@ -13,12 +13,14 @@ from torch import Tensor
 from monge._checks import check_choice, check_number, check_same
 from monge._transforms import transformable
 from monge.errors import InputError, ShapeError
+from monge.geometry import PointCloud
+from monge.problem import Linear
 from monge.problem.epsilon import Relative, resolve
 from monge.solver import Solver
 
 from ._measures import GivenMeasure, Measure, as_measures, by_size, stacked
-from ._pose import distance_cloud, pose
-from .divergence import Own, check_entropic, debiased, dual_answer, self_solution
+from ._warned_solution import dual_solution
+from .divergence import Own, check_entropic, debiased, self_solution
 from .wasserstein import wasserstein
 
 __all__ = ["pairwise"]
@@ -145,7 +147,7 @@ def _by_divergence(
             size = max(1, max_bytes // _pair_bytes(n, n, measures[0].x.shape[-1]))
             for chunk in (members[k : k + size] for k in range(0, len(members), size)):
                 x, a = stacked(measures, chunk)
-                problem = pose(distance_cloud(x, x, p), None, a, a, epsilon=epsilon)
+                problem = Linear.between(PointCloud(x, x, "euclidean", power=float(p)), None, a, a, epsilon=epsilon)
                 check_entropic(problem)
                 solved = self_solution(problem, solver)
                 found |= {k: Own(solved.value[place], solved.potential[place]) for place, k in enumerate(chunk)}
@@ -156,12 +158,12 @@ def _by_divergence(
 
     def compare(i: list[int], j: list[int]) -> Tensor:
         (x, a), (y, b) = stacked(left, i), stacked(right, j)
-        problem = pose(distance_cloud(x, y, p), None, a, b, epsilon=epsilon)
+        problem = Linear.between(PointCloud(x, y, "euclidean", power=float(p)), None, a, b, epsilon=epsilon)
         itself = (
             Own(*(torch.stack(part) for part in zip(*(side[k] for k in members), strict=True)))
             for side, members in ((own_left, i), (own_right, j))
         )
-        return debiased(problem, dual_answer(problem, solver), *itself)
+        return debiased(problem, dual_solution(problem, solver), *itself)
 
     return compare
 
@@ -170,7 +172,7 @@ def _pooled_epsilon(measures: list[Measure], p: float, epsilon: Relative) -> Ten
     """A fraction of the mean cost between all points of all measures."""
     x = torch.cat([measure.x.detach() for measure in measures])
     a = torch.cat([measure.a.detach() / measure.a.detach().sum() for measure in measures]) / len(measures)
-    return resolve(epsilon, distance_cloud(x, x, p), a, a)
+    return resolve(epsilon, PointCloud(x, x, "euclidean", power=float(p)), a, a)
 
 
 def _batches(

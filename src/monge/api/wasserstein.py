@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,15 +14,12 @@ from monge._checks import check_clouds, check_number
 from monge._transforms import transformable
 from monge.errors import InputError
 from monge.geometry import PointCloud
+from monge.problem import Linear
 from monge.problem.epsilon import Relative
 from monge.solver import Solver
 
-from ._answer import answer
-from ._pose import distance_cloud, pose
 from ._units import in_range, rescaled, scaled_epsilon, unit_of
-
-if TYPE_CHECKING:
-    from monge.problem import Linear
+from ._warned_solution import warned_solution
 
 __all__ = ["wasserstein"]
 
@@ -74,7 +71,8 @@ def wasserstein(
     check_number("p", p, low=1.0, high=1e6)
     check_clouds(x, y)
     if in_range(x, y, p):
-        cost, vanished = _cost(pose(distance_cloud(x, y, p), None, a, b, epsilon=epsilon), solver)
+        powers = PointCloud(x, y, "euclidean", power=float(p))
+        cost, vanished = _cost(Linear.between(powers, None, a, b, epsilon=epsilon), solver)
         if not vanished:
             return root(cost, p)
     return _in_own_units(x, y, a, b, p, epsilon, solver)
@@ -82,7 +80,7 @@ def wasserstein(
 
 def _cost(problem: Linear, solver: Solver | None) -> tuple[Tensor, bool]:
     """The transport cost, and whether powers of positive distances were rounded to zero in some problem."""
-    solution = answer(problem, solver)
+    solution = warned_solution(problem, solver)
     cost = solution.coupling.transport_cost() if problem.entropic else solution.value
     finite = torch.finfo(cost.dtype)
     tiny = cost.detach().abs() < finite.tiny / finite.eps
@@ -105,11 +103,12 @@ def _in_own_units(
     """
     unit, dtype = unit_of(x, y), x.dtype
     first, second = (rescaled(points, -unit[..., None, None]) for points in (x, y))
-    problem = pose(distance_cloud(first, second, p), None, a, b, epsilon=scaled_epsilon(epsilon, unit, p, dtype))
+    powers = PointCloud(first, second, "euclidean", power=float(p))
+    problem = Linear.between(powers, None, a, b, epsilon=scaled_epsilon(epsilon, unit, p, dtype))
     if not problem.entropic:
         unit = unit - math.floor(_ROOM / max(p, 2.0))  # lengths are roots of squares
         first, second = (rescaled(points.double(), -unit[..., None, None]) for points in (x, y))
-        cloud = distance_cloud(first, second, p)
+        cloud = PointCloud(first, second, "euclidean", power=float(p))
         problem = problem._make(**problem.to(torch.float64)._contents() | {"geometry": cloud})
     cost, vanished = _cost(problem, solver)
     distance = rescaled(root(cost, p).double(), unit).to(dtype)

@@ -14,7 +14,6 @@ import typer
 from torch import Tensor
 
 from .._files import check_destination, write_whole
-from ..api._pose import pose
 from ..data import read_points, read_weights
 from ..errors import InfeasibleError, InputError, ShapeError
 from ..geometry import PointCloud
@@ -149,7 +148,7 @@ def _weights(path: str | None, points: Tensor, normalise: bool) -> Tensor:
 
 def _problem(x: Tensor, y: Tensor, a: Tensor, b: Tensor, **settings: Any) -> Linear:
     try:
-        return pose(x, y, a, b, **settings)
+        return Linear.between(x, y, a, b, **settings)
     except InfeasibleError as error:
         if settings["mass"] is not None:
             raise

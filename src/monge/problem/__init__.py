@@ -5,9 +5,21 @@ from .base import Problem
 from .epsilon import Relative, relative
 from .fixed import Fixed
 from .free import Free
-from .linear import Linear
+from .linear import Linear, Terms
 from .marginal import Marginal
 from .relaxed import Relaxed
 from .traits import TRAITS
 
-__all__ = ["TRAITS", "AtMost", "Fixed", "Free", "Linear", "Marginal", "Problem", "Relative", "Relaxed", "relative"]
+__all__ = [
+    "TRAITS",
+    "AtMost",
+    "Fixed",
+    "Free",
+    "Linear",
+    "Marginal",
+    "Problem",
+    "Relative",
+    "Relaxed",
+    "Terms",
+    "relative",
+]

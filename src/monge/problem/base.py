@@ -61,6 +61,10 @@ class Problem(Value, ABC):
         """The objective at a plan, +inf if the plan breaks a constraint by more than rounding."""
 
     @abstractmethod
+    def terms(self, P: Plan) -> Any:
+        """The parts of the objective at a plan, a named tuple of one number per problem each."""
+
+    @abstractmethod
     def gap(self, P: Plan) -> Float[Tensor, "*b"]:
         """How far a plan can be from optimal: its objective less a lower bound of all objectives."""
 

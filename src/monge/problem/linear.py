@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -11,22 +12,37 @@ from torch import Tensor
 
 from monge._arrays import pick
 from monge._batch import broadcast_shapes
-from monge._checks import check_same
+from monge._checks import check_choice, check_weights
 from monge._transforms import transformable
 from monge._value import value
-from monge.errors import InfeasibleError, InputError, ShapeError
-from monge.geometry import PointCloud
+from monge.errors import InputError
+from monge.geometry import Geometry, PointCloud
 
+from ._sides import as_marginal, as_mass, between, check_batch, check_dtypes, check_sides, equalised, uniform
 from .at_most import AtMost
 from .base import Plan, Problem
-from .epsilon import resolve
+from .epsilon import Relative, resolve
 from .fixed import Fixed
-from .marginal import Marginal, column, log_weights, pairing, rounding
+from .marginal import Constraint, Marginal, column, log_weights, pairing, rounding
+from .relaxed import Relaxed
 
-if TYPE_CHECKING:
-    from monge.geometry import Geometry
+__all__ = ["Linear", "Terms"]
 
-__all__ = ["Linear"]
+
+class Terms(NamedTuple):
+    """The parts of a linear objective.
+
+    Args:
+        cost: <C, P>.
+        entropy: epsilon KL(P | a⊗b).
+        source: The price of missing the row marginal, S(P 1).
+        target: The price of missing the column marginal, T(P^T 1).
+    """
+
+    cost: Float[Tensor, "*b"]
+    entropy: Float[Tensor, "*b"]
+    source: Float[Tensor, "*b"]
+    target: Float[Tensor, "*b"]
 
 
 @value
@@ -80,27 +96,84 @@ class Linear(Problem):
 
     def __post_init__(self) -> None:
         geometry = self.geometry
-        like = torch.empty((), dtype=geometry.dtype, device=geometry.device)
         wide = torch.promote_types(geometry.dtype, torch.float32)
-        source = _as_marginal(self.source, geometry.shape[0], like.to(wide))
-        target = _as_marginal(self.target, geometry.shape[1], like.to(wide))
-        _check_sides(geometry, source, target)
-        _check_dtypes(like, source, target)
-        if isinstance(source, Fixed) and isinstance(target, Fixed):
-            target = Fixed._make(weights=_equalised(source, target).to(wide))
-        # Half precision has too few digits for sums: weights are computed with as potentials are.
-        source, target = source.to(wide), target.to(wide)
+        source, target = (
+            as_marginal(side, n, geometry) for side, n in zip((self.source, self.target), geometry.shape, strict=True)
+        )
+        if self.source is not None or self.target is not None:
+            check_sides(geometry, source, target)
+            check_dtypes(geometry, source, target)
+            if isinstance(source, Fixed) and isinstance(target, Fixed):
+                target = Fixed._make(weights=equalised(source, target).to(wide))
+            # Half precision has too few digits for sums: weights are computed with as potentials are.
+            source, target = source.to(wide), target.to(wide)
         epsilon = resolve(self.epsilon, geometry, source.weights, target.weights)
-        mass = None if self.mass is None else _checked_mass(self.mass, source, target)
+        mass = None if self.mass is None else as_mass(self.mass, source, target)
         for name, content in {"source": source, "target": target, "epsilon": epsilon, "mass": mass}.items():
             object.__setattr__(self, name, content)
-        _check_batch(
+        check_batch(
             cost=geometry.batch_shape,
             source=source.weights.shape[:-1],
             target=target.weights.shape[:-1],
             epsilon=epsilon.shape,
             mass=torch.Size() if mass is None else mass.shape,
         )
+
+    @classmethod
+    def between(
+        cls,
+        x: Float[Tensor, "*b n d"] | Geometry,
+        y: Float[Tensor, "*b m d"] | None = None,
+        a: Float[Tensor, "*b n"] | None = None,
+        b: Float[Tensor, "*b m"] | None = None,
+        *,
+        cost: str | Callable[[Tensor, Tensor], Tensor] = "sqeuclidean",
+        epsilon: float | Tensor | Relative = 0.0,
+        mass: float | Tensor | None = None,
+        rho: float | Tensor | None = None,
+        penalty: Literal["kl", "l2", "tv"] = "kl",
+    ) -> Linear:
+        """The problem between two clouds, or on a geometry, in the words of `monge.couple`.
+
+        Args:
+            x: Sources, or a geometry that holds both sides.
+            y: Targets.
+            a: Weights of the sources, 1/n each if None.
+            b: Weights of the targets.
+            cost: As in `monge.geometry.PointCloud`.
+            epsilon: Strength of the entropy, or `relative`.
+            mass: Total mass to move: both sides are `AtMost` then.
+            rho: Price of missing a marginal: both sides are `Relaxed` then.
+            penalty: How a marginal may be missed.
+
+        Raises:
+            InputError: If an argument is wrong, or two of them contradict each other.
+
+        Example:
+            >>> import torch
+            >>> from monge.problem import Linear
+            >>> Linear.between(torch.rand(3, 2), torch.rand(4, 2), rho=1.0).source
+            Relaxed(weights=float32[3], rho=1.0, penalty='kl')
+        """
+        geometry = between(x, y, cost)
+        if rho is not None and mass is not None:
+            raise InputError(f"Give either rho or mass, but got rho={rho} and mass={mass}: both decide how much moves.")
+        if penalty != "kl" and rho is None:
+            check_choice("penalty", penalty, ("kl", "l2", "tv"))
+            raise InputError(f"penalty={penalty!r} says how a marginal may be missed: give its price, rho.")
+        sides: list[Marginal | None] = []
+        for name, weights, n in (("a", a, geometry.shape[0]), ("b", b, geometry.shape[1])):
+            if weights is not None:
+                check_weights(name, weights, n)
+            elif rho is not None or mass is not None:
+                weights = uniform(n, geometry)
+            if rho is not None:
+                sides.append(Relaxed(weights, rho, penalty))  # type: ignore[arg-type]
+            elif mass is not None:
+                sides.append(AtMost(weights))  # type: ignore[arg-type]
+            else:
+                sides.append(None if weights is None else Fixed._make(weights=weights))
+        return cls(geometry, *sides, epsilon=epsilon, mass=mass)
 
     @property
     def a(self) -> Float[Tensor, "*b n"]:
@@ -187,6 +260,30 @@ class Linear(Problem):
             return value
         met = (row.sum(-1) - self.mass).abs() <= rounding(row.dtype) * self.mass
         return torch.where(met, value, math.inf)
+
+    @transformable
+    def terms(self, P: Plan) -> Terms:
+        """The objective at a plan in parts; what a constraint asks has no price, however well it is met.
+
+        Args:
+            P: A plan of the shape of the problem.
+
+        Example:
+            >>> import torch
+            >>> from monge import solve
+            >>> from monge.problem import Linear
+            >>> x = torch.tensor([[0.0], [1.0]])
+            >>> solve(Linear.between(x, x + 1)).terms.cost
+            tensor(1.)
+        """
+        row, col = P.marginals()
+        cost = P.transport_cost(self.geometry)
+        entropy = self.epsilon * P.kl(self.a, self.b) if self.entropic else torch.zeros_like(cost)
+        source, target = (
+            torch.zeros_like(cost) if isinstance(side, Constraint) else side._penalty(mu)
+            for side, mu in ((self.source, row), (self.target, col))
+        )
+        return Terms(cost, entropy, source, target)
 
     @transformable
     def dual(self, f: Float[Tensor, "*b n"], g: Float[Tensor, "*b m"]) -> Float[Tensor, "*b"]:
@@ -311,80 +408,3 @@ def _equal(weights: Tensor) -> bool:
 def _largest(a: Tensor, f: Tensor) -> Tensor:
     """The largest potential of a point that is present."""
     return torch.where(a > 0, f, -math.inf).amax(-1)
-
-
-def _as_marginal(given: Marginal | Tensor | None, n: int, like: Tensor) -> Marginal:
-    if isinstance(given, Marginal):
-        return given
-    if given is None:
-        return Fixed._make(weights=torch.full((n,), 1.0 / n, dtype=like.dtype, device=like.device))
-    return Fixed(given)
-
-
-def _check_dtypes(like: Tensor, source: Marginal, target: Marginal) -> None:
-    """Weights must have the dtype of the cost; beside a cost in half precision float32 will do."""
-    half = like.dtype in (torch.float16, torch.bfloat16)
-    held = {"source": source.weights, "target": target.weights}
-    check_same(
-        cost=like,
-        **{name: w.to(like.dtype) if half and w.dtype == torch.float32 else w for name, w in held.items()},
-    )
-
-
-def _check_sides(geometry: Geometry, source: Marginal, target: Marginal) -> None:
-    for side, marginal, n in zip(("source", "target"), (source, target), geometry.shape, strict=True):
-        if marginal.weights.shape[-1] != n:
-            raise ShapeError(
-                f"{side} must have one weight for each of the {n} points of its side of the cost, "
-                f"but has {marginal.weights.shape[-1]}: source belongs to the rows, target to the columns."
-            )
-    _check_batch(cost=geometry.batch_shape, source=source.weights.shape[:-1], target=target.weights.shape[:-1])
-
-
-def _check_batch(**shapes: torch.Size) -> None:
-    try:
-        broadcast_shapes(*shapes.values())
-    except RuntimeError as error:
-        told = ", ".join(f"{tuple(shape)} for {name}" for name, shape in shapes.items())
-        raise ShapeError(
-            f"batch dimensions must broadcast, but are {told}: give each one problem, or as many as the others."
-        ) from error
-
-
-def _equalised(source: Fixed, target: Fixed) -> Tensor:
-    """The target weights in float64, scaled so that rounding does not make the problem infeasible."""
-    given = target.weights.double()
-    a, b = source.weights.detach().double().sum(-1), given.detach().sum(-1)
-    difference = (a - b).abs() / torch.maximum(a, b)
-    if bool((difference > max(rounding(side.weights.dtype) for side in (source, target))).any()):
-        first = difference.argmax()
-        a, b = (total.broadcast_to(difference.shape).reshape(-1)[first] for total in (a, b))
-        raise InfeasibleError(
-            "source and target must have the same mass when both are fixed, but have "
-            f"{float(a):.9g} and {float(b):.9g}: normalise the weights, or use Relaxed, AtMost or mass=."
-        )
-    return given * column(a / b)
-
-
-def _checked_mass(mass: float | Tensor, source: Marginal, target: Marginal) -> Tensor:
-    weights = source.weights
-    mass = torch.as_tensor(mass, dtype=weights.dtype, device=weights.device)
-    slack = rounding(weights.dtype)
-    for side, marginal in (("source", source), ("target", target)):
-        if not isinstance(marginal, (Fixed, AtMost)):
-            raise InputError(
-                f"mass= needs a source and a target that are AtMost or Fixed, but {side} is "
-                f"{type(marginal).__name__}: its price already decides the mass."
-            )
-        total = marginal.total.detach()
-        if not bool(((mass > 0) & (mass <= total * (1 + slack))).all()):
-            raise InfeasibleError(
-                f"mass must be positive and at most the mass of {side}, {float(total.min()):.9g}, but is "
-                f"{mass.tolist()}: ask for less, or add weight to {side}."
-            )
-        if isinstance(marginal, Fixed) and not bool(((mass - total).abs() <= slack * total).all()):
-            raise InfeasibleError(
-                f"{side} is Fixed with mass {float(total.min()):.9g}, so mass={mass.tolist()} contradicts it: "
-                f"use AtMost for {side}."
-            )
-    return mass

@@ -9,8 +9,9 @@ from .newton import Newton
 from .simplex import Simplex
 from .sinkhorn import Sinkhorn
 from .solution import DualSolution, Report, Solution, Status
-from .solve import check_problem, solve
+from .solve import check_problem, solution_of, solve
 from .sorted import Sorted
+from .symmetric import Symmetric
 
 __all__ = [
     "CANDIDATES",
@@ -28,6 +29,8 @@ __all__ = [
     "Solver",
     "Sorted",
     "Status",
+    "Symmetric",
     "check_problem",
+    "solution_of",
     "solve",
 ]

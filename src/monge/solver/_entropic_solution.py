@@ -66,7 +66,7 @@ def entropic_solution(
         epsilon=problem.epsilon.detach().broadcast_to(problem.batch_shape),
     )
     value = gradient._value(problem, f, g) if differentiable else dual.to(f.dtype)
-    return DualSolution._make(coupling=plan, value=value, report=report, f=f, g=g)
+    return DualSolution._make(coupling=plan, value=value, report=report, problem=problem, f=f, g=g)
 
 
 def _values(problem: Linear, plan: PlanError, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:

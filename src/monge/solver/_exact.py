@@ -120,13 +120,14 @@ def conclude_exact(
     )
     sources = parts_of(problem).tensors if torch.is_grad_enabled() else []
     if not any(t.requires_grad for t in sources):
-        return DualSolution._make(coupling=plan.to(dtype), value=priced.to(dtype), report=report, f=f, g=g)
+        value = priced.to(dtype)
+        return DualSolution._make(coupling=plan.to(dtype), value=value, report=report, problem=problem, f=f, g=g)
     value = _attached(problem, constant, (row, col), (f, g), priced.to(dtype))
     if not any(t.requires_grad for t in plan._tensors()):
         weights = parts_of((problem.source, problem.target, problem.mass)).tensors
         plan = plan._map(lambda t: held(t, weights, _PLAN_TOLD) if t.is_floating_point() else t)
     f, g = (held(side, sources, _POTENTIALS_TOLD) for side in (f, g))
-    return DualSolution._make(coupling=plan.to(dtype), value=value, report=report, f=f, g=g)
+    return DualSolution._make(coupling=plan.to(dtype), value=value, report=report, problem=problem, f=f, g=g)
 
 
 def _met(problem: Linear, row: Tensor, col: Tensor) -> Linear:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -12,6 +12,7 @@ from monge._value import Value, value
 
 if TYPE_CHECKING:
     from monge.coupling import Coupling
+    from monge.problem import Problem
 
 __all__ = ["DualSolution", "Report", "Solution", "Status"]
 
@@ -65,11 +66,18 @@ class Solution(Value):
         coupling: The plan.
         value: The objective that was minimised, differentiable as the solver's ``gradient`` says.
         report: Measurements of the plan.
+        problem: What was solved.
     """
 
     coupling: Coupling
     value: Float[Tensor, "*b"]
     report: Report
+    problem: Problem
+
+    @property
+    def terms(self) -> Any:
+        """The objective of the plan in parts, as ``problem.terms`` names them: cost, entropy, price of each side."""
+        return self.problem.terms(self.coupling)
 
 
 @value
@@ -80,6 +88,7 @@ class DualSolution(Solution):
         coupling: The plan.
         value: The objective that was minimised, differentiable as the solver's ``gradient`` says.
         report: Measurements of the plan.
+        problem: What was solved.
         f: Potential of the rows.
         g: Potential of the columns. In balanced problems the pair is normalised by <a, f> = <b, g>.
     """

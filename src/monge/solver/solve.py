@@ -12,7 +12,7 @@ from .auto import Auto
 from .base import Solver
 from .solution import Solution
 
-__all__ = ["check_problem", "solve"]
+__all__ = ["check_problem", "solution_of", "solve"]
 
 
 @transformable
@@ -40,6 +40,11 @@ def solve(problem: Problem, solver: Solver | None = None) -> Solution:
         >>> solve(Linear(PointCloud(x, y))).value
         tensor(4.)
     """
+    return solution_of(problem, solver)
+
+
+def solution_of(problem: Problem, solver: Solver | None) -> Solution:
+    """What `solve` answers, for functions that are nodes of every transform themselves."""
     check_problem(problem)
     if solver is None:
         solver = Auto()

@@ -116,7 +116,7 @@ class Sliced(Solver):
             iterations=torch.zeros(batch, dtype=torch.long, device=x.device),
             epsilon=problem.epsilon.detach().expand(batch),
         )
-        return DualSolution._make(coupling=coupling, value=cost, report=report, f=f, g=g)
+        return DualSolution._make(coupling=coupling, value=cost, report=report, problem=problem, f=f, g=g)
 
 
 def _potential(
