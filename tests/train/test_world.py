@@ -15,16 +15,17 @@ import pytest
 import torch
 
 from monge.errors import InputError
-from monge.train import MachineConfig, World, fit, world
-
-from .toy import MODEL, SCHEDULE, toy
+from monge.sequences import fit
+from monge.train import MachineConfig, World, world
+from sequences.toy import MODEL, SCHEDULE, toy
 
 SHARED = """
     import sys
     import torch
     from dataclasses import replace
-    from monge.train import MachineConfig, fit, world
-    from train.toy import MODEL, SCHEDULE, toy
+    from monge.sequences import fit
+    from monge.train import MachineConfig, world
+    from sequences.toy import MODEL, SCHEDULE, toy
 
     torch.set_num_threads(1)
     machine = MachineConfig(device="cpu")
@@ -71,7 +72,7 @@ def test_alone() -> None:
     with world(torch.device("cpu")) as processes:
         assert processes == World(0, 1)
         assert processes.leads
-        assert processes.total(torch.ones(2)).tolist() == [1, 1]
+        assert processes.gathered({"held": 1}) == [{"held": 1}]
 
 
 def test_torchrun_variables_that_lead_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
