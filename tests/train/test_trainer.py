@@ -150,6 +150,10 @@ class TestWrong:
             held.run()
         assert not (tmp_path / "checkpoint.pt").exists()
 
+    def test_nothing_to_learn(self):
+        with pytest.raises(InputError, match="model must have parameters to learn"):
+            Trainer(nn.Identity(), SQUARES, Data(lambda step: line()), SCHEDULE)
+
     def test_patience_without_evaluations(self):
         with pytest.raises(InputError, match="data has no part 'valid': add it to splits"):
             Trainer(linear(), SQUARES, Data(lambda step: line()), replace(SCHEDULE, patience=2))

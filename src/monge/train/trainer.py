@@ -62,6 +62,7 @@ class Trainer:
             folder goes on only with the same.
         progress: where to show how far it is.
         callbacks: called with every `Step` after it is done.
+        world: the processes that train together; those that are joined now if None.
 
     Raises:
         InputError: the folder holds a run and ``resume`` is off; it holds another run or a damaged checkpoint; a file
@@ -96,6 +97,7 @@ class Trainer:
         about: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
         callbacks: Iterable[Callable[[Step], object]] = (),
+        world: World | None = None,
     ) -> None:
         self.objective, self.data, self.seed, self.name = objective, data, seed, name
         self.schedule, self.machine = schedule or Schedule(), machine or MachineConfig()
@@ -103,11 +105,14 @@ class Trainer:
         if self.schedule.patience is not None and "valid" not in data.splits:
             raise InputError("patience waits for a better evaluation, but data has no part 'valid': add it to splits.")
         self.folder = None if folder is None else Path(folder)
-        self.device, self.world = self.machine.resolve(), World.current()
+        self.device, self.world = self.machine.resolve(), world or World.current()
         settings = {"data": data.describe, "schedule": self.schedule, "seed": seed, "processes": self.world.size}
         self.identity = plain({**(about or {}), **settings})
         self.model = model.to(self.device)
-        self.optimizer = self.schedule.optimizer(weight for weight in model.parameters() if weight.requires_grad)
+        learned = [weight for weight in model.parameters() if weight.requires_grad]
+        if not learned:
+            raise InputError("model must have parameters to learn, but has none with requires_grad: set it on some.")
+        self.optimizer = self.schedule.optimizer(learned)
         self.runner: Any = torch.compile(self.model) if self.machine.compile else self.model
         self.step, self.stale, self.saved = 0, 0, time.perf_counter()
         self.best: dict[str, Any] | None = None
