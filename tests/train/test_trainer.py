@@ -174,6 +174,12 @@ class TestWrong:
         with pytest.raises(InputError, match="holds a run already: resume it"):
             trainer(folder=tmp_path, about={"width": 3})
 
+    def test_another_model(self, tmp_path):
+        trainer(folder=tmp_path).run()
+        data = Data.of_tensors({"train": line(), "valid": line(7)}, size=8)
+        with pytest.raises(InputError, match=r"holds the weights of another model \(.*size mismatch for weight"):
+            Trainer(nn.Linear(3, 1).double(), SQUARES, data, SCHEDULE, folder=tmp_path, resume=True)
+
     def test_a_checkpoint_of_an_earlier_version(self, tmp_path):
         torch.save({"format": "monge-train-1", "step": 3}, tmp_path / "checkpoint.pt")
         with pytest.raises(InputError, match="written by an earlier version of monge, in the format monge-train-1"):

@@ -35,6 +35,17 @@ SHARED = """
             machine=machine, folder=sys.argv[1],
         )
         assert processes.size == 2
+        # Of three weights the first process used two, the second one.
+        held = [torch.nn.Parameter(torch.zeros(2, 2, dtype=torch.float64)) for _ in range(3)]
+        for weight in held[: 2 - processes.rank]:
+            weight.grad = torch.full_like(weight, processes.rank + 1)
+        loss = processes.average(torch.tensor(float(processes.rank)), held)
+        means = [None if weight.grad is None else weight.grad.unique().tolist() for weight in held]
+        assert (float(loss), means) == (0.5, [[1.5], [0.5], None])
+        first = torch.full((2,), float(processes.rank))
+        processes.follow([first])
+        assert first.eq(0).all()
+        assert processes.gathered(processes.rank) == [0, 1]
         if processes.leads:
             import json
             sys.stdout.write(json.dumps(run.result.plain()))

@@ -179,7 +179,14 @@ class Trainer:
         if checkpoint is None:
             self.world.follow(self.model.state_dict().values())
         else:
-            self.model.load_state_dict(checkpoint.model)
+            try:
+                self.model.load_state_dict(checkpoint.model)
+            except RuntimeError as error:
+                told = " ".join(str(error).split())
+                raise InputError(
+                    f"{self.folder} holds the weights of another model ({told}): build the same one, or choose another "
+                    "folder."
+                ) from error
             self.step, self.best, self.stale = checkpoint.step, checkpoint.best, checkpoint.stale
             self.meter = Meter(self.device, checkpoint.window)
         self.average = None if self.schedule.average is None else copy.deepcopy(self.model)

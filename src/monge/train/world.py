@@ -100,5 +100,7 @@ def world(device: torch.device) -> Iterator[World]:
         ) from error
     try:
         yield World.current()
+        # Nobody leaves while another still speaks to them.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
