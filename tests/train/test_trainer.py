@@ -88,6 +88,18 @@ def test_averaged_weights_are_judged() -> None:
     assert outcome.result.figures["valid"]["loss"] == pytest.approx(float(loss.detach()))
 
 
+def test_a_shared_weight_is_averaged_once() -> None:
+    with seeded(0, "weights"):
+        model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 1)).double()
+    model[1].weight = model[0].weight
+    data = Data.of_tensors({"train": line()}, size=8)
+    slow, held = model[0].weight.detach().clone(), Trainer(model, SQUARES, data, replace(SCHEDULE, average=0.9))
+    for step in held:
+        kept = min(0.9, step.number / (9 + step.number))
+        slow = kept * slow + (1 - kept) * model[0].weight.detach()
+    torch.testing.assert_close(held.judged[0].weight, slow)
+
+
 def test_figures_are_means_over_items_of_uneven_batches() -> None:
     objective = replace(SQUARES, score=lambda model, batch: {"first": batch[0][:, 0], "loss": torch.zeros(1)})
     figures = trainer(3, objective=objective)._evaluate("valid")

@@ -128,7 +128,7 @@ class Trainer:
     @property
     def judged(self) -> nn.Module:
         """The model that is evaluated: the averaged one if the schedule asks for it."""
-        return self.average or self.model
+        return self.model if self.average is None else self.average
 
     @property
     def over(self) -> bool:
@@ -255,8 +255,10 @@ class Trainer:
         if self.average is None:
             return
         kept = self.schedule.kept(self.step)
+        # Not the dictionaries of states: they name a shared weight twice.
+        both = ([*model.parameters(), *model.buffers()] for model in (self.average, self.model))
         with torch.no_grad():
-            for slow, fast in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
+            for slow, fast in zip(*both, strict=True):
                 slow.lerp_(fast, 1 - kept) if slow.is_floating_point() else slow.copy_(fast)
 
     def _batch(self, number: int) -> Any:
