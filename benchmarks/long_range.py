@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from monge.errors import TransportError
-from monge.train import MachineConfig, Progress, Trained, grid, recipe, summarise, write_report
-from monge.train.summary import HEADINGS
+from monge.sequences import HEADINGS, grid, recipe, summarise, write_report
+from monge.train import MachineConfig, Progress, Trained
 
 from ._measure import keep
 

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,7 +28,8 @@ STOREYS = {
     for storey, names in enumerate(
         [
             ("_arrays", "_batch", "_checks", "_files", "_parts", "_transforms", "_value", "_version", "errors"),
-            ("kernels",),
+            # The loop for any objective knows no plan and no kernel: it uses the foundation only.
+            ("kernels", "train"),
             ("geometry",),
             ("coupling",),
             ("problem",),
@@ -37,7 +39,7 @@ STOREYS = {
             ("sliced",),
             ("api",),
             ("nn", "flow", "embed", "registration", "compress", "lifelong", "simulate"),
-            ("train",),
+            ("sequences",),
             ("cli",),
         ]
     )
@@ -45,7 +47,7 @@ STOREYS = {
 }
 FOUNDATION = {name for name, storey in STOREYS.items() if storey == 0}
 # Leaves hang beside the house: only the rooms named may use them, and they use the house up to its face.
-LEAVES = {"data": {"train", "cli"}, "plot": {"train", "cli"}, "testing": {"cli"}}
+LEAVES = {"data": {"sequences", "cli"}, "plot": {"sequences", "cli"}, "testing": {"cli"}}
 
 
 def room_of(path: Path) -> str:
@@ -97,7 +99,7 @@ def may_import(room: str, other: str) -> bool:
 def test_rooms_import_downwards_only(path: Path) -> None:
     room = room_of(path)
     if room == "__init__":
-        assert not rooms_used(path) & {*LEAVES, "cli", "train"}
+        assert not rooms_used(path) & {*LEAVES, "cli", "sequences", "train"}
         return
     assert room in STOREYS or room in LEAVES, f"{room} is no room of the house: name its storey in this test."
     wrong = {other for other in rooms_used(path) if not may_import(room, other)}
@@ -109,6 +111,9 @@ def test_the_rule_can_fail() -> None:
     assert not may_import("nn", "flow")
     assert not may_import("solver", "data")
     assert may_import("cli", "plot")
+    assert not may_import("train", "kernels")
+    assert not may_import("train", "data")
+    assert TASKS.search("what a Classifier reads")
     names = set(imported(ast.parse("def f():\n    from ..solver import Auto\n"), ("monge", "kernels")))
     assert names == {("monge", "solver")}
     assert set(imported(ast.parse("from . import couple"), ("monge",))) == {("monge", "couple")}
@@ -123,6 +128,14 @@ def test_files_are_short_and_quiet(path: Path) -> None:
             assert node.func.id != "print", f"line {node.lineno}: the library does not print"
         if isinstance(node, ast.Raise) and node.exc is not None:
             assert "NotImplementedError" not in ast.unparse(node.exc), f"line {node.lineno}: no stubs"
+
+
+TASKS = re.compile(r"token|accurac|coupler|sequence|classif|logit|label|attention", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if room_of(path) == "train"], ids=lambda path: path.name)
+def test_the_loop_knows_no_task(path: Path) -> None:
+    assert not TASKS.search(path.read_text())
 
 
 # What `import monge` may bring in besides torch: annotations of shapes, and nothing that computes, draws or prints.
@@ -174,15 +187,18 @@ def test_shapes_broadcast_as_in_torch() -> None:
                 assert broadcast_shapes(one, two) == expected
 
 
+OUTSIDE = ("monge.cli", "monge.plot", "monge.data", "monge.sequences", "monge.train")
+
+
 def test_leaves_and_command_stay_outside() -> None:
     added = modules_added("import monge")
-    assert not {name for name in added if name.startswith(("monge.cli", "monge.plot", "monge.data", "monge.train"))}
+    assert not {name for name in added if name.startswith(OUTSIDE)}
 
 
 def test_matplotlib_waits_for_a_picture() -> None:
     assert "matplotlib" not in modules_added("import monge.plot")
     assert not {"sklearn", "pyarrow"} & modules_added("import monge.data")
-    assert not HEAVY & modules_added("import monge.train")
+    assert not HEAVY & modules_added("import monge.train, monge.sequences")
 
 
 MODULES = ["monge", *sorted(name for _, name, _ in pkgutil.iter_modules([str(PACKAGE)], "monge.") if "._" not in name)]

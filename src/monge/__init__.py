@@ -15,10 +15,10 @@ from .problem import AtMost, Fixed, Free, Linear, Relaxed, relative
 from .solver import solve
 
 if TYPE_CHECKING:
-    from . import data, nn, plot, registration, sliced, testing, train
+    from . import data, nn, plot, registration, sequences, sliced, testing, train
 
 # Rooms that are opened when somebody first asks for them, so that the face comes up at once.
-_LATER = ("data", "nn", "plot", "registration", "sliced", "testing", "train")
+_LATER = ("data", "nn", "plot", "registration", "sequences", "sliced", "testing", "train")
 
 __all__ = [
     "AtMost",
@@ -46,6 +46,7 @@ __all__ = [
     "problem",
     "registration",
     "relative",
+    "sequences",
     "sliced",
     "solve",
     "solver",

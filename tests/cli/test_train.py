@@ -13,7 +13,7 @@ pytest.importorskip("typer")
 
 from monge.cli import main
 from monge.data import Split, Task
-from monge.train import RECIPES, ModelConfig
+from monge.sequences import RECIPES, ModelConfig
 
 TABLE = ("coupler", "accuracy", "step", "memory", "row error", "column error")
 

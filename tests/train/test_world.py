@@ -15,16 +15,17 @@ import pytest
 import torch
 
 from monge.errors import InputError
-from monge.train import MachineConfig, World, fit, world
-
-from .toy import MODEL, SCHEDULE, toy
+from monge.sequences import fit
+from monge.train import MachineConfig, World, world
+from sequences.toy import MODEL, SCHEDULE, toy
 
 SHARED = """
     import sys
     import torch
     from dataclasses import replace
-    from monge.train import MachineConfig, fit, world
-    from train.toy import MODEL, SCHEDULE, toy
+    from monge.sequences import fit
+    from monge.train import MachineConfig, world
+    from sequences.toy import MODEL, SCHEDULE, toy
 
     torch.set_num_threads(1)
     machine = MachineConfig(device="cpu")
@@ -34,6 +35,17 @@ SHARED = """
             machine=machine, folder=sys.argv[1],
         )
         assert processes.size == 2
+        # Of three weights the first process used two, the second one.
+        held = [torch.nn.Parameter(torch.zeros(2, 2, dtype=torch.float64)) for _ in range(3)]
+        for weight in held[: 2 - processes.rank]:
+            weight.grad = torch.full_like(weight, processes.rank + 1)
+        loss = processes.average(torch.tensor(float(processes.rank)), held)
+        means = [None if weight.grad is None else weight.grad.unique().tolist() for weight in held]
+        assert (float(loss), means) == (0.5, [[1.5], [0.5], None])
+        first = torch.full((2,), float(processes.rank))
+        processes.follow([first])
+        assert first.eq(0).all()
+        assert processes.gathered(processes.rank) == [0, 1]
         if processes.leads:
             import json
             sys.stdout.write(json.dumps(run.result.plain()))
@@ -71,7 +83,7 @@ def test_alone() -> None:
     with world(torch.device("cpu")) as processes:
         assert processes == World(0, 1)
         assert processes.leads
-        assert processes.total(torch.ones(2)).tolist() == [1, 1]
+        assert processes.gathered({"held": 1}) == [{"held": 1}]
 
 
 def test_torchrun_variables_that_lead_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from torch import Tensor
 from .._files import check_destination, make_folder, write_whole
 from ..data import photographs
 from ..plot import colour_transfer
-from ..train import MachineConfig, Progress, grid, recipe, write_report
+from ..sequences import grid, recipe, write_report
+from ..train import MachineConfig, Progress
 from . import console
 from .colour import transfer
 from .train import comparison

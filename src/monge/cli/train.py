@@ -9,22 +9,21 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ..train import (
+from ..sequences import (
+    HEADINGS,
+    POOLINGS,
     RECIPES,
+    Classifier,
     CouplerConfig,
-    MachineConfig,
-    Progress,
     Recipe,
+    Result,
     ScheduleConfig,
-    Trained,
     grid,
     recipe,
     summarise,
-    world,
     write_report,
 )
-from ..train.pooling import POOLINGS
-from ..train.summary import HEADINGS
+from ..train import MachineConfig, Progress, Trained, world
 from . import console
 
 __all__ = ["comparison", "train"]
@@ -94,7 +93,7 @@ def train(
             console.answer(f"report: {place / 'report.html'}")
 
 
-def comparison(title: str, runs: list[Trained]) -> Table:
+def comparison(title: str, runs: list[Trained[Classifier, Result]]) -> Table:
     """The table of a comparison, guessing as its last row."""
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     shown = HEADINGS[:6]
@@ -114,7 +113,7 @@ def _schedule(chosen: Recipe, steps: int | None, given: dict[str, float | None])
     return replace(schedule, **{name: told for name, told in given.items() if told is not None})
 
 
-def _tell(run: Trained) -> None:
+def _tell(run: Trained[Classifier, Result]) -> None:
     result = run.result
     console.note(
         f"{result.coupler}, seed {result.seed}: {result.accuracy:.4f} of the test part after {result.steps:,} steps of "

@@ -233,7 +233,7 @@ def _estimate(
 
     def measured(u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
         found, gap = line._measured(u, v, a, b)
-        gaps.append(gap.reshape(*batch, -1))
+        gaps.append(gap.flatten(len(batch)))
         return found
 
     costs = _on(slicer, line._smooth_costs if differentiable else measured)

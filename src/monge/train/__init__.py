@@ -1,52 +1,44 @@
-"""Small Transformers with any coupler: one schedule, exact resume, honest tables."""
+"""One loop for any objective on any data: exact resume, one schedule for all, one account of every run."""
 
 from __future__ import annotations
 
-from .batches import Batch, Batches
-from .block import Block
 from .checkpoint import Checkpoint
-from .classifier import Classifier
-from .coupler_config import CouplerConfig
-from .encoder import Encoder
-from .fit import fit
-from .grid import grid
-from .machine_config import MachineConfig
-from .model_config import ModelConfig
-from .pooling import Pooling
+from .data import Data, checksum
+from .journal import Journal, read_records
+from .machine import MachineConfig
+from .memory import peak_bytes
+from .objective import Figures, Objective, lowest
+from .order import Order, dealt
+from .outcome import Outcome
 from .progress import Progress
-from .recipe import Recipe
-from .recipes import RECIPES, recipe
-from .report import write_report
-from .result import Result
-from .schedule_config import ScheduleConfig
-from .summary import Summary, summarise
-from .trained import Trained, load
+from .schedule import Schedule
+from .seeds import mixed, seeded
+from .step import Step
+from .trained import Trained
+from .trainer import Trainer
 from .world import World, world
 
 __all__ = [
-    "RECIPES",
-    "Batch",
-    "Batches",
-    "Block",
     "Checkpoint",
-    "Classifier",
-    "CouplerConfig",
-    "Encoder",
+    "Data",
+    "Figures",
+    "Journal",
     "MachineConfig",
-    "ModelConfig",
-    "Pooling",
+    "Objective",
+    "Order",
+    "Outcome",
     "Progress",
-    "Recipe",
-    "Result",
-    "ScheduleConfig",
-    "Summary",
+    "Schedule",
+    "Step",
     "Trained",
+    "Trainer",
     "World",
-    "fit",
-    "grid",
-    "load",
-    "recipe",
-    "summarise",
+    "checksum",
+    "dealt",
+    "lowest",
+    "mixed",
+    "peak_bytes",
+    "read_records",
+    "seeded",
     "world",
-    "write_report",
 ]

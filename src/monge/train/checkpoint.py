@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,17 @@ import torch
 from .._files import write_whole
 from ..errors import InputError
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "plain"]
 
-_FORMAT = "monge-train-1"
+_FORMAT = "monge-train-2"
+_EARLIER = ("monge-train-1",)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """The state between two steps.
 
-    The order of the data and the masks of dropout are functions of the seed and the step, so there is no state of a
+    The order of the data and all randomness of a step are functions of the seed and the step, so there is no state of a
     random generator to keep; the rate is a function of the step too.
 
     Args:
@@ -30,20 +32,27 @@ class Checkpoint:
         step: steps done.
         model: weights now, or the best ones once the run is finished.
         optimizer: its state, None once the run is finished.
-        best: weights, accuracy, loss and step of the best evaluation so far.
+        average: averaged weights, None if there are none.
+        best: weights, figures and step of the best evaluation so far.
         stale: evaluations since.
         window: sum of losses, and steps, since the last record.
-        result: what was measured, None until the run is finished.
+        outcome: what was measured, None until the run is finished.
     """
 
     identity: dict[str, Any]
     step: int
     model: dict[str, Any]
     optimizer: dict[str, Any] | None
+    average: dict[str, Any] | None
     best: dict[str, Any] | None
     stale: int
     window: tuple[float, int]
-    result: dict[str, Any] | None = None
+    outcome: dict[str, Any] | None = None
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        """Those to use: the best so far, else the averaged ones, else those of the last step."""
+        return self.best["model"] if self.best else self.average or self.model
 
     def save(self, path: Path) -> None:
         """Write the file; if that fails, the old one is still there.
@@ -66,9 +75,9 @@ class Checkpoint:
         """
         try:
             held = torch.load(path, map_location="cpu", weights_only=True)
-            if held.pop("format") != _FORMAT:
+            written = held.pop("format")
+            if written not in (_FORMAT, *_EARLIER):
                 raise InputError("it has another format")
-            return cls(**held)
         except FileNotFoundError as error:
             raise InputError(f"{path} is not there: train first, or name the folder of a run.") from error
         except Exception as error:
@@ -78,8 +87,14 @@ class Checkpoint:
                 f"{path} is damaged or no checkpoint of monge ({reason}): restore a copy of it, or start anew in "
                 "another folder."
             ) from error
+        if written != _FORMAT:
+            raise InputError(
+                f"{path} was written by an earlier version of monge, in the format {written} and not in {_FORMAT}: go "
+                "on with that version, or start anew in another folder."
+            )
+        return cls(**held)
 
-    def check(self, identity: dict[str, Any], path: Path) -> None:
+    def check(self, identity: Mapping[str, Any], path: Path) -> None:
         """A run may only go on with what it began with.
 
         Raises:
@@ -99,16 +114,12 @@ def _difference(name: str, there: Any, here: Any) -> str:
     return f"{name} is {there} there and {here} here"
 
 
-def identity(**parts: Any) -> dict[str, Any]:
+def plain(part: Any) -> Any:
     """Plain data of what makes a run what it is: dataclasses become dictionaries, tuples lists."""
-    return {name: _plain(part) for name, part in parts.items()}
-
-
-def _plain(part: Any) -> Any:
     if hasattr(part, "__dataclass_fields__"):
         part = asdict(part)
-    if isinstance(part, dict):
-        return {str(name): _plain(held) for name, held in part.items()}
+    if isinstance(part, Mapping):
+        return {str(name): plain(held) for name, held in part.items()}
     if isinstance(part, (tuple, list)):
-        return [_plain(held) for held in part]
+        return [plain(held) for held in part]
     return part if isinstance(part, (str, int, float, bool, type(None))) else str(part)

@@ -12,6 +12,9 @@ from ..errors import InputError
 
 __all__ = ["Journal", "read_records"]
 
+# Parts that are recorded before a run is over.
+_ON_THE_WAY = ("train", "valid")
+
 
 class Journal:
     """Records in memory, in ``metrics.jsonl``, and in TensorBoard where that is installed.
@@ -19,30 +22,31 @@ class Journal:
     Args:
         folder: of the run; None keeps the records in memory only.
         step: the step that the run goes on from: later records, of a run that was interrupted, are dropped.
+        writes: whether this process writes; another one only reads what there is.
     """
 
-    def __init__(self, folder: Path | None, step: int = 0) -> None:
+    def __init__(self, folder: Path | None, step: int = 0, *, writes: bool = True) -> None:
         self.records: list[dict[str, Any]] = []
-        self._path = None if folder is None else folder / "metrics.jsonl"
+        self._path = None if folder is None or not writes else folder / "metrics.jsonl"
         self._board = None
-        if folder is None or self._path is None:
-            return
-        if self._path.exists():
+        if folder is not None and (folder / "metrics.jsonl").exists():
             # A run that goes on was not over: what its end measured is measured again.
-            known = read_records(self._path)
-            self.records = [record for record in known if record["step"] <= step and record["part"] != "test"]
+            known = read_records(folder / "metrics.jsonl")
+            self.records = [record for record in known if record["step"] <= step and record["part"] in _ON_THE_WAY]
+        if self._path is None:
+            return
         text = "".join(map(_line, self.records)).encode()
         write_whole(self._path, lambda stream: stream.write(text))
         if find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+            self._board = SummaryWriter(str(self._path.parent / "tensorboard"), purge_step=step + 1)
 
     def add(self, part: str, step: int, **figures: float) -> None:
         """Keep what was measured after a step.
 
         Args:
-            part: "train", "valid" or "test".
+            part: ``"train"``, or the part of the data that was judged.
             step: steps done.
             figures: numbers by name.
 

@@ -1,9 +1,10 @@
-"""Loss, time and tokens since the last record."""
+"""Loss, time and amounts since the last record."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -22,21 +23,27 @@ class Meter:
 
     def __init__(self, device: torch.device, window: tuple[float, int] = (0.0, 0)) -> None:
         total, self._count = window
-        self._total = torch.tensor(total, device=device)
-        self._tokens = self._steps = 0
-        self._start = time.perf_counter()
+        self._total = torch.tensor(total, dtype=torch.float64, device=device)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._amounts: Counter[str] = Counter()
+        self._steps, self._start = 0, time.perf_counter()
 
     @property
     def window(self) -> tuple[float, int]:
         """What a checkpoint keeps."""
         return float(self._total), self._count
 
-    def add(self, loss: Tensor, tokens: int) -> None:
+    def count(self, amounts: Mapping[str, int], times: int = 1) -> None:
+        """So much was worked through, by so many processes."""
+        self._amounts.update({name: times * amount for name, amount in amounts.items()})
+
+    def add(self, loss: Tensor) -> None:
         """A step is done."""
         self._total = self._total + loss
         self._count += 1
         self._steps += 1
-        self._tokens += tokens
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -46,15 +53,10 @@ class Meter:
         self._start += time.perf_counter() - begin
 
     def read(self) -> dict[str, float]:
-        """Mean loss and speed since the last reading, which start anew."""
-        loss = float(self._total) / self._count
+        """Mean loss, and time and amounts per step and per second since the last reading, which start anew."""
         seconds = time.perf_counter() - self._start
-        told = {
-            "loss": loss,
-            "step_seconds": seconds / self._steps,
-            "tokens_per_second": self._tokens / seconds,
-        }
+        told = {"loss": float(self._total) / self._count, "step_seconds": seconds / self._steps}
+        told |= {f"{name}_per_second": amount / seconds for name, amount in self._amounts.items()}
         self._total, self._count = torch.zeros_like(self._total), 0
-        self._tokens = self._steps = 0
-        self._start = time.perf_counter()
+        self._clear()
         return told

@@ -23,7 +23,7 @@ class Progress:
     Example:
         >>> from monge.train import Progress
         >>> with Progress(shown=False) as progress:
-        ...     progress.begin("softmax, seed 0", steps=10, done=0)
+        ...     progress.begin("regression, seed 0", steps=10, done=0)
         ...     progress.tell(done=10, note="loss 0.1")
         ...     progress.end()
     """

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import os
+import statistics
 import time
-import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from .._files import make_folder
-from ..data import Split, Task
 from ..errors import InputError
-from .batches import Batch, Batches, in_order, mixed
-from .checkpoint import Checkpoint, identity
-from .coupler_config import CouplerConfig
-from .journal import Journal
-from .machine_config import MachineConfig
-from .measure import measure
-from .memory import give_back
+from .checkpoint import Checkpoint, plain
+from .data import Data
+from .journal import Journal, read_records
+from .machine import MachineConfig
+from .memory import give_back, peak_bytes
 from .meter import Meter
-from .model_config import ModelConfig
+from .objective import Objective
+from .outcome import Outcome
 from .progress import Progress
-from .schedule_config import ScheduleConfig
-from .trained import Trained, build, finished
+from .schedule import Schedule
+from .seeds import seeded
+from .step import Step
+from .trained import Trained
 from .world import World
 
 __all__ = ["Trainer"]
@@ -36,82 +39,165 @@ _RECORDS = 200
 
 
 class Trainer:
-    """One model on one task, from its first step or from a checkpoint to its result.
+    """One model, one objective, one source of data, from the first step or from a checkpoint to the result.
 
-    All randomness of a step, the order of the data and the masks of dropout, is a function of the seed and the number
-    of the step. So a run that is interrupted and goes on computes what it would have computed, bit by bit on the
-    processor, and its state is weights, optimiser, best weights and two counters.
+    All randomness of a step is a function of the seed and the number of the step. So a run that is interrupted and goes
+    on computes what it would have computed, bit by bit on the processor, and its state is weights, optimiser, best
+    weights and a few counters. The random state of the caller is left alone.
+
+    Either ask for everything with `run`, or loop over the trainer: every turn is one update, with the evaluation and
+    the checkpoint that are due after it. A loop may be left and entered again.
 
     Args:
-        task: what to learn.
-        coupler: what couples tokens to tokens.
-        model: the size of the encoder.
-        schedule: what is done at every step.
-        machine: where and how.
-        seed: of weights, order and dropout.
+        model: with the weights to start from; it is moved to the device and changed in place.
+        objective: what is descended, and how it is judged.
+        data: a batch for every step, and parts to judge on.
+        schedule: what is done at every step; `Schedule` if None.
+        machine: device, precision, compilation; `MachineConfig` if None.
+        seed: of all randomness after the weights.
         folder: where checkpoint and metrics are kept; None keeps nothing.
+        resume: go on with the run of the folder, if there is one; a finished one is read and not redone.
+        name: what to call the run where it is shown.
+        about: plain data of what else makes the run what it is, the size of the model for instance: it is kept, and a
+            folder goes on only with the same.
         progress: where to show how far it is.
+        callbacks: called with every `Step` after it is done.
+        world: the processes that train together; those that are joined now if None.
+
+    Raises:
+        InputError: the folder holds a run and ``resume`` is off; it holds another run or a damaged checkpoint; a file
+            could not be written; or, on the way, the loss stopped being finite.
+
+    Example:
+        >>> import torch
+        >>> from monge.train import Data, Objective, Schedule, Trainer
+        >>> x = torch.linspace(-1, 1, 64)[:, None]
+        >>> data = Data.of_tensors({"train": (x, 3 * x + 1), "valid": (x, 3 * x + 1)}, size=16)
+        >>> objective = Objective(lambda model, batch: (model(batch[0]) - batch[1]).square().mean())
+        >>> schedule = Schedule(steps=200, lr=0.1, warmup=10, evaluate_every=100)
+        >>> trainer = Trainer(torch.nn.Linear(1, 1), objective, data, schedule)
+        >>> [step.number for step in trainer if step.figures]
+        [100, 200]
+        >>> trainer.run().result.figures["valid"]["loss"] < 1e-3
+        True
     """
 
     def __init__(
         self,
-        task: Task,
-        coupler: CouplerConfig,
-        model: ModelConfig,
-        schedule: ScheduleConfig,
-        machine: MachineConfig,
+        model: nn.Module,
+        objective: Objective,
+        data: Data,
+        schedule: Schedule | None = None,
+        machine: MachineConfig | None = None,
         *,
-        seed: int,
-        folder: Path | None,
-        progress: Progress,
+        seed: int = 0,
+        folder: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        name: str = "run",
+        about: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+        callbacks: Iterable[Callable[[Step], object]] = (),
+        world: World | None = None,
     ) -> None:
-        self.task, self.coupler, self.schedule, self.machine = task, coupler, schedule, machine
-        self.seed, self.folder, self.progress = seed, folder, progress
-        self.device, self.world = machine.resolve(), World.current()
-        self.identity = identity(
-            task=_describe(task), coupler=coupler, model=model, schedule=schedule, seed=seed, processes=self.world.size
-        )
+        self.objective, self.data, self.seed, self.name = objective, data, seed, name
+        self.schedule, self.machine = schedule or Schedule(), machine or MachineConfig()
+        self.progress, self.callbacks = progress or Progress(shown=False), tuple(callbacks)
+        if self.schedule.patience is not None and "valid" not in data.splits:
+            raise InputError("patience waits for a better evaluation, but data has no part 'valid': add it to splits.")
+        self.folder = None if folder is None else Path(folder)
+        self.device, self.world = self.machine.resolve(), world or World.current()
+        settings = {"data": data.describe, "schedule": self.schedule, "seed": seed, "processes": self.world.size}
+        self.identity = plain({**(about or {}), **settings})
+        self.model = model.to(self.device)
+        learned = [weight for weight in model.parameters() if weight.requires_grad]
+        if not learned:
+            raise InputError("model must have parameters to learn, but has none with requires_grad: set it on some.")
+        self.optimizer = self.schedule.optimizer(learned)
+        self.runner: Any = torch.compile(self.model) if self.machine.compile else self.model
         self.step, self.stale, self.saved = 0, 0, time.perf_counter()
         self.best: dict[str, Any] | None = None
+        self.outcome: Outcome | None = None
         self.meter = Meter(self.device)
+        self._begin(resume)
 
     @property
     def path(self) -> Path | None:
         """Where the checkpoint is."""
         return None if self.folder is None else self.folder / "checkpoint.pt"
 
-    def run(self, resume: bool) -> Trained:
-        """Train to the end.
+    @property
+    def judged(self) -> nn.Module:
+        """The model that is evaluated: the averaged one if the schedule asks for it."""
+        return self.model if self.average is None else self.average
 
-        Args:
-            resume: go on from the checkpoint of the folder, if there is one.
+    @property
+    def over(self) -> bool:
+        """Whether no step is left: all are done, or no better evaluation came for as long as patience lasts."""
+        patience = self.schedule.patience
+        return self.step >= self.schedule.steps or (patience is not None and self.stale >= patience)
+
+    def run(self) -> Trained[nn.Module, Outcome]:
+        """Train to the end, from wherever the run is, and measure what came out."""
+        for _ in self:
+            pass
+        return self._finished() if self.outcome is not None else self._finish()
+
+    def __iter__(self) -> Iterator[Step]:
+        """One update a turn, until the run is over."""
+        self.progress.begin(self.name, steps=self.schedule.steps, done=self.step)
+        try:
+            while not self.over:
+                step = self._advance()
+                with self.meter.paused():
+                    for callback in self.callbacks:
+                        callback(step)
+                    yield step
+        finally:
+            self.journal.close()
+            self.progress.end()
+
+    def save(self) -> None:
+        """Keep a checkpoint now; one follows every evaluation, and besides as often as the machine is told to.
 
         Raises:
-            InputError: the folder holds a run and ``resume`` is off, or another run, or a file could not be written.
+            InputError: the file could not be written, and the old one is still there; or the loss is not finite.
         """
+        self.saved = time.perf_counter()
+        if self.path is None or not self.world.leads:
+            return
+        window = self.meter.window
+        self._check("loss", window[0])
+        average = None if self.average is None else self.average.state_dict()
+        Checkpoint(
+            self.identity, self.step, self.model.state_dict(), self.optimizer.state_dict(), average, self.best,
+            self.stale, window,
+        ).save(self.path)  # fmt: skip
+
+    def _begin(self, resume: bool) -> None:
+        """Take up the run of the folder, or start one."""
         checkpoint = self._found(resume)
-        if self.path is not None and checkpoint is not None and checkpoint.result is not None:
-            return finished(checkpoint, self.path.parent)
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            self._reseed("weights")
-            self.model = build(self.identity).to(self.device)
-            self.optimizer = torch.optim.AdamW(
-                self.model.parameters(),
-                betas=self.schedule.betas,
-                eps=self.schedule.eps,
-                weight_decay=self.schedule.weight_decay,
-                fused=True,
-            )
-            if checkpoint is not None:
-                self._restore(checkpoint)
-            self.journal = Journal(self.folder if self.world.leads else None, self.step)
+        if checkpoint is None:
+            self.world.follow(self.model.state_dict().values())
+        else:
             try:
-                self._loop()
-                return self._finish()
-            finally:
-                self.journal.close()
-                self.progress.end()
+                self.model.load_state_dict(checkpoint.model)
+            except RuntimeError as error:
+                told = " ".join(str(error).split())
+                raise InputError(
+                    f"{self.folder} holds the weights of another model ({told}): build the same one, or choose another "
+                    "folder."
+                ) from error
+            self.step, self.best, self.stale = checkpoint.step, checkpoint.best, checkpoint.stale
+            self.meter = Meter(self.device, checkpoint.window)
+        self.average = None if self.schedule.average is None else copy.deepcopy(self.model)
+        if checkpoint is not None and checkpoint.outcome is not None:
+            self.outcome = Outcome(**checkpoint.outcome)
+        elif checkpoint is not None:
+            self.optimizer.load_state_dict(checkpoint.optimizer or {})
+            if self.average is not None:
+                self.average.load_state_dict(checkpoint.average or {})
+        place = self.folder if self.outcome is None else None
+        self.journal = Journal(place, self.step, writes=self.world.leads)
 
     def _found(self, resume: bool) -> Checkpoint | None:
         if self.folder is None or self.path is None:
@@ -125,159 +211,171 @@ class Trainer:
         checkpoint.check(self.identity, self.folder)
         return checkpoint
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        self.model.load_state_dict(checkpoint.model)
-        self.optimizer.load_state_dict(checkpoint.optimizer or {})
-        self.step, self.best, self.stale = checkpoint.step, checkpoint.best, checkpoint.stale
-        self.meter = Meter(self.device, checkpoint.window)
-
-    def _loop(self) -> None:
+    def _advance(self) -> Step:
         schedule = self.schedule
-        runner: nn.Module = self.model
-        if self.machine.compile:
-            runner = torch.compile(runner)  # type: ignore[assignment]
-        runner = self.world.share(runner, self.device)
-        batches = Batches(
-            self.task.train, schedule.batch, pad=self.task.pad, seed=self.seed, bucket=schedule.bucket,
-            rank=self.world.rank, world=self.world.size,
-        )  # fmt: skip
-        every = max(1, schedule.steps // _RECORDS)
-        self.progress.begin(f"{self.task.name}, {self.coupler}, seed {self.seed}", steps=schedule.steps, done=self.step)
-        while self.step < schedule.steps and not self._stopped():
-            loss, norm, tokens = self._update(runner, batches[self.step])
-            self.meter.add(loss, tokens)
-            self.step += 1
-            self.progress.tell(done=self.step)
-            if self.step % every == 0 or self.step == schedule.steps:
-                self._record(norm)
+        loss, norm = self._update()
+        self.step += 1
+        self.progress.tell(done=self.step)
+        due = self.step % schedule.evaluate_every == 0 or self.step == schedule.steps
+        figures = None
+        if due and "valid" in self.data.splits:
             with self.meter.paused():
-                self._pause()
+                figures = self._validate()
+        if self.over or self.step % max(1, schedule.steps // _RECORDS) == 0:
+            self._record(norm)
+        if due or time.perf_counter() - self.saved > self.machine.checkpoint_seconds:
+            with self.meter.paused():
+                self.save()
+                give_back()
+        return Step(self.step, loss, norm, figures)
 
-    def _stopped(self) -> bool:
-        return self.schedule.patience is not None and self.stale >= self.schedule.patience
-
-    def _update(self, runner: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, int]:
-        """One step: its loss, the norm of its gradient, and the tokens that all processes worked through."""
-        self._reseed("step", self.step)
+    def _update(self) -> tuple[Tensor, Tensor]:
+        """One update: its loss, and the norm of its gradient."""
+        schedule, weights = self.schedule, list(self.model.parameters())
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate(self.step)
-        batch = batch.to(self.device)
+            group["lr"] = schedule.rate(self.step)
         self.model.train()
-        with self.machine.autocast(self.device):
-            loss = F.cross_entropy(runner(batch.tokens, batch.padding).float(), batch.labels)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
+        total = torch.zeros((), device=self.device)
+        with seeded(self.seed, "step", self.step, self.world.rank, device=self.device):
+            for part in range(schedule.accumulate):
+                batch = self._batch(self.step * schedule.accumulate + part)
+                total = total + self._backward(batch)
+                self.meter.count(self.data.amounts(batch), self.world.size)
+        total = self.world.average(total, weights)
+        norm = nn.utils.clip_grad_norm_(weights, schedule.clip)
         self.optimizer.step()
-        return loss.detach(), norm, batch.tokens.numel() * self.world.size
+        self.world.follow(self.model.buffers())
+        self._smooth()
+        self.meter.add(total)
+        return total, norm
+
+    def _smooth(self) -> None:
+        """Let the averaged weights follow the weights."""
+        if self.average is None:
+            return
+        kept = self.schedule.kept(self.step)
+        # Not the dictionaries of states: they name a shared weight twice.
+        both = ([*model.parameters(), *model.buffers()] for model in (self.average, self.model))
+        with torch.no_grad():
+            for slow, fast in zip(*both, strict=True):
+                slow.lerp_(fast, 1 - kept) if slow.is_floating_point() else slow.copy_(fast)
+
+    def _batch(self, number: int) -> Any:
+        return moved(self.data.batch(number), self.device)
+
+    def _backward(self, batch: Any) -> Tensor:
+        """Add the gradient of a batch's share of the loss, and answer that share."""
+        with self.machine.autocast(self.device):
+            loss = self.objective.loss(self.runner, batch) / self.schedule.accumulate
+        loss.backward()
+        return loss.detach()
 
     def _record(self, norm: Tensor) -> None:
         told = self.meter.read()
-        loss = told["loss"]
-        if not math.isfinite(loss):
-            raise InputError(
-                f"the loss of {self.coupler} became {loss} by step {self.step}: lower the learning rate or warm up "
-                "for longer."
-            )
-        rate = self.schedule.rate(self.step - 1)
-        self.journal.add("train", self.step, lr=rate, gradient_norm=float(norm), **told)
+        self._check("loss", told["loss"])
+        self.journal.add("train", self.step, lr=self.schedule.rate(self.step - 1), gradient_norm=float(norm), **told)
+        best = "".join(f", {name} {held:.3f}" for name, held in self.best["figures"].items()) if self.best else ""
+        speeds = [f"{held:,.0f} {name.removesuffix('_per_second')}/s" for name, held in told.items() if "_per_" in name]
         self.progress.tell(
             done=self.step,
-            note=f"loss {loss:.3f}" + (f", valid {self.best['accuracy']:.3f}" if self.best else ""),
-            speed=f"{1e3 * told['step_seconds']:.1f} ms/step, {told['tokens_per_second']:,.0f} tokens/s",
+            note=f"loss {told['loss']:.3f}" + (f"; best{best[1:]}" if best else ""),
+            speed=", ".join([f"{1e3 * told['step_seconds']:.1f} ms/step", *speeds]),
         )
 
-    def _pause(self) -> None:
-        """Between two steps: evaluate and keep a checkpoint, if it is time."""
-        due = self.step % self.schedule.evaluate_every == 0 or self.step == self.schedule.steps
-        if due:
-            self._validate()
-        late = time.perf_counter() - self.saved > self.machine.checkpoint_seconds
-        if due or late:
-            self._save()
-            give_back()
-            self.saved = time.perf_counter()
+    def _check(self, what: str, number: float) -> None:
+        if not math.isfinite(number):
+            raise InputError(
+                f"the {what} of {self.name} became {number} by step {self.step}: lower the learning rate or warm up "
+                "for longer."
+            )
 
-    def _validate(self) -> None:
-        accuracy, loss = self._evaluate(self.task.valid)
-        self.journal.add("valid", self.step, accuracy=accuracy, loss=loss)
-        if self.best is None or (accuracy, -loss) > (self.best["accuracy"], -self.best["loss"]):
-            weights = {name: held.detach().cpu().clone() for name, held in self.model.state_dict().items()}
-            self.best = {"model": weights, "accuracy": accuracy, "loss": loss, "step": self.step}
+    def _validate(self) -> dict[str, float]:
+        figures = self._evaluate("valid")
+        self.journal.add("valid", self.step, **figures)
+        if self.best is None or self.objective.better(figures, self.best["figures"]):
+            self.best = {"model": copied(self.judged), "figures": figures, "step": self.step}
             self.stale = 0
         else:
             self.stale += 1
+        return figures
 
-    def _evaluate(self, split: Split) -> tuple[float, float]:
-        """Accuracy and mean loss over a whole part, shared by the processes."""
-        self.model.eval()
-        world = self.world
-        size = max(1, 2 * self.schedule.batch // world.size)
-        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
-        with torch.inference_mode(), self.machine.autocast(self.device):
-            for held in in_order(split, size, pad=self.task.pad, rank=world.rank, world=world.size):
-                batch = held.to(self.device)
-                logits = self.model(batch.tokens, batch.padding).float()
-                right = (logits.argmax(-1) == batch.labels).sum()
-                sums += torch.stack([right.double(), F.cross_entropy(logits, batch.labels, reduction="sum").double()])
-        accuracy, loss = (world.total(sums) / len(split)).tolist()
-        return accuracy, loss
+    def _evaluate(self, part: str) -> dict[str, float]:
+        """The means of all figures over a whole part, shared by the processes."""
+        model, sums = self.judged.eval(), dict[str, Tensor]()
+        seeds = seeded(self.seed, part, self.world.rank, device=self.device)
+        with seeds, torch.no_grad(), self.machine.autocast(self.device):
+            for batch in self.data.splits[part]():
+                for name, held in self.objective.figures(model, moved(batch, self.device)).items():
+                    found = torch.stack([held.double().sum(), held.new_tensor(held.numel(), dtype=torch.float64)])
+                    sums[name] = sums[name] + found if name in sums else found
+        means: dict[str, list[float]] = {}
+        for held in self.world.gathered({name: found.tolist() for name, found in sums.items()}):
+            for name, (total, count) in held.items():
+                before = means.get(name, [0.0, 0.0])
+                means[name] = [before[0] + total, before[1] + count]
+        if not means:
+            raise InputError(f"the part {part!r} of data is empty: give it at least one batch, or leave it out.")
+        figures = {name: total / count for name, (total, count) in means.items()}
+        for name, figure in figures.items():
+            self._check(f"{name} on the part {part!r}", figure)
+        return figures
 
-    def _save(self) -> None:
-        if self.path is None or not self.world.leads:
-            return
-        Checkpoint(
-            identity=self.identity,
-            step=self.step,
-            model=self.model.state_dict(),
-            optimizer=self.optimizer.state_dict(),
-            best=self.best,
-            stale=self.stale,
-            window=self.meter.window,
-        ).save(self.path)
-
-    def _finish(self) -> Trained:
-        best = self.best
-        assert best is not None, "a run ends with an evaluation"
+    def _finish(self) -> Trained[nn.Module, Outcome]:
+        """Measure the best weights, and close the run."""
+        best = self.best or {"model": copied(self.judged), "figures": None, "step": self.step}
+        peak = self._peak_bytes()
         self.model.load_state_dict(best["model"])
-        accuracy, loss = self._evaluate(self.task.test)
-        result = measure(
-            self.model, self.task, self.schedule, self.machine, self.journal,
-            coupler=str(self.coupler), seed=self.seed, steps=self.step, best=best, test=(accuracy, loss),
-        )  # fmt: skip
-        self.journal.add("test", self.step, accuracy=accuracy, loss=loss)
+        self.average = None
+        figures = {part: self._evaluate(part) for part in self.data.splits if part != "valid"}
+        records = self.journal.of("train")
+        names = [name for name in records[-1] if name.endswith("_per_second")]
+        speeds = {name: statistics.median(record[name] for record in records) for name in names}
+        self.outcome = Outcome(
+            figures=({"valid": best["figures"]} if self.best else {}) | figures,
+            best_step=best["step"],
+            steps=self.step,
+            step_seconds=statistics.median(record["step_seconds"] for record in records),
+            speeds={name.removesuffix("_per_second"): speed for name, speed in speeds.items()},
+            peak_bytes=peak,
+            parameters=sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad),
+            measured=dict(self.objective.measure(self.model.eval())),
+        )
+        for part, found in figures.items():
+            self.journal.add(part, self.step, **found)
+        self.journal.close()
         if self.path is not None and self.world.leads:
-            Checkpoint(self.identity, self.step, best["model"], None, None, self.stale, (0.0, 0), result.plain()).save(
-                self.path
-            )
+            Checkpoint(
+                self.identity, self.step, best["model"], None, None, None, self.stale, (0.0, 0), self.outcome.plain()
+            ).save(self.path)
+        return self._finished()
+
+    def _finished(self) -> Trained[nn.Module, Outcome]:
+        """What came out, measured now or read from the folder."""
+        assert self.outcome is not None
+        if not self.journal.records and self.folder is not None and (self.folder / "metrics.jsonl").exists():
+            self.journal.records = read_records(self.folder / "metrics.jsonl")
         self.model.zero_grad(set_to_none=True)
-        return Trained(self.model.eval(), result, self.journal.records)
+        return Trained(self.model.eval(), self.outcome, self.journal.records)
 
-    def _reseed(self, *what: int | str) -> None:
-        """All randomness from here on belongs to this seed, purpose and process."""
-        number = mixed(self.seed, *what, self.world.rank if what != ("weights",) else 0)
-        torch.default_generator.manual_seed(number)
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(number)
+    def _peak_bytes(self) -> int:
+        """Memory of the forward and the backward pass of one batch; it may change buffers of the model."""
+        batch = self._batch(0)
 
+        def step() -> None:
+            self.model.zero_grad(set_to_none=True)
+            with seeded(self.seed, "step", 0, self.world.rank, device=self.device):
+                self._backward(batch)
 
-def _describe(task: Task) -> dict[str, Any]:
-    """What a task is, with a checksum of everything in it."""
-    check = 0
-    for split in (task.train, task.valid, task.test):
-        for held in (split.tokens, split.labels):
-            check = zlib.crc32(_bytes(held), check)
-    return {
-        "name": task.name,
-        "vocabulary": task.vocabulary,
-        "classes": task.classes,
-        "length": task.length,
-        "pad": task.pad,
-        "pair": task.train.tokens.ndim == 3,
-        "sequences": [len(task.train), len(task.valid), len(task.test)],
-        "checksum": check,
-    }
+        self.model.train()
+        return peak_bytes(step, self.device)
 
 
-def _bytes(held: Tensor) -> Any:
-    return held.contiguous().numpy().data
+def moved(batch: Any, device: torch.device) -> Any:
+    """A batch on a device, whatever it is made of."""
+    return pytree.tree_map(lambda held: held.to(device, non_blocking=True) if isinstance(held, Tensor) else held, batch)
+
+
+def copied(model: nn.Module) -> dict[str, Tensor]:
+    """Weights as they are now, on the processor."""
+    return {name: held.detach().cpu().clone() for name, held in model.state_dict().items()}

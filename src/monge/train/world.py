@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -39,19 +40,39 @@ class World:
         """Whether this process is the one that writes and speaks."""
         return self.rank == 0
 
-    def total(self, numbers: Tensor) -> Tensor:
-        """The sum over processes."""
-        if self.size > 1:
-            dist.all_reduce(numbers)
-        return numbers
-
-    def share(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The model with gradients averaged over processes."""
+    def gathered(self, held: Any) -> list[Any]:
+        """What every process holds, in the order of their numbers; plain data of any kind."""
         if self.size == 1:
-            return model
-        # Some couplers have parameters that only other options use; a static graph finds them once.
-        ids = [device.index or 0] if device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(model, device_ids=ids, static_graph=True)
+            return [held]
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, held)
+        return found
+
+    def follow(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite tensors with what the first process holds."""
+        if self.size > 1:
+            for held in tensors:
+                dist.broadcast(held, 0)
+
+    def average(self, loss: Tensor, weights: Iterable[nn.Parameter]) -> Tensor:
+        """Gradients become their means over processes, and so does the loss, which is answered.
+
+        After the backward pass, whatever function of the model made it: a wrapper of ``forward`` would not see others.
+        """
+        if self.size == 1:
+            return loss
+        weights = list(weights)
+        # A weight that no process used has no gradient, as in a single process; if only some used it, others add zero.
+        used = torch.tensor([weight.grad is not None for weight in weights], device=loss.device).int()
+        dist.all_reduce(used)
+        chosen = [weight for weight, count in zip(weights, used.tolist(), strict=True) if count]
+        parts = [(torch.zeros_like(weight) if weight.grad is None else weight.grad).flatten() for weight in chosen]
+        whole = torch.cat([loss.reshape(1), *parts])
+        dist.all_reduce(whole)
+        mean, *means = (whole / self.size).split([1, *map(len, parts)])
+        for weight, part in zip(chosen, means, strict=True):
+            weight.grad = part.view_as(weight).to(weight.dtype)
+        return mean[0]
 
 
 @contextmanager
@@ -79,5 +100,7 @@ def world(device: torch.device) -> Iterator[World]:
         ) from error
     try:
         yield World.current()
+        # Nobody leaves while another still speaks to them.
+        dist.barrier()
     finally:
         dist.destroy_process_group()

@@ -192,10 +192,10 @@ class GromovSlicer(nn.Module):
         best, state, history = torch.inf, copy.deepcopy(self.state_dict()), None
 
         def loss(width: float) -> Tensor:
-            k = int(torch.randint(len(pairs), (), generator=generator)) if len(pairs) > 1 else 0
+            k = int(torch.randint(len(pairs), ())) if len(pairs) > 1 else 0
             (x, y), both = pairs[k], metrics[k]
             if batch is not None:
-                i, j = (minibatch(len(side), batch, generator, side.device) for side in (x, y))
+                i, j = (minibatch(len(side), batch, side.device) for side in (x, y))
                 x, y, both = x[i], y[j], (both[0].at(i), both[1].at(j))
             return self._loss(x, y, both, width)
 
@@ -219,17 +219,14 @@ class GromovSlicer(nn.Module):
                 _restart(self, generator)
                 self.sign.fill_((-1.0) ** start)
             won = [keep()]
-            losses = anneal(
-                parameters,
-                loss,
-                steps=steps,
-                learning_rate=learning_rate,
-                scale=scale,
-                final_scale=final_scale,
-                watch=lambda step, won=won: won.append(keep()) if (step + 1) % every == 0 else None,
-            )
+            losses, scales = [], (scale, final_scale)
+            loop = anneal(self, loss, steps=steps, learning_rate=learning_rate, scales=scales, generator=generator)
+            for step in loop:
+                losses.append(step.loss)
+                if step.number % every == 0:
+                    won.append(keep())
             if history is None or any(won):
-                history = losses
+                history = torch.stack(losses)
         self.load_state_dict(state)
         assert history is not None
         return history

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from monge._checks import check_number
 from monge.kernels.monotone import monotone
+from monge.train import Data, MachineConfig, Objective, Schedule, Trainer, World
 
 from .._clouds import together
 from .sorting import lap_sort
@@ -38,40 +40,40 @@ def soft_plans(u: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
 
 
 def anneal(
-    parameters: Iterable[nn.Parameter],
+    model: nn.Module,
     loss: Callable[[float], Tensor],
     *,
     steps: int,
     learning_rate: float,
-    scale: float,
-    final_scale: float,
-    watch: Callable[[int], None] | None = None,
-) -> Tensor:
-    """Minimise ``loss(width)`` by AdamW while the width falls geometrically; the loss at every step."""
-    check_number("steps", steps, low=1)
+    scales: tuple[float, float],
+    generator: torch.Generator | None,
+) -> Trainer:
+    """A loop that minimises ``loss(width)`` by AdamW while the width falls geometrically from one scale to the other.
+
+    What the loss draws it draws from torch's default generator, which the loop seeds from ``generator``.
+    """
+    scale, final_scale = scales
     check_number("learning_rate", learning_rate, low=0.0, strict=True)
     check_number("scale", scale, low=0.0, strict=True)
     check_number("final_scale", final_scale, low=0.0, strict=True)
-    optimiser = torch.optim.AdamW(parameters, lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    losses = []
-    for step in range(steps):
-        found = loss(scale * (final_scale / scale) ** (step / max(1, steps - 1)))
-        optimiser.zero_grad()
-        found.backward()
-        optimiser.step()
-        schedule.step()
-        losses.append(found.detach())
-        if watch is not None:
-            watch(step)
-    return torch.stack(losses)
+    plain = {"eps": 1e-8, "weight_decay": 1e-2, "clip": math.inf, "evaluate_every": steps}
+    return Trainer(
+        model,
+        Objective(lambda _, width: loss(width)),
+        Data(lambda step: scale * (final_scale / scale) ** (step / max(1, steps - 1))),
+        Schedule(steps, learning_rate, warmup=0, decay="cosine", **plain),
+        MachineConfig(next((str(weight.device) for weight in model.parameters()), "cpu"), "float32"),
+        seed=int(torch.randint(2**31, (), generator=generator)),
+        name=type(model).__name__,
+        world=World(),
+    )
 
 
-def minibatch(count: int, size: int | None, generator: torch.Generator | None, device: torch.device) -> Tensor:
+def minibatch(count: int, size: int | None, device: torch.device) -> Tensor:
     """Which points a step sees; all of them if there is no size."""
     if size is None or size >= count:
         return torch.arange(count, device=device)
-    return torch.randperm(count, generator=generator)[:size].to(device)
+    return torch.randperm(count)[:size].to(device)
 
 
 def _ranks(n: int, m: int, like: Tensor) -> Tensor:

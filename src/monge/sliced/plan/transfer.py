@@ -168,20 +168,15 @@ class TransferableSlicer(nn.Module):
             check_clouds(x, y)
 
         def loss(width: float) -> Tensor:
-            k = int(torch.randint(len(pairs), (), generator=generator)) if len(pairs) > 1 else 0
-            x, y = (side[minibatch(len(side), batch, generator, side.device)] for side in pairs[k])
-            return self.loss(x, y, width) if smoothing == "lap" else self._disturbed(x, y, width, samples, generator)
+            k = int(torch.randint(len(pairs), ())) if len(pairs) > 1 else 0
+            x, y = (side[minibatch(len(side), batch, side.device)] for side in pairs[k])
+            return self.loss(x, y, width) if smoothing == "lap" else self._disturbed(x, y, width, samples)
 
-        return anneal(
-            self.parameters(),
-            loss,
-            steps=steps,
-            learning_rate=learning_rate,
-            scale=scale,
-            final_scale=final_scale,
-        )
+        scales = (scale, final_scale)
+        loop = anneal(self, loss, steps=steps, learning_rate=learning_rate, scales=scales, generator=generator)
+        return torch.stack([step.loss for step in loop])
 
-    def _disturbed(self, x: Tensor, y: Tensor, width: float, samples: int, generator: torch.Generator | None) -> Tensor:
+    def _disturbed(self, x: Tensor, y: Tensor, width: float, samples: int) -> Tensor:
         """The mean cost at disturbed parameters, with the slope that its differences imply."""
         geometry = PointCloud(x, y, self.cost)
         parameters = dict(self.network.named_parameters())
@@ -191,10 +186,7 @@ class TransferableSlicer(nn.Module):
             slopes = {name: torch.zeros_like(p) for name, p in parameters.items()}
             total = x.new_zeros(())
             for _ in range(samples):
-                noise = {
-                    name: torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p)
-                    for name, p in parameters.items()
-                }
+                noise = {name: torch.randn(p.shape, dtype=torch.float64).to(p) for name, p in parameters.items()}
                 costs = []
                 for sign in (1, -1):
                     moved = {name: p + sign * size * noise[name] for name, p in parameters.items()}

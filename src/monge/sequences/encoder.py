@@ -28,7 +28,7 @@ class Encoder(nn.Module):
 
     Example:
         >>> import torch
-        >>> from monge.train import CouplerConfig, Encoder, ModelConfig
+        >>> from monge.sequences import CouplerConfig, Encoder, ModelConfig
         >>> encoder = Encoder(17, 64, ModelConfig(), CouplerConfig("pivots"))
         >>> encoder(torch.randint(17, (3, 50))).shape
         torch.Size([3, 64])

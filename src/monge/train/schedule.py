@@ -1,23 +1,27 @@
-"""What is done with a model, step by step: the same for every coupler of a comparison."""
+"""What is done with a model, step by step: the same for every contestant of a comparison."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from typing_extensions import Self
 
 from .._checks import check_choice, check_number
 from ..errors import InputError
 
-__all__ = ["ScheduleConfig"]
+__all__ = ["Schedule"]
 
 
 @dataclass(frozen=True)
-class ScheduleConfig:
+class Schedule:
     """AdamW under a rate that warms up and decays, with evaluation at regular steps.
 
     Args:
         steps: updates of the weights.
-        batch: sequences an update, all processes together.
         lr: the largest rate.
         warmup: steps of linear growth to it.
         decay: ``"cosine"``, ``"linear"`` or ``"constant"`` afterwards.
@@ -25,23 +29,24 @@ class ScheduleConfig:
         betas: memory of AdamW.
         eps: floor of its denominators.
         weight_decay: pull towards zero, decoupled from the gradient.
-        clip: largest norm of the gradient of all weights together.
+        clip: largest norm of the gradient of all weights together; infinity leaves it as it is.
         evaluate_every: steps between evaluations on the validation part.
         patience: stop after so many evaluations without a better one; None never stops early.
-        bucket: batches of sequences of similar length: less padding, the same sequences in an epoch.
+        accumulate: batches an update: their gradients are averaged, in the memory of one.
+        average: the share that averaged weights keep of themselves at a step, 0.999 for instance, and less in the first
+            steps; it is these that are evaluated and reported. None reports the weights as they are.
 
     Raises:
         InputError: a number lies outside of its range.
 
     Example:
-        >>> from monge.train import ScheduleConfig
-        >>> schedule = ScheduleConfig(steps=100, lr=1.0, warmup=10, decay="linear")
+        >>> from monge.train import Schedule
+        >>> schedule = Schedule(steps=100, lr=1.0, warmup=10, decay="linear")
         >>> [round(schedule.rate(step), 2) for step in (0, 9, 10, 55, 99)]
         [0.1, 1.0, 1.0, 0.5, 0.01]
     """
 
     steps: int = 5000
-    batch: int = 32
     lr: float = 1e-4
     warmup: int = 1000
     decay: str = "linear"
@@ -52,13 +57,16 @@ class ScheduleConfig:
     clip: float = 1.0
     evaluate_every: int = 500
     patience: int | None = None
-    bucket: bool = False
+    accumulate: int = 1
+    average: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "evaluate_every"):
+        for name in ("steps", "accumulate", "evaluate_every"):
             check_number(name, getattr(self, name), low=1)
         if self.patience is not None:
             check_number("patience", self.patience, low=1)
+        if self.average is not None:
+            check_number("average", self.average, low=0.0, high=1.0)
         check_number("warmup", self.warmup, low=0)
         check_number("final", self.final, low=0.0, high=1.0)
         check_number("weight_decay", self.weight_decay, low=0.0)
@@ -74,6 +82,10 @@ class ScheduleConfig:
                 f"warmup must end before the last step, but takes {self.warmup} of {self.steps} steps: shorten it."
             )
 
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """AdamW for these parameters; its rate is set anew at every step."""
+        return torch.optim.AdamW(parameters, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay, fused=True)
+
     def rate(self, step: int) -> float:
         """The learning rate of the step with this index, the first being 0."""
         if step < self.warmup:
@@ -82,13 +94,17 @@ class ScheduleConfig:
         falling = {"cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done, "constant": 1.0}[self.decay]
         return self.lr * (self.final + (1 - self.final) * falling)
 
-    def lasting(self, steps: int) -> ScheduleConfig:
+    def kept(self, step: int) -> float:
+        """The share that averaged weights keep of themselves at the step with this index."""
+        return min(self.average or 0.0, (1 + step) / (10 + step))
+
+    def lasting(self, steps: int) -> Self:
         """The same schedule, stretched or shrunk to so many steps; what happens at a step moves along.
 
         Example:
-            >>> from monge.train import ScheduleConfig
-            >>> ScheduleConfig(steps=5000, warmup=1000, evaluate_every=500).lasting(50)
-            ScheduleConfig(steps=50, ..., warmup=10, ..., evaluate_every=5, ...)
+            >>> from monge.train import Schedule
+            >>> Schedule(steps=5000, warmup=1000, evaluate_every=500).lasting(50)
+            Schedule(steps=50, ..., warmup=10, ..., evaluate_every=5, ...)
         """
         check_number("steps", steps, low=1)
         factor = steps / self.steps

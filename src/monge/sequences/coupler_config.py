@@ -26,7 +26,7 @@ class CouplerConfig:
         InputError: there is no such coupler, or it does not take such options.
 
     Example:
-        >>> from monge.train import CouplerConfig
+        >>> from monge.sequences import CouplerConfig
         >>> CouplerConfig.parse("pivots:pivots=64:iterations=2")
         CouplerConfig(name='pivots', options={'pivots': 64, 'iterations': 2})
         >>> str(CouplerConfig("pivots", {"pivots": 64}))

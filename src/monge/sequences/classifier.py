@@ -30,7 +30,7 @@ class Classifier(nn.Module):
 
     Example:
         >>> import torch
-        >>> from monge.train import Classifier
+        >>> from monge.sequences import Classifier
         >>> Classifier(17, 10, 64, coupler="sinkhorn:n_half=3")(torch.randint(17, (5, 64))).shape
         torch.Size([5, 10])
     """

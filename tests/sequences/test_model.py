@@ -1,11 +1,9 @@
-"""The encoder: padding is absence, pooling as told, every coupler, pairs; the accounts of memory and balance."""
+"""The encoder: padding is absence, pooling as told, every coupler, pairs; the account of balance."""
 
 from __future__ import annotations
 
 import itertools
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,19 +12,8 @@ from monge.errors import InputError, ShapeError
 from monge.nn import Attention
 from monge.nn.couplers import names
 from monge.nn.diagnostics import marginal_error
-from monge.train import (
-    Classifier,
-    CouplerConfig,
-    Encoder,
-    MachineConfig,
-    ModelConfig,
-    Pooling,
-    ScheduleConfig,
-    fit,
-    memory,
-    trainer,
-)
-from monge.train.memory import peak_bytes
+from monge.sequences import Classifier, CouplerConfig, Encoder, ModelConfig, Pooling, ScheduleConfig, fit
+from monge.train import MachineConfig, peak_bytes
 
 from .toy import MODEL, SCHEDULE, toy
 
@@ -208,57 +195,13 @@ def test_compiled(coupler: str) -> None:
     assert compiled.result.loss == pytest.approx(eager.result.loss, rel=1e-3)
 
 
-class TestMemory:
-    def test_a_chain(self):
-        x = torch.zeros(1000)
-        assert peak_bytes(lambda: x + 1, CPU) == 4000
-        assert peak_bytes(lambda: ((x + 1) + 1) + 1, CPU) == 8000
-
-    def test_views_and_changes_in_place_are_free(self):
-        x = torch.zeros(1000)
-        assert peak_bytes(lambda: x.view(10, 100).add_(1).T, CPU) == 0
-
-    def test_what_backward_needs_is_held(self):
-        x = torch.zeros(1000, requires_grad=True)
-
-        def run():
-            y = x
-            for _ in range(10):
-                y = y.exp()
-            y.sum().backward()
-
-        assert 44_000 <= peak_bytes(run, CPU) <= 52_100
-
-    def test_quadratic_attention_is_seen(self):
-        n = 64
-        peaks = {}
-        for coupler in ("cayley", "pivots:pivots=4"):
-            model = Classifier(6, 2, 4 * n, MODEL, coupler=coupler)
-            for length in (n, 4 * n):
-                tokens = torch.randint(6, (4, length))
-                peaks[coupler, length] = peak_bytes(lambda m=model, t=tokens: m(t).sum().backward(), CPU)
-        assert peaks["cayley", 4 * n] > 10 * peaks["cayley", n]
-        assert peaks["pivots:pivots=4", 4 * n] < 5 * peaks["pivots:pivots=4", n]
-
-    @pytest.mark.skipif(memory._trim is None, reason="the C library keeps what it wants")
-    def test_holes_are_given_back(self):
-        def resident() -> int:
-            return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-        memory.give_back()
-        start = resident()
-        sizes = torch.randint(20_000, 2_000_000, (200,), generator=torch.Generator().manual_seed(0)).tolist()
-        for _ in range(2):
-            # The first round teaches the allocator that such sizes come from its heap.
-            held = [torch.zeros(size) for size in sizes]
-            stays = held[-1][:10].clone()
-            del held
-        memory.give_back()
-        assert resident() - start < 100e6
-        assert stays.eq(0).all()
-
-    def test_training_gives_back(self, monkeypatch):
-        given = []
-        monkeypatch.setattr(trainer, "give_back", lambda: given.append(1))
-        fit(toy(), "linear", model=MODEL, schedule=replace(SCHEDULE, steps=3, evaluate_every=1))
-        assert len(given) == 3
+def test_quadratic_attention_is_seen() -> None:
+    n = 64
+    peaks = {}
+    for coupler in ("cayley", "pivots:pivots=4"):
+        model = Classifier(6, 2, 4 * n, MODEL, coupler=coupler)
+        for length in (n, 4 * n):
+            tokens = torch.randint(6, (4, length))
+            peaks[coupler, length] = peak_bytes(lambda m=model, t=tokens: m(t).sum().backward(), CPU)
+    assert peaks["cayley", 4 * n] > 10 * peaks["cayley", n]
+    assert peaks["pivots:pivots=4", 4 * n] < 5 * peaks["pivots:pivots=4", n]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from monge.data import Split, Task
-from monge.train import ModelConfig, ScheduleConfig
+from monge.sequences import ModelConfig, ScheduleConfig
 
 MODEL = ModelConfig(dim=8, heads=2, layers=1, hidden=16, head=8)
 SCHEDULE = ScheduleConfig(steps=12, batch=8, lr=1e-2, warmup=2, evaluate_every=4)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..data import Task
+from ..train import Outcome
+
 __all__ = ["Result"]
 
 
@@ -45,6 +48,28 @@ class Result:
     row_error: float
     column_error: float
     parameters: int
+
+    @classmethod
+    def of(cls, outcome: Outcome, task: Task, *, coupler: str, seed: int) -> Result:
+        """What the outcome of a run says about a classifier."""
+        test, measured = outcome.figures["test"], outcome.measured
+        return cls(
+            task=task.name,
+            coupler=coupler,
+            seed=seed,
+            accuracy=test["accuracy"],
+            loss=test["loss"],
+            valid_accuracy=outcome.figures["valid"]["accuracy"],
+            majority_rate=task.majority_rate,
+            best_step=outcome.best_step,
+            steps=outcome.steps,
+            step_seconds=outcome.step_seconds,
+            tokens_per_second=outcome.speeds["tokens"],
+            peak_bytes=outcome.peak_bytes,
+            row_error=measured["row_error"],
+            column_error=measured["column_error"],
+            parameters=outcome.parameters,
+        )
 
     def plain(self) -> dict[str, Any]:
         """The same as a dictionary of plain numbers."""

@@ -7,8 +7,9 @@ import torch
 
 from monge.data import Split
 from monge.errors import InputError
-from monge.train import Batches
-from monge.train.batches import in_order, lengths
+from monge.sequences import Batches
+from monge.sequences.batches import in_order, lengths
+from monge.train import World
 
 from .toy import toy
 
@@ -28,7 +29,7 @@ def numbered(count: int, n: int = 12) -> Split:
 def test_an_epoch_is_a_permutation(bucket: bool) -> None:
     split = numbered(103)
     batches = Batches(split, 10, pad=0, seed=1, bucket=bucket)
-    assert batches.per_epoch == 10
+    assert batches.order.per_epoch == 10
     epochs = [[int(k) for step in range(e * 10, e * 10 + 10) for k in batches[step].labels] for e in range(3)]
     for epoch in epochs:
         assert len(set(epoch)) == 100
@@ -74,11 +75,11 @@ def test_lengths() -> None:
 def test_processes_share_a_batch() -> None:
     split = numbered(40)
     whole = Batches(split, 8, pad=0, seed=0)[3].labels
-    shares = [Batches(split, 8, pad=0, seed=0, rank=rank, world=2)[3].labels for rank in range(2)]
+    shares = [Batches(split, 8, pad=0, seed=0, world=World(rank, 2))[3].labels for rank in range(2)]
     assert torch.equal(torch.stack(shares, 1).flatten(), whole)
     with pytest.raises(InputError, match="multiple of the number of processes"):
-        Batches(split, 9, pad=0, seed=0, world=2)
-    dealt = [batch.labels for rank in range(3) for batch in in_order(split, 4, pad=0, rank=rank, world=3)]
+        Batches(split, 9, pad=0, seed=0, world=World(0, 2))
+    dealt = [batch.labels for rank in range(3) for batch in in_order(split, 4, pad=0, world=World(rank, 3))]
     assert sorted(torch.cat(dealt).tolist()) == list(range(40))
 
 

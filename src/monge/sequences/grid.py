@@ -8,13 +8,13 @@ from pathlib import Path
 
 from .._checks import check_number
 from ..data import Task
+from ..train import MachineConfig, Progress, Trained
+from .classifier import Classifier
 from .coupler_config import CouplerConfig
 from .fit import fit
-from .machine_config import MachineConfig
 from .model_config import ModelConfig
-from .progress import Progress
+from .result import Result
 from .schedule_config import ScheduleConfig
-from .trained import Trained
 
 __all__ = ["grid"]
 
@@ -30,8 +30,8 @@ def grid(
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: Progress | None = None,
-    after: Callable[[Trained], None] | None = None,
-) -> list[Trained]:
+    after: Callable[[Trained[Classifier, Result]], None] | None = None,
+) -> list[Trained[Classifier, Result]]:
     """Train every coupler with every seed, all of them under the same schedule.
 
     Seed by seed, so that what is done when time runs out is a comparison of all couplers. With a folder and ``resume``,
@@ -58,7 +58,7 @@ def grid(
     Example:
         >>> import torch
         >>> from monge.data import Split, Task
-        >>> from monge.train import ScheduleConfig, grid
+        >>> from monge.sequences import ScheduleConfig, grid
         >>> part = Split(torch.randint(4, (32, 6)), torch.randint(2, (32,)))
         >>> task = Task("noise", part, part, part, vocabulary=4, classes=2)
         >>> runs = grid(task, "softmax,linear", schedule=ScheduleConfig(steps=2, warmup=0))

@@ -19,11 +19,13 @@ from ..coupling import Coupling
 from ..data import Task
 from ..plot import attention_maps, curves
 from ..plot._canvas import figure
-from .measure import sample
+from ..train import Trained
+from .classification import sample
+from .classifier import Classifier
 from .model_config import ModelConfig
+from .result import Result
 from .schedule_config import ScheduleConfig
 from .summary import HEADINGS, summarise
-from .trained import Trained
 
 __all__ = ["write_report"]
 
@@ -41,7 +43,12 @@ code { background: #f2f2f6; padding: 0 .2rem; }
 
 
 def write_report(
-    folder: Path, task: Task, runs: Sequence[Trained], *, model: ModelConfig, schedule: ScheduleConfig
+    folder: Path,
+    task: Task,
+    runs: Sequence[Trained[Classifier, Result]],
+    *,
+    model: ModelConfig,
+    schedule: ScheduleConfig,
 ) -> list[Path]:
     """Write ``report.md`` with its pictures, ``report.html`` that holds everything, and ``results.json``.
 
@@ -81,7 +88,9 @@ def _write(path: Path, content: bytes) -> None:
     write_whole(path, lambda stream: stream.write(content))
 
 
-def _facts(task: Task, runs: Sequence[Trained], model: ModelConfig, schedule: ScheduleConfig) -> list[str]:
+def _facts(
+    task: Task, runs: Sequence[Trained[Classifier, Result]], model: ModelConfig, schedule: ScheduleConfig
+) -> list[str]:
     seeds = sorted({run.result.seed for run in runs})
     counts = f"{len(task.train):,} / {len(task.valid):,} / {len(task.test):,}"
     return [
@@ -102,7 +111,7 @@ def _told(config: Any) -> str:
     return ", ".join(f"{name} {getattr(config, name)}" for name in config.__dataclass_fields__)
 
 
-def _pictures(task: Task, runs: Sequence[Trained]) -> dict[str, tuple[str, bytes]]:
+def _pictures(task: Task, runs: Sequence[Trained[Classifier, Result]]) -> dict[str, tuple[str, bytes]]:
     """Name, what it shows, and the picture as a file."""
     lines: dict[str, dict[str, list[tuple[list[float], list[float]]]]] = {"accuracy": {}, "loss": {}}
     for run in runs:
@@ -124,8 +133,9 @@ def _pictures(task: Task, runs: Sequence[Trained]) -> dict[str, tuple[str, bytes
             name = run.result.coupler
             if f"{name}, 1.1" not in heads:
                 with torch.no_grad():
-                    batch = looked_at.to(next(run.model.parameters()).device)
-                    layers = [layer[0] for layer in run.model.couplings(batch.tokens, batch.padding)]
+                    device = next(run.model.parameters()).device
+                    padding = None if looked_at.padding is None else looked_at.padding.to(device)
+                    layers = [layer[0] for layer in run.model.couplings(looked_at.tokens.to(device), padding)]
                 numbered = [(f"{i}.{j}", layer[j - 1]) for i, layer in enumerate(layers, 1) for j in _from_one(layer)]
                 heads |= {f"{name}, {number}": P for number, P in numbered}
                 columns = len(numbered)

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +10,8 @@ import pytest
 import torch
 
 from monge.errors import InputError
-from monge.train import Checkpoint, MachineConfig, fit, load
-from monge.train.journal import read_records
-from monge.train.trainer import Trainer
+from monge.sequences import fit, load
+from monge.train import Checkpoint, MachineConfig, Trainer, read_records
 
 from .toy import MODEL, SCHEDULE, toy
 
@@ -57,7 +51,7 @@ def test_interrupted_and_resumed_is_uninterrupted(
     whole = fit(task, coupler, folder=tmp_path / "whole", **options())
     assert_same(whole, fit(task, coupler, **options()))
 
-    method = {"before the update": "_reseed", "while saving": "_save", "after the evaluation": "_validate"}[where]
+    method = {"before the update": "_update", "while saving": "save", "after the evaluation": "_validate"}[where]
     kept, left = getattr(Trainer, method), [6]
 
     def dies(self, *args):
@@ -89,7 +83,7 @@ def test_interrupted_at_the_very_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
     kept = Checkpoint.save
 
     def dies(self, path):
-        if self.result is not None:
+        if self.outcome is not None:
             raise DeathError
         kept(self, path)
 
@@ -107,58 +101,16 @@ def test_early_stop_survives_an_interruption(tmp_path: Path, monkeypatch: pytest
     kept = Trainer._validate
 
     def dies(self):
-        kept(self)
+        figures = kept(self)
         if self.stale == 2:
             raise DeathError
+        return figures
 
     monkeypatch.setattr(Trainer, "_validate", dies)
     with pytest.raises(DeathError):
         fit(toy(), "linear", folder=tmp_path, **options(schedule=schedule))
     monkeypatch.setattr(Trainer, "_validate", kept)
     assert_same(whole, fit(toy(), "linear", folder=tmp_path, resume=True, **options(schedule=schedule)))
-
-
-KILLED = """
-    import os, signal, sys
-    import torch
-    torch.set_num_threads(1)
-    from monge.train import fit
-    from monge.train.trainer import Trainer
-    from train.test_resume import options
-    from train.toy import toy
-
-    record = Trainer._record
-    def dies(self, *args):
-        record(self, *args)
-        if self.step == 7:
-            # Half a line, as a process leaves it that dies while it writes.
-            with (self.folder / "metrics.jsonl").open("a") as stream:
-                stream.write('{"step": 8, "par')
-            os.kill(os.getpid(), signal.SIGKILL)
-    Trainer._record = dies
-    fit(toy(), "sinkhorn", folder=sys.argv[1], **options())
-"""
-
-
-def test_a_killed_process_goes_on(tmp_path: Path) -> None:
-    tests = Path(__file__).parents[1]
-    paths = [str(tests.parent / "src"), str(tests), os.environ.get("PYTHONPATH", "")]
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert Checkpoint.load(tmp_path / "checkpoint.pt").step == 6
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        again = fit(toy(), "sinkhorn", folder=tmp_path, resume=True, **options())
-        assert_same(fit(toy(), "sinkhorn", **options()), again)
-    finally:
-        torch.set_num_threads(threads)
-    for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
-        json.loads(line)
 
 
 def test_seeds_decide_and_the_caller_keeps_its_randomness() -> None:
@@ -187,7 +139,7 @@ class TestFoldersThatDoNotFit:
             ({"seed": 4}, "seed is 3 there and 4 here"),
             ({"schedule": replace(SCHEDULE, lr=0.5)}, "schedule.lr is 0.01 there and 0.5 here"),
             ({"model": replace(MODEL, hidden=32)}, "model.hidden is 16 there and 32 here"),
-            ({"task": toy(seed=1)}, "task.checksum"),
+            ({"task": toy(seed=1)}, "data.checksum"),
         ],
     )
     def test_another_run(self, tmp_path, change, told):
@@ -217,7 +169,7 @@ class TestFoldersThatDoNotFit:
             def __reduce__(self):
                 return os.mkdir, (str(tmp_path / "made"),)
 
-        torch.save({"format": "monge-train-1", "evil": Evil()}, tmp_path / "checkpoint.pt")
+        torch.save({"format": "monge-train-2", "evil": Evil()}, tmp_path / "checkpoint.pt")
         with pytest.raises(InputError, match="damaged or no checkpoint"):
             load(tmp_path)
         assert not (tmp_path / "made").exists()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ..data import Task
+from ..train import Checkpoint, MachineConfig, Progress, Step, Trained, Trainer, seeded
+from .classification import classification
+from .classifier import Classifier
 from .coupler_config import CouplerConfig
-from .machine_config import MachineConfig
 from .model_config import ModelConfig
-from .progress import Progress
+from .result import Result
 from .schedule_config import ScheduleConfig
-from .trained import Trained
-from .trainer import Trainer
 
-__all__ = ["fit"]
+__all__ = ["fit", "load"]
 
 
 def fit(
@@ -28,7 +31,8 @@ def fit(
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: Progress | None = None,
-) -> Trained:
+    callbacks: Iterable[Callable[[Step], object]] = (),
+) -> Trained[Classifier, Result]:
     """Train a small Transformer with a coupler on a task.
 
     With a folder, a checkpoint is kept in it, and a run that was killed at any moment goes on with ``resume`` as if
@@ -45,6 +49,7 @@ def fit(
         folder: where checkpoint and metrics are kept; None keeps nothing.
         resume: go on with the run of the folder, if there is one; a finished one is read and not redone.
         progress: where to show how far it is.
+        callbacks: called with every `monge.train.Step` after it is done.
 
     Returns:
         The model with the weights that were best on the validation part, the numbers, and the metrics on the way.
@@ -56,7 +61,7 @@ def fit(
     Example:
         >>> import torch
         >>> from monge.data import Split, Task
-        >>> from monge.train import ScheduleConfig, fit
+        >>> from monge.sequences import ScheduleConfig, fit
         >>> tokens = torch.randint(4, (64, 6), generator=torch.Generator().manual_seed(0))
         >>> part = Split(tokens, tokens[:, 0])
         >>> task = Task("first token", part, part, part, vocabulary=4, classes=4)
@@ -66,13 +71,42 @@ def fit(
         >>> trained.result.column_error < 1e-5
         True
     """
-    return Trainer(
-        task,
-        CouplerConfig.of(coupler),
-        model or ModelConfig(),
-        schedule or ScheduleConfig(),
-        machine or MachineConfig(),
-        seed=seed,
-        folder=None if folder is None else Path(folder),
-        progress=progress or Progress(shown=False),
-    ).run(resume)
+    coupler, schedule = CouplerConfig.of(coupler), schedule or ScheduleConfig()
+    objective, data = classification(task, schedule, seed=seed)
+    about = {"coupler": asdict(coupler), "model": asdict(model or ModelConfig())}
+    with seeded(seed, "weights", 0):
+        made = _built({"data": data.describe, **about})
+    trained = Trainer(
+        made, objective, data, schedule, machine, seed=seed, folder=folder, resume=resume,
+        name=f"{task.name}, {coupler}, seed {seed}", about=about, progress=progress, callbacks=callbacks,
+    ).run()  # fmt: skip
+    result = Result.of(trained.result, task, coupler=str(coupler), seed=seed)
+    return Trained(made, result, trained.records)
+
+
+def load(folder: str | os.PathLike[str]) -> Classifier:
+    """The model of a run, finished or not: its best weights so far, in evaluation mode, on the processor.
+
+    Args:
+        folder: the folder of the run, as given to `fit`.
+
+    Raises:
+        InputError: there is no checkpoint, or it is damaged.
+    """
+    checkpoint = Checkpoint.load(Path(folder) / "checkpoint.pt")
+    model = _built(checkpoint.identity)
+    model.load_state_dict(checkpoint.weights)
+    return model.eval()
+
+
+def _built(identity: dict[str, Any]) -> Classifier:
+    """A model of the size that a checkpoint tells, with weights as they fall."""
+    task = identity["data"]
+    return Classifier(
+        task["vocabulary"],
+        task["classes"],
+        task["length"],
+        ModelConfig(**identity["model"]),
+        coupler=CouplerConfig(**identity["coupler"]),
+        pair=task["pair"],
+    )

@@ -23,7 +23,7 @@ def recipe(name: str) -> Recipe:
         InputError: there is none of this name.
 
     Example:
-        >>> from monge.train import recipe
+        >>> from monge.sequences import recipe
         >>> recipe("listops").schedule.batch
         32
     """

@@ -23,7 +23,7 @@ class ModelConfig:
         head: width inside of the classifier.
         dropout: of embeddings, and of what attention and feed-forward add.
         attention_dropout: of the coupler.
-        pooling: tokens to one vector, ``"mean"``, ``"padded-mean"`` or ``"learned"``; see `Pooling`.
+        pooling: tokens to one vector, ``"mean"``, ``"padded-mean"``, ``"learned"`` or ``"class"``; see `Pooling`.
         embedding_std: spread of token and position embeddings at the start.
 
     Raises:
