@@ -109,7 +109,7 @@ def conclude_exact(
         blur = 64 * rounding(problem) + 1e-17 * sum(problem.shape)
         proven = (met._priced(cost, row, col, f, g) - bound(met) <= _ROUNDING * scale) & (violation <= blur)
         gap = priced - bound(exact)
-    value = _attached(problem, constant, (row, col), (f, g), priced.to(dtype))
+    precise = f, g
     f, g = f.to(dtype), g.to(dtype)
     report = Report._make(
         status=Status.OPTIMAL if bool(proven.all()) else Status.PRECISION,
@@ -122,7 +122,7 @@ def conclude_exact(
     if not any(t.requires_grad for t in sources):
         value = priced.to(dtype)
         return DualSolution._make(coupling=plan.to(dtype), value=value, report=report, problem=problem, f=f, g=g)
-    value = _attached(problem, constant, (row, col), (f, g), priced.to(dtype))
+    value = _attached(problem, constant, (row, col), precise, priced.to(dtype))
     if not any(t.requires_grad for t in plan._tensors()):
         weights = parts_of((problem.source, problem.target, problem.mass)).tensors
         plan = plan._map(lambda t: held(t, weights, _PLAN_TOLD) if t.is_floating_point() else t)
