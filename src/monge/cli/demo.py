@@ -11,10 +11,11 @@ import torch
 import typer
 from torch import Tensor
 
-from .._files import check_destination, make_folder, write_whole
-from ..data import photographs
-from ..plot import colour_transfer
-from ..train import MachineConfig, Progress, grid, recipe, write_report
+from monge._files import check_destination, make_folder, write_whole
+from monge.data import photographs
+from monge.plot import colour_transfer
+from monge.train import MachineConfig, Progress, grid, recipe, write_report
+
 from . import console
 from .colour import transfer
 from .train import comparison

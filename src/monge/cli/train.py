@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ..train import (
+from monge.train import (
     RECIPES,
     CouplerConfig,
     MachineConfig,
@@ -23,8 +23,9 @@ from ..train import (
     world,
     write_report,
 )
-from ..train.pooling import POOLINGS
-from ..train.summary import HEADINGS
+from monge.train.pooling import POOLINGS
+from monge.train.summary import HEADINGS
+
 from . import console
 
 __all__ = ["comparison", "train"]
