@@ -27,7 +27,7 @@ def demo(
     pixels: Annotated[
         int, typer.Option(min=500, help="How many pixels of each photograph the plan is solved between.")
     ] = 20_000,
-    steps: Annotated[int | None, typer.Option(min=1, help="Updates of each network; fewer are quicker.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training each network; fewer are quicker.")] = None,
     out: Annotated[Path, typer.Option(help="The folder for the pictures; made if missing.")] = Path("monge-demo"),
     seed: Annotated[int, typer.Option(help="Seed of the sample of pixels.")] = 0,
 ) -> None:
