@@ -104,25 +104,25 @@ def couple(
     if plot:
         check_destination(plot, "--plot", PICTURES)
     start = time.perf_counter()
-    with console.steps() as steps:
-        with steps.step("read"):
+    with console.phases() as phases:
+        with phases.phase("read"):
             x, y = _points(source, target, getattr(torch, dtype.value))
             a = _weights(weights_source, x, normalise)
             b = _weights(weights_target, y, normalise)
-        with steps.step("solve"):
+        with phases.phase("solve"):
             problem = _problem(x, y, a, b, cost=cost.value, epsilon=_epsilon(epsilon), mass=mass, rho=rho)
             solution = solve(problem, _solver(solver, tol, max_iter))
-        with steps.step("measure"):
+        with phases.phase("measure"):
             rows = _measured(solution)
         if out:
-            with steps.step("write"):
+            with phases.phase("write"):
                 form = write_plan(out, solution, generator=torch.Generator().manual_seed(seed))
                 rows.append(("plan", f"{out} ({form} form)"))
         if plot:
-            with steps.step("draw"):
+            with phases.phase("draw"):
                 _draw(solution, x, y, plot)
                 rows.append(("picture", str(plot)))
-    seconds = ", ".join(f"{name} {spent:.2f} s" for name, spent in steps.seconds.items())
+    seconds = ", ".join(f"{name} {spent:.2f} s" for name, spent in phases.seconds.items())
     rows += [("time", f"{time.perf_counter() - start:.2f} s ({seconds})"), ("peak memory", _peak_memory())]
     n, m = problem.shape
     console.answer(console.table(f"{type(solution.coupling).__name__} {n:,} × {m:,}", rows))
