@@ -195,8 +195,11 @@ def test_the_face_opens_rooms_and_keeps_nothing_to_itself() -> None:
     assert not [one.says() for one in names if any(is_private(part) for part in one.name[2:])]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
-def test_examples_use_public_names(path: Path) -> None:
+OUTSIDE = sorted(path for folder in ("examples", "benchmarks") for path in (ROOT / folder).glob("*.py"))
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: path.name)
+def test_examples_and_benchmarks_use_public_names(path: Path) -> None:
     tree = ast.parse(path.read_text())
     names = from_here(tree, ())
     assert not [one.says() for one in (*names, *reached(tree, names)) if any(map(is_private, one.name))]
