@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--recipes", help="names of recipes, separated by commas, in the place of those of the scale")
     made.add_argument("--couplers", default=COUPLERS)
     made.add_argument("--seeds", type=int, default=1)
-    made.add_argument("--steps", type=int, help="updates a run; those of the recipe if left out")
+    made.add_argument("--steps", type=int, help="steps a run; those of the recipe if left out")
     made.add_argument("--batch", type=int)
     made.add_argument("--lr", type=float)
     made.add_argument("--pooling", help="of the encoder; that of the recipe if left out")

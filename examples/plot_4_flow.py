@@ -20,9 +20,9 @@ snapshots, losses = [x.clone()], []
 for step in range(24):
     leaf = x.clone().requires_grad_()
     loss = monge.divergence(leaf, y, epsilon=0.02)
-    (slope,) = torch.autograd.grad(loss, leaf)
+    (gradient,) = torch.autograd.grad(loss, leaf)
     # A point's share of the loss is 1/n: n/2 times the gradient is a full step of the flow.
-    x = x - 0.35 * len(x) / 2 * slope
+    x = x - 0.35 * len(x) / 2 * gradient
     losses.append(loss.item())
     if step in (2, 7, 23):
         snapshots.append(x)

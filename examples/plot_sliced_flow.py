@@ -28,9 +28,9 @@ shown = {0: x.detach().clone()}
 costs = []
 for step in range(1, 61):
     found = sliced_wasserstein(x, spiral, slices=32, generator=generator)
-    (slope,) = torch.autograd.grad(found.cost, x)
+    (gradient,) = torch.autograd.grad(found.cost, x)
     with torch.no_grad():
-        x -= 0.8 * len(x) * slope
+        x -= 0.8 * len(x) * gradient
     costs.append(found.distance.item())
     if step in (3, 10, 60):
         shown[step] = x.detach().clone()

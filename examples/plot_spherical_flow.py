@@ -29,8 +29,8 @@ def flow(family, steps=80, size=250.0):
     for _ in range(steps):
         leaf = x.requires_grad_()
         cost = spherical_sliced_wasserstein(leaf, target, family=family, slices=40, generator=generator).cost
-        (slope,) = torch.autograd.grad(cost, leaf)
-        x = on_sphere(leaf.detach() - size * slope)
+        (gradient,) = torch.autograd.grad(cost, leaf)
+        x = on_sphere(leaf.detach() - size * gradient)
     return x
 
 

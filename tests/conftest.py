@@ -18,6 +18,13 @@ if importlib.util.find_spec("beartype") and "monge" not in sys.modules:
 import numpy as np
 import torch
 
+# A busy machine is no failure: generated tests are not timed, neither as a whole nor while they draw.
+if importlib.util.find_spec("hypothesis"):
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("no clock")
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:

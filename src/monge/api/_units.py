@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number
-from monge.geometry._range import log_largest, log_reach
+from monge.geometry import log_largest, log_reach
 from monge.problem.epsilon import Relative
 
 __all__ = ["in_range", "rescaled", "scaled_epsilon", "unit_of"]

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from .._version import __version__
-from ..errors import TransportError
+from monge._version import __version__
+from monge.errors import TransportError
+
 from . import console
 from .cite import cite
 from .couple import couple

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ..api import citation
-from ..errors import InputError
+from monge.api import citation
+from monge.errors import InputError
+
 from . import console
 
 __all__ = ["cite"]

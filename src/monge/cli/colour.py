@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..coupling import Coupling, PotentialCoupling
-from ..geometry import PointCloud
-from ..problem import Linear, Relaxed, relative
-from ..solver import Sinkhorn, Solution, solve
+from monge.coupling import Coupling, PotentialCoupling
+from monge.geometry import PointCloud
+from monge.problem import Linear, Relaxed, relative
+from monge.solver import Sinkhorn, Solution, solve
 
 __all__ = ["Transfer", "transfer"]
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-__all__ = ["Steps", "answer", "complain", "note", "steps", "table"]
+__all__ = ["Phases", "answer", "complain", "note", "phases", "table"]
 
 
 def answer(what: object) -> None:
@@ -45,15 +45,15 @@ def table(title: str, rows: list[tuple[str, str]]) -> Table:
     return made
 
 
-class Steps:
-    """What the command is busy with, and how long each step took."""
+class Phases:
+    """What the command is busy with, and how long each phase took."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
+    def phase(self, name: str) -> Iterator[None]:
         """Show ``name`` with a running clock while the block runs."""
         task = self._progress.add_task(name, total=None)
         start = time.perf_counter()
@@ -66,7 +66,7 @@ class Steps:
 
 
 @contextmanager
-def steps() -> Iterator[Steps]:
+def phases() -> Iterator[Phases]:
     """Show progress on standard error while the block runs, if a person looks; warnings become notes after it."""
     columns = SpinnerColumn(finished_text="[green]✓[/]"), TextColumn("{task.description}"), TimeElapsedColumn()
     console = Console(stderr=True)
@@ -74,7 +74,7 @@ def steps() -> Iterator[Steps]:
         warnings.simplefilter("default")
         try:
             with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-                yield Steps(progress)
+                yield Phases(progress)
         finally:
             for told in dict.fromkeys(str(warning.message) for warning in caught):
                 note(told)

@@ -13,12 +13,12 @@ import torch
 import typer
 from torch import Tensor
 
-from .._files import check_destination, write_whole
-from ..data import read_points, read_weights
-from ..errors import InfeasibleError, InputError, ShapeError
-from ..geometry import PointCloud
-from ..problem import Linear, relative
-from ..solver import Assignment, Auto, Newton, Simplex, Sinkhorn, Solution, Solver, Sorted, solve
+from monge._files import check_destination, write_whole
+from monge.data import read_points, read_weights
+from monge.errors import InfeasibleError, InputError, ShapeError
+from monge.problem import Linear, relative
+from monge.solver import Assignment, Auto, Newton, Simplex, Sinkhorn, Solution, Solver, Sorted, solve
+
 from . import console
 from .plan_file import write_plan
 
@@ -102,40 +102,42 @@ def couple(
         check_destination(out, "--out", (".npz",))
     if plot:
         check_destination(plot, "--plot", PICTURES)
-    precision = getattr(torch, dtype.value)
     start = time.perf_counter()
-    with console.steps() as steps:
-        with steps.step("read"):
-            x, y = read_points(source, dtype=precision), read_points(target, dtype=precision)
-            if x.shape[1] != y.shape[1]:
-                raise ShapeError(
-                    f"SOURCE and TARGET must have equally many columns, but {source} has {x.shape[1]} and {target} has "
-                    f"{y.shape[1]}: drop or add coordinates."
-                )
+    with console.phases() as phases:
+        with phases.phase("read"):
+            x, y = _points(source, target, getattr(torch, dtype.value))
             a = _weights(weights_source, x, normalise)
             b = _weights(weights_target, y, normalise)
-        with steps.step("solve"):
+        with phases.phase("solve"):
             problem = _problem(x, y, a, b, cost=cost.value, epsilon=_epsilon(epsilon), mass=mass, rho=rho)
-            chosen = _solver(solver, tol, max_iter)
-            solution = solve(problem, chosen)
-        with steps.step("measure"):
-            rows = _measured(solution, problem)
+            solution = solve(problem, _solver(solver, tol, max_iter))
+        with phases.phase("measure"):
+            rows = _measured(solution)
         if out:
-            with steps.step("write"):
-                assert isinstance(problem.geometry, PointCloud)
-                form = write_plan(out, solution, problem.geometry, generator=torch.Generator().manual_seed(seed))
+            with phases.phase("write"):
+                form = write_plan(out, solution, generator=torch.Generator().manual_seed(seed))
                 rows.append(("plan", f"{out} ({form} form)"))
         if plot:
-            with steps.step("draw"):
+            with phases.phase("draw"):
                 _draw(solution, x, y, plot)
                 rows.append(("picture", str(plot)))
-    seconds = ", ".join(f"{name} {spent:.2f} s" for name, spent in steps.seconds.items())
+    seconds = ", ".join(f"{name} {spent:.2f} s" for name, spent in phases.seconds.items())
     rows += [("time", f"{time.perf_counter() - start:.2f} s ({seconds})"), ("peak memory", _peak_memory())]
     n, m = problem.shape
     console.answer(console.table(f"{type(solution.coupling).__name__} {n:,} × {m:,}", rows))
     if not solution.report.status.ok:
         console.note(f"The tolerance was not met. {solution.report.status.value}")
         raise typer.Exit(1)
+
+
+def _points(source: str, target: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    x, y = read_points(source, dtype=dtype), read_points(target, dtype=dtype)
+    if x.shape[1] != y.shape[1]:
+        raise ShapeError(
+            f"SOURCE and TARGET must have equally many columns, but {source} has {x.shape[1]} and {target} has "
+            f"{y.shape[1]}: drop or add coordinates."
+        )
+    return x, y
 
 
 def _weights(path: str | None, points: Tensor, normalise: bool) -> Tensor:
@@ -181,10 +183,10 @@ def _solver(name: SolverName, tol: float | None, max_iter: int | None) -> Solver
     return kind(**given)
 
 
-def _measured(solution: Solution, problem: Linear) -> list[tuple[str, str]]:
+def _measured(solution: Solution) -> list[tuple[str, str]]:
     report = solution.report
     with torch.no_grad():
-        cost = float(solution.coupling.transport_cost(problem.geometry))
+        cost = float(solution.coupling.transport_cost())
         moved = float(solution.coupling.mass)
     return [
         ("transport cost", f"{cost:.10g}"),
@@ -200,8 +202,7 @@ def _measured(solution: Solution, problem: Linear) -> list[tuple[str, str]]:
 
 def _draw(solution: Solution, x: Tensor, y: Tensor, path: Path) -> None:
     """The two clouds with the strongest links, beside the matrix in the order of the first coordinate."""
-    from ..plot import links, plan
-    from ..plot._canvas import figure
+    from monge.plot import figure, links, plan
 
     picture = figure(11.0, 5.6)
     left, right = picture.subplots(1, 2)

@@ -11,11 +11,12 @@ import torch
 import typer
 from torch import Tensor
 
-from .._files import check_destination, make_folder, write_whole
-from ..data import photographs
-from ..plot import colour_transfer
-from ..sequences import grid, recipe, write_report
-from ..train import MachineConfig, Progress
+from monge._files import check_destination, make_folder, write_whole
+from monge.data import photographs
+from monge.plot import colour_transfer
+from monge.sequences import grid, recipe, write_report
+from monge.train import MachineConfig, Progress
+
 from . import console
 from .colour import transfer
 from .train import comparison
@@ -27,7 +28,7 @@ def demo(
     pixels: Annotated[
         int, typer.Option(min=500, help="How many pixels of each photograph the plan is solved between.")
     ] = 20_000,
-    steps: Annotated[int | None, typer.Option(min=1, help="Updates of each network; fewer are quicker.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training each network; fewer are quicker.")] = None,
     out: Annotated[Path, typer.Option(help="The folder for the pictures; made if missing.")] = Path("monge-demo"),
     seed: Annotated[int, typer.Option(help="Seed of the sample of pixels.")] = 0,
 ) -> None:
@@ -47,14 +48,14 @@ def _colours(pixels: int, out: Path, seed: int) -> None:
     overview, single = out / "colour_transfer.png", out / "temple.png"
     for path in (overview, single):
         check_destination(path, "--out", (".png",))
-    with console.steps() as steps:
-        with steps.step("read two photographs"):
+    with console.phases() as phases:
+        with phases.phase("read two photographs"):
             temple, flower = photographs()
-        with steps.step(f"move the colours, {pixels:,} × {pixels:,} pixels"):
+        with phases.phase(f"move the colours, {pixels:,} × {pixels:,} pixels"):
             moved = transfer(temple, flower, pixels=pixels, generator=torch.Generator().manual_seed(seed))
-        with steps.step("draw"):
+        with phases.phase("draw"):
             report = moved.solution.report
-            seconds = list(steps.seconds.values())[-1]
+            seconds = list(phases.seconds.values())[-1]
             caption = (
                 f"one unbalanced entropic plan between {pixels:,} × {pixels:,} pixels, never built, "
                 f"extended to all {temple.shape[0] * temple.shape[1]:,} pixels of each photograph in {seconds:.0f} s"
@@ -71,7 +72,7 @@ def _colours(pixels: int, out: Path, seed: int) -> None:
         ("iterations", f"{int(report.iterations)}"),
         ("marginal error", f"{float(report.marginal_error):.1e}"),
         ("status", report.status.value),
-        ("time", ", ".join(f"{name} {spent:.1f} s" for name, spent in steps.seconds.items())),
+        ("time", ", ".join(f"{name} {spent:.1f} s" for name, spent in phases.seconds.items())),
         ("peak memory", f"{peak:,.0f} MB, libraries included"),
         ("pictures", f"{overview}, {single}"),
     ]

@@ -9,8 +9,9 @@ from importlib.util import find_spec
 import torch
 import typer
 
-from .._version import __version__
-from ..kernels._load import AVAILABLE
+from monge._version import __version__
+from monge.kernels import AVAILABLE
+
 from . import console
 from .self_test import CHECKS
 

@@ -20,42 +20,42 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._files import write_whole
-from .._version import __version__
-from ..coupling import Coupling, PotentialCoupling, SparseCoupling
-from ..errors import InputError
-from ..geometry import PointCloud
-from ..solver import Solution
+from monge._files import write_whole
+from monge._version import __version__
+from monge.coupling import Coupling, PotentialCoupling, SparseCoupling
+from monge.errors import InputError
+from monge.geometry import PointCloud
+from monge.solver import Solution
 
 __all__ = ["read_plan", "write_plan"]
 
 
-def write_plan(path: Path, solution: Solution, geometry: PointCloud, *, generator: torch.Generator) -> str:
+def write_plan(path: Path, solution: Solution, *, generator: torch.Generator) -> str:
     """Write a solution in the smaller of its two forms.
 
     Args:
         path: Where to.
         solution: A plan between two point clouds, no batch.
-        geometry: The cost between the clouds.
         generator: Source of randomness of ``pairs``.
 
     Returns:
         ``"sparse"`` or ``"potential"``.
     """
     plan, report = solution.coupling, solution.report
+    cloud: Any = plan.geometry
     held: dict[str, Any] = _potential(plan) if isinstance(plan, PotentialCoupling) else _sparse(plan)
     held |= {
         "shape": np.array(plan.shape),
-        "cost": np.array(geometry.cost),
+        "cost": np.array(cloud.cost),
         "value": _array(solution.value),
-        "transport_cost": _array(plan.transport_cost(geometry)),
+        "transport_cost": _array(plan.transport_cost()),
         "marginal_error": _array(report.marginal_error),
         "duality_gap": _array(report.duality_gap),
         "iterations": _array(report.iterations),
         "epsilon": _array(report.epsilon),
         "status": np.array(report.status.name),
         "version": np.array(__version__),
-        "barycentric": _array(plan.barycentric(geometry.y)),
+        "barycentric": _array(plan.barycentric(cloud.y)),
         "pairs": _array(torch.stack(plan.pair(generator=generator), -1)),
     }
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..api import couple, divergence, wasserstein
-from ..geometry import PointCloud
-from ..kernels import Points, softmin
+from monge.api import couple, divergence, wasserstein
+from monge.geometry import PointCloud
+from monge.kernels import Points, softmin
 
 __all__ = ["CHECKS"]
 

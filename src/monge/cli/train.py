@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ..sequences import (
+from monge.sequences import (
     HEADINGS,
     POOLINGS,
     RECIPES,
@@ -23,7 +23,8 @@ from ..sequences import (
     summarise,
     write_report,
 )
-from ..train import MachineConfig, Progress, Trained, world
+from monge.train import MachineConfig, Progress, Trained, world
+
 from . import console
 
 __all__ = ["comparison", "train"]
@@ -35,8 +36,8 @@ def train(
         str, typer.Option(help="Couplers, separated by commas; options follow after colons: pivots:pivots=64.")
     ] = "softmax,pivots",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, ...")] = 1,
-    steps: Annotated[int | None, typer.Option(min=1, help="Updates; warm-up and evaluations move along.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Sequences an update.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="How many; warm-up and evaluations move along.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Sequences a step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Largest learning rate.")] = None,
     patience: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many evaluations without a better.")

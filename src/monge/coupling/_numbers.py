@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from .._batch import broadcast_shapes
+from monge._batch import broadcast_shapes
 
 __all__ = ["accumulator", "at", "draw", "dust", "fraction", "minus_x_log_x", "positive_log"]
 

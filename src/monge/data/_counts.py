@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from .._checks import check_number
-from ..errors import InputError
+from monge._checks import check_number
+from monge.errors import InputError
 
 __all__ = ["check_count", "check_counts"]
 

@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from ..errors import InputError
+from monge.errors import InputError
 
 __all__ = ["PARSERS", "read_array"]
 

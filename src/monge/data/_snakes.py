@@ -75,7 +75,7 @@ def draw_curves(count: int, rng: np.random.Generator, rules: Rules) -> Curves:
     grown = []
     for margin in rules.margins:
         field = _Field(count, rng, rules, margin)
-        field.keep(field.grow_pair())
+        field.choose(field.grow_pair())
         dash = 2 * rules.contour
         for snake, dashes in enumerate(rules.distractors, start=2):
             field.grow_distractor(snake, range(dash, dash + dashes))
@@ -222,7 +222,7 @@ class _Field:
         """Where pixels (..., 2) of the picture stand in its map."""
         return _flat(pixels + self.frame, self.wide)
 
-    def keep(self, rows: np.ndarray) -> None:
+    def choose(self, rows: np.ndarray) -> None:
         """Go on with these pictures only."""
         for name in ("pivot", "way", "snake", "map"):
             setattr(self, name, getattr(self, name)[rows])

@@ -12,8 +12,9 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from .._files import check_destination, make_folder, write_whole
-from ..errors import InputError
+from monge._files import check_destination, make_folder, write_whole
+from monge.errors import InputError
+
 from ._parsers import read_array
 from .task import Split, Task
 

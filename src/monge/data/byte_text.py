@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from ..errors import InputError
+from monge.errors import InputError
+
 from ._bytes import VOCABULARY, rows_of_bytes
 from ._counts import check_count
 from .task import Split, Task

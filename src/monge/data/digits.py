@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from ..errors import InputError
+from monge.errors import InputError
+
 from ._counts import check_count
 from .task import Split, Task
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from .._checks import check_number
+from monge._checks import check_number
 
 __all__ = ["checkerboard", "gaussian", "mixture", "moons", "rings", "spiral"]
 

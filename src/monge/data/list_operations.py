@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
 
-from ..errors import InputError, ShapeError
+from monge.errors import InputError, ShapeError
+
 from ._counts import check_count, check_counts
 from ._store import stored
 from ._trees import CLOSE, FIRST_DIGIT, SYMBOLS, grow

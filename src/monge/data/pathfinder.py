@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .._checks import check_choice
+from monge._checks import check_choice
+
 from ._canvas import paint
 from ._counts import check_count, check_counts
 from ._snakes import Curves, Rules, draw_curves

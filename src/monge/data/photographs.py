@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import InputError
+from monge.errors import InputError
 
 __all__ = ["photographs"]
 

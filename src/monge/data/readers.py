@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import check_points, check_weights
-from ..errors import InputError, TransportError
+from monge._checks import check_points, check_weights
+from monge.errors import InputError, TransportError
+
 from ._parsers import PARSERS
 
 __all__ = ["FORMATS", "read_points", "read_weights"]

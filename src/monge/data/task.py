@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Integer
 from torch import Tensor
 
-from ..errors import DtypeError, InputError, ShapeError
+from monge.errors import DtypeError, InputError, ShapeError
 
 __all__ = ["Split", "Task"]
 

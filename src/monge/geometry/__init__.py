@@ -1,5 +1,6 @@
 """Costs as operators: what a pair of points costs, without a matrix of all pairs."""
 
+from ._range import log_largest, log_reach
 from .base import Geometry
 from .circle import Circle
 from .cost_matrix import CostMatrix
@@ -24,4 +25,6 @@ __all__ = [
     "Sphere",
     "Sum",
     "Tree",
+    "log_largest",
+    "log_reach",
 ]

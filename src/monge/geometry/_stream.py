@@ -14,9 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
-
-from .._batch import broadcast_shapes
-from .._parts import recomputed
+from monge._batch import broadcast_shapes
+from monge._parts import recomputed
 
 if TYPE_CHECKING:
     from monge.kernels import Points

@@ -10,6 +10,7 @@ few heads at a time, so that nothing of the size of all pairs leaves the cache.
 
 from __future__ import annotations
 
+from ._load import AVAILABLE
 from .apply import apply
 from .assignment import Matching, assignment
 from .balanced import balanced_apply, half_steps, log_sum_exp, row_shares
@@ -29,6 +30,7 @@ from .sort import argsort, sort
 from .top_k import top_k
 
 __all__ = [
+    "AVAILABLE",
     "Basis",
     "Matching",
     "Matrix",

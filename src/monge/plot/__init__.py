@@ -6,6 +6,7 @@ into; ``picture.figure.savefig("plan.png")`` keeps it. No window opens and no gl
 
 from __future__ import annotations
 
+from ._canvas import figure
 from .attention import attention_maps
 from .colours import colour_transfer, palette
 from .curves import curves
@@ -13,4 +14,4 @@ from .links import links
 from .marginals import marginals
 from .plan import plan
 
-__all__ = ["attention_maps", "colour_transfer", "curves", "links", "marginals", "palette", "plan"]
+__all__ = ["attention_maps", "colour_transfer", "curves", "figure", "links", "marginals", "palette", "plan"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from monge.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,23 @@ SOURCE, TARGET, LINK = "#2a6f97", "#e76f51", "#8d99ae"
 
 
 def figure(width: float, height: float) -> Figure:
-    """A figure that belongs to nobody: drawn off screen, whatever back end the user's session has."""
+    """A figure that belongs to nobody: drawn off screen, whatever back end the user's session has.
+
+    Args:
+        width: In inches.
+        height: In inches.
+
+    Returns:
+        The figure, empty; its axes are what the pictures of this room draw into.
+
+    Raises:
+        InputError: If matplotlib is missing.
+
+    Example:
+        >>> from monge.plot import curves, figure
+        >>> left, right = figure(8.0, 3.0).subplots(1, 2)
+        >>> picture = curves({"softmax": [([1, 2], [0.5, 0.7])]}, ax=left)
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

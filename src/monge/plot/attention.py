@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .._checks import check_number
-from ..coupling import Coupling
-from ..errors import InputError, ShapeError
+from monge._checks import check_number
+from monge.coupling import Coupling
+from monge.errors import InputError, ShapeError
+
 from ._canvas import INK, PAPER, SOURCE, TARGET, array, figure, quiet
 from .plan import averaged
 

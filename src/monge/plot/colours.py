@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._checks import check_number
-from ..errors import ShapeError
+from monge._checks import check_number
+from monge.errors import ShapeError
+
 from ._canvas import INK, array, figure, plane, quiet
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .._checks import check_number, check_points
-from ..coupling import Coupling
-from ..errors import ShapeError
+from monge._checks import check_number, check_points
+from monge.coupling import Coupling
+from monge.errors import ShapeError
+
 from ._canvas import LINK, PAPER, SOURCE, TARGET, array, axes, plane, quiet
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..coupling import Coupling
-from ..errors import ShapeError
+from monge.coupling import Coupling
+from monge.errors import ShapeError
+
 from ._canvas import INK, SOURCE, TARGET, array, figure
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from .._checks import check_number
-from ..coupling import Coupling
-from ..errors import ShapeError
+from monge._checks import check_number
+from monge.coupling import Coupling
+from monge.errors import ShapeError
+
 from ._canvas import INK, PAPER, SOURCE, TARGET, array, axes, quiet
 
 if TYPE_CHECKING:

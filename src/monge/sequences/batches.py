@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..data import Split
-from ..train import Order, World, dealt
+from monge.data import Split
+from monge.train import Order, World, dealt
 
 __all__ = ["Batch", "Batches", "in_order"]
 

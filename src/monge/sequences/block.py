@@ -5,8 +5,9 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..coupling import Coupling
-from ..nn import Attention
+from monge.coupling import Coupling
+from monge.nn import Attention
+
 from .coupler_config import CouplerConfig
 from .model_config import ModelConfig
 

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data import Split, Task
-from ..nn.diagnostics import marginal_error
-from ..train import Data, Figures, Objective, World, checksum
+from monge.data import Split, Task
+from monge.nn.diagnostics import marginal_error
+from monge.train import Data, Figures, Objective, World, checksum
+
 from .batches import Batch, Batches, cut, in_order, lengths
 from .classifier import Classifier
 from .schedule_config import ScheduleConfig

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 
-from ..coupling import Coupling
+from monge.coupling import Coupling
+
 from .coupler_config import CouplerConfig
 from .encoder import Encoder
 from .model_config import ModelConfig

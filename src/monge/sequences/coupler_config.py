@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._checks import check_choice
-from ..errors import InputError
-from ..nn.couplers import Coupler, build, names
+from monge._checks import check_choice
+from monge.errors import InputError
+from monge.nn.couplers import Coupler, build, names
 
 __all__ = ["CouplerConfig"]
 

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 
-from ..coupling import Coupling
-from ..errors import ShapeError
+from monge.coupling import Coupling
+from monge.errors import ShapeError
+
 from .block import Block
 from .coupler_config import CouplerConfig
 from .model_config import ModelConfig

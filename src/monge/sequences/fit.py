@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..data import Task
-from ..train import Checkpoint, MachineConfig, Progress, Step, Trained, Trainer, seeded
+from monge.data import Task
+from monge.train import Checkpoint, MachineConfig, Progress, Step, Trained, Trainer, seeded
+
 from .classification import classification
 from .classifier import Classifier
 from .coupler_config import CouplerConfig

@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from .._checks import check_number
-from ..data import Task
-from ..train import MachineConfig, Progress, Trained
+from monge._checks import check_number
+from monge.data import Task
+from monge.train import MachineConfig, Progress, Trained
+
 from .classifier import Classifier
 from .coupler_config import CouplerConfig
 from .fit import fit

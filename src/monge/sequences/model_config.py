@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._checks import check_choice, check_number
-from ..errors import InputError
+from monge._checks import check_choice, check_number
+from monge.errors import InputError
+
 from .pooling import POOLINGS
 
 __all__ = ["ModelConfig"]

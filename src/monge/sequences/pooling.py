@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from .._checks import check_choice
-from ..errors import DtypeError
+from monge._checks import check_choice
+from monge.errors import DtypeError
 
 __all__ = ["POOLINGS", "Pooling"]
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .._checks import check_choice
-from ..data import Task
-from ..errors import InputError
+from monge._checks import check_choice
+from monge.data import Task
+from monge.errors import InputError
+
 from .model_config import ModelConfig
 from .schedule_config import ScheduleConfig
 

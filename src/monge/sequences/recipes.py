@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from .. import data
-from .._checks import check_choice
+from monge import data
+from monge._checks import check_choice
+
 from .model_config import ModelConfig
 from .recipe import Recipe
 from .schedule_config import ScheduleConfig

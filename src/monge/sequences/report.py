@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from .._files import make_folder, write_whole
-from .._version import __version__
-from ..coupling import Coupling
-from ..data import Task
-from ..plot import attention_maps, curves
-from ..plot._canvas import figure
-from ..train import Trained
+from monge._files import make_folder, write_whole
+from monge._version import __version__
+from monge.coupling import Coupling
+from monge.data import Task
+from monge.plot import attention_maps, curves, figure
+from monge.train import Trained
+
 from .classification import sample
 from .classifier import Classifier
 from .model_config import ModelConfig

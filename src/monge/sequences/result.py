@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..data import Task
-from ..train import Outcome
+from monge.data import Task
+from monge.train import Outcome
 
 __all__ = ["Result"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._checks import check_number
-from ..train import Schedule
+from monge._checks import check_number
+from monge.train import Schedule
 
 __all__ = ["ScheduleConfig"]
 

@@ -36,6 +36,9 @@ class Question:
     smooth: bool = True
 
 
+Draw = Callable[..., Tensor]
+
+
 def questions(P: Coupling, generator: torch.Generator) -> list[Question]:
     """The questions to a coupling whose answers are differentiable, with inputs of fitting shape."""
     *batch, n, m = P.shape
@@ -50,9 +53,17 @@ def questions(P: Coupling, generator: torch.Generator) -> list[Question]:
     mass = P.detach().mass[..., None].clamp_min(0.1)
     a, b = a * mass / a.sum(-1, keepdim=True), b * mass / b.sum(-1, keepdim=True)
     v = rand(m)
-    # With one row or column the scaled plan meets the other marginal exactly, at the kink of the minimum.
-    smooth = min(n, m) > 1
     some = torch.randint(n, (3,), generator=generator)
+    return [
+        *_operator(tuple(batch), n, m, rand),
+        *_numbers(tuple(batch), n, m, rand, x, y, a, b),
+        *_entries(n, m, some, v),
+        *_plans(min(n, m) > 1, n, rand, y, a, b),
+    ]
+
+
+def _operator(batch: tuple[int, ...], n: int, m: int, rand: Draw) -> list[Question]:
+    """The plan as a linear operator with marginals."""
     return [
         Question("P @ v, a vector", lambda P, v: P @ v, lambda D, v: D @ v, (rand(m),)),
         Question("P @ v", lambda P, v: P @ v, lambda D, v: D @ v, (rand(*batch, m, 3),)),
@@ -63,6 +74,14 @@ def questions(P: Coupling, generator: torch.Generator) -> list[Question]:
         Question("P.mass", lambda P: P.mass, lambda D: D.sum((-1, -2))),
         Question("P.barycentric(v)", lambda P, v: P.barycentric(v), _barycentric, (rand(*batch, m, 2),)),
         Question("P.T.barycentric(u)", lambda P, u: P.T.barycentric(u), lambda D, u: _barycentric(D.mT, u), (rand(n),)),
+    ]
+
+
+def _numbers(
+    batch: tuple[int, ...], n: int, m: int, rand: Draw, x: Tensor, y: Tensor, a: Tensor, b: Tensor
+) -> list[Question]:
+    """One number a plan."""
+    return [
         Question(
             "P.transport_cost(PointCloud(x, y))",
             lambda P, x, y: P.transport_cost(PointCloud(x, y)),
@@ -77,6 +96,12 @@ def questions(P: Coupling, generator: torch.Generator) -> list[Question]:
         ),
         Question("P.entropy()", lambda P: P.entropy(), lambda D: _entropy(D)),
         Question("P.kl(a, b)", lambda P, a, b: P.kl(a, b), _kl, (a, b)),
+    ]
+
+
+def _entries(n: int, m: int, some: Tensor, v: Tensor) -> list[Question]:
+    """Entries of the matrix: all, some rows, or the largest."""
+    return [
         Question("P.rows(i)", lambda P: P.rows(n - 1), lambda D: D[..., n - 1 :, :]),
         Question("P.rows(start:stop)", lambda P: P.rows(slice(0, -1)), lambda D: D[..., :-1, :]),
         Question("P.rows(list)", lambda P: P.rows([0, -1, 0]), lambda D: D[..., [0, -1, 0], :]),
@@ -88,21 +113,22 @@ def questions(P: Coupling, generator: torch.Generator) -> list[Question]:
         Question("P.top_k(k)", lambda P: _positive(P.top_k(min(3, m)).dense()), lambda D: _top_k(D, min(3, m))),
         Question("P.sparse(threshold=0)", lambda P: P.sparse(threshold=0.0).dense(), _positive),
         Question("P.sparse(mass=1)", lambda P: P.sparse(mass=1.0) @ v, lambda D: _seen(D) @ v),
+    ]
+
+
+def _plans(smooth: bool, n: int, rand: Draw, y: Tensor, a: Tensor, b: Tensor) -> list[Question]:
+    """Plans made of plans. With one row or column, rounding meets the other marginal at a kink: it is not smooth."""
+
+    def through(D: Tensor, u: Tensor) -> Tensor:
+        return D @ (_inverse(D.sum(-2))[..., None] * u)
+
+    return [
         Question("P.round(a, b)", lambda P, a, b: P.round(a, b).dense(), _round, (a, b), smooth),
         Question(
             "P.round(a, b) @ v", lambda P, a, b: P.round(a, b) @ y, lambda D, a, b: _round(D, a, b) @ y, (a, b), smooth
         ),
-        Question(
-            "P.then(P.T)",
-            lambda P: P.then(P.T).dense(),
-            lambda D: D @ (_inverse(D.sum(-2))[..., None] * D.mT),
-        ),
-        Question(
-            "P.then(P.T).T @ u",
-            lambda P, u: P.then(P.T).T @ u,
-            lambda D, u: D @ (_inverse(D.sum(-2))[..., None] * (D.mT @ u)),
-            (rand(n, 1),),
-        ),
+        Question("P.then(P.T)", lambda P: P.then(P.T).dense(), lambda D: through(D, D.mT)),
+        Question("P.then(P.T).T @ u", lambda P, u: P.then(P.T).T @ u, lambda D, u: through(D, D.mT @ u), (rand(n, 1),)),
     ]
 
 

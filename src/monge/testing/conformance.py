@@ -105,17 +105,17 @@ def _check_question(question: Question, P: Coupling, dense: Tensor | None, toler
         answer = ask(read(fresh), *inputs)
         return answer, _gradients(answer, [*leaves, *inputs], torch.Generator().manual_seed(1))
 
-    found, slopes = answered(question.ask, lambda plan: plan)
+    found, gradients = answered(question.ask, lambda plan: plan)
     wanted, expected = answered(question.answer, reference_matrix)
     if dense is not None:
         wanted = question.answer(dense, *question.inputs)
     _compare(question.name, found, wanted, tolerance)
     if not question.smooth:
         return
-    for k, (slope, truth) in enumerate(zip(slopes, expected, strict=True)):
+    for k, (gradient, truth) in enumerate(zip(gradients, expected, strict=True)):
         size = max(1.0, float(truth.abs().max())) if truth.numel() else 1.0
         allowed = {"rtol": 10 * tolerance["rtol"], "atol": 10 * tolerance["atol"] * size}
-        _compare(f"The gradient of {question.name} by tensor {k} of plan and inputs", slope, truth, allowed)
+        _compare(f"The gradient of {question.name} by tensor {k} of plan and inputs", gradient, truth, allowed)
 
 
 def _check_forbidden(P: Coupling, matrix: Tensor, tolerance: dict[str, float]) -> None:
@@ -123,8 +123,8 @@ def _check_forbidden(P: Coupling, matrix: Tensor, tolerance: dict[str, float]) -
     fresh, leaves = _leaves(P)
     cost = fresh.transport_cost(CostMatrix(idle))
     _compare("P.transport_cost where idle pairs are forbidden", cost, matrix.sum((-1, -2)), tolerance)
-    for slope in _gradients(cost, leaves, torch.Generator().manual_seed(1)):
-        assert slope.isfinite().all(), "The gradient of P.transport_cost is not finite where a pair is forbidden."
+    for gradient in _gradients(cost, leaves, torch.Generator().manual_seed(1)):
+        assert gradient.isfinite().all(), "The gradient of P.transport_cost is not finite where a pair is forbidden."
     moved = matrix.sum((-1, -2)) > 0
     found = P.transport_cost(CostMatrix(used)) == math.inf
     assert (found == moved).all(), "P.transport_cost must be infinite if mass moves over a forbidden pair."

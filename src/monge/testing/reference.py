@@ -79,12 +79,12 @@ def _potential(P: PotentialCoupling) -> Tensor:
     cost = P.geometry.dense()
     allowed = cost != math.inf
     # A point of no weight is absent, whatever its potential: it has no mass and no gradient.
-    (f, a), (g, b) = ((_present(u, w), _present(w, w)) for u, w in ((P.f, P.a), (P.g, P.b)))
+    (f, a), (g, b) = ((_where_weighted(u, w), _where_weighted(w, w)) for u, w in ((P.f, P.a), (P.g, P.b)))
     room = f[..., :, None] + g[..., None, :] - torch.where(allowed, cost, 0)
     epsilon = P.epsilon[..., None, None] if isinstance(P.epsilon, Tensor) else P.epsilon
     link = (room / epsilon).exp() if P.link == "exp" else (room / epsilon).clamp_min(0)
     return torch.where(allowed, a[..., :, None] * b[..., None, :] * link, 0)
 
 
-def _present(held: Tensor, weights: Tensor) -> Tensor:
+def _where_weighted(held: Tensor, weights: Tensor) -> Tensor:
     return torch.where(weights > 0, torch.where(weights > 0, held, torch.zeros_like(held)), 0)

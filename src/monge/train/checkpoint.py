@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from .._files import write_whole
-from ..errors import InputError
+from monge._files import write_whole
+from monge.errors import InputError
 
 __all__ = ["Checkpoint", "plain"]
 

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .._files import write_whole
-from ..errors import InputError
+from monge._files import write_whole
+from monge.errors import InputError
 
 __all__ = ["Journal", "read_records"]
 

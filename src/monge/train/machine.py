@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .._checks import check_choice, check_number
-from ..errors import InputError
+from monge._checks import check_choice, check_number
+from monge.errors import InputError
 
 __all__ = ["MachineConfig"]
 

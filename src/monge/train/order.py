@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from monge.errors import InputError
+
 from .seeds import mixed
 from .world import World
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from typing_extensions import Self
 
-from .._checks import check_choice, check_number
-from ..errors import InputError
+from monge._checks import check_choice, check_number
+from monge.errors import InputError
 
 __all__ = ["Schedule"]
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from .._files import make_folder
-from ..errors import InputError
+from monge._files import make_folder
+from monge.errors import InputError
+
 from .checkpoint import Checkpoint, plain
 from .data import Data
 from .journal import Journal, read_records

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ..errors import InputError
+from monge.errors import InputError
 
 __all__ = ["World", "world"]
 

@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..._checks import check_choice
-from ...errors import InputError
+from monge._checks import check_choice
+from monge.errors import InputError
+
 from .._bytes import VOCABULARY
 from .._trees import SYMBOLS
 from ..task import Split, Task

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...errors import InputError
+from monge.errors import InputError
 
 __all__ = ["found", "rows_of"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError
+from monge.errors import InputError
 
 __all__ = ["read_cifar"]
 

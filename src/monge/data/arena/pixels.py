@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...errors import InputError
+from monge.errors import InputError
+
 from ..task import Split
 from .files import found
 from .pickled import read_cifar

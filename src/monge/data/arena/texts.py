@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...errors import InputError
+from monge.errors import InputError
+
 from .._bytes import rows_of_bytes
 from .._trees import SYMBOLS
 from ..task import Split
