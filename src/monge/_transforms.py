@@ -140,7 +140,7 @@ class _Primal(_Call):
 
     def examples(self, count: int, law: str) -> Sequence[_Primal]:
         if not self.children and self.answer is not None:
-            return [self] * count  # it ran once for all: only its slopes differ
+            return [self] * count  # it ran once for all: only its gradients differ
         if not self.children:
             self.replay.law = law
             self.children = [
@@ -162,7 +162,7 @@ class _Primal(_Call):
 
 
 class _Adjoint(_Call):
-    """The derivative of <answers, slopes> by some of the tensors."""
+    """The derivative of <answers, gradients> by some of the tensors."""
 
     def __init__(self, call: _Call, wanted: Sequence[int], live: Sequence[int], count: int) -> None:
         self.call, self.wanted, self.live, self.count = call, wanted, live, count
@@ -187,14 +187,17 @@ class _Adjoint(_Call):
             out = self.call.run(*leaves)
             out = [out[k] for k in self.live]
             wanted = [leaves[k] for k in self.wanted]
-            slopes = list(tensors[self.count :])
-            by_slope = dict(zip(moved, changes, strict=True))
+            gradients = list(tensors[self.count :])
+            by_gradient = dict(zip(moved, changes, strict=True))
             total = _gradient(
-                out, wanted, [by_slope.get(self.count + k, torch.zeros_like(s)) for k, s in enumerate(slopes)], True
+                out,
+                wanted,
+                [by_gradient.get(self.count + k, torch.zeros_like(s)) for k, s in enumerate(gradients)],
+                True,
             )
             if points:
-                felt = _gradient(out, [leaves[k] for k in points], slopes, True)
-                bent = _gradient(felt, wanted, [by_slope[k] for k in points], further)
+                felt = _gradient(out, [leaves[k] for k in points], gradients, True)
+                bent = _gradient(felt, wanted, [by_gradient[k] for k in points], further)
                 total = [first + second for first, second in zip(total, bent, strict=True)]
         return total if further else [t.detach() for t in total]
 
@@ -236,16 +239,16 @@ class _Node(torch.autograd.Function):
         ctx.save_for_forward(*tensors)
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor | None) -> tuple:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple:  # type: ignore[override]
         tensors = ctx.saved_tensors
         wanted = [k for k, need in enumerate(ctx.needs_input_grad[1:]) if need]
-        live = [k for k, slope in enumerate(slopes) if slope is not None]
+        live = [k for k, gradient in enumerate(gradients) if gradient is not None]
         answer: list[Tensor | None] = [None] * len(tensors)
         if wanted and live:
             adjoint = _Adjoint(ctx.call, wanted, live, len(tensors))
-            found = _Node.apply(adjoint, *tensors, *(slopes[k] for k in live))
-            for k, slope in zip(wanted, found, strict=True):  # type: ignore[arg-type]
-                answer[k] = slope
+            found = _Node.apply(adjoint, *tensors, *(gradients[k] for k in live))
+            for k, gradient in zip(wanted, found, strict=True):  # type: ignore[arg-type]
+                answer[k] = gradient
         return None, *answer
 
     @staticmethod
@@ -346,8 +349,8 @@ def _changes(
     out: Sequence[Tensor], points: Sequence[Tensor], changes: Sequence[Tensor], further: bool
 ) -> Sequence[Tensor]:
     """The tangents: the derivative, by a cotangent in which it is linear, of the adjoint along the changes."""
-    slopes = [torch.zeros_like(t).requires_grad_() for t in out]
-    return _gradient(_gradient(out, points, slopes, True), slopes, changes, further)
+    gradients = [torch.zeros_like(t).requires_grad_() for t in out]
+    return _gradient(_gradient(out, points, gradients, True), gradients, changes, further)
 
 
 def _changes_that_are(
@@ -371,16 +374,16 @@ def _floating(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _gradient(
-    answers: Sequence[Tensor], leaves: Sequence[Tensor], slopes: Sequence[Tensor], further: bool
+    answers: Sequence[Tensor], leaves: Sequence[Tensor], gradients: Sequence[Tensor], further: bool
 ) -> Sequence[Tensor]:
-    """The derivative of <answers, slopes> by the leaves; zero where an answer does not depend on a leaf."""
-    live = [(answer, slope) for answer, slope in zip(answers, slopes, strict=True) if answer.requires_grad]
+    """The derivative of <answers, gradients> by the leaves; zero where an answer does not depend on a leaf."""
+    live = [(answer, gradient) for answer, gradient in zip(answers, gradients, strict=True) if answer.requires_grad]
     if not live:
         return [torch.zeros_like(leaf) for leaf in leaves]
     return torch.autograd.grad(
         [answer for answer, _ in live],
         list(leaves),
-        [slope for _, slope in live],
+        [gradient for _, gradient in live],
         create_graph=further,
         retain_graph=True,
         allow_unused=True,

@@ -61,7 +61,7 @@ PLACES = (between_steps, before_the_update, while_a_file_is_written, in_the_eval
 
 def work(problem: str, folder: Path, place: Callable[[Trainer], None] | None) -> None:
     torch.set_num_threads(1)
-    with world(MachineConfig(device="cpu").resolve()) as processes:
+    with world(MachineConfig(device="cpu").torch_device()) as processes:
         # Fewer records than steps, so that a death falls between two of them.
         trainer._RECORDS = 7
         run = PROBLEMS[problem](folder=folder / "run", resume=True, machine=ALWAYS)

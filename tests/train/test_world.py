@@ -29,7 +29,7 @@ SHARED = """
 
     torch.set_num_threads(1)
     machine = MachineConfig(device="cpu")
-    with world(machine.resolve()) as processes:
+    with world(machine.torch_device()) as processes:
         run = fit(
             toy(), "pivots:pivots=4", model=replace(MODEL, dropout=0.0, attention_dropout=0.0), schedule=SCHEDULE,
             machine=machine, folder=sys.argv[1],

@@ -17,7 +17,7 @@ from monge.coupling import Coupling, PotentialCoupling
 from monge.errors import InfeasibleError, InputError, ShapeError
 from monge.geometry import Geometry, PointCloud
 from monge.problem import Linear
-from monge.problem.epsilon import Relative, resolve
+from monge.problem.epsilon import Relative, resolved_epsilon
 from monge.problem.marginal import rounding
 from monge.solver import Auto, DualSolution, Newton, Solution, Solver, Status, solve
 
@@ -209,7 +209,7 @@ class _Search:
         self.spread = torch.where(spread > 0, spread, torch.ones_like(spread))
         self.pooled = pooled
         epsilon = epsilon.double() if isinstance(epsilon, Tensor) and epsilon.is_floating_point() else epsilon
-        self.epsilon = resolve(epsilon, PointCloud(pooled, pooled), joint, joint)
+        self.epsilon = resolved_epsilon(epsilon, PointCloud(pooled, pooled), joint, joint)
         self.entropic = bool((self.epsilon > 0).all())
         self.debiased = debiased and self.entropic
         self.groups = [members for _, members in sorted(by_size(self.measures).items())]

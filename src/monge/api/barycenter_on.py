@@ -14,7 +14,7 @@ from monge._checks import check_number, check_same, check_weights
 from monge._transforms import transformable
 from monge.errors import InfeasibleError, InputError, ShapeError
 from monge.geometry import Geometry
-from monge.problem.epsilon import Relative, resolve
+from monge.problem.epsilon import Relative, resolved_epsilon
 from monge.problem.marginal import log_weights, rounding
 
 from ._gibbs import Costs, Gibbs
@@ -112,7 +112,9 @@ def barycenter_on(
             f"geometry must be symmetric, C_ij = C_ji, for a debiased barycentre, but its costs differ by "
             f"{asymmetry:.1e} of the largest: give both sides the same points in one order, or pass debiased=False."
         )
-    target = resolve(epsilon, costs.geometry, *(shares.new_full((size,), 1 / size).double() for size in (n, m)))
+    target = resolved_epsilon(
+        epsilon, costs.geometry, *(shares.new_full((size,), 1 / size).double() for size in (n, m))
+    )
     if not bool((target > 0).all()) or target.ndim:
         raise InputError(f"epsilon must be one positive number, but is {target.tolist()}: exact plans have barycenter.")
     # A measure of no share has no say, not even where the barycentre may lie.

@@ -41,7 +41,7 @@ def divergence(
     Non-negative for powers p in (0, 2] of the Euclidean distance, zero only for equal measures, with a smooth gradient
     that vanishes there: the loss between point clouds. The number comes from differences of potentials,
     $\langle a, f_{xy} - f_{xx}\rangle + \langle b, g_{xy} - g_{yy}\rangle$, which keep their digits where the three
-    values would cancel. The terms of a measure with itself take one potential and a few sweeps.
+    values would cancel. The terms of a measure with itself take one potential and a few iterations.
 
     Args:
         x: First clouds.

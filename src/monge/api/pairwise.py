@@ -15,7 +15,7 @@ from monge._transforms import transformable
 from monge.errors import InputError, ShapeError
 from monge.geometry import PointCloud
 from monge.problem import Linear
-from monge.problem.epsilon import Relative, resolve
+from monge.problem.epsilon import Relative, resolved_epsilon
 from monge.solver import Solver
 
 from ._measures import GivenMeasure, Measure, as_measures, by_size, stacked
@@ -172,7 +172,7 @@ def _pooled_epsilon(measures: list[Measure], p: float, epsilon: Relative) -> Ten
     """A fraction of the mean cost between all points of all measures."""
     x = torch.cat([measure.x.detach() for measure in measures])
     a = torch.cat([measure.a.detach() / measure.a.detach().sum() for measure in measures]) / len(measures)
-    return resolve(epsilon, PointCloud(x, x, "euclidean", power=float(p)), a, a)
+    return resolved_epsilon(epsilon, PointCloud(x, x, "euclidean", power=float(p)), a, a)
 
 
 def _batches(

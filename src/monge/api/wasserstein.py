@@ -42,7 +42,7 @@ def wasserstein(
 
     $$W_p(\mu, \nu) = \Big(\min_P \sum_{ij} P_{ij} \lVert x_i - y_j\rVert_2^p\Big)^{1/p}$$
     For epsilon > 0 the root of the transport cost of the entropic plan, an upper bound (`divergence` has no such bias).
-    Where the distance is zero its root has no slope; the gradient is taken to be zero there, which is finite and a
+    Where the distance is zero its root has no gradient; the gradient is taken to be zero there, which is finite and a
     subgradient. Close to zero the gradient of $W_p$ is still large for p > 1: as a loss, take the p-th power.
 
     Args:

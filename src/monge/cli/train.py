@@ -73,7 +73,7 @@ def train(
     place = out or Path("runs") / chosen.name
     if data_dir is None and chosen.source == "generated":
         data_dir = Path("runs") / "data"
-    with world(machine.resolve()) as processes:
+    with world(machine.torch_device()) as processes:
         with Progress(None if processes.leads else False) as progress:
             task = chosen.task(data_dir, legacy_pixel_mask=legacy_pixel_mask, progress=progress.of("data"))
             runs = grid(

@@ -33,7 +33,7 @@ class PotentialCoupling(Coupling):
     r"""The plan $P_{ij} = a_i b_j\,\varphi((f_i + g_j - C_{ij}) / \epsilon)$, with n + m numbers in memory.
 
     The link $\varphi$ is the exponential for entropic plans (Sinkhorn, unbalanced, partial, softmax) and
-    $[\cdot]_+$ for plans with quadratic regularisation, which are sparse. Entries are computed block by block when
+    $[\cdot]_+$ for plans with a quadratic penalty, which are sparse. Entries are computed block by block when
     they are needed, again in a backward pass. Where a weight is zero, or a potential infinite, there is no mass and
     no gradient.
 
@@ -43,7 +43,7 @@ class PotentialCoupling(Coupling):
         g: Potential of the target points.
         a: Reference weights of the source points.
         b: Reference weights of the target points.
-        epsilon: The regularisation, in units of the cost; a number, or one per problem.
+        epsilon: Strength of the penalty, in units of the cost; a number, or one per problem.
         link: "exp" or "quadratic".
 
     Raises:
@@ -126,7 +126,7 @@ class PotentialCoupling(Coupling):
         log = weights.masked_fill(absent, 1).log()
         return (log + potential.masked_fill(absent, 0) / self._epsilon(1)).masked_fill(absent, -math.inf)
 
-    def _present(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def _sides(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """(f, a) and (g, b), where absent points have neither potential nor weight, and no gradient."""
 
         def side(potential: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,7 +174,7 @@ class PotentialCoupling(Coupling):
             row, col = self._biases()
             score = row[..., rows, None] + col[..., None, :] - cost / self._epsilon(2)
             return score.masked_fill(forbidden, -math.inf).exp().to(self.dtype)
-        (f, a), (g, b) = self._present()
+        (f, a), (g, b) = self._sides()
         room = (f[..., rows, None] + g[..., None, :] - cost).clamp_min(0).masked_fill(forbidden, 0)
         return (a[..., rows, None] * b[..., None, :] * room / self._epsilon(2)).to(self.dtype)
 
@@ -192,7 +192,7 @@ class PotentialCoupling(Coupling):
             row, col = self._biases()
             score = at(row, i) + at(col, j) - cost / self._epsilon(1)
             return score.masked_fill(forbidden, -math.inf).exp().to(self.dtype)
-        (f, a), (g, b) = self._present()
+        (f, a), (g, b) = self._sides()
         room = (at(f, i) + at(g, j) - cost).clamp_min(0).masked_fill(forbidden, 0)
         return (at(a, i) * at(b, j) * room / self._epsilon(1)).to(self.dtype)
 

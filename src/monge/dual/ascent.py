@@ -19,17 +19,17 @@ from .translation import smoothly_translated, translated
 if TYPE_CHECKING:
     from monge.problem import Linear, Marginal
 
-__all__ = ["Ascent", "Sweep"]
+__all__ = ["Ascent", "Iteration"]
 
 
-class Sweep(NamedTuple):
+class Iteration(NamedTuple):
     """What one iteration from a potential g gives.
 
     Args:
         f: The best potential of the rows for g; with a mass it contains the multiplier of the mass.
         g: The potential it started from.
         marginal: The column marginal of the pair (f, g), whose rows are exact.
-        error: L1 distance of that marginal from the one after the next update, relative to its mass.
+        error: L1 distance of that marginal from the one after the next image, relative to its mass.
         last: f again, translated against the next potential of the columns where the problem allows it.
         image: The best potential of the columns for f, translated likewise: the next g.
         dual: The dual value of the pair (last, image), which block ascent never lowers.
@@ -76,14 +76,14 @@ class Ascent:
         reached = pairing(a, torch.nan_to_num(f, posinf=0.0)) + pairing(b, torch.nan_to_num(g, posinf=0.0))
         return zero, torch.maximum(problem.geometry.mean(a, b) - reached, epsilon)
 
-    def sweep(self, g: Float[Tensor, "*b m"], epsilon: Float[Tensor, "*b"]) -> Sweep:
-        """One update of each potential from g, at an epsilon that need not be the problem's."""
+    def iteration(self, g: Float[Tensor, "*b m"], epsilon: Float[Tensor, "*b"]) -> Iteration:
+        """The next potential of each side from g, at an epsilon that need not be the problem's."""
         source = self.problem.source
         if self.problem.balanced:
             f, image, error = self.problem.geometry._sinkhorn(g, self.log_a, self.log_b, epsilon)
             marginal = torch.exp(self.log_b + (g - image) / column(epsilon))
             dual = self._dual(f, image, source.total, epsilon)
-            return Sweep(f, g, marginal, error / source.total, f, image, dual)
+            return Iteration(f, g, marginal, error / source.total, f, image, dual)
 
         f, level = self._rows(g, epsilon)
         image, next_level, p = self._columns(f, epsilon)
@@ -99,19 +99,21 @@ class Ascent:
         dual = self._dual(last, image, moved, epsilon)
         if self.mass is not None:
             dual = dual + next_level * self.mass
-        return Sweep(f + column(level), g, marginal, error, last + column(next_level), image, dual)
+        return Iteration(f + column(level), g, marginal, error, last + column(next_level), image, dual)
 
-    def semidual(self, sweep: Sweep, epsilon: Float[Tensor, "*b"]) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
+    def semidual(
+        self, iteration: Iteration, epsilon: Float[Tensor, "*b"]
+    ) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
         """The dual value of (f, g), whose f is the best for g, up to a constant; and how far rounding may be off."""
         problem = self.problem
-        f, g, level = sweep.f, sweep.g, torch.zeros_like(epsilon)
+        f, g, level = iteration.f, iteration.g, torch.zeros_like(epsilon)
         if self.mass is not None:
             level = torch.where(problem.a > 0, f, -math.inf).amax(-1)
         value = problem.source._conjugate(f - column(level)) + problem.target._conjugate(g)
         if self.mass is not None:
             value = value + level * self.mass
         elif not isinstance(problem.source, Fixed):
-            value = value - epsilon * sweep.marginal.sum(-1)
+            value = value - epsilon * iteration.marginal.sum(-1)
         size = pairing(problem.a, f.abs()) + pairing(problem.b, g.abs()) + value.abs()
         return value, torch.finfo(f.dtype).eps * (4 * size + epsilon)
 
@@ -120,7 +122,7 @@ class Ascent:
         a, b = (side.weights / column(side.total) for side in (self.problem.source, self.problem.target))
         return 2 * torch.finfo(f.dtype).eps * (pairing(a, f.abs()) + pairing(b, g.abs())) / epsilon
 
-    def update(self, g: Float[Tensor, "*b m"], epsilon: Float[Tensor, "*b"]) -> tuple[Tensor, Tensor]:
+    def images(self, g: Float[Tensor, "*b m"], epsilon: Float[Tensor, "*b"]) -> tuple[Tensor, Tensor]:
         """The next pair (f, g), differentiable, and nothing else."""
         f, _ = self._rows(g, epsilon)
         g, level, _ = self._columns(f, epsilon)
@@ -142,9 +144,9 @@ class Ascent:
     def _best(self, side: Marginal, log_a: Tensor, q: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
         """The best potential against a transform q, and the best multiplier of the mass together with it."""
         if self.mass is None:
-            return side._update(q, epsilon), torch.zeros_like(epsilon)
+            return side._maximiser(q, epsilon), torch.zeros_like(epsilon)
         level = _level(q, log_a, self.mass, epsilon)
-        return side._update(q - column(level), epsilon), level
+        return side._maximiser(q - column(level), epsilon), level
 
 
 def _moved(side: Marginal, f: Tensor, other: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def smoothly_translated(problem: Linear, log_a: Tensor, log_b: Tensor, f: Tensor
 
 
 def _exponential_mass(side: Marginal, log_a: Tensor, f: Tensor) -> tuple[Tensor, Tensor | float] | None:
-    """The log of the mass that f implies, and minus its slope under f + c, if that is a straight line in c."""
+    """The log of the mass that f implies, and minus its gradient under f + c, if that is a straight line in c."""
     if isinstance(side, Fixed):
         return torch.log(side.total), 0.0
     if isinstance(side, Relaxed) and side.penalty == "kl":
@@ -68,16 +68,16 @@ def _kinks(side: Marginal) -> tuple[Tensor | float, Tensor | float] | None:
 def _piecewise(problem: Linear, f: Tensor, g: Tensor, first: tuple, second: tuple) -> Tensor:
     """The c at which the rows that still gain by it weigh no more than the columns that lose by it."""
     a, b = problem.a.expand_as(f), problem.b.expand_as(g)
-    # Rows leave the sum at the first kind of break, columns enter it at the second: both lower the slope.
+    # Rows leave the sum at the first kind of break, columns enter it at the second: both lower the gradient.
     breaks = torch.cat([first[0] - f, g - second[0]], -1)
     weights = torch.cat([a, b], -1)
     breaks = torch.where(weights > 0, breaks, math.inf)
     breaks, order = breaks.sort(-1)
-    slope = a.sum(-1, keepdim=True) - weights.gather(-1, order).cumsum(-1)
-    # Between the breaks where the slope meets zero and where it leaves it every c is as good: the nearest to none.
+    gradient = a.sum(-1, keepdim=True) - weights.gather(-1, order).cumsum(-1)
+    # Between the breaks where the gradient meets zero and where it leaves it every c is as good: the nearest to none.
     tiny = 4 * torch.finfo(f.dtype).eps * weights.sum(-1, keepdim=True)
     ends = torch.cat([breaks, torch.full_like(breaks[..., :1], math.inf)], -1)
-    meets, leaves = ((s.sum(-1, keepdim=True)) for s in (slope > tiny, slope >= -tiny))
+    meets, leaves = ((s.sum(-1, keepdim=True)) for s in (gradient > tiny, gradient >= -tiny))
     shift = torch.zeros_like(a[..., 0]).clamp(ends.gather(-1, meets)[..., 0], ends.gather(-1, leaves)[..., 0])
     low = torch.where(a > 0, first[1] - f, -math.inf).amax(-1)
     high = torch.where(b > 0, g - second[1], math.inf).amin(-1)

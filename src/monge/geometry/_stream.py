@@ -28,6 +28,7 @@ __all__ = [
     "ctransform",
     "derives",
     "entries",
+    "gradients",
     "inner",
     "join",
     "log_sum_exp",
@@ -36,7 +37,6 @@ __all__ = [
     "resolved",
     "row_blocks",
     "sinkhorn",
-    "slopes",
     "softmin",
     "top_k",
     "widened",
@@ -172,13 +172,13 @@ def derives(*inputs: float | Tensor) -> bool:
     return torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in inputs)
 
 
-def slopes(
+def gradients(
     pairs: Points, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"], epsilon: float | Tensor
 ) -> Float[Tensor, "*b k d"]:
     """Terms whose sum is <P, C>, without gradient, for a cost that is a power of a norm.
 
-    Such a cost is homogeneous, <x, dC/dx> + <y, dC/dy> = power C (Euler), and the slopes of the mass of P by the points
-    are those sums over P.
+    Such a cost is homogeneous, <x, dC/dx> + <y, dC/dy> = power C (Euler), and the gradients of the mass of P by the
+    points are those sums over P.
     """
     batch = broadcast_shapes(pairs.batch_shape, row.shape[:-1], col.shape[:-1])
     # Norms do not see a common shift; without it the terms are larger than they need be.

@@ -168,7 +168,7 @@ class Geometry(Value, ABC):
         if factors is not None:
             terms = factors[0] * self._apply(row, col, factors[1], epsilon)
         elif isinstance(pairs, kernels.Points) and not _stream.derives(epsilon, row, col, *pairs.tensors()):
-            terms = _stream.slopes(pairs, row, col, epsilon)
+            terms = _stream.gradients(pairs, row, col, epsilon)
         # Terms cancel when mass moves over distances small beside the clouds: then every difference is formed.
         if terms is None or not _stream.resolved(terms):
             return _stream.inner(self, row, col, epsilon)

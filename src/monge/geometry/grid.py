@@ -153,7 +153,7 @@ class Grid(Geometry):
     def _costs(self) -> list[Tensor]:
         return [_stream.widened(axis)._block(slice(None)) for axis in self.axes]
 
-    def _sweep(self, state: State, epsilon: float | Tensor) -> State:
+    def _iteration(self, state: State, epsilon: float | Tensor) -> State:
         """Sum over all axes, the last one first; each new axis is put in front, so that the order is restored."""
         for cost, m in zip(reversed(self._costs()), reversed(self.target_shape), strict=True):
             lines = state.map(lambda part, m=m: part.unflatten(-1, (-1, m)))
@@ -166,20 +166,20 @@ class Grid(Geometry):
         return col.to(dtype).expand(*batch, -1)
 
     def _softmin(self, g: Tensor, log_b: Tensor, epsilon: float | Tensor) -> Tensor:
-        log = self._sweep(State(self._start(_stream.join(g, log_b, epsilon))), epsilon).log
+        log = self._iteration(State(self._start(_stream.join(g, log_b, epsilon))), epsilon).log
         empty = log == -math.inf
         return (-_stream.column(epsilon, 1) * log.masked_fill(empty, 0)).masked_fill(empty, math.inf)
 
     def _apply(self, row: Tensor | None, col: Tensor, v: Tensor, epsilon: float | Tensor) -> Tensor:
         log = self._start(col)
-        done = self._sweep(State(log, v.mT.to(log.dtype).expand(*log.shape[:-1], -1, -1)), epsilon)
+        done = self._iteration(State(log, v.mT.to(log.dtype).expand(*log.shape[:-1], -1, -1)), epsilon)
         assert done.values is not None
         means = done.values.mT
         return means if row is None else (row + done.log).exp()[..., None] * means
 
     def _inner(self, row: Tensor, col: Tensor, epsilon: float | Tensor) -> Tensor:
         log = self._start(col)
-        done = self._sweep(State(log, cost=torch.zeros_like(log)), epsilon)
+        done = self._iteration(State(log, cost=torch.zeros_like(log)), epsilon)
         assert done.cost is not None
         return ((row + done.log).exp() * done.cost).sum(-1)
 
@@ -188,7 +188,7 @@ class Grid(Geometry):
         self, g: Tensor, log_a: Tensor, log_b: Tensor, epsilon: float | Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         f = self._softmin(g, log_b, epsilon)
-        reached = self._transpose()._sweep(State(self._start(_stream.join(f, log_a, epsilon))), epsilon).log
+        reached = self._transpose()._iteration(State(self._start(_stream.join(f, log_a, epsilon))), epsilon).log
         error = ((_stream.join(g, log_b, epsilon) + reached).exp() - log_b.exp()).abs().sum(-1)
         return f, -_stream.column(epsilon, 1) * reached, error
 

@@ -158,8 +158,8 @@ class Sum(Geometry):
         if only is None:
             return super()._sinkhorn(g, log_a, log_b, epsilon)
         wide = _stream.column(only[1], 1)
-        f, updated, error = only[0]._sinkhorn(g / wide, log_a, log_b, epsilon / only[1])
-        return wide * f, wide * updated, error
+        f, image, error = only[0]._sinkhorn(g / wide, log_a, log_b, epsilon / only[1])
+        return wide * f, wide * image, error
 
     def _inner(self, row: Tensor, col: Tensor, epsilon: float | Tensor) -> Tensor:
         only = self._only()

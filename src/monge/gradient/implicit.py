@@ -25,7 +25,7 @@ __all__ = ["Implicit"]
 class Implicit(Gradient):
     """Differentiate the equations that converged potentials satisfy.
 
-    Potentials z = (f, g) solve z = F(z, theta), one exact update of each side. They enter the graph through one
+    Potentials z = (f, g) solve z = F(z, theta), the exact maximiser of each side. They enter the graph through one
     function whose backward solves the transposed system (I - dF/dz)^T w = v on the smaller side, by Cholesky if it is
     small, else by conjugate gradients on streamed products with the plan, and then gives (dF/dtheta)^T w. Everything
     downstream, plans, barycentres and costs, is plain autograd. The value skips the system in its first derivative,
@@ -104,14 +104,14 @@ class _FixedPoint(torch.autograd.Function):
                 for k, leaf in enumerate(leaves)
             ]
             found = ctx.parts.within(
-                direct, lambda problem: _slopes(_update(problem, z), w, [direct[k] for k in wanted], further)
+                direct, lambda problem: _gradients(_images(problem, z), w, [direct[k] for k in wanted], further)
             )
         for k, grad in zip(wanted, found, strict=True):
             answer[k] = grad
         return (None, None, None, None, None, *answer)
 
 
-def _slopes(answers: Vector, grads: list[Tensor], leaves: list[Tensor], further: bool) -> tuple[Tensor | None, ...]:
+def _gradients(answers: Vector, grads: list[Tensor], leaves: list[Tensor], further: bool) -> tuple[Tensor | None, ...]:
     """The derivatives of <answers, grads> by the leaves."""
     live = [(out, grad) for out, grad in zip(answers, grads, strict=True) if out.requires_grad]
     return torch.autograd.grad(
@@ -132,8 +132,8 @@ class _Stationary(torch.autograd.Function):
         return (f, g) if torch.is_grad_enabled() else (None, None)
 
 
-def _update(problem: Linear, z: Vector) -> Vector:
-    """One exact update of every block, each from the others' old values: the map whose fixed point the solution is."""
+def _images(problem: Linear, z: Vector) -> Vector:
+    """The exact maximiser of every block, from the others' old values: the solution is the fixed point of that map."""
     f, g, s = z
     epsilon = problem.epsilon.broadcast_to(problem.batch_shape)
     level = column(s) if problem.partial else 0.0
@@ -141,17 +141,17 @@ def _update(problem: Linear, z: Vector) -> Vector:
     if problem.partial:
         moved = torch.logsumexp(log_weights(problem.a) + (f - q) / column(epsilon), -1)
         s = epsilon * (torch.log(problem.mass) - moved)  # type: ignore[arg-type]
-    return Vector(problem.source._update(q - level, epsilon), problem.target._update(p - level, epsilon), s)
+    return Vector(problem.source._maximiser(q - level, epsilon), problem.target._maximiser(p - level, epsilon), s)
 
 
 def _absent_too(problem: Linear, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-    """Potentials of absent points, which the fixed point does not depend on, by one differentiable update."""
+    """Potentials of absent points, which the fixed point does not depend on, by one differentiable step of the map."""
     alpha, beta = problem._split(f, g)
     here_f, here_g = problem.a > 0, problem.b > 0
     if not bool(here_f.all()):
         q = problem._row_transform(g) - column(alpha)
-        f = torch.where(here_f, f, problem.source._update(q, problem.epsilon) + column(alpha))
+        f = torch.where(here_f, f, problem.source._maximiser(q, problem.epsilon) + column(alpha))
     if not bool(here_g.all()):
         p = problem._col_transform(f) - column(beta)
-        g = torch.where(here_g, g, problem.target._update(p, problem.epsilon) + column(beta))
+        g = torch.where(here_g, g, problem.target._maximiser(p, problem.epsilon) + column(beta))
     return f, g

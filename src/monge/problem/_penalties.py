@@ -19,7 +19,7 @@ class KullbackLeibler:
     """rho KL(mu | a) = rho sum mu log(mu / a) - mu + a."""
 
     @staticmethod
-    def update(a: Tensor, rho: Any, q: Tensor, epsilon: Any) -> Tensor:
+    def maximiser(a: Tensor, rho: Any, q: Tensor, epsilon: Any) -> Tensor:
         # A point that can reach nothing has q = inf; its potential stays finite, and exp(-f / rho) vanishes.
         return torch.minimum(q / (1 + epsilon / rho), q.new_tensor(-math.log(torch.finfo(q.dtype).tiny)) * rho)
 
@@ -51,7 +51,7 @@ class SquaredL2:
     """(rho / 2) |mu - a|^2 over mu >= 0."""
 
     @staticmethod
-    def update(a: Tensor, rho: Any, q: Tensor, epsilon: Any) -> Tensor:
+    def maximiser(a: Tensor, rho: Any, q: Tensor, epsilon: Any) -> Tensor:
         """The root f < rho a of a exp((f - q) / eps) = a - f / rho, a Lambert W in the logarithmic domain.
 
         With k = rho a and z = (k - f) / eps the equation is z + log z = log(k / eps) + (k - q) / eps.
@@ -99,15 +99,15 @@ class SquaredL2:
 
     @staticmethod
     def curvature(a: Tensor, rho: Any, f: Tensor) -> Tensor:
-        slope = torch.ones_like(f) / rho
-        return torch.where((a > 0) & (f < rho * a), slope, 0.0)
+        gradient = torch.ones_like(f) / rho
+        return torch.where((a > 0) & (f < rho * a), gradient, 0.0)
 
 
 class TotalVariation:
     """rho |mu - a|_1: up to rho is paid for each unit of mass that is created or destroyed."""
 
     @staticmethod
-    def update(a: Tensor, rho: Any, q: Tensor, epsilon: Any) -> Tensor:
+    def maximiser(a: Tensor, rho: Any, q: Tensor, epsilon: Any) -> Tensor:
         return TotalVariation.project(a, rho, q)
 
     @staticmethod

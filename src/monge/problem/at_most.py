@@ -38,7 +38,7 @@ class AtMost(Constraint):
 
     weights: Float[Tensor, "*b n"]
 
-    def _update(self, q: Tensor, epsilon: Tensor) -> Tensor:
+    def _maximiser(self, q: Tensor, epsilon: Tensor) -> Tensor:
         return q.clamp(max=0.0)
 
     def _conjugate(self, f: Tensor) -> Tensor:

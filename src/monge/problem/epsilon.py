@@ -49,7 +49,7 @@ def relative(fraction: float) -> Relative:
     return Relative(float(fraction))
 
 
-def resolve(epsilon: float | Tensor | Relative, geometry: Geometry, a: Tensor, b: Tensor) -> Tensor:
+def resolved_epsilon(epsilon: float | Tensor | Relative, geometry: Geometry, a: Tensor, b: Tensor) -> Tensor:
     """Epsilon as a tensor, one number per problem or one for all."""
     if isinstance(epsilon, Relative):
         return _fraction(epsilon.fraction, geometry, a, b)

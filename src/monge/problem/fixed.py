@@ -34,7 +34,7 @@ class Fixed(Constraint):
 
     weights: Float[Tensor, "*b n"]
 
-    def _update(self, q: Tensor, epsilon: Tensor) -> Tensor:
+    def _maximiser(self, q: Tensor, epsilon: Tensor) -> Tensor:
         return q
 
     def _conjugate(self, f: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class Free(Marginal):
 
     weights: Float[Tensor, "*b n"]
 
-    def _update(self, q: Tensor, epsilon: Tensor) -> Tensor:
+    def _maximiser(self, q: Tensor, epsilon: Tensor) -> Tensor:
         return torch.zeros_like(q)
 
     def _conjugate(self, f: Tensor) -> Tensor:

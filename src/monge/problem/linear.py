@@ -21,7 +21,7 @@ from monge.geometry import Geometry, PointCloud
 from ._sides import as_marginal, as_mass, between, check_batch, check_dtypes, check_sides, equalised, uniform
 from .at_most import AtMost
 from .base import Plan, Problem
-from .epsilon import Relative, resolve
+from .epsilon import Relative, resolved_epsilon
 from .fixed import Fixed
 from .marginal import Constraint, Marginal, column, log_weights, pairing, rounding
 from .relaxed import Relaxed
@@ -107,7 +107,7 @@ class Linear(Problem):
                 target = Fixed._make(weights=equalised(source, target).to(wide))
             # Half precision has too few digits for sums: weights are computed with as potentials are.
             source, target = source.to(wide), target.to(wide)
-        epsilon = resolve(self.epsilon, geometry, source.weights, target.weights)
+        epsilon = resolved_epsilon(self.epsilon, geometry, source.weights, target.weights)
         mass = None if self.mass is None else as_mass(self.mass, source, target)
         for name, content in {"source": source, "target": target, "epsilon": epsilon, "mass": mass}.items():
             object.__setattr__(self, name, content)

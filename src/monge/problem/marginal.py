@@ -22,7 +22,7 @@ class Marginal(Value):
     """One side of a problem: a convex price S(mu) of the marginal mu, beside the reference weights a.
 
     The dual sees S through its conjugate, -S*(-f), and everything a solver needs follows from that: the exact
-    maximiser over one block, the marginal a potential implies, and the slope of that marginal. A point of
+    maximiser over one block, the marginal a potential implies, and the gradient of that marginal. A point of
     zero weight is absent: it carries no mass whatever the price.
     """
 
@@ -44,7 +44,7 @@ class Marginal(Value):
         return self.weights.sum(-1)
 
     @abstractmethod
-    def _update(self, q: Float[Tensor, "*b n"], epsilon: Float[Tensor, "*#b"]) -> Float[Tensor, "*b n"]:
+    def _maximiser(self, q: Float[Tensor, "*b n"], epsilon: Float[Tensor, "*#b"]) -> Float[Tensor, "*b n"]:
         """The maximiser f of -S*(-f) - epsilon <a, exp((f - q) / epsilon)>; q is the transform of g."""
 
     @abstractmethod
@@ -73,7 +73,7 @@ class Marginal(Value):
 
     @abstractmethod
     def _curvature(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
-        """The slope -dmu/df, zero if the marginal is fixed; inf where f sits on a kink, which pins it."""
+        """The gradient -dmu/df, zero if the marginal is fixed; inf where f sits on a kink, which pins it."""
 
 
 class Constraint(Marginal):

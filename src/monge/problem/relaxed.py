@@ -63,8 +63,8 @@ class Relaxed(Marginal):
         rho = pick(self.rho, 0, batch, index)
         return self._make(weights=pick(self.weights, 1, batch, index), rho=rho, penalty=self.penalty)
 
-    def _update(self, q: Tensor, epsilon: Tensor) -> Tensor:
-        return PENALTIES[self.penalty].update(self.weights, column(self.rho), q, column(epsilon))
+    def _maximiser(self, q: Tensor, epsilon: Tensor) -> Tensor:
+        return PENALTIES[self.penalty].maximiser(self.weights, column(self.rho), q, column(epsilon))
 
     def _conjugate(self, f: Tensor) -> Tensor:
         return PENALTIES[self.penalty].conjugate(self.weights, column(self.rho), f).sum(-1)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["Goal", "Iterate", "Leaving", "Loop", "choose", "drive", "plain_from"]
 
 # The last part of a budget is spent at the epsilon that was asked for, however far the annealing has come.
-_LAST_SHARE, _LAST_SWEEPS = 20, 10
-# Sweeps without a better error after which an error at the floor of rounding stays there.
+_LAST_SHARE, _LAST_ITERATIONS = 20, 10
+# Iterations without a better error after which an error at the floor of rounding stays there.
 _NO_BETTER = 5
 
 
@@ -26,7 +26,7 @@ class Iterate(NamedTuple):
     Args:
         f: Potential of the rows.
         g: Potential of the columns.
-        iterations: Sweeps spent.
+        iterations: Iterations spent.
         settled: Whether the tolerance, or the floor of rounding, was reached.
     """
 
@@ -55,7 +55,7 @@ class Loop(Protocol):
         """Iteration k; None if nobody was asked whether it is done."""
         ...
 
-    def pair(self) -> tuple[Float[Tensor, "*b n"], Float[Tensor, "*b m"]]:
+    def potentials(self) -> tuple[Float[Tensor, "*b n"], Float[Tensor, "*b m"]]:
         """The best potentials so far."""
         ...
 
@@ -79,7 +79,7 @@ class Goal:
         self.since = torch.zeros_like(tol, dtype=torch.long)
 
     def met(self, error: Float[Tensor, "*b"], floor: Float[Tensor, "*b"], final: Bool[Tensor, "*b"]) -> Tensor:
-        """Whether the error of this sweep, made at the target where ``final``, is the end."""
+        """Whether the error of this iteration, made at the target where ``final``, is the end."""
         better = final & (error < self.best)
         self.best = torch.where(better, error, self.best)
         self.since = torch.where(better | ~final, 0, self.since + 1)
@@ -96,13 +96,13 @@ class Goal:
 
 def plain_from(max_iter: int) -> int:
     """The iteration from which a budget is spent at the target epsilon."""
-    return max_iter - max(_LAST_SWEEPS, max_iter // _LAST_SHARE)
+    return max_iter - max(_LAST_ITERATIONS, max_iter // _LAST_SHARE)
 
 
 def drive(loop: Loop, max_iter: int) -> Iterate:
     """Run a loop until each problem has left it, or the budget is spent."""
     spent = torch.full(loop.open.shape, max_iter, dtype=torch.long, device=loop.open.device)
-    ended = Iterate(*loop.pair(), spent, torch.zeros_like(loop.open))
+    ended = Iterate(*loop.potentials(), spent, torch.zeros_like(loop.open))
     whereabouts: tuple[Tensor, ...] | None = None
     if ended.settled.numel() == 0:
         return ended
@@ -121,7 +121,9 @@ def drive(loop: Loop, max_iter: int) -> Iterate:
             stay = loop.open.nonzero(as_tuple=True)
             whereabouts = stay if whereabouts is None else tuple(index[stay] for index in whereabouts)
             loop = loop.select(stay)
-    end = Iterate(*loop.pair(), torch.full_like(loop.open, max_iter, dtype=torch.long), torch.zeros_like(loop.open))
+    end = Iterate(
+        *loop.potentials(), torch.full_like(loop.open, max_iter, dtype=torch.long), torch.zeros_like(loop.open)
+    )
     return _write(ended, end, loop.open, whereabouts)
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from monge.dual import Ascent, Operator, ScaledHessian, StreamedOperator, Sweep
+from monge.dual import Ascent, Iteration, Operator, ScaledHessian, StreamedOperator
 from monge.problem.marginal import column
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _MISSED, _MISSED_AT_MOST = 0.01, 1e-3
 _STORED_ENTRIES = 2**22
 # Plans smaller than this are stored whole: lists of entries would cost more than they save.
 _FEW_ENTRIES = 2**16
-# A column whose next update is farther than this, in units of epsilon, takes that update: a step that is linear in
+# A column whose next image is farther than this, in units of epsilon, takes that image: a step that is linear in
 # mass means nothing for a column that has a tenth of its mass, and where there is none at all it is noise.
 _FAR = 2.0
 
@@ -33,7 +33,7 @@ class Step(NamedTuple):
     Args:
         direction: The step.
         gradient: The gradient of the semi-dual, mass wanted less mass found, zero where a kink has none.
-        sound: Whether most of the mass is near enough to its update for a linear step to mean something.
+        sound: Whether most of the mass is near enough to its image for a linear step to mean something.
     """
 
     direction: Float[Tensor, "*b m"]
@@ -41,44 +41,46 @@ class Step(NamedTuple):
     sound: Bool[Tensor, "*b"]
 
 
-def newton_direction(ascent: Ascent, sweep: Sweep, epsilon: Float[Tensor, "*b"], share: Float[Tensor, "*b"]) -> Step:
+def newton_direction(
+    ascent: Ascent, iteration: Iteration, epsilon: Float[Tensor, "*b"], share: Float[Tensor, "*b"]
+) -> Step:
     """The step d from g along which the gradient of the semi-dual vanishes to first order.
 
     The semi-dual is the dual with the best f for each g. Its gradient is mu(g) - c, the marginal that g implies less
     the one the plan has, and -epsilon times its Hessian is D - P^T R^-1 P with D = diag(c + epsilon kappa). Scaled by
     D^-1/2 on both sides its spectrum lies in [0, 1], so that columns of tiny mass are as well resolved as others.
-    Columns that sit on a kink, that the next update would send there, or that are far from their mass, take that
-    update; the others hear of it.
+    Columns that sit on a kink, that the next image would send there, or that are far from their mass, take that
+    image; the others hear of it.
 
     Source: Accelerating Sinkhorn algorithm with sparse Newton iterations, arXiv:2401.12253; A truncated Newton method
     for optimal transport, arXiv:2504.02067.
 
     Args:
         ascent: The problem.
-        sweep: Where the direction starts.
-        epsilon: The epsilon of that sweep.
+        iteration: Where the direction starts.
+        epsilon: The epsilon of that iteration.
         share: The ridge that shortens the step, as a share of the error.
     """
     problem, eps = ascent.problem, column(epsilon)
     source, target = problem.source, problem.target
-    plan = _plan(ascent, sweep, epsilon)
+    plan = _plan(ascent, iteration, epsilon)
     if isinstance(plan, StreamedOperator) and problem.balanced:
-        # Rows of f are exact, and the sweep has seen the columns: two passes less.
-        r, c = problem.a.expand_as(sweep.f), sweep.marginal
+        # Rows of f are exact, and the iteration has seen the columns: two passes less.
+        r, c = problem.a.expand_as(iteration.f), iteration.marginal
     else:
-        r, c = plan.rows(torch.ones_like(sweep.g)), plan.columns(torch.ones_like(sweep.f))
+        r, c = plan.rows(torch.ones_like(iteration.g)), plan.columns(torch.ones_like(iteration.f))
 
-    level, _ = problem._split(sweep.f, sweep.g)
-    kappa_f = source._curvature(sweep.f - column(level))
-    # Where g itself sits on a kink, its one-sided slope is that of the side it is about to move to.
-    inside = torch.where(target._curvature(sweep.g).isfinite(), sweep.g, sweep.image)
-    curved = target._curvature(sweep.image).isfinite() & target._curvature(inside).isfinite()
-    away = sweep.image - sweep.g
+    level, _ = problem._split(iteration.f, iteration.g)
+    kappa_f = source._curvature(iteration.f - column(level))
+    # Where g itself sits on a kink, its one-sided gradient is that of the side it is about to move to.
+    inside = torch.where(target._curvature(iteration.g).isfinite(), iteration.g, iteration.image)
+    curved = target._curvature(iteration.image).isfinite() & target._curvature(inside).isfinite()
+    away = iteration.image - iteration.g
     away = torch.where(away.isfinite(), away, 0.0)
     near = away.abs() <= _FAR * eps
     free = curved & near & (problem.b > 0) & (c > 0)
     wanted = target._mass_at(inside)
-    gradient = torch.where(wanted.isfinite(), wanted - sweep.marginal, 0.0)
+    gradient = torch.where(wanted.isfinite(), wanted - iteration.marginal, 0.0)
 
     mobile = kappa_f.isfinite() & (r > 0)
     system = ScaledHessian.of(
@@ -88,7 +90,7 @@ def newton_direction(ascent: Ascent, sweep: Sweep, epsilon: Float[Tensor, "*b"],
         inverse=torch.where(mobile, 1.0 / (r + eps * torch.where(mobile, kappa_f, 0.0)), 0.0),
         scale=torch.where(free, (c + eps * torch.where(free, _steepest(target, inside), 0.0)).rsqrt(), 0.0),
         share=share,
-        error=sweep.error,
+        error=iteration.error,
         partial=problem.partial,
         gauge=problem.balanced,
     )
@@ -99,7 +101,7 @@ def newton_direction(ascent: Ascent, sweep: Sweep, epsilon: Float[Tensor, "*b"],
         share = torch.where(free, c, 0.0)
         right = right - share * column(right.sum(-1) / share.sum(-1).clamp(min=torch.finfo(c.dtype).tiny))
     found = system.solve(right)
-    sound = torch.where(near, sweep.marginal, 0.0).sum(-1) > 0.5 * sweep.marginal.sum(-1)
+    sound = torch.where(near, iteration.marginal, 0.0).sum(-1) > 0.5 * iteration.marginal.sum(-1)
     return Step(torch.where(free, found, pinned), gradient, sound)
 
 
@@ -109,14 +111,14 @@ def _steepest(side: Marginal, g: Tensor) -> Tensor:
     return torch.maximum(side._curvature(g), torch.where(before.isfinite(), before, 0.0))
 
 
-def _plan(ascent: Ascent, sweep: Sweep, epsilon: Tensor) -> Operator:
+def _plan(ascent: Ascent, iteration: Iteration, epsilon: Tensor) -> Operator:
     """The plan of (f, g): its large entries if they are few, a stored copy if it is small, else streamed."""
-    row = torch.where(ascent.log_a > -math.inf, ascent.log_a + sweep.f / column(epsilon), -math.inf)
-    col = torch.where(ascent.log_b > -math.inf, ascent.log_b + sweep.g / column(epsilon), -math.inf)
+    row = torch.where(ascent.log_a > -math.inf, ascent.log_a + iteration.f / column(epsilon), -math.inf)
+    col = torch.where(ascent.log_b > -math.inf, ascent.log_b + iteration.g / column(epsilon), -math.inf)
     plan = StreamedOperator(ascent.problem.geometry, row, col, epsilon)
     n, m = ascent.problem.shape
     if n * m >= _FEW_ENTRIES:
-        missed = (_MISSED * sweep.error).clamp(max=_MISSED_AT_MOST) * sweep.marginal.sum(-1)
+        missed = (_MISSED * iteration.error).clamp(max=_MISSED_AT_MOST) * iteration.marginal.sum(-1)
         sparse = plan.sparse(missed / (n * m))
         if sparse is not None:
             return sparse

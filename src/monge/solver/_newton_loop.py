@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from monge.dual import Ascent, Sweep
+from monge.dual import Ascent, Iteration
 from monge.problem.marginal import column, pairing
 
 from ._loop import Goal, Iterate, Leaving, choose, drive, plain_from
@@ -23,11 +23,12 @@ __all__ = ["newton_loop"]
 # Epsilon falls by this factor once the marginal error at the present one is below this.
 _LEVEL_FACTOR = 2.0
 _LEVEL_ERROR = 0.003
-# Above this error plain sweeps are better than any step, and so they are while each leaves less than this share of it.
+# Above this error plain iterations are better than any step, and so they are while each leaves less than this share of
+# it.
 _FAR = 0.5
 _FAST = 0.5
-# A refused step is cut by this factor until it is this short. Then a plain sweep leads elsewhere, and if the next step
-# fares no better twice as many, up to a number: they find out which potentials sit on a kink.
+# A refused step is cut by this factor until it is this short. Then a plain iteration leads elsewhere, and if the next
+# step fares no better twice as many, up to a number: they find out which potentials sit on a kink.
 _CUT = 4.0
 _SHORTEST = 1 / 20
 _LARGEST_DOSE = 16
@@ -41,8 +42,8 @@ _RIDGE, _LEAST_RIDGE, _LARGEST_RIDGE, _RIDGE_FACTOR = 0.01, 1e-9, 1.0, 8.0
 _ENOUGH, _GOOD = 1e-4, 0.3
 # Above this share the dual is a straight line along the step, and up to so many bounds may be gone at once.
 _STRAIGHT, _FARTHEST = 0.9, 1024.0
-# Sweeps within which the error of a level must halve. After so many at one level the way there was too long: half of
-# it, on a scale of logarithms, is gone first, unless the level before is nearer than this.
+# Iterations within which the error of a level must halve. After so many at one level the way there was too long: half
+# of it, on a scale of logarithms, is gone first, unless the level before is nearer than this.
 _STALLED = 60
 _LOST, _NEAR = 30, 1.1
 
@@ -98,7 +99,7 @@ class _NewtonLoop:
             "level_since",
             "level_age",
             "before",
-            "slope",
+            "gradient",
             "epsilon_before",
         ),
     )
@@ -109,23 +110,23 @@ class _NewtonLoop:
         self.open: Bool[Tensor, "*b"] = torch.ones_like(epsilon, dtype=torch.bool)
         # The point to try next, and whether it is taken whatever it brings.
         self.point, self.trusted, self.plain = g, self.open, torch.zeros_like(self.open)
-        self.held: Sweep | None = None
+        self.held: Iteration | None = None
         # The Newton step that is being tried, the gradient at its foot, its length, the share of its ridge, and how
         # many steps in a row were shortened.
         self.direction, self.gradient = torch.zeros_like(g), torch.zeros_like(g)
         self.length, self.ridge = torch.zeros_like(epsilon), torch.full_like(epsilon, _RIDGE)
         self.reach = torch.ones_like(epsilon)
         self.shortened = torch.zeros_like(epsilon, dtype=torch.long)
-        # Plain sweeps still to come, and how many follow the next step that is given up.
+        # Plain iterations still to come, and how many follow the next step that is given up.
         self.due, self.dose = torch.zeros_like(self.shortened), torch.ones_like(self.shortened)
-        # What a plain sweep leaves of the error; what has to halve at this level, and for how long it has not.
+        # What a plain iteration leaves of the error; what has to halve at this level, and for how long it has not.
         self.rate, self.level_best = torch.zeros_like(epsilon), torch.full_like(epsilon, torch.inf)
         self.level_since, self.level_age = torch.zeros_like(self.shortened), torch.zeros_like(self.shortened)
-        # The solution at the epsilon before this one, and its slope; the same epsilon means that there is none.
-        self.before, self.slope, self.epsilon_before = g, torch.zeros_like(g), epsilon
+        # The solution at the epsilon before this one, and its gradient; the same epsilon means that there is none.
+        self.before, self.gradient, self.epsilon_before = g, torch.zeros_like(g), epsilon
 
     def step(self, k: int, max_iter: int) -> Leaving:
-        """One sweep, and the next point of each problem that goes on."""
+        """One iteration, and the next point of each problem that goes on."""
         hurried = (self.epsilon > self.target) & (k >= plain_from(max_iter))
         if self.held is not None and bool(hurried.any()):
             # Whatever is returned belongs to the epsilon that was asked for.
@@ -139,7 +140,7 @@ class _NewtonLoop:
         stalled = (self.level_since > _STALLED) & (k < plain_from(max_iter))
         return Leaving(settled | stalled, settled, held.last, held.image)
 
-    def pair(self) -> tuple[Tensor, Tensor]:
+    def potentials(self) -> tuple[Tensor, Tensor]:
         """The best potentials so far."""
         if self.held is None:
             return self.point.new_zeros((*self.problem.batch_shape, self.problem.shape[0])), self.point
@@ -150,35 +151,35 @@ class _NewtonLoop:
         chosen = _NewtonLoop.__new__(_NewtonLoop)
         chosen.problem, chosen.goal = self.problem._select(index), self.goal.select(index)
         chosen.ascent = Ascent(chosen.problem)
-        chosen.held = None if self.held is None else Sweep(*(part[index] for part in self.held))
+        chosen.held = None if self.held is None else Iteration(*(part[index] for part in self.held))
         for name in (*self._state, "first"):
             setattr(chosen, name, getattr(self, name)[index])
         return chosen
 
-    def _tried(self) -> tuple[Sweep, Tensor, Tensor]:
-        """What is held after a sweep from the point, where the point was taken, and the share of the promised gain.
+    def _tried(self) -> tuple[Iteration, Tensor, Tensor]:
+        """What is held after an iteration from the point, where that was taken, and the share of the promised gain.
 
-        The semi-dual is concave: a step gains no more than its slope promises. What seems to is rounding, as it is
+        The semi-dual is concave: a step gains no more than its gradient promises. What seems to is rounding, as it is
         where columns of no mass have run away, and is never progress.
         """
-        sweep, held = self.ascent.sweep(self.point, self.epsilon), self.held
+        iteration, held = self.ascent.iteration(self.point, self.epsilon), self.held
         if held is None:
-            return sweep, self.trusted, torch.zeros_like(self.length)
-        value, doubt = self.ascent.semidual(sweep, self.epsilon)
+            return iteration, self.trusted, torch.zeros_like(self.length)
+        value, doubt = self.ascent.semidual(iteration, self.epsilon)
         old, old_doubt = self.ascent.semidual(held, self.epsilon)
         gain, slack = value - old, torch.maximum(doubt, old_doubt)
-        moved = torch.where(self.gradient == 0, 0.0, self.gradient * (sweep.g - held.g))
+        moved = torch.where(self.gradient == 0, 0.0, self.gradient * (iteration.g - held.g))
         promised = moved.sum(-1)
         rises = (gain >= _ENOUGH * promised) & (gain <= promised + slack) & (promised > 0)
-        rests = (gain.abs() <= slack) & (sweep.error <= held.error)
-        accepted = self.trusted | ((rises | rests) & sweep.error.isfinite())
-        self.rate = torch.where(self.plain & (held.error > 0), sweep.error / held.error, self.rate)
+        rests = (gain.abs() <= slack) & (iteration.error <= held.error)
+        accepted = self.trusted | ((rises | rests) & iteration.error.isfinite())
+        self.rate = torch.where(self.plain & (held.error > 0), iteration.error / held.error, self.rate)
         share = torch.where(accepted & ~self.trusted & (promised > 0), gain / promised, 0.0)
-        held = Sweep(*(choose(accepted, new, kept) for new, kept in zip(sweep, held, strict=True)))
+        held = Iteration(*(choose(accepted, new, kept) for new, kept in zip(iteration, held, strict=True)))
         return held, accepted, share
 
-    def _propose(self, held: Sweep, accepted: Tensor, share: Tensor, final: Tensor) -> None:
-        """Choose the next point of each problem: a lower epsilon, a plain sweep, or a Newton step."""
+    def _propose(self, held: Iteration, accepted: Tensor, share: Tensor, final: Tensor) -> None:
+        """Choose the next point of each problem: a lower epsilon, a plain iteration, or a Newton step."""
         floor = torch.minimum(self.ascent.rounding(held.last, held.image, self.epsilon), self.goal.floor)
         lower = ~final & (held.error <= floor.clamp(min=_LEVEL_ERROR))
         full = accepted & ~self.trusted & (self.length == 1) & (share > _GOOD)
@@ -202,7 +203,7 @@ class _NewtonLoop:
         self.point = choose(elsewhere, start, choose(newton, point, held.image))
         self.trusted, self.plain = ~newton | elsewhere, ~newton & ~elsewhere
 
-    def _aim(self, held: Sweep, where: Tensor) -> Bool[Tensor, "*b"]:
+    def _aim(self, held: Iteration, where: Tensor) -> Bool[Tensor, "*b"]:
         """A new direction for the problems ``where``; which of them found none."""
         step = newton_direction(self.ascent, held, self.epsilon, self.ridge)
         d = step.direction
@@ -216,12 +217,12 @@ class _NewtonLoop:
         patient = far & (self.shortened >= _PATIENT) & ((step.gradient * clipped).sum(-1) > 0)
         d = choose(patient, clipped, scaled)
         self.shortened = torch.where(where, torch.where(far, self.shortened + 1, 0), self.shortened)
-        slope = (step.gradient * d).sum(-1)
+        gradient = (step.gradient * d).sum(-1)
         self.direction = choose(where, d, self.direction)
         self.gradient = choose(where, step.gradient, self.gradient)
-        return ~(d.isfinite().all(-1) & (slope > 0) & step.sound)
+        return ~(d.isfinite().all(-1) & (gradient > 0) & step.sound)
 
-    def _count(self, held: Sweep, lower: Tensor) -> None:
+    def _count(self, held: Iteration, lower: Tensor) -> None:
         """For how long the error of this level has not halved."""
         halved = lower | (held.error <= self.level_best / 2)
         self.level_best = torch.where(lower, torch.inf, torch.where(halved, held.error, self.level_best))
@@ -236,9 +237,9 @@ class _NewtonLoop:
         """
         now, before = self.epsilon, self.epsilon_before
         run = torch.where(before == now, 1.0, 1 / now - 1 / before)
-        slope = (image / column(now) - self.before / column(before)) / column(run)
-        slope = torch.where(slope.isfinite() & column(before != now), slope, 0.0)
-        self.before, self.slope = choose(lower, image, self.before), choose(lower, slope, self.slope)
+        gradient = (image / column(now) - self.before / column(before)) / column(run)
+        gradient = torch.where(gradient.isfinite() & column(before != now), gradient, 0.0)
+        self.before, self.gradient = choose(lower, image, self.before), choose(lower, gradient, self.gradient)
         self.epsilon_before = before = torch.where(lower, now, before)
         back = ~lower & (self.level_age > _LOST) & (before > _NEAR * now)
         self.epsilon = torch.where(lower, torch.maximum(now / _LEVEL_FACTOR, self.target), now)
@@ -246,6 +247,6 @@ class _NewtonLoop:
         self.level_age = torch.where(back, 0, self.level_age)
         self.level_since = torch.where(back, 0, self.level_since)
         self.level_best = torch.where(back, torch.inf, self.level_best)
-        ahead = column(1 / self.epsilon - 1 / before) * self.slope
+        ahead = column(1 / self.epsilon - 1 / before) * self.gradient
         start = column(self.epsilon) * (self.before / column(before) + ahead)
         return self.problem.target._project(torch.where(start.isfinite(), start, image)), lower | back

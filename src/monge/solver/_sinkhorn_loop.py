@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["sinkhorn_loop"]
 
-# Updates at each epsilon on the way down, and the factor between one and the next.
-_LEVEL_UPDATES = 3
+# Iterations at each epsilon on the way down, and the factor between one and the next.
+_LEVEL_ITERATIONS = 3
 _LEVEL_FACTOR = 4.0
 # One jump in three iterations, with a memory of eight, is as fast as a jump in each, and safer.
 _JUMP_EVERY = 3
@@ -58,41 +58,41 @@ class _SinkhornLoop:
         self.f_held, self.g_held = g.new_zeros((*batch, problem.shape[0])), g
         self.guard = torch.full_like(epsilon, -math.inf)
         self.open = torch.ones(batch, dtype=torch.bool, device=g.device)
-        # Whether g is a jump that still has to prove itself, and sweeps since epsilon or that proof last failed.
+        # Whether g is a jump that still has to prove itself, and iterations since epsilon or that proof last failed.
         self.jumped = torch.zeros_like(self.open)
         self.age = torch.zeros(batch, dtype=torch.long, device=g.device)
 
     def step(self, k: int, max_iter: int) -> Leaving | None:
-        """One sweep, who is done with it, and the next point."""
+        """One iteration, who is done with it, and the next point."""
         if k >= plain_from(max_iter):
             # Whatever is returned belongs to the epsilon that was asked for.
             self.epsilon = self.target
-        sweep = self.ascent.sweep(self.g, self.epsilon)
+        iteration = self.ascent.iteration(self.g, self.epsilon)
         final = self.epsilon <= self.target
         # In exact arithmetic plain ascent keeps the dual value, so a jump must too; rounding is forgiven.
-        slack = 10 * torch.finfo(self.g.dtype).eps * sweep.dual.abs().clamp(min=self.target)
-        refused = self.jumped & ~(sweep.dual >= self.guard - slack)
+        slack = 10 * torch.finfo(self.g.dtype).eps * iteration.dual.abs().clamp(min=self.target)
+        refused = self.jumped & ~(iteration.dual >= self.guard - slack)
         held = column(refused)
-        self.f_held = torch.where(held, self.f_held, sweep.last)
-        self.g_held = torch.where(held, self.g_held, sweep.image)
-        self.guard = torch.where(refused, self.guard, torch.where(final, sweep.dual, -math.inf))
+        self.f_held = torch.where(held, self.f_held, iteration.last)
+        self.g_held = torch.where(held, self.g_held, iteration.image)
+        self.guard = torch.where(refused, self.guard, torch.where(final, iteration.dual, -math.inf))
         self.age = torch.where(refused, 0, self.age + 1)
         self.g, self.jumped = self.g_held, torch.zeros_like(self.jumped)
         if self.accelerate:
-            self._jump(sweep.g, sweep.image, final & ~refused)
-        falls = ~final & (self.age == _LEVEL_UPDATES)
+            self._jump(iteration.g, iteration.image, final & ~refused)
+        falls = ~final & (self.age == _LEVEL_ITERATIONS)
         lower = torch.maximum(self.epsilon / _LEVEL_FACTOR, self.target)
         self.epsilon = torch.where(falls, lower, self.epsilon)
         self.age = torch.where(falls, 0, self.age)
         # Reading a flag waits for an accelerator to finish its work, so it is not done at every step there.
         if k % (1 if self.g.device.type == "cpu" else 10):
             return None
-        floor = self.ascent.rounding(sweep.last, sweep.image, self.target)
-        settled = self.goal.met(sweep.error, floor, final & ~refused)
-        return Leaving(settled, settled, sweep.last, sweep.image)
+        floor = self.ascent.rounding(iteration.last, iteration.image, self.target)
+        settled = self.goal.met(iteration.error, floor, final & ~refused)
+        return Leaving(settled, settled, iteration.last, iteration.image)
 
     def _jump(self, g: Tensor, image: Tensor, where: Tensor) -> None:
-        """Every few sweeps, go on from a mixture of the last points."""
+        """Every few iterations, go on from a mixture of the last points."""
         self.memory.remember(g, image, where)
         self.jumped = where & (self.age % _JUMP_EVERY == 0)
         if bool(self.jumped.any()):
@@ -100,7 +100,7 @@ class _SinkhornLoop:
             self.jumped = self.jumped & mixed.isfinite().all(-1)
             self.g = torch.where(column(self.jumped), mixed, self.g)
 
-    def pair(self) -> tuple[Tensor, Tensor]:
+    def potentials(self) -> tuple[Tensor, Tensor]:
         """The best potentials so far."""
         return self.f_held, self.g_held
 

@@ -27,7 +27,7 @@ from .solution import DualSolution
 __all__ = ["Newton"]
 
 # A solve takes about this many passes over the costs, and for each factor of ten by which epsilon is below the mean
-# cost this many more; linear systems included, in units of one sweep.
+# cost this many more; linear systems included, in units of one iteration.
 _FEW_PASSES, _PASSES_PER_DECADE = 80, 40
 
 
@@ -35,18 +35,18 @@ _FEW_PASSES, _PASSES_PER_DECADE = 80, 40
 class Newton(Solver):
     """Newton's method on the dual: for a small epsilon, or for marginals met to many digits.
 
-    Where block ascent needs a number of sweeps that grows like 1 / epsilon, this needs a handful for each halving of
-    epsilon. Each step solves a linear system in the columns, the Hessian of the dual with the rows eliminated, scaled
-    by the masses so that tails are resolved as well as bulk: by Cholesky if it is small, else by conjugate gradients
-    on the large entries of the plan, which are few when epsilon is small. Steps are bounded, and accepted only if the
-    dual value rises by a share of what the slope promises and by no more than that; where they fail plain sweeps take
-    over, and where those do not help either, accelerated ascent. All of it is computed in float64, whatever the dtype
-    of the answer. In a batch each problem has an epsilon, a step and an end of its own.
+    Where block ascent needs a number of iterations that grows like 1 / epsilon, this needs a handful for each halving
+    of epsilon. Each step solves a linear system in the columns, the Hessian of the dual with the rows eliminated,
+    scaled by the masses so that tails are resolved as well as bulk: by Cholesky if it is small, else by conjugate
+    gradients on the large entries of the plan, which are few when epsilon is small. Steps are bounded, and accepted
+    only if the dual value rises by a share of what the gradient promises and by no more than that; where they fail
+    plain iterations take over, and where those do not help either, accelerated ascent. All of it is computed in
+    float64, whatever the dtype of the answer. In a batch each problem has an epsilon, a step and an end of its own.
 
     Args:
         tol: L1 marginal error, relative to the mass asked for; None is 1e-9 in float64, 1e-4 in float32, 1e-3 in
             float16 and 1e-2 in bfloat16, whose plans have entries that are rounded by as much.
-        max_iter: Limit of the number of sweeps, one for each point that is tried.
+        max_iter: Limit of the number of iterations, one for each point that is tried.
         init: Potentials to start from: a pair (f, g) or an earlier solution. They replace the annealing.
         gradient: How the answer is differentiated.
         strict: Whether to raise NotConvergedError instead of reporting an unmet tolerance.

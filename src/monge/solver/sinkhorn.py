@@ -26,16 +26,17 @@ from .solution import DualSolution
 
 __all__ = ["Sinkhorn"]
 
-# Sweeps that an accelerated solve takes are about the first, plus the second over epsilon in units of the mean cost.
-_FEW_SWEEPS, _SWEEPS_OVER_EPSILON = 20, 1.2
+# Iterations that an accelerated solve takes are about the first, plus the second over epsilon in units of the mean
+# cost.
+_FEW_ITERATIONS, _ITERATIONS_OVER_EPSILON = 20, 1.2
 
 
 @value
 class Sinkhorn(Solver):
     """Sinkhorn's algorithm, in the log domain, for every kind of marginal.
 
-    Each sweep maximises the dual exactly over f, then over g: f = U(T(g)) with the soft c-transform
-    T(g)_i = -epsilon log sum_j b_j exp((g_j - C_ij) / epsilon) and an update U that depends on the marginal.
+    Each iteration maximises the dual exactly over f, then over g: f = U(T(g)) with the soft c-transform
+    T(g)_i = -epsilon log sum_j b_j exp((g_j - C_ij) / epsilon) and a map U that depends on the marginal.
     Costs are streamed; memory is that of the points and potentials. Epsilon falls by factors of four to its
     target, where Anderson mixing takes over; a jump that lowers the dual value is taken back. In a batch each
     problem stops when it is done, and its answer does not depend on its neighbours.
@@ -43,7 +44,7 @@ class Sinkhorn(Solver):
     Args:
         tol: L1 marginal error, relative to the mass asked for; None is 1e-6 in float64, 1e-4 in float32, 1e-3 in
             float16 and 1e-2 in bfloat16, whose plans have entries that are rounded by as much.
-        max_iter: Limit of the number of sweeps. `Unrolled` gradients make it the exact number.
+        max_iter: Limit of the number of iterations. `Unrolled` gradients make it the exact number.
         init: Potentials to start from: a pair (f, g) or an earlier solution. They replace the annealing.
         anneal: Whether epsilon falls gradually.
         accelerate: Whether to use Anderson mixing.
@@ -81,11 +82,11 @@ class Sinkhorn(Solver):
     def _capability(self, case: Case) -> Capability:
         problem = case.problem
         n, m = problem.shape
-        sweeps = int(self.max_iter)
+        iterations = int(self.max_iter)
         if not self.gradient._recorded:
-            sweeps = min(sweeps, int(_FEW_SWEEPS + _SWEEPS_OVER_EPSILON / case.relative_epsilon))
-        cost = 2.0 * math.prod(problem.batch_shape) * n * m * sweeps
-        return Capability(True, cost, f"about {sweeps} sweeps over the {n} x {m} costs, streamed.")
+            iterations = min(iterations, int(_FEW_ITERATIONS + _ITERATIONS_OVER_EPSILON / case.relative_epsilon))
+        cost = 2.0 * math.prod(problem.batch_shape) * n * m * iterations
+        return Capability(True, cost, f"about {iterations} iterations over the {n} x {m} costs, streamed.")
 
     def _solve(self, problem: Linear) -> DualSolution:
         dtype = potential_dtype(problem.geometry.dtype)
@@ -123,12 +124,12 @@ class Sinkhorn(Solver):
         )
 
     def _unrolled(self, problem: Linear, dtype: torch.dtype) -> DualSolution:
-        """A fixed number of plain sweeps in the graph of autograd."""
+        """A fixed number of plain iterations in the graph of autograd."""
         ascent = Ascent(problem)
         g = ascent.zero() if self.init is None else initial_potential(self.init, problem)
         f, epsilon = g, problem.epsilon.broadcast_to(problem.batch_shape)
         for _ in range(int(self.max_iter)):
-            f, g = ascent.update(g, epsilon)
+            f, g = ascent.images(g, epsilon)
         spent = torch.full(problem.batch_shape, int(self.max_iter), device=g.device)
         return entropic_solution(problem, f, g, gradient=self.gradient, iterations=spent, tol=None, dtype=dtype)
 

@@ -47,7 +47,7 @@ class Report(Value):
             asked for. Where rounding may hide more than was found, the estimate of what it hides: never less than was
             measured, inf where the plan is not finite.
         duality_gap: Primal less dual value, violated constraints priced at the largest potential.
-        iterations: Iterations spent, each one update of both potentials or one Newton step.
+        iterations: Iterations spent, each a new pair of potentials or one Newton step.
         epsilon: The entropy that was used, resolved to units of the cost.
     """
 

@@ -57,7 +57,7 @@ class Sorted(Solver):
         points = math.prod(problem.batch_shape) * (n + m)
         if is_partial(problem):
             operations = 100.0 * points * math.log2(n + m + 1)
-            return Capability(True, operations, f"two sorts and a sweep over {n} + {m} points.", 200.0 * points)
+            return Capability(True, operations, f"two sorts and one pass over {n} + {m} points.", 200.0 * points)
         if not problem.balanced:
             return Capability.no(
                 "Sorted needs two Fixed marginals, a mass between two AtMost, or total variation at one price on both "

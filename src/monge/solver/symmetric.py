@@ -83,7 +83,7 @@ class Symmetric(Solver):
             ended = torch.zeros_like(spent, dtype=torch.bool)
             for k in range(1, int(self.max_iter) + 1):
                 q = constant._row_transform(f)
-                update = constant.source._update(q, constant.epsilon)
+                image = constant.source._maximiser(q, constant.epsilon)
                 found, asked = torch.exp(log_a + (f - q) / epsilon), constant.source._mass_at(f)
                 error = (found - asked).abs().sum(-1) / asked.sum(-1)
                 done = goal.met(error, ascent.rounding(f, f, constant.epsilon), torch.ones_like(ended))
@@ -92,7 +92,7 @@ class Symmetric(Solver):
                 if bool(ended.all()):
                     break
                 # A problem that is done stays as it is: its answer must not depend on its neighbours.
-                f = torch.where(column(ended), f, (f + update) / 2)
+                f = torch.where(column(ended), f, (f + image) / 2)
         return entropic_solution(
             wide,
             f,

@@ -36,9 +36,9 @@ class MachineConfig:
     def __post_init__(self) -> None:
         check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
         check_number("checkpoint_seconds", self.checkpoint_seconds, low=0.0)
-        self.resolve()
+        self.torch_device()
 
-    def resolve(self) -> torch.device:
+    def torch_device(self) -> torch.device:
         """The device that is meant."""
         found = torch.cuda.is_available()
         try:

@@ -21,7 +21,7 @@ class Schedule:
     """AdamW under a rate that warms up and decays, with evaluation at regular steps.
 
     Args:
-        steps: updates of the weights.
+        steps: steps of the weights.
         lr: the largest rate.
         warmup: steps of linear growth to it.
         decay: ``"cosine"``, ``"linear"`` or ``"constant"`` afterwards.
@@ -32,7 +32,7 @@ class Schedule:
         clip: largest norm of the gradient of all weights together; infinity leaves it as it is.
         evaluate_every: steps between evaluations on the validation part.
         patience: stop after so many evaluations without a better one; None never stops early.
-        accumulate: batches an update: their gradients are averaged, in the memory of one.
+        accumulate: batches a step: their gradients are averaged, in the memory of one.
         average: the share that averaged weights keep of themselves at a step, 0.999 for instance, and less in the first
             steps; it is these that are evaluated and reported. None reports the weights as they are.
 

@@ -12,13 +12,13 @@ __all__ = ["Step"]
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What a loop over a trainer sees after every update, and callbacks with it.
+    """What a loop over a trainer sees after every step, and callbacks with it.
 
     Args:
-        number: updates done so far, this one included.
-        loss: of this update, the mean over processes, on its device: reading it waits for the device.
+        number: steps done so far, this one included.
+        loss: of this step, the mean over processes, on its device: reading it waits for the device.
         gradient_norm: of all weights together, before it was clipped.
-        figures: what was measured on the part ``"valid"`` after this update, None where it was not.
+        figures: what was measured on the part ``"valid"`` after this step, None where it was not.
     """
 
     number: int

@@ -46,7 +46,7 @@ class Trainer:
     on computes what it would have computed, bit by bit on the processor, and its state is weights, optimiser, best
     weights and a few counters. The random state of the caller is left alone.
 
-    Either ask for everything with `run`, or loop over the trainer: every turn is one update, with the evaluation and
+    Either ask for everything with `run`, or loop over the trainer: every turn is one step, with the evaluation and
     the checkpoint that are due after it. A loop may be left and entered again.
 
     Args:
@@ -106,7 +106,7 @@ class Trainer:
         if self.schedule.patience is not None and "valid" not in data.splits:
             raise InputError("patience waits for a better evaluation, but data has no part 'valid': add it to splits.")
         self.folder = None if folder is None else Path(folder)
-        self.device, self.world = self.machine.resolve(), world or World.current()
+        self.device, self.world = self.machine.torch_device(), world or World.current()
         settings = {"data": data.describe, "schedule": self.schedule, "seed": seed, "processes": self.world.size}
         self.identity = plain({**(about or {}), **settings})
         self.model = model.to(self.device)
@@ -144,7 +144,7 @@ class Trainer:
         return self._finished() if self.outcome is not None else self._finish()
 
     def __iter__(self) -> Iterator[Step]:
-        """One update a turn, until the run is over."""
+        """One step a turn, until the run is over."""
         self.progress.begin(self.name, steps=self.schedule.steps, done=self.step)
         try:
             while not self.over:
@@ -214,7 +214,7 @@ class Trainer:
 
     def _advance(self) -> Step:
         schedule = self.schedule
-        loss, norm = self._update()
+        loss, norm = self._advance()
         self.step += 1
         self.progress.tell(done=self.step)
         due = self.step % schedule.evaluate_every == 0 or self.step == schedule.steps
@@ -230,8 +230,8 @@ class Trainer:
                 give_back()
         return Step(self.step, loss, norm, figures)
 
-    def _update(self) -> tuple[Tensor, Tensor]:
-        """One update: its loss, and the norm of its gradient."""
+    def _advance(self) -> tuple[Tensor, Tensor]:
+        """One step: its loss, and the norm of its gradient."""
         schedule, weights = self.schedule, list(self.model.parameters())
         for group in self.optimizer.param_groups:
             group["lr"] = schedule.rate(self.step)
