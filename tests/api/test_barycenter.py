@@ -358,10 +358,10 @@ def test_barycentres_of_clouds_converge_at_their_defaults(seeds: range) -> None:
     """No warning, a history that falls, and the same points wherever the clouds lie and whatever their units."""
     for seed in seeds:
         g = drawn(seed)
-        dtype, count = (torch.float32, torch.float64)[whole(0, 2, g)], whole(1, 6, g)
+        dtype, count = (torch.float32, torch.float64)[whole(0, 2, g)], whole(1, 4, g)
         measures = []
         for k in range(count):
-            n = whole(1, 16, g)
+            n = whole(1, 10, g)
             a = torch.rand(n, generator=g, dtype=torch.float64) + 0.1
             x = torch.randn(n, 2, generator=g, dtype=torch.float64) * (1 + k / 3) + k
             measures.append((x.to(dtype), (a / a.sum()).to(dtype)))
