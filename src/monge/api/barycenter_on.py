@@ -159,14 +159,15 @@ class _Search:
         for k in range(1, max_iter + 1):
             swept = self.sweep(z)
             if k % _LOOK == 0 or k in (1, max_iter):
-                error = self.error(swept, z)
-                if error <= tol:
+                missed, gap = self.errors(swept, z)
+                if missed <= tol and gap <= tol:
                     break
-                if momentum.failed(swept.image, error):
+                # Not the gap, which leaps where an almost empty bin is about to fill or to empty.
+                if missed > tol and momentum.failed(swept.image, missed):
                     z = momentum.best
                     continue
-            z = momentum.next(z, swept.image, self.shares * torch.exp(swept.log_q))
-        return swept.log_q, error
+            z = momentum.next(z, swept.image, self.shares * torch.exp(swept.log_q / 2))
+        return swept.log_q, max(missed, gap)
 
     def sweep(self, z: Tensor) -> _Swept:
         """One projection on each constraint."""
@@ -190,16 +191,16 @@ class _Search:
         """A state or a sum, with a number of its own for bins that nothing reaches."""
         return log if self.absent is None else log.masked_fill(self.absent, absent)
 
-    def error(self, swept: _Swept, z: Tensor) -> float:
-        """The largest error of a marginal, or the gap of the objective as a share of what the plans cost."""
+    def errors(self, swept: _Swept, z: Tensor) -> tuple[float, float]:
+        """The largest error of a marginal, and the gap of the objective as a share of what the plans cost."""
         q = torch.exp(swept.log_q)
         missed = float((self.present(swept.log_rows).exp() - q).abs().sum(-1).max())
         if not self.debiased:
-            return missed
+            return missed, 0.0
         log_v = (self.shares * z).sum(0) - swept.log_q
         cost = float((self.shares * torch.where(self.bins > 0, self.bins * swept.log_u, 0.0)).sum())
         cost += float(torch.where(q > 0, q * log_v, 0.0).sum()) - self.kernel.least
-        return max(missed, _gap(swept.log_q, swept.slope) / (max(cost, 0.0) + _ROUNDING))
+        return missed, _gap(swept.log_q, swept.slope) / (max(cost, 0.0) + _ROUNDING)
 
 
 def _gap(log_q: Tensor, slope: Tensor) -> float:
