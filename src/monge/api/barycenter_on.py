@@ -166,7 +166,7 @@ class _Search:
                 if missed > tol and momentum.failed(swept.image, missed):
                     z = momentum.best
                     continue
-            z = momentum.next(z, swept.image, self.shares * torch.exp(swept.log_q / 2))
+            z = momentum.next(z, swept.image, self.shares * torch.exp(swept.log_q))
         return swept.log_q, max(missed, gap)
 
     def sweep(self, z: Tensor) -> _Swept:
