@@ -28,11 +28,13 @@ class Costs:
         if isinstance(geometry, Grid) or math.prod(geometry.shape) <= _HELD:
             parts = geometry.axes if isinstance(geometry, Grid) else (geometry,)
             self.axes = [part.dense(max_bytes=2**62) for part in parts]
-            self.least = [axis.amin() for axis in self.axes]
-            # Infinite where a pair is forbidden: then a sum may need a term that is nothing beside the largest.
-            self.spread = sum(float(axis.amax() - low) for axis, low in zip(self.axes, self.least, strict=True))
             geometry = Grid(tuple(CostMatrix(axis) for axis in self.axes))
         self.geometry, self.columns = geometry, geometry.T
+        lows, highs = zip(*((float(cost.amin()), float(cost.amax())) for cost, _ in self._blocks()), strict=True)
+        # The costs of a grid are sums over its axes, all others lie in one block or another.
+        self.least, largest = (sum(lows), sum(highs)) if self.axes is not None else (min(lows), max(highs))
+        # Infinite where a pair is forbidden: then a sum may need a term that is nothing beside the largest.
+        self.spread = largest - self.least
 
     def asymmetry(self) -> float:
         """The largest |C_ij - C_ji| as a share of the largest cost; infinite where only one of the two is allowed."""
@@ -56,23 +58,16 @@ class Costs:
             rows = slice(start, min(n, start + max(1, _HELD // m)))
             yield self.geometry._block(rows), self.columns._block(rows)
 
-    def mean(self) -> float:
-        """The mean cost, a natural unit."""
-        return float(self.geometry.mean())
-
 
 class Gibbs:
     """The kernel at one epsilon."""
 
     def __init__(self, costs: Costs, epsilon: float) -> None:
-        self.costs, self.epsilon = costs, epsilon
+        self.costs, self.epsilon, self.least = costs, epsilon, costs.least / epsilon
         self.factors = None
         if costs.axes is not None and costs.spread <= _RANGE * epsilon:
-            self.factors = [
-                torch.exp((low - axis) / epsilon) for axis, low in zip(costs.axes, costs.least, strict=True)
-            ]
+            self.factors = [torch.exp((axis.amin() - axis) / epsilon) for axis in costs.axes]
             self.transposed = [factor.mT.contiguous() for factor in self.factors]
-            self.offset = float(sum(costs.least)) / epsilon
 
     def rows(self, log_u: Float[Tensor, "*b m"]) -> Float[Tensor, "*b n"]:
         """Log K u."""
@@ -93,7 +88,7 @@ class Gibbs:
         for factor in reversed(factors):
             lines = mass.unflatten(-1, (-1, factor.shape[0])) @ factor
             mass = lines.mT.flatten(-2)
-        return mass.log() + (top - self.offset)
+        return mass.log() + (top - self.least)
 
     def _streamed(self, geometry: Geometry, log: Tensor) -> Tensor:
         zero = log.new_zeros(log.shape[-1])

@@ -50,7 +50,7 @@ class Barycenter(Value):
     points: Float[Tensor, "n d"]
     weights: Float[Tensor, " n"]
     couplings: tuple[Coupling, ...]
-    history: Float[Tensor, " updates"]
+    history: Float[Tensor, " iterations"]
     status: Status
 
     @property
@@ -79,7 +79,7 @@ def barycenter(
     barycentric maps $T_k$, alternate until the points rest; the objective falls at every step. It is not convex in z:
     the answer is a local minimum, and depends on where it starts. Entropic plans pull points together; the debiased
     barycentre minimises Sinkhorn divergences instead, along $\sum_k \lambda_k T_k(z) - T_z(z)$. Entropic objectives
-    are smooth, and updates then learn their curvature from the past (L-BFGS); one that does not lower the objective
+    are smooth, and iterations then learn their curvature from the past (L-BFGS); one that does not lower the objective
     is cut. The search runs in double precision.
     Histograms on common points have their own method, `barycenter_on`.
 
@@ -92,7 +92,7 @@ def barycenter(
         debiased: Whether an entropic barycentre is corrected for its shrinkage; exact ones have none.
         tol: Movement $|\sum_k \lambda_k T_k(z) - T_z(z)|$ at which the points rest, root mean square relative to the
             spread of all points.
-        max_iter: Limit of the number of updates.
+        max_iter: Limit of the number of iterations.
         solver: How the plans are found; None chooses.
 
     Returns:
@@ -105,7 +105,8 @@ def barycenter(
         InfeasibleError: If the measures differ in mass.
 
     Warns:
-        ConvergenceWarning: If the points still moved after ``max_iter`` updates, or where rounding lets no update lower
+        ConvergenceWarning: If the points still moved after ``max_iter`` iterations, or where rounding lets no
+        iteration lower
             the objective.
 
     Example:
@@ -128,7 +129,8 @@ def barycenter(
         path = _descend(search, search.first(size, start), tol, int(max_iter))
         plans = tuple(plan.to(dtype) for plan in path.step.plans)
     ended = (
-        f"after max_iter={max_iter} updates" if path.status is Status.MAX_ITER else "where no step lowers the objective"
+        f"after max_iter={max_iter} iterations" if path.status is Status.MAX_ITER else "where no step lowers the
+        objective"
     )
     warn_unless(
         path.status is Status.CONVERGED,
@@ -138,7 +140,7 @@ def barycenter(
     if search.entropic:
         z = (path.z + search.centre).to(dtype)
     else:
-        # Exact plans are locally constant, so that one more update has the derivative of the fixed point.
+        # Exact plans are locally constant, so that one more iteration has the derivative of the fixed point.
         means = [plan.barycentric(measure.x) for plan, measure in zip(plans, given, strict=True)]
         z = (shares[:, None, None] * torch.stack(means)).sum(0)
     return Barycenter._make(
@@ -161,7 +163,7 @@ class _Path(NamedTuple):
 
 
 def _descend(search: _Search, z: Tensor, tol: float, max_iter: int) -> _Path:
-    """Updates, each of which lowers the objective, until the next one would hardly move the points."""
+    """Iterations, each of which lowers the objective, until the next one would hardly move the points."""
     step, curvature = search.step(z), Curvature()
     history = [step.value]
     while True:
@@ -184,7 +186,7 @@ def _descend(search: _Search, z: Tensor, tol: float, max_iter: int) -> _Path:
 
 
 class _Step(NamedTuple):
-    """One update: the points after it, the plans and the objective before it."""
+    """One iteration: the points after it, the plans and the objective before it."""
 
     z: Tensor
     plans: tuple[Coupling, ...]
@@ -192,7 +194,7 @@ class _Step(NamedTuple):
 
 
 class _Search:
-    """The alternation, with what it keeps from one update to the next: the potentials of each group of measures."""
+    """The alternation, with what it keeps from one iteration to the next: the potentials of each group of measures."""
 
     def __init__(self, given: list[Measure], shares: Tensor, epsilon: Any, debiased: bool, solver: Any) -> None:
         """In double precision, of one mass, around the common centre."""
@@ -245,7 +247,7 @@ class _Search:
 
     def step(self, z: Tensor) -> _Step:
         """Plans to all measures, and the points that are best for them."""
-        update = torch.zeros_like(z)
+        iteration = torch.zeros_like(z)
         objective = self.bias.clone()
         plans: list[Coupling | None] = [None] * len(self.measures)
         for place, members in enumerate(self.groups):
@@ -254,7 +256,7 @@ class _Search:
             problem = Linear.between(PointCloud(z, x), None, self.weights(len(z)), a, epsilon=self.epsilon)
             solution = self._solved(problem, self.known[place])
             self.known[place] = solution if isinstance(solution, DualSolution) else None
-            update = update + (shares[:, None, None] * solution.coupling.barycentric(x)).sum(0)
+            iteration = iteration + (shares[:, None, None] * solution.coupling.barycentric(x)).sum(0)
             objective = objective + (shares * solution.value).sum()
             for index, k in enumerate(members):
                 plans[k] = solution.coupling[index]
@@ -262,12 +264,12 @@ class _Search:
             problem = self._itself(z, self.weights(len(z)))
             own = self_solution(problem, self.solver)
             plan = _potential_plan(problem, own.potential)
-            update = z + update - plan
+            iteration = z + iteration - plan
             objective = objective - own.value / 2
-        return _Step(update, tuple(plan for plan in plans if plan is not None), objective)
+        return _Step(iteration, tuple(plan for plan in plans if plan is not None), objective)
 
     def _solved(self, problem: Linear, known: DualSolution | None) -> Solution:
-        """The solution, from the potentials of the last update if they lead there."""
+        """The solution, from the potentials of the last iteration if they lead there."""
         solver = Auto().explain(problem).chosen if self.solver is None else self.solver
         if known is not None and hasattr(solver, "init"):
             # Near the answer the second derivative is worth its price, however the first one was found.

@@ -18,27 +18,18 @@ from monge.problem.epsilon import Relative, resolved_epsilon
 from monge.problem.marginal import log_weights, rounding
 
 from ._gibbs import Costs, Gibbs
-from ._mixing import Mixing
+from ._momentum import Momentum
 from ._warned_solution import warn_unless
 from .barycenter import check_shares
 
 __all__ = ["barycenter_on"]
 
-# The error that ends a level of epsilon on the way down, and the factor between one level and the next.
-_LEVEL_TOL = 0.01
-_LEVEL_FACTOR = 4.0
-# The mean cost over the first epsilon.
-_WIDEST = 16.0
-# The blur is undone slowly, as every deconvolution is; a pass for d is cheap beside the passes for all plans. Steps
-# d (p / K d)^s with s below two contract, since the eigenvalues of K, scaled to sum to one, lie in [0, 1].
-_SHARPENINGS = 8
-_SHARPENING = 1.5
-# The weight of the gap of the objective, in units of epsilon, beside errors of marginals.
-_GAP = 1e-3
-# The scalings from which the search starts: how well they are known, and the share of mass that is spread everywhere.
-_SELF_PASSES = 50
-_SELF_TOL = 1e-7
-_SPILT = 1e-4
+# Iterations from one look at the errors to the next.
+_LOOK = 5
+# Temperatures at which the gap is bounded.
+_TEMPERATURES = 12
+# What plans cost, in units of epsilon, below which a gap of the objective is rounding.
+_ROUNDING = 1e-8
 
 
 @transformable
@@ -58,11 +49,11 @@ def barycenter_on(
     $$\min_q \sum_k \lambda_k \mathrm{OT}_\epsilon(q, b_k), \qquad q \text{ on the rows of the geometry,}$$
     where entropy is that of the plan itself, not relative to its marginals.
     Iterated Bregman projections: with $K = e^{-C/\epsilon}$ and $u_k, v_k$ the scalings of plan k,
-    $u_k = b_k / K^\top v_k$, $q = \prod_k (K u_k)^{\lambda_k}$, $v_k = q / K u_k$. Plain entropic barycentres are
-    blurred by about $\sqrt{\epsilon}$; the debiased one, $q = d \prod_k (K u_k)^{\lambda_k}$ with $d K d = q$, is
-    not: the barycentre of equal histograms is that histogram. Epsilon falls to its target by factors of four, and
-    sweeps are mixed (Anderson). All is done in double precision, on logarithms of scalings: by products of matrices,
-    one for each axis of a `Grid`, where those do not underflow, and else by sums in the log domain. The problems of a
+    $u_k = b_k / K^\top v_k$, $q = d \prod_k (K u_k)^{\lambda_k}$, $v_k = q / K u_k$, where d = 1. Plain entropic
+    barycentres are blurred by about $\sqrt{\epsilon}$; the debiased one, with $d K d = q$, is not: it minimises the
+    mean Sinkhorn divergence, and that of equal histograms is the histogram itself. Iterations gain momentum, which is
+    limited where it fails. All is done in double precision, on logarithms of scalings: by products of matrices, one
+    for each axis of a `Grid`, where those do not underflow, and else by sums in the log domain. The problems of a
     batch are solved one after the other, so that no answer depends on its neighbours.
 
     Args:
@@ -71,11 +62,11 @@ def barycenter_on(
         weights: How much each histogram counts, lambda, scaled to sum one; None counts all alike.
         epsilon: Strength of the entropy, positive, in units of the cost, or `relative`.
         debiased: Whether the blur is removed. Needs a square, symmetric cost: the points of the histograms.
-        tol: Largest L1 error of the plans' marginals, and of d K d = q, relative to mass, and a thousandth of what a
-            debiased objective may be above its minimum, in units of epsilon; None is 1e-6, and 1e-4 if debiased.
-            Where the objective is flat, as for debiased barycentres with many nearly empty bins, the weights
-            themselves are known less sharply.
-        max_iter: Limit of the number of sweeps.
+        tol: Largest L1 error of the plans' marginals, relative to mass; and, if debiased, by how much the objective
+            may be above that of any histogram p with $\mathrm{KL}(p \mid q) \le 1$, as a share of what the plans cost,
+            as its gradient at q tells. None is 1e-4. Where the objective is flat, as for debiased barycentres with many
+            nearly empty bins, the weights themselves are known less sharply.
+        max_iter: Limit of the number of iterations.
 
     Returns:
         The barycentre, of the mass of the histograms. It carries no gradient.
@@ -87,7 +78,7 @@ def barycenter_on(
         ShapeError: If they do not fit the geometry.
 
     Warns:
-        ConvergenceWarning: If the tolerance was not met after ``max_iter`` sweeps.
+        ConvergenceWarning: If the tolerance was not met after ``max_iter`` iterations.
 
     Example:
         >>> import torch
@@ -102,7 +93,7 @@ def barycenter_on(
     """
     n, m = _check_shapes(geometry, histograms, debiased)
     shares = check_shares("weights", weights, histograms.shape[-2], histograms)
-    tol = (1e-4 if debiased else 1e-6) if tol is None else tol
+    tol = 1e-4 if tol is None else tol
     check_number("tol", tol, low=0.0, high=1.0, strict=True)
     check_number("max_iter", max_iter, low=1)
     mass = _check_masses(histograms)
@@ -120,121 +111,114 @@ def barycenter_on(
     # A measure of no share has no say, not even where the barycentre may lie.
     counted = shares > 0
     bins = (histograms.double() / mass[..., None, None].double())[..., counted, :].reshape(-1, int(counted.sum()), m)
+    kernel = Gibbs(costs, float(target))
     # One after the other, so that no answer depends on its neighbours.
-    found = [_search(costs, one, shares[counted].double(), float(target), debiased, tol, int(max_iter)) for one in bins]
-    error = max(one.error for one in found)
+    found = [_Search(kernel, one, shares[counted].double(), debiased).run(tol, int(max_iter)) for one in bins]
+    late = [error for _, error in found if not error <= tol]
     warn_unless(
-        error <= tol,
-        f"The plans of the barycentre still missed their marginals by {error:.1e} after max_iter={max_iter} sweeps, "
-        f"more than tol={tol:.0e}: raise max_iter, epsilon or tol.",
+        not late,
+        "The plans of the barycentre still missed their marginals, or the least objective, by "
+        f"{max(late, default=0.0):.1e} after max_iter={max_iter} iterations, more than tol={tol:.0e}: raise max_iter, "
+        "epsilon or tol.",
     )
-    q = torch.stack([torch.exp(one.log_q) for one in found]).reshape(*histograms.shape[:-2], n)
-    return (mass[..., None] * q).to(histograms.dtype)
+    q = torch.stack([torch.exp(log_q) for log_q, _ in found]) if found else bins.new_zeros(0, n)
+    return (mass[..., None] * q.reshape(*histograms.shape[:-2], n)).to(histograms.dtype)
 
 
 class _Swept(NamedTuple):
-    """What one sweep finds: where it leads, how residuals are weighed, the barycentre, and its error."""
+    """What one iteration finds: where it leads, the barycentre on the way, and what the errors are measured from."""
 
     image: Tensor
-    weights: Tensor
     log_q: Tensor
-    error: float
+    # The gradient of the objective in units of epsilon, the logarithms of u / b, and of what v K u is.
+    gradient: Tensor
+    log_u: Tensor
+    log_rows: Tensor
 
 
-def _search(
-    costs: Costs, bins: Tensor, shares: Tensor, target: float, debiased: bool, tol: float, max_iter: int
-) -> _Swept:
-    """Sweeps, mixed, while epsilon falls to its target; the last one is at the target in any case."""
-    # Each level takes a sweep at least.
-    levels, spent = _levels(costs.mean() / _WIDEST, target)[-max_iter:], 0
-    beyond = bins.new_zeros(())
-    for k, level in enumerate(levels, 1):
-        sweep = _Sweep(Gibbs(costs, level), bins, shares, debiased)
-        # What keeps its meaning while epsilon falls is how far the potentials are from those of no transport.
-        start = sweep.start()
-        z, mixing, goal = start + beyond / level, Mixing(), tol if k == len(levels) else _LEVEL_TOL
-        while True:
-            swept, spent = sweep(z), spent + 1
-            if not math.isfinite(swept.error):
-                raise InfeasibleError(
-                    "every barycentre needs pairs of infinite cost: allow more pairs in the geometry, or empty the "
-                    "bins that reach nothing."
-                )
-            if swept.error <= goal or spent >= max_iter - (len(levels) - k):
-                break
-            z = mixing.next(z, swept.image, swept.weights, swept.error)
-        beyond = level * (swept.image - start)
-    return swept
+class _Search:
+    """Iterations at one epsilon, with momentum.
 
-
-def _levels(widest: float, target: float) -> list[float]:
-    """Epsilons from the widest to the target, evenly apart."""
-    count = max(0, math.ceil(math.log(widest / target, _LEVEL_FACTOR))) if widest > target else 0
-    return [*(target * (widest / target) ** (1 - k / count) for k in range(count)), target]
-
-
-class _Sweep:
-    """One projection on each constraint, at one epsilon.
-
-    A state z holds the logarithms of the scalings: of each plan's columns, relative to the histogram so that they stay
-    finite where a bin is empty, and of d if the blur is removed.
+    The state z holds the logarithms of the v_k; log d is their mean.
     """
 
     def __init__(self, kernel: Gibbs, bins: Tensor, shares: Tensor, debiased: bool) -> None:
         self.kernel, self.bins, self.log_b, self.debiased = kernel, bins, log_weights(bins), debiased
         self.shares = shares[:, None]
-        self.weights = (self.shares * bins).flatten()
+        # Bins out of reach of a whole histogram; with finite costs there are none.
+        self.absent = (kernel.rows(self.log_b) == -math.inf).any(0) if kernel.costs.spread == math.inf else None
+        stuck = kernel.columns(self.present(bins.new_zeros(kernel.costs.geometry.shape[0]))) == -math.inf
+        if bool((stuck & (bins > 0)).any()):
+            raise InfeasibleError(
+                "every barycentre needs pairs of infinite cost: allow more pairs in the geometry, or empty the bins "
+                "that reach nothing."
+            )
 
-    def start(self) -> Tensor:
-        """The scalings of every histogram with itself, and of their mean: right if all are one; flat if blurred."""
+    def run(self, tol: float, max_iter: int) -> tuple[Tensor, float]:
+        """The logarithm of the barycentre, and its error."""
+        if self.debiased and bool((self.bins == self.bins[0]).all()):
+            return self.log_b[0], 0.0
+        z = self.bins.new_zeros(len(self.bins), self.kernel.costs.geometry.shape[0])
+        momentum = Momentum(z)
+        for k in range(1, max_iter + 1):
+            swept = self.iteration(z)
+            if k % _LOOK == 0 or k in (1, max_iter):
+                missed, gap = self.errors(swept, z)
+                if missed <= tol and gap <= tol:
+                    break
+                # Not the gap, which leaps where an almost empty bin is about to fill or to empty.
+                if missed > tol and momentum.failed(swept.image, missed):
+                    z = momentum.best
+                    continue
+            z = momentum.next(z, swept.image, self.shares * torch.exp(swept.log_q))
+        return swept.log_q, max(missed, gap)
+
+    def iteration(self, z: Tensor) -> _Swept:
+        """One projection on each constraint."""
+        log_d = (self.shares * z).sum(0) if self.debiased else z.new_zeros(z.shape[-1])
+        log_u = -self.kernel.columns(self.present(z))
+        reached = self.present(self.kernel.rows(torch.where(self.bins > 0, self.log_b + log_u, -math.inf)), 0.0)
+        mean = (self.shares * reached).sum(0)
+        log_q, gradient = mean, torch.zeros_like(mean)
+        if self.debiased:
+            blurred = self.present(self.kernel.rows(self.present(log_d)), 0.0)
+            scale = self.present(log_d + blurred).logsumexp(-1) / 2
+            log_d, blurred = log_d - scale, blurred - scale
+            log_q, gradient = self.present(log_d + blurred), blurred - mean
+            # Constants have no meaning, and left alone they would grow.
+            gradient = gradient - (torch.exp(log_q) * gradient).sum()
+            log_d = log_d - gradient / 2
+        log_q = self.present(log_q - log_q.logsumexp(-1))
+        return _Swept(log_d + mean - reached, log_q, gradient, log_u, z + reached)
+
+    def present(self, log: Tensor, absent: float = -math.inf) -> Tensor:
+        """A state or a sum, with a number of its own for bins that nothing reaches."""
+        return log if self.absent is None else log.masked_fill(self.absent, absent)
+
+    def errors(self, swept: _Swept, z: Tensor) -> tuple[float, float]:
+        """The largest error of a marginal, and the gap of the objective as a share of what the plans cost."""
+        q = torch.exp(swept.log_q)
+        missed = float((self.present(swept.log_rows).exp() - q).abs().sum(-1).max())
         if not self.debiased:
-            return torch.zeros_like(self.weights)
-        mean = (self.shares * self.bins).sum(0)
-        # A bin that starts empty would stay so.
-        log = torch.cat([self.log_b, torch.log((1 - _SPILT) * mean + _SPILT / len(mean))[None]])
-        scaling = torch.zeros_like(log)
-        for _ in range(_SELF_PASSES):
-            change = scaling + self.kernel.rows(log + scaling)
-            scaling = scaling - change / 2
-            if float((torch.exp(log) * torch.expm1(change).abs()).sum(-1).max()) <= _SELF_TOL:
-                break
-        scaling = torch.where(log > -math.inf, scaling, 0.0)
-        return torch.cat([scaling[:-1].flatten(), scaling[-1] + log[-1]])
+            return missed, 0.0
+        log_v = (self.shares * z).sum(0) - swept.log_q
+        cost = float((self.shares * torch.where(self.bins > 0, self.bins * swept.log_u, 0.0)).sum())
+        cost += float(torch.where(q > 0, q * log_v, 0.0).sum()) - self.kernel.least
+        return missed, _gap(swept.log_q, swept.gradient) / (max(cost, 0.0) + _ROUNDING)
 
-    def __call__(self, z: Tensor) -> _Swept:
-        """The image of z, and how far the barycentre on the way is from its plans."""
-        count = self.bins.numel()
-        log_u = z[:count].unflatten(-1, self.bins.shape)
-        reached = self.kernel.rows(self.log_b + log_u)
-        log_q = (self.shares * reached).sum(0)
-        scaling, error = z[count:], 0.0
-        if self.debiased:
-            scaling, blurred = self._sharpened(scaling, log_q)
-            log_q = log_q + scaling
-        # The mass is one: left free, it would turn from one sweep to the next for ever.
-        scale = log_q.logsumexp(-1)
-        log_q = log_q - scale
-        q = torch.exp(log_q)
-        if self.debiased:
-            error = float((torch.exp(scaling + blurred) - q).abs().sum())
-            # Bins where mass would grow, however little they hold now: the objective is at most epsilon times the
-            # largest rate above its minimum. Without this, mass in one wrong bin would look like an answer.
-            error = max(error, _GAP * float((log_q - scaling - blurred).max()))
-        log_v = torch.where(log_q > -math.inf, log_q - reached, -math.inf)
-        met = self.kernel.columns(log_v)
-        error = max(error, float((self.bins * torch.expm1(log_u + met).abs()).sum(-1).max()))
-        image = torch.where(self.bins > 0, -met, 0.0).flatten()
-        weights = torch.cat([self.weights, q + _SPILT / len(q)]) if self.debiased else self.weights
-        return _Swept(torch.cat([image, scaling]), weights, log_q, error)
 
-    def _sharpened(self, log_d: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor]:
-        """Some steps towards K d = p; then d, scaled to <d, K d> = 1, and K d."""
-        blurred = self.kernel.rows(log_d)
-        for _ in range(_SHARPENINGS):
-            log_d = log_d + _SHARPENING * (log_p - blurred)
-            blurred = self.kernel.rows(log_d)
-        scale = (log_d + blurred).logsumexp(-1) / 2
-        return log_d - scale, blurred - scale
+def _gap(log_q: Tensor, gradient: Tensor) -> float:
+    """By how much <gradient, p> is less than <gradient, q> = 0 at most, for histograms p with KL(p | q) <= 1.
+
+    Any temperature t gives a bound, t + t log <q, exp(-gradient / t)>, and some are tried.
+    """
+    worst = -gradient.amin()
+    # The best temperature is about the deviation, or higher where an almost empty bin has a steep gradient.
+    deviation = (torch.exp(log_q) * gradient.square()).sum().sqrt().clamp(min=torch.finfo(gradient.dtype).tiny)
+    ladder = torch.linspace(0, 1, _TEMPERATURES, dtype=gradient.dtype, device=gradient.device)
+    temperatures = deviation * (worst / deviation).clamp(min=1.0) ** ladder
+    bounds = temperatures * (1 + torch.logsumexp(log_q - gradient / temperatures[:, None], -1))
+    return float(torch.minimum(bounds.amin(), worst).clamp(min=0))
 
 
 def _check_shapes(geometry: Any, histograms: Any, debiased: bool) -> tuple[int, int]:
