@@ -36,7 +36,7 @@ STOREYS = {
             ("sliced",),
             ("api",),
             ("nn", "flow", "embed", "registration", "compress", "lifelong", "simulate"),
-            ("train",),
+            ("convert", "train"),
             ("cli",),
         ]
     )

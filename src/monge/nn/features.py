@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from .._checks import check_choice
-from ..errors import InputError
+from monge._checks import check_choice
+from monge.errors import InputError
+
 from .functional.features import elu_features, query_features
 
 # Of a feature, so that two tokens have one in common that does not underflow.

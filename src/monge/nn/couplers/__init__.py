@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._checks import check_choice
+from monge._checks import check_choice
+
+from ..functional._heads import Heads
 from ._base import Coupler, Promise
 from ._prefix import PrefixCoupling
 from .blend import Blend
 from .causal import CausalPivots
 from .hybrid import Hybrid
-from .kernel import Kernel, Linear, Luna, Performer
+from .kernel import Kernel, LinearAttention, Luna, Performer
 from .orthogonal import QR, Cayley, Circuit
 from .pivots import EntropicPivots, Pivots
 from .prior import Prior
@@ -27,9 +29,10 @@ __all__ = [
     "Coupler",
     "EntropicPivots",
     "ExpectedSlices",
+    "Heads",
     "Hybrid",
     "Kernel",
-    "Linear",
+    "LinearAttention",
     "Luna",
     "Performer",
     "Pivots",
@@ -51,7 +54,7 @@ _COUPLERS: tuple[type[Coupler], ...] = (
     EntropicPivots,
     ExpectedSlices,
     SoftSlices,
-    Linear,
+    LinearAttention,
     Performer,
     Luna,
     QR,

@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ..._value import value
-from ...coupling import Coupling
-from ...coupling.base import Rows
-from ...geometry import Geometry, PointCloud
+from monge._value import value
+from monge.coupling import Coupling
+from monge.coupling.base import Rows
+from monge.geometry import Geometry, PointCloud
 
 __all__ = ["RowCoupling"]
 

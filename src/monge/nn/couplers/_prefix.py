@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..._value import value
-from ...coupling import Coupling
-from ...coupling.base import Rows
+from monge._value import value
+from monge.coupling import Coupling
+from monge.coupling.base import Rows
+
 from ..functional._prefix import prefix_matmul
 
 __all__ = ["PrefixCoupling"]

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..._checks import check_choice
-from ..._transforms import transformable
-from ...errors import DtypeError
-from ...kernels import half_steps
+from monge._checks import check_choice
+from monge._transforms import transformable
+from monge.errors import DtypeError
+from monge.kernels import half_steps
+
 from ._sinkhorn import converge
 
 __all__ = ["anchored_matrix"]

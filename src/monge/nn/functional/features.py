@@ -7,9 +7,10 @@ import math
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..._transforms import transformable
+from monge._transforms import transformable
+
 from ._masks import check_padding
-from ._padding import at_least_single, full_precision
+from ._padding import at_least_single, blank, full_precision
 from ._prefix import extend, prefix_matmul
 
 # Of a feature: without one in common with any key a query would read nothing.
@@ -34,7 +35,12 @@ def elu_features(x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
 
 
 def query_features(q: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
-    """`elu_features` of queries over a factor of each, unseen by the rows of attention: the largest is at least one."""
+    """`elu_features` of queries over a factor of each, unseen by the rows of attention: the largest is at least one.
+
+    Example:
+        >>> query_features(torch.tensor([[-40.0, -41.0]]))
+        tensor([[1.0000, 0.3679]])
+    """
     return elu_features(q - q.detach().amax(-1, keepdim=True).clamp_max(0.0))
 
 
@@ -95,7 +101,22 @@ def feature_attention(
         >>> feature_attention(elu_features(q), elu_features(k), v).shape
         torch.Size([4, 10, 8])
     """
-    phi_q, phi_k = without(phi_q, query_padding), without(phi_k, key_padding)
+    check_padding(query_padding), check_padding(key_padding)
+    return feature_read(phi_q, phi_k, v, query_padding, key_padding, causal=causal, floor=floor)
+
+
+def feature_read(
+    phi_q: Tensor,
+    phi_k: Tensor,
+    v: Tensor,
+    query_padding: Tensor | None = None,
+    key_padding: Tensor | None = None,
+    *,
+    causal: bool = False,
+    floor: float = 0.0,
+) -> Tensor:
+    """`feature_attention` with padding that is checked."""
+    phi_q, phi_k = blank(phi_q, query_padding), blank(phi_k, key_padding)
     if causal:
         summed = prefix_matmul(phi_q, phi_k, extend(v))
         value, total = summed[..., :-1], summed[..., -1:]
@@ -147,8 +168,3 @@ def feature_step(
 def divisor(total: Tensor, floor: float = 0.0) -> Tensor:
     """Sums to divide by; one where there is nothing to divide."""
     return total.clamp_min(floor).masked_fill(total == 0, 1.0)
-
-
-def without(phi: Tensor, padding: Tensor | None) -> Tensor:
-    """Features, zero on padding."""
-    return phi if padding is None else phi.masked_fill(check_padding(padding)[..., None], 0.0)

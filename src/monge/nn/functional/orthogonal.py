@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..._transforms import transformable
-from ...errors import ShapeError
-from ._masks import check_padding, present
+from monge._transforms import transformable
+from monge.errors import ShapeError
+
+from ._masks import check_padding
 from ._padding import at_least_single, full_precision, scale_of
 
 # Of a sum of a row or a column, which rounding alone never reaches.
@@ -147,7 +148,7 @@ def circuit_matrix(
         if n > tokens:
             raise ShapeError(f"The circuit holds {tokens} tokens, but there are {n}: build it with tokens={n}.")
         there = torch.ones(q.shape[:-1], dtype=torch.bool, device=q.device)
-        there = there if padding is None else there & present(padding)
+        there = there if check_padding(padding) is None else there & ~padding
         scores = scale_of(q, scale) * (q @ k.mT)
         # The gates see some of the scores only.
         unknown = _unknown(scores)
@@ -202,7 +203,6 @@ def _turn(state: Tensor, angle: Tensor, first: int, dim: int) -> Tensor:
 
 def _isolate(matrix: Tensor, padding: Tensor | None) -> Tensor:
     """Zero rows and columns of absent tokens."""
-    if padding is None:
+    if check_padding(padding) is None:
         return matrix
-    check_padding(padding)
     return matrix.masked_fill(padding[..., :, None] | padding[..., None, :], 0.0)

@@ -10,11 +10,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ... import kernels
-from ..._transforms import transformable
-from ...kernels.twice import distances
+from monge import kernels
+from monge._transforms import transformable
+from monge.kernels.twice import distances
+
 from ._bijections import costs_of, mean_of
-from ._masks import present
+from ._heads import Heads
 from ._padding import at_least_single, blank, full_precision, scale_of, uniform
 
 __all__ = ["Matches", "match_slices", "slice_weights", "sliced_attention", "soft_sliced_attention", "soft_sliced_plan"]
@@ -26,7 +27,15 @@ _GROUP = 2**22
 class Matches(NamedTuple):
     """Who meets whom along every slice: the pieces of L one-dimensional plans.
 
-    ``i`` is None where every slice is a bijection and piece k starts at query k.
+    Args:
+        i: The query of every piece; None where every slice is a bijection and piece k starts at query k.
+        j: The key of every piece.
+        w: The mass of every piece, the same along all slices.
+
+    Example:
+        >>> x = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+        >>> match_slices(x, x.flip(0)).w
+        tensor([0.5000, 0.5000])
     """
 
     i: Int[Tensor, "*b l p"] | None
@@ -72,16 +81,25 @@ def sliced_attention(
 
     Source: ESPFormer, arXiv 2502.07962; the linear-time form is this library's.
     """
-    dtype = v.dtype
-    q, k, v = at_least_single(q, k, v)
-    with full_precision(q):
-        q, k, v = (t for t in (blank(q, query_padding), blank(k, key_padding), blank(v, key_padding)))
-        s = scale_of(q, scale)
-        matches = match_slices(q, k, query_padding, key_padding)
-        weights = slice_weights(q * s, k * s, matches, inverse_temperature)
-        out = _spread(v, matches, weights, q.shape[-2])
-        count = q.shape[-2] if query_padding is None else present(query_padding).sum(-1)[..., None, None]
-        return (out * count).to(dtype)
+    heads = Heads.of(q, k, query_padding, key_padding)
+    return sliced_read(heads, blank(v, key_padding), inverse_temperature, scale)
+
+
+def sliced_read(heads: Heads, v: Tensor, inverse_temperature: float, scale: float | None) -> Tensor:
+    """`sliced_attention` of checked heads."""
+    heads, (values,) = heads.single(v)
+    n, padding = heads.q.shape[-2], heads.query_padding
+    with full_precision(heads.q):
+        out = _spread(values, *sliced_plan(heads, inverse_temperature, scale), n)
+        count = n if padding is None else (~padding).sum(-1)[..., None, None]
+        return (out * count).to(v.dtype)
+
+
+def sliced_plan(heads: Heads, inverse_temperature: float, scale: float | None) -> tuple[Matches, Tensor]:
+    """Who meets whom along every slice, and the weights of the slices."""
+    s = scale_of(heads.q, scale)
+    matches = _matches(heads)
+    return matches, slice_weights(heads.q * s, heads.k * s, matches, inverse_temperature)
 
 
 def match_slices(
@@ -93,7 +111,22 @@ def match_slices(
     """The one-dimensional plans along the coordinates; absent points come last and carry nothing.
 
     Where queries and keys are equally many and share their padding, the plans are bijections.
+
+    Args:
+        q: Queries.
+        k: Keys.
+        query_padding: True where a query is absent.
+        key_padding: True where a key is absent.
+
+    Example:
+        >>> match_slices(torch.tensor([[0.0], [2.0], [1.0]]), torch.tensor([[5.0], [7.0], [9.0]])).j
+        tensor([[0, 2, 1]])
     """
+    return _matches(Heads.of(q, k, query_padding, key_padding))
+
+
+def _matches(heads: Heads) -> Matches:
+    q, k, query_padding, key_padding = heads[:4]
     order_q, order_k = _order(q, query_padding), _order(k, key_padding)
     if q.shape[-2] == k.shape[-2] and query_padding is key_padding:
         partner = torch.empty_like(order_k).scatter(-1, order_q, order_k)
@@ -106,7 +139,23 @@ def match_slices(
 def slice_weights(
     x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b m d"], matches: Matches, inverse_temperature: float
 ) -> Float[Tensor, "*b l"]:
-    """softmax(-τ D) of the costs of the slices; differentiable in the points, one group of slices at a time."""
+    """softmax(-τ D) of the costs of the slices; differentiable in the points, one group of slices at a time.
+
+    Args:
+        x: Queries, scaled.
+        y: Keys, scaled.
+        matches: What `match_slices` found.
+        inverse_temperature: τ; infinity leaves the cheapest slice alone.
+
+    Returns:
+        One weight per slice; they sum to one.
+
+    Example:
+        >>> x, y = torch.randn(2, 10, 4).unbind()
+        >>> weights = slice_weights(x, y, match_slices(x, y), 10.0)
+        >>> weights.shape, round(weights.sum().item(), 4)
+        (torch.Size([4]), 1.0)
+    """
 
     def body(x: Tensor, y: Tensor, i: Tensor, j: Tensor, w: Tensor) -> Tensor:
         return (w[..., None, :] * torch.linalg.vector_norm(_gather(x, i) - _gather(y, j), dim=-1)).sum(-1)
@@ -149,16 +198,20 @@ def soft_sliced_attention(
         >>> soft_sliced_attention(q, k, v, softness=1e-2).shape
         torch.Size([4, 10, 8])
     """
-    dtype = v.dtype
-    (v,) = at_least_single(v)
-    with full_precision(q):
-        plan = soft_sliced_plan(
-            q, k, inverse_temperature=inverse_temperature, softness=softness, scale=scale,
-            query_padding=query_padding, key_padding=key_padding,
-        )  # fmt: skip
+    heads = Heads.of(q, k, query_padding, key_padding)
+    return soft_sliced_read(heads, blank(v, key_padding), inverse_temperature, softness, scale)
+
+
+def soft_sliced_read(
+    heads: Heads, v: Tensor, inverse_temperature: float, softness: float, scale: float | None
+) -> Tensor:
+    """`soft_sliced_attention` of checked heads."""
+    with full_precision(v):
+        plan = soft_plan(heads, inverse_temperature, softness, scale)
         total = plan.sum(-1, keepdim=True)
         plan = plan / total.masked_fill(total == 0, 1.0)
-        return (plan @ blank(v, key_padding).to(plan.dtype)).to(dtype)
+        (values,) = at_least_single(v)
+        return (plan @ values.to(plan.dtype)).to(v.dtype)
 
 
 def soft_sliced_plan(
@@ -171,11 +224,35 @@ def soft_sliced_plan(
     query_padding: Bool[Tensor, "*#b n"] | None = None,
     key_padding: Bool[Tensor, "*#b m"] | None = None,
 ) -> Float[Tensor, "*b n m"]:
-    """The plan of `soft_sliced_attention`, slice by slice in two passes: costs, then the weighted sum."""
-    q, k = at_least_single(q, k)
-    with full_precision(q):
-        s = scale_of(q, scale)
-        x, y = blank(q, query_padding) * s, blank(k, key_padding) * s
+    """The plan of `soft_sliced_attention`, slice by slice in two passes: costs, then the weighted sum.
+
+    Args:
+        q: Queries.
+        k: Keys.
+        inverse_temperature: τ of the weights of the slices.
+        softness: t of the soft sorting.
+        scale: s, d^{-1/2} if None.
+        query_padding: True where a query is absent.
+        key_padding: True where a key is absent.
+
+    Returns:
+        A dense matrix of mass one whose rows and columns are uniform but for the softness.
+
+    Example:
+        >>> plan = soft_sliced_plan(torch.randn(10, 4), torch.randn(12, 4))
+        >>> plan.shape, round(plan.sum().item(), 4)
+        (torch.Size([10, 12]), 1.0)
+    """
+    return soft_plan(Heads.of(q, k, query_padding, key_padding), inverse_temperature, softness, scale)
+
+
+def soft_plan(heads: Heads, inverse_temperature: float, softness: float, scale: float | None) -> Tensor:
+    """`soft_sliced_plan` of checked heads."""
+    heads, _ = heads.single()
+    query_padding, key_padding = heads.query_padding, heads.key_padding
+    with full_precision(heads.q):
+        s = scale_of(heads.q, scale)
+        x, y = heads.q * s, heads.k * s
         cost = distances(x, y)
         ranks = _rank_plan(uniform(x, query_padding), uniform(y, key_padding))
 
@@ -208,7 +285,7 @@ def _order(x: Tensor, padding: Tensor | None) -> Tensor:
 def _count(x: Tensor, padding: Tensor | None) -> Tensor:
     if padding is None:
         return torch.full((1,), x.shape[-2], device=x.device)
-    return present(padding).sum(-1, keepdim=True)
+    return (~padding).sum(-1, keepdim=True)
 
 
 def _rank_pieces(n_q: Tensor, n_k: Tensor, n: int, m: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,13 +10,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ... import kernels
-from ..._transforms import transformable
-from ...kernels.twice import defined
-from ._masks import as_pairs, present
-from ._padding import at_least_single, blank, scale_of, unless_scored
+from monge import kernels
+from monge._transforms import transformable
+from monge.kernels.twice import defined
 
-__all__ = ["fused_attention", "merge_masks", "softmax_attention"]
+from ._heads import Heads
+from ._padding import blank, scale_of, unless_scored
+
+__all__ = ["softmax_attention"]
 
 
 @transformable
@@ -54,20 +55,24 @@ def softmax_attention(
         >>> torch.allclose(out[:, 0], v[:, 0])
         True
     """
+    heads = Heads.of(q, k, query_padding, key_padding, pairs=pairs, causal=causal)
+    return softmax_read(heads, blank(v, key_padding), scale, dropout)
+
+
+def softmax_read(heads: Heads, v: Tensor, scale: float | None, dropout: float) -> Tensor:
+    """`softmax_attention` of checked heads."""
     dtype = v.dtype
-    if q.dtype != dtype or k.dtype != dtype:
-        q, k, v = at_least_single(q, k, v)
-    pairs = as_pairs(pairs, q.shape[:-2], q.shape[-2], k.shape[-2])
-    q, k, v = blank(q, query_padding), blank(k, key_padding), blank(v, key_padding)
-    bias, dead = merge_masks(q, k, key_padding, pairs, causal)
-    fused = causal and bias is None
-    out = fused_attention(q, k, v, bias, dropout, causal=fused, scale=scale_of(q, scale))
-    out = out + unless_scored(q, k, scale_of(q, scale), causal=causal).to(out.dtype)
+    if heads.q.dtype != dtype or heads.k.dtype != dtype:
+        heads, (v,) = heads.single(v)
+    q, k, causal, scale = heads.q, heads.k, heads.causal, scale_of(heads.q, scale)
+    bias, dead = heads.mask()
+    out = fused_attention(q, k, v, bias, dropout, causal=causal and bias is None, scale=scale)
+    out = out + unless_scored(q, k, scale, causal=causal).to(out.dtype)
     if bias is not None and bias.dtype != torch.bool:
         out = out.masked_fill(~(bias < math.inf).all(-1, keepdim=True), math.nan)
     if dead is not None:
         out = out.masked_fill(dead, 0.0)
-    return blank(out, query_padding).to(dtype)
+    return blank(out, heads.query_padding).to(dtype)
 
 
 def fused_attention(
@@ -103,31 +108,3 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float
 
     # What was dropped cannot be drawn again: then torch's own answer has to do.
     return fused(q, k, v, mask) if dropout > 0.0 else defined(fused, definition, q, k, v, mask)
-
-
-def merge_masks(
-    q: Tensor, k: Tensor, key_padding: Tensor | None, pairs: Tensor | None, causal: bool
-) -> tuple[Tensor | None, Tensor | None]:
-    """One additive or boolean mask (True = allowed) for all that is forbidden, and the rows that it leaves empty.
-
-    Rows left empty are allowed everything, since a normalisation of nothing is NaN; the caller sets them to zero.
-    Causality alone needs no mask and gives None.
-    """
-    allowed = None
-    if key_padding is not None:
-        allowed = present(key_padding)[..., None, :]
-    if pairs is not None and pairs.dtype == torch.bool:
-        allowed = ~pairs if allowed is None else allowed & ~pairs
-    if causal and (allowed is not None or pairs is not None):
-        order = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
-        allowed = order if allowed is None else allowed & order
-    if pairs is None or pairs.dtype == torch.bool:
-        if allowed is None:
-            return None, None
-        dead = ~allowed.any(-1, keepdim=True)
-        return allowed | dead, dead
-    bias = pairs.to(q.dtype)
-    if allowed is not None:
-        bias = bias.masked_fill(~allowed, -math.inf)
-    dead = (bias == -math.inf).all(-1, keepdim=True)
-    return bias.masked_fill(dead, 0.0), dead

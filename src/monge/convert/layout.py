@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from ...errors import InputError
+from monge.errors import InputError
 
 __all__ = ["LAYOUTS", "Layout", "find"]
 
@@ -48,7 +48,7 @@ class Layout:
         extras: Submodules and buffers that may be there as well, because they do not change the attention.
 
     Example:
-        >>> from monge.nn.conversion import Layout
+        >>> from monge.convert import Layout
         >>> mine = Layout("mine", ("to_q", "to_k", "to_v"), "n_heads", output=("to_out",), tokens="x", answer="output")
     """
 
