@@ -116,7 +116,7 @@ class Converted(nn.Module):
                 f"The mask of a causal layer forbids more than padding and order, which {type(self.coupler).__name__} "
                 "cannot follow: use 'softmax' for packed or windowed sequences."
             )
-        return Heads.per_head(q, k, padding if own else None, padding, pairs=pairs, causal=causal), v
+        return Heads(q, k, padding if own else None, padding, pairs, causal).per_head(), v
 
     def _project(self, tokens: Tensor, context: Tensor | None) -> list[Tensor]:
         """Queries, keys and values; those that will be sorted in no less than single precision."""

@@ -203,7 +203,7 @@ class Attention(nn.Module):
             query_padding = key_padding
         else:
             query_padding = _as_padding("query_padding_mask", query_padding_mask, query)
-        heads = Heads.per_head(q, k, query_padding, key_padding, pairs=attn_mask, causal=is_causal)
+        heads = Heads(q, k, query_padding, key_padding, attn_mask, is_causal).per_head()
         return heads._replace(pair_mask=None) if is_causal else heads, v
 
     def from_heads(self, out: Tensor) -> Tensor:

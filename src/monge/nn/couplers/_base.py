@@ -57,6 +57,16 @@ class Promise:
     square: bool = False
     gradient: str = "exact"
 
+    @classmethod
+    def of_rows(cls, columns: str = "free", **rest: Any) -> Promise:
+        """Rows exact; what holds of the columns in words."""
+        return cls(rows=1e-5, columns=None, exactness=f"rows exact, columns {columns}", **rest)
+
+    @classmethod
+    def of_both(cls, **rest: Any) -> Promise:
+        """Rows and columns exact."""
+        return cls(rows=1e-5, columns=1e-5, exactness="rows and columns exact", **rest)
+
 
 class Coupler(nn.Module, ABC):
     """Turns queries and keys into a `Coupling` whose barycentric projection of the values is the attention.
@@ -125,7 +135,7 @@ class Coupler(nn.Module, ABC):
             ShapeError: Queries and keys do not fit each other, or there are none.
             DtypeError: A mask is of integers.
         """
-        return self.plan(Heads.per_head(q, k, query_padding, key_padding, pairs=pairs, causal=causal))
+        return self.plan(Heads(q, k, query_padding, key_padding, pairs, causal).per_head())
 
     def attend(
         self,
@@ -159,7 +169,7 @@ class Coupler(nn.Module, ABC):
             ShapeError: Shapes do not fit, or there are queries and not a single key.
             DtypeError: A mask is of integers.
         """
-        return self.read(Heads.per_head(q, k, query_padding, key_padding, pairs=pairs, causal=causal), v, dropout)
+        return self.read(Heads(q, k, query_padding, key_padding, pairs, causal).per_head(), v, dropout)
 
     @transformable(constant=True)
     def plan(self, heads: Heads) -> Coupling:

@@ -41,10 +41,8 @@ class Blend(Coupler):
     """
 
     name = "blend"
-    promise = Promise(
-        rows=1e-5,
-        columns=None,
-        exactness="rows exact, columns as near as the two couplers",
+    promise = Promise.of_rows(
+        "as near as the two couplers",
         time="the sum of both",
         memory="the sum of both",
         causal="optional",

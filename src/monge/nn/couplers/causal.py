@@ -38,15 +38,8 @@ class CausalPivots(LearnedPivots):
     """
 
     name = "causal-pivots"
-    promise = Promise(
-        rows=1e-5,
-        columns=None,
-        exactness="rows exact, columns balanced over the past only",
-        time="n r d",
-        memory="n r",
-        causal="always",
-        square=True,
-        source="this library",
+    promise = Promise.of_rows(
+        "balanced over the past only", time="n r d", memory="n r", causal="always", square=True, source="this library"
     )
 
     def _couple(self, heads: Heads) -> Coupling:

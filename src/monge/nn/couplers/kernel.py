@@ -36,15 +36,7 @@ class Kernel(Coupler):
     """
 
     name = "kernel"
-    promise = Promise(
-        rows=1e-5,
-        columns=None,
-        exactness="rows exact, columns free",
-        time="n r d",
-        memory="n r",
-        causal="optional",
-        source="arXiv 2006.16236",
-    )
+    promise = Promise.of_rows(time="n r d", memory="n r", causal="optional", source="arXiv 2006.16236")
 
     def __init__(self, features: FeatureMap) -> None:
         super().__init__()
@@ -102,14 +94,7 @@ class Performer(Kernel):
     """
 
     name = "performer"
-    promise = Promise(
-        rows=1e-5,
-        columns=None,
-        exactness="rows exact, columns free; approximates softmax",
-        time="n r d",
-        memory="n r",
-        source="arXiv 2009.14794",
-    )
+    promise = Promise.of_rows("free; approximates softmax", time="n r d", memory="n r", source="arXiv 2009.14794")
     why_not_causal = "its features are scaled by the largest exponent of all keys, which would tell of the future"
 
     def __init__(self, width: int, size: int | None = None, *, generator: torch.Generator | None = None) -> None:
@@ -131,14 +116,8 @@ class Luna(Kernel):
     """
 
     name = "luna"
-    promise = Promise(
-        rows=1e-5,
-        columns=None,
-        exactness="rows exact, columns free",
-        time="n m (d + L) + n m L d",
-        memory="n m L",
-        causal="optional",
-        source="arXiv 2512.08061",
+    promise = Promise.of_rows(
+        time="n m (d + L) + n m L d", memory="n m L", causal="optional", source="arXiv 2512.08061"
     )
 
     def __init__(self, width: int, **options: Any) -> None:

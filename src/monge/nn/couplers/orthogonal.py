@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import replace
 
 import torch
@@ -22,19 +23,11 @@ __all__ = ["QR", "Cayley", "Circuit"]
 class _Orthogonal(Coupler):
     """A coupler whose subclass gives the attention matrix itself, for one sequence."""
 
-    promise = Promise(
-        rows=1e-5,
-        columns=1e-5,
-        exactness="rows and columns exact",
-        time="n³",
-        memory="n²",
-        square=True,
-        source="arXiv 2504.16275",
-    )
+    promise = Promise.of_both(time="n³", memory="n²", square=True, source="arXiv 2504.16275")
 
+    @abstractmethod
     def matrix(self, q: Tensor, k: Tensor, padding: Tensor | None) -> Tensor:
         """The doubly stochastic matrix, identity on padding."""
-        raise TypeError("An orthogonal coupler must say what its matrix is.")
 
     def _couple(self, heads: Heads) -> Coupling:
         padding = self._one_sequence(heads)

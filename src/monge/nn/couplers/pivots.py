@@ -148,10 +148,7 @@ class Pivots(ShardedPivots):
     """
 
     name = "pivots"
-    promise = Promise(
-        rows=1e-5,
-        columns=1e-5,
-        exactness="rows and columns exact",
+    promise = Promise.of_both(
         time="n r d",
         memory="n r",
         gradient="exact; unrolled or implicit through iterations",
@@ -195,10 +192,8 @@ class EntropicPivots(ShardedPivots):
     """
 
     name = "entropic-pivots"
-    promise = Promise(
-        rows=1e-5,
-        columns=None,
-        exactness="rows exact, columns at convergence",
+    promise = Promise.of_rows(
+        "at convergence",
         time="n_half n r + n r d",
         memory="n_half n r, or n r with gradient='implicit'",
         gradient="unrolled or implicit",

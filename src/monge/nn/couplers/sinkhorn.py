@@ -43,10 +43,8 @@ class Sinkhorn(Coupler):
     """
 
     name = "sinkhorn"
-    promise = Promise(
-        rows=1e-5,
-        columns=None,
-        exactness="rows exact, columns at convergence",
+    promise = Promise.of_rows(
+        "at convergence",
         time="n_half n² d",
         memory="n², or n with memory='linear'",
         pairs=True,

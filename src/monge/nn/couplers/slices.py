@@ -33,10 +33,7 @@ class ExpectedSlices(Coupler):
 
     name = "expected-slices"
     jumps = True
-    promise = Promise(
-        rows=1e-5,
-        columns=1e-5,
-        exactness="rows and columns exact",
+    promise = Promise.of_both(
         time="n d (log n + d)",
         memory="n d",
         gradient="exact almost everywhere; permutations are constant",

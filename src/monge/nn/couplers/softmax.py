@@ -32,16 +32,7 @@ class Softmax(Coupler):
     """
 
     name = "softmax"
-    promise = Promise(
-        rows=1e-5,
-        columns=None,
-        exactness="rows exact, columns free",
-        time="n² d",
-        memory="n",
-        causal="optional",
-        pairs=True,
-        source="arXiv 1706.03762",
-    )
+    promise = Promise.of_rows(time="n² d", memory="n", causal="optional", pairs=True, source="arXiv 1706.03762")
 
     def __init__(self, scale: float | None = None) -> None:
         super().__init__()

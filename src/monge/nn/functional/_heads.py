@@ -17,7 +17,7 @@ __all__ = ["Heads"]
 
 
 class Heads(NamedTuple):
-    """Queries and keys, (*batch, heads, tokens, width), with their masks: checked once, and zero where absent.
+    """Queries and keys, (*batch, heads, tokens, width), with their masks; once checked, they are zero where absent.
 
     Args:
         q: Queries.
@@ -31,7 +31,7 @@ class Heads(NamedTuple):
     Example:
         >>> from monge.nn.couplers import Heads, Softmax
         >>> q, k, v = torch.randn(3, 2, 4, 10, 8).unbind()
-        >>> heads = Heads.per_head(q, k, causal=True)
+        >>> heads = Heads(q, k, causal=True).per_head()
         >>> out = Softmax().read(heads, v)
         >>> torch.allclose(out[:, :, 0], v[:, :, 0])
         True
@@ -44,45 +44,26 @@ class Heads(NamedTuple):
     pair_mask: Tensor | None = None
     causal: bool = False
 
-    @classmethod
-    def of(
-        cls,
-        q: Tensor,
-        k: Tensor,
-        query_padding: Tensor | None = None,
-        key_padding: Tensor | None = None,
-        *,
-        pairs: Tensor | None = None,
-        causal: bool = False,
-    ) -> Heads:
-        """Heads of any batch, with padding that broadcasts to their tokens.
+    def checked(self) -> Heads:
+        """These heads, of any batch, with padding that broadcasts to their tokens.
 
         Raises:
             DtypeError: A mask is of integers.
             ShapeError: The mask of pairs does not fit.
         """
-        for padding in (query_padding, key_padding):
-            check_padding(padding)
-        pair_mask = as_pair_mask(pairs, q.shape[:-2], q.shape[-2], k.shape[-2])
-        return cls(blank(q, query_padding), blank(k, key_padding), query_padding, key_padding, pair_mask, causal)
+        q, k, query_padding, key_padding, pair_mask, causal = self
+        check_padding(query_padding), check_padding(key_padding)
+        pair_mask = as_pair_mask(pair_mask, q.shape[:-2], q.shape[-2], k.shape[-2])
+        return Heads(blank(q, query_padding), blank(k, key_padding), query_padding, key_padding, pair_mask, causal)
 
-    @classmethod
-    def per_head(
-        cls,
-        q: Tensor,
-        k: Tensor,
-        query_padding: Tensor | None = None,
-        key_padding: Tensor | None = None,
-        *,
-        pairs: Tensor | None = None,
-        causal: bool = False,
-    ) -> Heads:
-        """Heads of (*batch, heads, tokens, width), with padding (*batch, tokens) that all heads share.
+    def per_head(self) -> Heads:
+        """These heads, of shape (*batch, heads, tokens, width), with padding (*batch, tokens) that all heads share.
 
         Raises:
             DtypeError: A mask is of integers.
             ShapeError: Queries, keys and masks do not fit each other, or there are queries and not a single key.
         """
+        q, k, *paddings = self[:4]
         if q.ndim < 3 or q.ndim != k.ndim or q.shape[-1] != k.shape[-1] or q.shape[:-2] != k.shape[:-2]:
             raise ShapeError(
                 "q and k must have shapes (*batch, heads, n, d) and (*batch, heads, m, d), but have "
@@ -92,15 +73,14 @@ class Heads(NamedTuple):
             raise ShapeError(
                 f"There are {q.shape[-2]} queries, but no keys that they could read: give a key, or no queries."
             )
-        for name, padding, tokens in (("query_padding", query_padding, q), ("key_padding", key_padding, k)):
+        for name, padding, tokens in zip(("query_padding", "key_padding"), paddings, (q, k), strict=True):
             wanted = (*tokens.shape[:-3], tokens.shape[-2])
             if padding is not None and padding.shape != wanted:
                 raise ShapeError(f"{name} must have shape {wanted}, (*batch, tokens), but has {tuple(padding.shape)}.")
-        shared = query_padding is key_padding
-        key_padding = None if key_padding is None else key_padding[..., None, :]
+        query, key = (None if padding is None else padding[..., None, :] for padding in paddings)
         # One tensor stays one tensor.
-        query_padding = key_padding if shared else None if query_padding is None else query_padding[..., None, :]
-        return cls.of(q, k, query_padding, key_padding, pairs=pairs, causal=causal)
+        query = key if paddings[0] is paddings[1] else query
+        return self._replace(query_padding=query, key_padding=key).checked()
 
     def single(self, *others: Tensor) -> tuple[Heads, tuple[Tensor, ...]]:
         """These heads and other tensors, all in at least single precision."""

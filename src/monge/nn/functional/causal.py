@@ -62,7 +62,7 @@ def prefix_pivot_attention(
         torch.Size([4, 10, 8])
     """
     anchors = Anchors(pivots, log_mass, scale, epsilon)
-    return prefix_read(Heads.of(q, k, padding, padding), blank(v, padding), anchors)
+    return prefix_read(Heads(q, k, padding, padding).checked(), blank(v, padding), anchors)
 
 
 def prefix_pivot_factors(
@@ -90,7 +90,7 @@ def prefix_pivot_factors(
         >>> torch.allclose((left @ right.mT).tril().sum(-1), torch.ones(10), atol=1e-5)
         True
     """
-    return prefix_factors(Heads.of(q, k, padding, padding), Anchors(pivots, **options))
+    return prefix_factors(Heads(q, k, padding, padding).checked(), Anchors(pivots, **options))
 
 
 def prefix_read(heads: Heads, v: Tensor, anchors: Anchors) -> Tensor:
@@ -142,7 +142,7 @@ def prefix_pivot_step(
     """
     dtype = v.dtype
     with full_precision(q):
-        share_q, share_k, (v,) = _assigned(Heads.of(q, k), Anchors(pivots, log_mass, scale, epsilon), v)
+        share_q, share_k, (v,) = _assigned(Heads(q, k).checked(), Anchors(pivots, log_mass, scale, epsilon), v)
         v = extend(v)
         if state is None:
             state = v.new_zeros(*v.shape[:-2], share_k.shape[-1], v.shape[-1])

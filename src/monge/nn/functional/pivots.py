@@ -135,7 +135,7 @@ def pivot_attention(
     Source: LOTFormer, arXiv 2509.23436, for gluing through pivots; the exact step is this library's.
     """
     anchors = Anchors(pivots, log_mass, scale, epsilon, gradient, group)
-    return pivot_read(Heads.of(q, k, query_padding, key_padding), blank(v, key_padding), anchors, iterations)
+    return pivot_read(Heads(q, k, query_padding, key_padding).checked(), blank(v, key_padding), anchors, iterations)
 
 
 def pivot_factors(
@@ -168,7 +168,7 @@ def pivot_factors(
         >>> torch.allclose((left @ right.mT).sum(0), torch.full((12,), 1 / 12), atol=1e-6)
         True
     """
-    return exact_factors(Heads.of(q, k, query_padding, key_padding), Anchors(pivots, **options), iterations)
+    return exact_factors(Heads(q, k, query_padding, key_padding).checked(), Anchors(pivots, **options), iterations)
 
 
 @transformable
@@ -178,20 +178,25 @@ def entropic_pivot_attention(
     v: Float[Tensor, "*b m c"],
     pivots: Float[Tensor, "*#b r d"],
     *,
-    log_mass: Float[Tensor, "*#b r"] | None = None,
-    scale: float | None = None,
-    epsilon: float | Tensor = 1.0,
     n_half: int = 5,
-    gradient: str = "unrolled",
     query_padding: Bool[Tensor, "*#b n"] | None = None,
     key_padding: Bool[Tensor, "*#b m"] | None = None,
-    group: ProcessGroup | None = None,
+    **options: Any,
 ) -> Float[Tensor, "*b n c"]:
     """Two entropic problems glued through pivots, as published: rows exact, columns at convergence only.
 
     An odd number ``n_half`` of half-steps each, which begin and end on the first marginal: that of the queries, then
-    that of the pivots. ``n_half=1`` is attention packed by the pivots and unpacked again. Other arguments as in
-    `pivot_attention`.
+    that of the pivots. ``n_half=1`` is attention packed by the pivots and unpacked again.
+
+    Args:
+        q: Queries.
+        k: Keys.
+        v: Values.
+        pivots: Locations.
+        n_half: Half-steps of each problem, odd.
+        query_padding: True where a query is absent; its output is zero.
+        key_padding: True where a key is absent.
+        options: ``log_mass``, ``scale``, ``epsilon``, ``gradient``, ``group`` as in `pivot_attention`.
 
     Returns:
         One convex combination of the values per query.
@@ -204,8 +209,8 @@ def entropic_pivot_attention(
     Source: LOTFormer, arXiv 2509.23436.
     """
     check_odd(n_half)
-    anchors = Anchors(pivots, log_mass, scale, epsilon, gradient, group)
-    return entropic_read(Heads.of(q, k, query_padding, key_padding), blank(v, key_padding), anchors, n_half)
+    heads, v = Heads(q, k, query_padding, key_padding).checked(), blank(v, key_padding)
+    return entropic_read(heads, v, Anchors(pivots, **options), n_half)
 
 
 def entropic_pivot_factors(
@@ -238,7 +243,7 @@ def entropic_pivot_factors(
         True
     """
     check_odd(n_half)
-    return entropic_factors(Heads.of(q, k, query_padding, key_padding), Anchors(pivots, **options), n_half)
+    return entropic_factors(Heads(q, k, query_padding, key_padding).checked(), Anchors(pivots, **options), n_half)
 
 
 def pivot_read(heads: Heads, v: Tensor, anchors: Anchors, iterations: int) -> Tensor:

@@ -81,7 +81,7 @@ def sinkhorn_attention(
     Source: Sinkformers, arXiv 2110.11773.
     """
     balance = Balance(scale, epsilon, n_half, tol, max_iter, end_on, gradient, memory)
-    return sinkhorn_read(Heads.of(q, k, query_padding, key_padding, pairs=pairs), blank(v, key_padding), balance)
+    return sinkhorn_read(Heads(q, k, query_padding, key_padding, pairs).checked(), blank(v, key_padding), balance)
 
 
 @dataclass(frozen=True)

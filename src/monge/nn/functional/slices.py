@@ -81,7 +81,7 @@ def sliced_attention(
 
     Source: ESPFormer, arXiv 2502.07962; the linear-time form is this library's.
     """
-    heads = Heads.of(q, k, query_padding, key_padding)
+    heads = Heads(q, k, query_padding, key_padding).checked()
     return sliced_read(heads, blank(v, key_padding), inverse_temperature, scale)
 
 
@@ -122,7 +122,7 @@ def match_slices(
         >>> match_slices(torch.tensor([[0.0], [2.0], [1.0]]), torch.tensor([[5.0], [7.0], [9.0]])).j
         tensor([[0, 2, 1]])
     """
-    return _matches(Heads.of(q, k, query_padding, key_padding))
+    return _matches(Heads(q, k, query_padding, key_padding).checked())
 
 
 def _matches(heads: Heads) -> Matches:
@@ -198,7 +198,7 @@ def soft_sliced_attention(
         >>> soft_sliced_attention(q, k, v, softness=1e-2).shape
         torch.Size([4, 10, 8])
     """
-    heads = Heads.of(q, k, query_padding, key_padding)
+    heads = Heads(q, k, query_padding, key_padding).checked()
     return soft_sliced_read(heads, blank(v, key_padding), inverse_temperature, softness, scale)
 
 
@@ -243,7 +243,7 @@ def soft_sliced_plan(
         >>> plan.shape, round(plan.sum().item(), 4)
         (torch.Size([10, 12]), 1.0)
     """
-    return soft_plan(Heads.of(q, k, query_padding, key_padding), inverse_temperature, softness, scale)
+    return soft_plan(Heads(q, k, query_padding, key_padding).checked(), inverse_temperature, softness, scale)
 
 
 def soft_plan(heads: Heads, inverse_temperature: float, softness: float, scale: float | None) -> Tensor:

@@ -55,7 +55,7 @@ def softmax_attention(
         >>> torch.allclose(out[:, 0], v[:, 0])
         True
     """
-    heads = Heads.of(q, k, query_padding, key_padding, pairs=pairs, causal=causal)
+    heads = Heads(q, k, query_padding, key_padding, pairs, causal).checked()
     return softmax_read(heads, blank(v, key_padding), scale, dropout)
 
 
