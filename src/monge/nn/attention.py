@@ -24,8 +24,9 @@ class Attention(nn.Module):
     r"""Multi-head attention whose weights are a coupling of queries and keys.
 
     With a source weight 1/n_q per query, a target weight 1/n_k per key and P the coupling that ``coupler`` makes of
-    them, every head returns the barycentric projection of the values, diag(1/a) P V. The interface, the masks and the
-    names of the parameters are those of `torch.nn.MultiheadAttention`, so a checkpoint of one loads into the other.
+    them, every head returns the barycentric projection of the values, $\mathrm{diag}(1/a) P V$. The interface, the
+    masks and the names of the parameters are those of `torch.nn.MultiheadAttention`, so a checkpoint of one
+    loads into the other.
 
     Args:
         dim: Width of queries and of the output.

@@ -85,7 +85,7 @@ def diagnose(
 
 
 def attention_matrix(coupling: Coupling, *, max_bytes: int = 2**30) -> Float[Tensor, "*b n m"]:
-    """diag(1/a) P with the row sums that P really has as a; zero rows stay zero.
+    r"""$\mathrm{diag}(1/a) P$ with the row sums that P really has as a; zero rows stay zero.
 
     Example:
         >>> plan = monge.nn.Attention(16, 2, coupler="pivots").couple(torch.randn(10, 16))

@@ -113,7 +113,7 @@ class LunaFeatures(FeatureMap):
 
     $$φ(x) = m^{-1/2} [ψ_l(w_i·x + β_i)]_{i \le m, l \le L}, \quad x ← d^{-1/4} x$$
 
-    ψ: R → R^L is a ReLU network with one hidden layer, hence piecewise linear with a knot per hidden unit. It is
+    ψ from R to $R^L$ is a ReLU network with one hidden layer, hence piecewise linear with a knot per hidden unit. It is
     evaluated by looking up the piece, whose slope and level are differentiable functions of the weights: values and
     gradients are those of the network to rounding, and no hidden layer is ever computed per token.
 

@@ -23,7 +23,7 @@ _BLOCK = 2**20
 
 @value
 class RowCoupling(Coupling):
-    r"""P_ij = a_i softmax_j(q_i·k_j + p_j) b_j, normalised row by row where it is used.
+    r"""$P_{ij} = a_i \mathrm{softmax}_j(q_i·k_j + p_j) b_j$, normalised row by row where it is used.
 
     Potentials would say the same with n + m numbers, each as inexact as the largest score: at scores of 10⁴ a single
     precision potential loses three digits of the row sums, at 10³⁰ all of them. The softmax of a row loses none.

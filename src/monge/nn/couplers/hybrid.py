@@ -29,7 +29,7 @@ class Hybrid(Coupler):
         inner: The coupler of the other tokens.
         special: How many tokens come first.
         readable: Whether the other tokens may read the special ones too, as keys of ``inner``.
-        scale: s of the softmax, d^{-1/2} if None.
+        scale: $s$ of the softmax, $d^{-1/2}$ if None.
 
     Example:
         >>> from monge.nn.couplers import Hybrid, Pivots

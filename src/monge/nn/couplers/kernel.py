@@ -21,7 +21,7 @@ __all__ = ["Kernel", "LinearAttention", "Luna", "Performer"]
 
 
 class Kernel(Coupler):
-    r"""A_ij = φ(q_i)·φ(k_j) / sum_j φ(q_i)·φ(k_j): rows exact, linear in time and memory.
+    r"""$A_{ij} = φ(q_i)·φ(k_j) / \sum_j φ(q_i)·φ(k_j)$: rows exact, linear in time and memory.
 
     Args:
         features: φ, positive.

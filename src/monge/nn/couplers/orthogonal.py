@@ -45,13 +45,13 @@ class _Orthogonal(Coupler):
 
 
 class QR(_Orthogonal):
-    """The squared orthogonal factor of s Q K^T + λ I, the quantum-inspired coupler. The order of keys matters.
+    """The squared orthogonal factor of $s Q K^T + λ I$, the quantum-inspired coupler. The order of keys matters.
 
     Args:
         heads: Heads of the attention.
         width: Width of a head.
         shift: λ at the start; a parameter per head.
-        scale: s, width^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ for heads of width d if None.
 
     Example:
         >>> attention = monge.nn.Attention(16, 2, coupler="qr")
@@ -79,7 +79,7 @@ class Cayley(_Orthogonal):
         heads: Heads of the attention.
         width: Width of a head.
         gain: Of the skew part at the start; a parameter per head.
-        scale: s, width^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ for heads of width d if None.
 
     Example:
         >>> attention = monge.nn.Attention(16, 2, coupler="cayley")
@@ -114,7 +114,7 @@ class Circuit(_Orthogonal):
         tokens: How many tokens the circuit holds at most; it has a parameter for each.
         layers: Depth; with ``tokens`` of them every token reaches every other.
         ancilla: Auxiliary states per token.
-        scale: s, width^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ for heads of width d if None.
 
     Example:
         >>> from monge.nn.couplers import Circuit

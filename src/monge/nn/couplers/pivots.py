@@ -133,7 +133,7 @@ class Pivots(ShardedPivots):
         learn_mass: Make the masses parameters.
         temperature: Of the softmax that gives the masses.
         gradient: "unrolled" through the rounds, or "implicit" at their fixed point.
-        scale: s, width^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ for heads of width d if None.
         group: Processes among which the tokens of a sequence are sharded. Each attends with its queries to the keys of
             all; only sums of size r travel. What a process couples is the block of its queries and keys. Gradients of
             the parameters are those of this process' part of the loss: sum them over the group (their mean, as in
@@ -181,7 +181,7 @@ class EntropicPivots(ShardedPivots):
         learn_mass: Make the masses parameters; with one half-step, which does not use them, they are not.
         temperature: Of the softmax that gives the masses.
         gradient: "unrolled" through the half-steps, or "implicit" at their fixed point.
-        scale: s, width^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ for heads of width d if None.
         group: Processes among which the tokens of a sequence are sharded, as in `Pivots`.
 
     Example:

@@ -32,7 +32,7 @@ class Sinkhorn(Coupler):
         gradient: "unrolled" through the half-steps, or "implicit" at their fixed point.
         memory: "dense", or "linear": no matrix of all pairs, in forward and backward.
         learn_epsilon: Make epsilon a parameter, kept positive by softplus.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
 
     Example:
         >>> from monge.nn.couplers import Sinkhorn

@@ -22,7 +22,7 @@ class ExpectedSlices(Coupler):
 
     Args:
         inverse_temperature: τ of the weights; zero is the plain mean, infinity the cheapest slice.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
 
     Example:
         >>> attention = monge.nn.Attention(16, 2, coupler="expected-slices")
@@ -69,7 +69,7 @@ class SoftSlices(Coupler):
     Args:
         inverse_temperature: τ of the weights.
         softness: t of the soft sorting; towards zero it becomes `ExpectedSlices`.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
 
     Example:
         >>> attention = monge.nn.Attention(16, 2, coupler="soft-slices")

@@ -19,10 +19,10 @@ __all__ = ["Softmax"]
 
 
 class Softmax(Coupler):
-    r"""diag(a) softmax(s Q K^T): every query spreads its mass by an exponential of scores; no price on keys.
+    r"""$\mathrm{diag}(a)\,\mathrm{softmax}(s Q K^T)$: mass spread by an exponential of scores, no price on keys.
 
     Args:
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
 
     Example:
         >>> attention = monge.nn.Attention(16, 2, coupler="softmax")

@@ -32,7 +32,7 @@ def full_precision(tensor: Tensor) -> torch.autocast:
 
 
 def scale_of(q: Tensor, scale: float | None) -> float:
-    """The scale of dot-product scores, d^{-1/2} unless given."""
+    """The scale of dot-product scores, $d^{-1/2}$ unless given."""
     return q.shape[-1] ** -0.5 if scale is None else scale
 
 

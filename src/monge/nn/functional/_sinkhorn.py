@@ -33,7 +33,7 @@ def balanced(
     r"""The column potential of `half_steps`, differentiated at its fixed point instead of through the steps.
 
     Where $\sum_i a_i \mathrm{softmax}_j(S_i + v) = b$ holds, a cotangent on v meets one symmetric m x m system,
-    diag(b) - P^T diag(1/a) P. Exact at convergence; memory of one plan, whatever the number of steps.
+    $\mathrm{diag}(b) - P^T \mathrm{diag}(1/a) P$. Exact at convergence; memory of one plan.
     """
     with torch.no_grad():
         _, v = half_steps(scores, log_a, log_b, n_half, v)

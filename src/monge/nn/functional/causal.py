@@ -48,7 +48,7 @@ def prefix_pivot_attention(
         v: Values.
         pivots: Locations; without leading dimensions, or with those of the heads.
         log_mass: Added to the scores of the pivots; none if None.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
         epsilon: Regularisation of the assignments.
         padding: True where a position is absent; its output is zero.
 
@@ -152,7 +152,7 @@ def prefix_pivot_step(
 
 
 def harmonic_mass(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor, " n"]:
-    """Column sums of uniform causal attention, c_j = sum_{i >= j} 1/i: the mass a balanced causal key should carry.
+    r"""Column sums of uniform causal attention, $c_j = \sum_{i \ge j} 1/i$: what a balanced key should carry.
 
     Example:
         >>> harmonic_mass(3)

@@ -28,16 +28,16 @@ def qr_matrix(
     scale: float | None = None,
     padding: Bool[Tensor, "*#b n"] | None = None,
 ) -> Float[Tensor, "*b n n"]:
-    r"""U∘U where U R = s Q K^T + shift · I; cubic time.
+    r"""$U∘U$ where $U R = s Q K^T + λ I$; cubic time.
 
-    The shift keeps the matrix of full rank, which Q K^T is not beyond n = d tokens, where the derivative of QR would
+    The shift keeps the matrix of full rank, which $Q K^T$ is not beyond n = d tokens, where the derivative of QR would
     not exist. Invariant to the scale of the columns; the order of the keys matters, as in Gram-Schmidt.
 
     Args:
         q: Queries.
         k: Keys, as many.
         shift: λ, a number or one per head.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
         padding: True where a token is absent; its row and column are those of the identity.
 
     Example:
@@ -68,7 +68,7 @@ def cayley_matrix(
     scale: float | None = None,
     padding: Bool[Tensor, "*#b n"] | None = None,
 ) -> Float[Tensor, "*b n n"]:
-    r"""O∘O of the Cayley transform O = (I + K)^{-1}(I - K), K the skew part of the scores; cubic time.
+    r"""$O∘O$ of the Cayley transform $O = (I + K)^{-1}(I - K)$, K the skew part of the scores; cubic time.
 
     Smooth everywhere, and permuting the tokens permutes rows and columns. Symmetric scores give the identity; ``drift``
     adds the skew matrix α_i - α_j, which mixes even then. Where scores are so large that the transform cannot be
@@ -79,7 +79,7 @@ def cayley_matrix(
         k: Keys, as many.
         drift: α, one number per token.
         gain: Multiplies K, a number or one per head.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
         padding: True where a token is absent; it attends to itself alone.
 
     Example:
@@ -129,7 +129,7 @@ def circuit_matrix(
         rotations: θ and φ of the p = t - 1 pairs of neighbouring tokens in every layer and auxiliary state.
         phases: ω and χ of every state in every layer.
         mixing: Angles of the c = a - 1 pairs of neighbouring auxiliary states in every layer, for every token.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
         padding: True where a token is absent; it attends to itself alone.
 
     Example:

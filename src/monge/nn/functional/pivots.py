@@ -96,8 +96,8 @@ def pivot_attention(
 ) -> Float[Tensor, "*b n c"]:
     r"""Doubly stochastic attention of rank r in linear time, exact at any number of iterations.
 
-    Queries and keys are assigned to r pivots, P1 = diag(a) softmax_t(s q_i·z_t/ε + g_t) and P2^T likewise for the
-    keys; the uses p1, p2 of the pivots are joined by their maximal coupling W, and the plan is
+    Queries and keys are assigned to r pivots, $P_1 = \mathrm{diag}(a)\,\mathrm{softmax}_t(s q_i·z_t/ε + g_t)$ and
+    $P_2^T$ likewise; the uses $p_1$ and $p_2$ of the pivots are joined by their maximal coupling W, and the plan is
     $P_1\,\mathrm{diag}(1/p_1)\,W\,\mathrm{diag}(1/p_2)\,P_2$: non-negative, of rank at most r, with uniform
     marginals to rounding whatever the scores. ``iterations`` Sinkhorn rounds move the uses towards ``mass``; with none,
     g = log mass.
@@ -108,7 +108,7 @@ def pivot_attention(
         v: Values.
         pivots: Locations; without leading dimensions, or with those of the heads.
         log_mass: Logarithm of the mass each pivot should carry; uniform if None.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
         epsilon: Regularisation of the two assignments.
         iterations: Rounds of balancing before the exact step.
         gradient: "unrolled" through the rounds, or "implicit" at their fixed point.

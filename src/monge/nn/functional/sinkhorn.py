@@ -43,7 +43,7 @@ def sinkhorn_attention(
     key_padding: Bool[Tensor, "*#b m"] | None = None,
     pairs: Tensor | None = None,
 ) -> Float[Tensor, "*b n c"]:
-    r"""Attention by the entropic plan of the scores: diag(1/a) P V with P = exp(S/ε + u + v).
+    r"""Attention by the entropic plan of the scores: $\mathrm{diag}(1/a) P V$ with $P = \exp(S/ε + u + v)$.
 
     A half-step normalises one side. The side of the last half-step is exact; the other converges. Since
     $A_{ij} = \mathrm{softmax}_j(S_{ij}/\epsilon + v_j)$ after a step on the rows, the plan is ordinary
@@ -53,7 +53,7 @@ def sinkhorn_attention(
         q: Queries.
         k: Keys.
         v: Values.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
         epsilon: Regularisation.
         n_half: Half-steps; 1, on the rows, is softmax attention.
         tol: If given, iterate until the L1 error of the other marginal is below it, instead of ``n_half``.
@@ -172,7 +172,7 @@ def sinkhorn_potentials(heads: Heads, balance: Balance) -> tuple[Tensor | None, 
 
 
 def plan_rows(logits: Tensor, u: Tensor, v: Tensor, log_a: Tensor, end_on: str) -> Tensor:
-    """The attention matrix diag(1/a) P; rows without mass are zero."""
+    """The attention matrix $diag(1/a) P$; rows without mass are zero."""
     if end_on == "rows":
         return kernels.row_shares(logits, v, log_a)
     u = (u - log_a.masked_fill(log_a == -math.inf, 0.0))[..., None]

@@ -66,7 +66,7 @@ def sliced_attention(
         k: Keys.
         v: Values.
         inverse_temperature: τ; zero is the plain mean over slices, infinity the cheapest slice.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
         query_padding: True where a query is absent; its output is zero.
         key_padding: True where a key is absent.
 
@@ -231,7 +231,7 @@ def soft_sliced_plan(
         k: Keys.
         inverse_temperature: τ of the weights of the slices.
         softness: t of the soft sorting.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
         query_padding: True where a query is absent.
         key_padding: True where a key is absent.
 
@@ -315,7 +315,7 @@ def _gather(x: Tensor, index: Tensor) -> Tensor:
 
 
 def _spread(v: Tensor, matches: Matches, weights: Tensor, n: int) -> Tensor:
-    """sum_l σ_l U^l v, a group of slices at a time."""
+    r"""$\sum_l σ_l U^l v$, a group of slices at a time."""
     i, j, w = matches
     if i is None:
         return mean_of(v, weights, j, w)

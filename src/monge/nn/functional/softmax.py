@@ -33,13 +33,13 @@ def softmax_attention(
     causal: bool = False,
     dropout: float = 0.0,
 ) -> Float[Tensor, "*b n c"]:
-    r"""softmax(s Q K^T) V, fused: exact rows, no promise on columns.
+    r"""$\mathrm{softmax}(s Q K^T) V$, fused: exact rows, no promise on columns.
 
     Args:
         q: Queries.
         k: Keys.
         v: Values.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
         query_padding: True where a query is absent; its output is zero.
         key_padding: True where a key is absent.
         pairs: True where a pair is forbidden, or a float added to its score.
