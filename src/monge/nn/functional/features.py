@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from monge._transforms import transformable
+from monge.kernels.twice import again, derivatives
 
 from ._masks import check_padding
 from ._padding import at_least_single, blank, full_precision
@@ -19,6 +22,7 @@ _LEAST = 1e-18
 __all__ = ["elu_features", "feature_attention", "feature_step", "linear_attention", "query_features"]
 
 
+@transformable
 def elu_features(x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
     """elu(x) + 1, at least 1e-18.
 
@@ -28,12 +32,11 @@ def elu_features(x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
 
     Source: Transformers are RNNs, arXiv 2006.16236.
     """
-    # Contiguous: products would copy a transposed view anyway, and derivatives keep one layout. The sum elu(x) + 1
-    # itself would lose the digits of exp(x) below zero, and all of them below -17.
-    x = x.contiguous()
-    return x.relu() + x.clamp(math.log(_LEAST), 0.0).exp()
+    # Contiguous: products would copy a transposed view anyway, and derivatives keep one layout.
+    return _Elu.apply(x.contiguous())
 
 
+@transformable
 def query_features(q: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
     """`elu_features` of queries over a factor of each, unseen by the rows of attention: the largest is at least one.
 
@@ -42,6 +45,28 @@ def query_features(q: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
         tensor([[1.0000, 0.3679]])
     """
     return elu_features(q - q.detach().amax(-1, keepdim=True).clamp_max(0.0))
+
+
+class _Elu(torch.autograd.Function):
+    """elu + 1, whose derivative is read off the answer."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        out = _elu(x)
+        ctx.save_for_backward(x, out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor | None:
+        x, out = ctx.saved_tensors
+        if again():
+            return derivatives(_elu(x), (x,), gradient)[0]
+        return gradient * out.clamp_max(1.0)
+
+
+def _elu(x: Tensor) -> Tensor:
+    # The sum elu(x) + 1 itself would lose the digits of exp(x) below zero, and all of them below -17.
+    return x.relu() + x.clamp(math.log(_LEAST), 0.0).exp()
 
 
 @transformable

@@ -19,6 +19,9 @@ from ._padding import blank, scale_of, unless_scored
 
 __all__ = ["softmax_attention"]
 
+# Scores of one call, below which nothing is fused on a processor.
+_FEW = 2**15
+
 
 @transformable
 def softmax_attention(
@@ -85,6 +88,8 @@ def fused_attention(
     if dropout > 0.0 and kernels.dropping(q, k, v, mask, dropout):
         order = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril() if causal else mask
         return kernels.dropped_softmax(q * scale, k, v, order, dropout)
+    if mask is None and not causal and dropout == 0.0 and _few(q, k):
+        return torch.softmax((q * scale) @ k.mT, -1) @ v
     batch, width, wanted = q.shape[:-2], v.shape[-1], max(q.shape[-1], v.shape[-1])
     q, k, v = (F.pad(t, (0, wanted - t.shape[-1])) if t.shape[-1] < wanted else t for t in (q, k, v))
     if q.ndim != 4:
@@ -94,6 +99,12 @@ def fused_attention(
         q, k, v = (t.reshape(count, 1, *t.shape[-2:]) for t in (q, k, v))
     out = _attend(q, k, v, mask, dropout, causal, scale)
     return out[..., :width].reshape(*batch, out.shape[-2], width)
+
+
+def _few(q: Tensor, k: Tensor) -> bool:
+    """Whether pairs are so few that a derivative takes longer to set up for a fused kernel than to compute."""
+    few = q.device.type == "cpu" and q.shape[:-1].numel() * k.shape[-2] <= _FEW
+    return few and q.dtype in (torch.float32, torch.float64) and torch.is_grad_enabled()
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, causal: bool, scale: float) -> Tensor:
