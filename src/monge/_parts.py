@@ -175,6 +175,8 @@ def parts_of(held: Any, modules: bool = True) -> Parts:
 
 def recomputed(function: Callable[..., Any], *arguments: Any) -> Any:
     """``function(*arguments)``, made again in a backward pass, with the parameters that its modules have now."""
+    if not torch.is_grad_enabled():
+        return function(*arguments)
     parts = parts_of(function)
     if parts.modules:
         lent = list(parts.tensors)

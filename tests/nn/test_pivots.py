@@ -12,7 +12,7 @@ from monge.kernels import half_steps
 from monge.kernels.pivots import mix, pivot_apply
 from monge.nn.couplers import EntropicPivots, Pivots
 from monge.nn.functional import entropic_pivot_attention, pivot_attention, softmax_attention
-from monge.nn.functional._sinkhorn import balanced
+from monge.nn.functional._fixed_point import balanced
 from monge.nn.functional.pivots import entropic_pivot_factors, pivot_factors
 
 from .oracles import entropic_plan, pivot_plan, scores

@@ -15,7 +15,7 @@ from typing_extensions import Self
 from monge.errors import CapabilityError
 from monge.nn.couplers import Coupler, Heads
 
-from ._mask import read_mask
+from ._foreign_mask import read_mask
 from .layout import HARMLESS, Layout
 
 __all__ = ["Converted"]

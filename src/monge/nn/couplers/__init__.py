@@ -7,8 +7,8 @@ from typing import Any
 from monge._checks import check_choice
 
 from ..functional._heads import Heads
-from ._base import Coupler, Promise
-from ._prefix import PrefixCoupling
+from ._coupler import Coupler, Promise
+from ._prefix_coupling import PrefixCoupling
 from .blend import Blend
 from .causal import CausalPivots
 from .hybrid import Hybrid

@@ -12,7 +12,7 @@ from monge.coupling import Coupling, SumCoupling
 from monge.errors import InputError
 
 from ..functional._heads import Heads
-from ._base import Coupler, Promise
+from ._coupler import Coupler, Promise
 
 __all__ = ["Blend"]
 

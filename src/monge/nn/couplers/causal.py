@@ -9,8 +9,8 @@ from monge.coupling import Coupling
 from ..functional._heads import Heads
 from ..functional._padding import uniform
 from ..functional.causal import prefix_factors, prefix_read
-from ._base import Promise, drop_keys
-from ._prefix import PrefixCoupling
+from ._coupler import Promise, drop_keys
+from ._prefix_coupling import PrefixCoupling
 from .pivots import LearnedPivots
 
 __all__ = ["CausalPivots"]

@@ -13,7 +13,7 @@ from monge.errors import InputError
 
 from ..functional._heads import Heads
 from ..functional._padding import at_least_single, blank
-from ._base import Coupler, Promise, touched
+from ._coupler import Coupler, Promise, touched
 from .softmax import Softmax
 
 __all__ = ["Hybrid"]

@@ -12,10 +12,10 @@ from monge.coupling import Coupling, FactoredCoupling
 from ..features import EluFeatures, FeatureMap, LunaFeatures, PerformerFeatures
 from ..functional._heads import Heads
 from ..functional._padding import blank, full_precision, uniform
-from ..functional._prefix import prefix_sum
+from ..functional._prefix_sums import prefix_sum
 from ..functional.features import divisor, feature_read
-from ._base import Coupler, Promise, drop_keys
-from ._prefix import PrefixCoupling
+from ._coupler import Coupler, Promise, drop_keys
+from ._prefix_coupling import PrefixCoupling
 
 __all__ = ["Kernel", "LinearAttention", "Luna", "Performer"]
 

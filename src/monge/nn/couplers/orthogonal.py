@@ -15,7 +15,7 @@ from monge.errors import InputError
 from ..functional._heads import Heads
 from ..functional._padding import at_least_single, blank, full_precision, uniform
 from ..functional.orthogonal import cayley_matrix, circuit_matrix, qr_matrix
-from ._base import Coupler, Promise, drop_keys
+from ._coupler import Coupler, Promise, drop_keys
 
 __all__ = ["QR", "Cayley", "Circuit"]
 

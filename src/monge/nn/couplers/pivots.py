@@ -27,7 +27,7 @@ from ..functional.pivots import (
     exact_factors,
     pivot_read,
 )
-from ._base import Coupler, Promise, drop_keys
+from ._coupler import Coupler, Promise, drop_keys
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup

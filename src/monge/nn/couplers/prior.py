@@ -15,7 +15,7 @@ from monge.errors import InputError
 
 from ..functional._heads import Heads
 from ..functional._padding import full_precision
-from ._base import Coupler, Promise
+from ._coupler import Coupler, Promise
 from .sinkhorn import Sinkhorn
 from .softmax import Softmax
 

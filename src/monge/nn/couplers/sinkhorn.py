@@ -15,8 +15,8 @@ from monge.errors import InputError
 from ..functional._heads import Heads
 from ..functional._padding import full_precision, log_uniform, uniform, unless_scored
 from ..functional.sinkhorn import Balance, plan_rows, sinkhorn_potentials, sinkhorn_read
-from ._anchor import RowCoupling
-from ._base import Coupler, Promise, drop_keys
+from ._coupler import Coupler, Promise, drop_keys
+from ._row_coupling import RowCoupling
 
 __all__ = ["Sinkhorn"]
 

@@ -10,7 +10,7 @@ from monge.coupling import Coupling, DenseCoupling, MixtureCoupling, MonotoneCou
 from ..functional._heads import Heads
 from ..functional._padding import full_precision
 from ..functional.slices import sliced_plan, sliced_read, soft_plan, soft_sliced_read
-from ._base import Coupler, Promise, drop_keys
+from ._coupler import Coupler, Promise, drop_keys
 
 __all__ = ["ExpectedSlices", "SoftSlices"]
 

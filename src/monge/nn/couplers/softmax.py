@@ -12,8 +12,8 @@ from monge.coupling import Coupling, DenseCoupling
 from ..functional._heads import Heads
 from ..functional._padding import full_precision, scale_of, uniform, unless_scored
 from ..functional.softmax import softmax_read
-from ._anchor import RowCoupling
-from ._base import Coupler, Promise
+from ._coupler import Coupler, Promise
+from ._row_coupling import RowCoupling
 
 __all__ = ["Softmax"]
 

@@ -13,7 +13,7 @@ from monge._transforms import transformable
 from monge.errors import DtypeError
 from monge.kernels import half_steps
 
-from ._sinkhorn import converge
+from ._fixed_point import converge
 
 __all__ = ["anchored_matrix"]
 

@@ -14,7 +14,7 @@ from monge.kernels.pivots import assign
 
 from ._heads import Heads
 from ._padding import at_least_single, blank, full_precision, unpadded
-from ._prefix import extend, prefix_matmul, prefix_sum
+from ._prefix_sums import extend, prefix_matmul, prefix_sum
 from .pivots import Anchors
 
 __all__ = ["harmonic_mass", "prefix_pivot_attention", "prefix_pivot_factors", "prefix_pivot_step"]

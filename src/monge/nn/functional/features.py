@@ -14,7 +14,7 @@ from monge.kernels.twice import again, derivatives
 
 from ._masks import check_padding
 from ._padding import at_least_single, blank, full_precision
-from ._prefix import extend, prefix_matmul
+from ._prefix_sums import extend, prefix_matmul
 
 # Of a feature: without one in common with any key a query would read nothing.
 _LEAST = 1e-18

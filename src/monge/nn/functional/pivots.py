@@ -16,10 +16,10 @@ from monge._transforms import transformable
 from monge.errors import InputError, ShapeError
 from monge.kernels.pivots import assign, fused, maximal_coupling, occupancy, pivot_apply
 
+from ._fixed_point import fixed_point
 from ._heads import Heads
 from ._padding import at_least_single, blank, full_precision, scale_of, unpadded
 from ._shards import add_up, logsumexp, total_over, uniform_over
-from ._sinkhorn import fixed_point
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup

@@ -17,9 +17,9 @@ from monge.geometry import PointCloud
 from monge.problem import Linear
 from monge.solver import Sinkhorn as Solver
 
+from ._fixed_point import balanced, converge
 from ._heads import Heads
 from ._padding import blank, full_precision, log_uniform, scale_of, uniform, unless_scored
-from ._sinkhorn import balanced, converge
 from .softmax import fused_attention
 
 __all__ = ["sinkhorn_attention"]

@@ -12,7 +12,7 @@ from monge._value import value
 from monge.coupling import Coupling
 from monge.coupling.base import Rows
 
-from ..functional._prefix import prefix_matmul
+from ..functional._prefix_sums import prefix_matmul
 
 __all__ = ["PrefixCoupling"]
 
