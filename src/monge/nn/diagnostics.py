@@ -132,7 +132,8 @@ def row_entropy(
         share = block / mass.masked_fill(mass == 0, 1.0)
         total = total - torch.special.xlogy(share, share).sum((-1, -2))
         used = used + (mass[..., 0] > 0).sum(-1)
-    counts = coupling.shape[-1] if check_padding(key_padding) is None else (~key_padding).sum(-1)
+    check_padding(key_padding)
+    counts = coupling.shape[-1] if key_padding is None else (~key_padding).sum(-1)
     scale = torch.as_tensor(counts, dtype=coupling.dtype, device=coupling.device).clamp_min(1).log()
     return total / torch.as_tensor(used).clamp_min(1) / scale.masked_fill(scale == 0, 1.0)
 
@@ -224,7 +225,8 @@ def interaction_rank(scores: Float[Tensor, "*b n m"], tol: float = 1e-5) -> Int[
 
 
 def _deviation(weights: Tensor, padding: Tensor | None) -> Tensor:
-    if check_padding(padding) is None:
+    check_padding(padding)
+    if padding is None:
         return (weights * weights.shape[-1] - 1).abs().amax(-1)
     count = (~padding).sum(-1, keepdim=True)
     expected = (~padding).to(weights.dtype)

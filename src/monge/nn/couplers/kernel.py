@@ -57,9 +57,10 @@ class Kernel(Coupler):
 
     def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
         heads, (values,) = heads.single(drop_keys(v, dropout))
-        q, k, *padding = heads[:4]
+        q, k, query_padding, key_padding = heads[:4]
         with full_precision(q):
-            return feature_read(*self.features(q, k, padding[1]), values, *padding, causal=heads.causal).to(v.dtype)
+            phi_q, phi_k = self.features(q, k, key_padding)
+            return feature_read(phi_q, phi_k, values, query_padding, key_padding, causal=heads.causal).to(v.dtype)
 
 
 class LinearAttention(Kernel):

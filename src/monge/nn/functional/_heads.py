@@ -52,7 +52,7 @@ class Heads(NamedTuple):
             ShapeError: The mask of pairs does not fit.
         """
         q, k, query_padding, key_padding, pair_mask, causal = self
-        check_padding(query_padding), check_padding(key_padding)
+        check_padding(query_padding, key_padding)
         pair_mask = as_pair_mask(pair_mask, q.shape[:-2], q.shape[-2], k.shape[-2])
         return Heads(blank(q, query_padding), blank(k, key_padding), query_padding, key_padding, pair_mask, causal)
 

@@ -13,18 +13,19 @@ from monge.errors import DtypeError, ShapeError
 __all__ = ["as_pair_mask", "check_padding"]
 
 
-def check_padding(padding: Tensor | None) -> Tensor | None:
-    """The same padding, if there is one, which must be boolean: of ones and zeros nobody knows which are absent.
+def check_padding(*paddings: Tensor | None) -> None:
+    """Padding must be boolean: of ones and zeros nobody knows which are absent.
 
     Raises:
-        DtypeError: It is not boolean.
+        DtypeError: One is not boolean.
     """
-    if padding is not None and padding.dtype != torch.bool:
-        raise DtypeError(
-            f"A mask of padding must be boolean, True where a token is absent, but its dtype is {padding.dtype}: pass "
-            "mask == 0 if ones mark the tokens that are there, mask != 0 if ones mark padding."
-        )
-    return padding
+    for padding in paddings:
+        if padding is not None and padding.dtype != torch.bool:
+            raise DtypeError(
+                "A mask of padding must be boolean, True where a token is absent, but its dtype is "
+                f"{padding.dtype}: pass mask == 0 if ones mark the tokens that are there, mask != 0 if ones mark "
+                "padding."
+            )
 
 
 def as_pair_mask(pairs: Tensor | None, lead: Sequence[int], n: int, m: int) -> Tensor | None:

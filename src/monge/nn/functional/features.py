@@ -126,7 +126,7 @@ def feature_attention(
         >>> feature_attention(elu_features(q), elu_features(k), v).shape
         torch.Size([4, 10, 8])
     """
-    check_padding(query_padding), check_padding(key_padding)
+    check_padding(query_padding, key_padding)
     return feature_read(phi_q, phi_k, v, query_padding, key_padding, causal=causal, floor=floor)
 
 

@@ -148,7 +148,8 @@ def circuit_matrix(
         if n > tokens:
             raise ShapeError(f"The circuit holds {tokens} tokens, but there are {n}: build it with tokens={n}.")
         there = torch.ones(q.shape[:-1], dtype=torch.bool, device=q.device)
-        there = there if check_padding(padding) is None else there & ~padding
+        check_padding(padding)
+        there = there if padding is None else there & ~padding
         scores = scale_of(q, scale) * (q @ k.mT)
         # The gates see some of the scores only.
         unknown = _unknown(scores)
@@ -203,6 +204,7 @@ def _turn(state: Tensor, angle: Tensor, first: int, dim: int) -> Tensor:
 
 def _isolate(matrix: Tensor, padding: Tensor | None) -> Tensor:
     """Zero rows and columns of absent tokens."""
-    if check_padding(padding) is None:
+    check_padding(padding)
+    if padding is None:
         return matrix
     return matrix.masked_fill(padding[..., :, None] | padding[..., None, :], 0.0)

@@ -57,7 +57,8 @@ class Anchors:
             )
         (pivots,), epsilon = at_least_single(self.pivots), self.epsilon
         if not (values and fused.takes((heads.q, heads.k, *values), pivots)):
-            heads, (pivots, *values) = heads.single(self.pivots, *values)
+            heads, (pivots, *rest) = heads.single(self.pivots, *values)
+            values = tuple(rest)
         if isinstance(epsilon, Tensor):
             epsilon = epsilon.to(pivots.dtype)[..., None, None]
         points = pivots * (scale_of(pivots, self.scale) / epsilon)
@@ -65,7 +66,7 @@ class Anchors:
             log_mass = points.new_full(points.shape[:-1], -math.log(points.shape[-2]))
         else:
             log_mass = torch.log_softmax(self.log_mass.to(points.dtype), -1)
-        return Located(points, log_mass, self.gradient, self.group), heads, tuple(values)
+        return Located(points, log_mass, self.gradient, self.group), heads, values
 
 
 @dataclass(frozen=True)
