@@ -179,7 +179,16 @@ class Attention(nn.Module):
         is_causal: bool = False,
         query_padding_mask: Tensor | None = None,
     ) -> tuple[Heads, Tensor]:
-        """What the coupler gets to see: queries, keys and masks, and the values; arguments as in ``forward``."""
+        """What the coupler gets to see; arguments as in ``forward``.
+
+        Returns:
+            Queries and keys with their masks, (*batch, heads, tokens, width), and the values of that shape.
+
+        Raises:
+            ShapeError: Shapes do not fit, or there are queries and not a single key.
+            DtypeError: A mask is of integers.
+            InputError: A float mask of padding holds something else than 0 and -inf.
+        """
         key = query if key is None else key
         value = key if value is None else value
         own = key is query

@@ -173,7 +173,15 @@ class Coupler(nn.Module, ABC):
 
     @transformable(constant=True)
     def plan(self, heads: Heads) -> Coupling:
-        """The coupling of heads; the call of a coupler makes them of its arguments."""
+        """The coupling of heads; the call of a coupler makes them of its arguments.
+
+        Args:
+            heads: Queries and keys with their masks, checked.
+
+        Raises:
+            CapabilityError: The coupler cannot keep its promise under the mask of pairs or the order.
+            ShapeError: There are no queries, or not as many as keys where the coupler needs it.
+        """
         self._admit(heads)
         if heads.q.shape[-2] == 0:
             raise ShapeError("There are no queries and no keys to couple: a plan needs one of each.")
@@ -181,7 +189,17 @@ class Coupler(nn.Module, ABC):
 
     @transformable
     def read(self, heads: Heads, v: Tensor, dropout: float = 0.0) -> Tensor:
-        """What the queries of heads read of values; ``attend`` makes the heads of its arguments."""
+        """What the queries of heads read of values; ``attend`` makes the heads of its arguments.
+
+        Args:
+            heads: Queries and keys with their masks, checked.
+            v: Values, one per key.
+            dropout: Probability with which a key, or a weight for softmax, is dropped.
+
+        Raises:
+            CapabilityError: The coupler cannot keep its promise under the mask of pairs or the order.
+            ShapeError: Values are not one per key, or queries not as many as keys where the coupler needs it.
+        """
         self._admit(heads)
         if v.shape[:-1] != heads.k.shape[:-1]:
             raise ShapeError(
@@ -192,7 +210,7 @@ class Coupler(nn.Module, ABC):
         return self._attend(heads, blank(v, heads.key_padding), dropout)
 
     def weights(self, heads: Heads) -> Tensor:
-        """The dense attention matrix that ``read`` applies when nothing is dropped."""
+        """The dense attention matrix (*batch, heads, n, m) that ``read`` applies when nothing is dropped."""
         if heads.q.shape[:-1].numel() == 0:
             return heads.q.new_zeros(*heads.q.shape[:-1], heads.k.shape[-2])
         weights = self.plan(heads).dense()
