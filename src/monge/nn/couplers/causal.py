@@ -44,9 +44,9 @@ class CausalPivots(LearnedPivots):
 
     def _couple(self, heads: Heads) -> Coupling:
         padding = self._one_sequence(heads)
-        left, right = prefix_factors(heads, self._anchors())
+        left, right = prefix_factors(heads, self._pivoting())
         return PrefixCoupling._make(Q=left * uniform(left, padding)[..., None], R=right, backward=False)
 
     def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
         self._one_sequence(heads)
-        return prefix_read(heads, drop_keys(v, dropout), self._anchors())
+        return prefix_read(heads, drop_keys(v, dropout), self._pivoting())

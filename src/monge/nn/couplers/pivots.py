@@ -20,7 +20,7 @@ from ..functional._padding import at_least_single
 from ..functional._shards import uniform_over
 from ..functional.pivots import (
     GRADIENTS,
-    Anchors,
+    Pivoting,
     check_odd,
     entropic_factors,
     entropic_read,
@@ -91,8 +91,8 @@ class LearnedPivots(Coupler):
         """The regularisation, one number per head if it is learned."""
         return F.softplus(self.epsilon_logits) if self._epsilon is None else self._epsilon
 
-    def _anchors(self) -> Anchors:
-        return Anchors(self.locations, self.mass.log(), self.scale, self.epsilon, self.gradient, self.group)
+    def _pivoting(self) -> Pivoting:
+        return Pivoting(self.locations, self.mass.log(), self.scale, self.epsilon, self.gradient, self.group)
 
 
 class _Shared:
@@ -161,11 +161,11 @@ class Pivots(ShardedPivots):
         self.iterations = iterations
 
     def _couple(self, heads: Heads) -> Coupling:
-        left, right = exact_factors(heads, self._anchors(), self.iterations)
+        left, right = exact_factors(heads, self._pivoting(), self.iterations)
         return FactoredCoupling._make(Q=left, R=right, g=torch.ones_like(left[..., 0, :]))
 
     def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
-        return pivot_read(heads, drop_keys(v, dropout), self._anchors(), self.iterations)
+        return pivot_read(heads, drop_keys(v, dropout), self._pivoting(), self.iterations)
 
 
 class EntropicPivots(ShardedPivots):
@@ -208,9 +208,9 @@ class EntropicPivots(ShardedPivots):
         self.n_half = n_half
 
     def _couple(self, heads: Heads) -> Coupling:
-        left, right = entropic_factors(heads, self._anchors(), self.n_half)
+        left, right = entropic_factors(heads, self._pivoting(), self.n_half)
         left = left * uniform_over(left, heads.query_padding, self.group)[..., None]
         return FactoredCoupling._make(Q=left, R=right, g=torch.ones_like(left[..., 0, :]))
 
     def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
-        return entropic_read(heads, drop_keys(v, dropout), self._anchors(), self.n_half)
+        return entropic_read(heads, drop_keys(v, dropout), self._pivoting(), self.n_half)

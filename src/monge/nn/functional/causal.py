@@ -15,7 +15,7 @@ from monge.kernels.pivots import assign
 from ._heads import Heads
 from ._padding import at_least_single, blank, full_precision, unpadded
 from ._prefix_sums import extend, prefix_matmul, prefix_sum
-from .pivots import Anchors
+from .pivots import Pivoting
 
 __all__ = ["harmonic_mass", "prefix_pivot_attention", "prefix_pivot_factors", "prefix_pivot_step"]
 
@@ -61,8 +61,8 @@ def prefix_pivot_attention(
         >>> prefix_pivot_attention(q, k, v, pivots).shape
         torch.Size([4, 10, 8])
     """
-    anchors = Anchors(pivots, log_mass, scale, epsilon)
-    return prefix_read(Heads(q, k, padding, padding).checked(), blank(v, padding), anchors)
+    pivoting = Pivoting(pivots, log_mass, scale, epsilon)
+    return prefix_read(Heads(q, k, padding, padding).checked(), blank(v, padding), pivoting)
 
 
 def prefix_pivot_factors(
@@ -90,21 +90,21 @@ def prefix_pivot_factors(
         >>> torch.allclose((left @ right.mT).tril().sum(-1), torch.ones(10), atol=1e-5)
         True
     """
-    return prefix_factors(Heads(q, k, padding, padding).checked(), Anchors(pivots, **options))
+    return prefix_factors(Heads(q, k, padding, padding).checked(), Pivoting(pivots, **options))
 
 
-def prefix_read(heads: Heads, v: Tensor, anchors: Anchors) -> Tensor:
+def prefix_read(heads: Heads, v: Tensor, pivoting: Pivoting) -> Tensor:
     """`prefix_pivot_attention` of checked heads."""
     with full_precision(heads.q):
-        left, right = prefix_factors(heads, anchors)
+        left, right = prefix_factors(heads, pivoting)
         (values,) = at_least_single(v)
         return prefix_matmul(left, right, values.to(left.dtype)).to(v.dtype)
 
 
-def prefix_factors(heads: Heads, anchors: Anchors) -> tuple[Tensor, Tensor]:
+def prefix_factors(heads: Heads, pivoting: Pivoting) -> tuple[Tensor, Tensor]:
     """`prefix_pivot_factors` of checked heads."""
     with full_precision(heads.q):
-        share_q, share_k, _ = _assigned(heads, anchors)
+        share_q, share_k, _ = _assigned(heads, pivoting)
         held = prefix_sum(share_k)
         # Before the first position that is present the pivots hold nothing, and no query is present to read them.
         return share_q / held.clamp_min(_SPREAD / 2), share_k
@@ -142,7 +142,7 @@ def prefix_pivot_step(
     """
     dtype = v.dtype
     with full_precision(q):
-        share_q, share_k, (v,) = _assigned(Heads(q, k).checked(), Anchors(pivots, log_mass, scale, epsilon), v)
+        share_q, share_k, (v,) = _assigned(Heads(q, k).checked(), Pivoting(pivots, log_mass, scale, epsilon), v)
         v = extend(v)
         if state is None:
             state = v.new_zeros(*v.shape[:-2], share_k.shape[-1], v.shape[-1])
@@ -162,10 +162,10 @@ def harmonic_mass(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor
     return inverse.flip(0).cumsum(0).flip(0).to(dtype)
 
 
-def _assigned(heads: Heads, anchors: Anchors, *values: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+def _assigned(heads: Heads, pivoting: Pivoting, *values: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     """What every query and every key gives to the pivots, with the values in their precision."""
-    heads, (pivots, *rest) = heads.single(anchors.pivots, *values)
-    located, heads, _ = replace(anchors, pivots=pivots).meet(heads)
+    heads, (pivots, *rest) = heads.single(pivoting.pivots, *values)
+    located, heads, _ = replace(pivoting, pivots=pivots).meet(heads)
     present = unpadded(heads.key_padding, heads.k)
     share_q = assign(heads.q, located.points, located.log_mass, present)
     share_k = assign(heads.k, located.points, located.log_mass) + _SPREAD

@@ -31,7 +31,7 @@ GRADIENTS = ("unrolled", "implicit")
 
 
 @dataclass(frozen=True)
-class Anchors:
+class Pivoting:
     """Pivots with the options of `pivot_attention` that both forms share."""
 
     pivots: Tensor
@@ -135,8 +135,8 @@ def pivot_attention(
 
     Source: LOTFormer, arXiv 2509.23436, for gluing through pivots; the exact step is this library's.
     """
-    anchors = Anchors(pivots, log_mass, scale, epsilon, gradient, group)
-    return pivot_read(Heads(q, k, query_padding, key_padding).checked(), blank(v, key_padding), anchors, iterations)
+    pivoting = Pivoting(pivots, log_mass, scale, epsilon, gradient, group)
+    return pivot_read(Heads(q, k, query_padding, key_padding).checked(), blank(v, key_padding), pivoting, iterations)
 
 
 def pivot_factors(
@@ -169,7 +169,7 @@ def pivot_factors(
         >>> torch.allclose((left @ right.mT).sum(0), torch.full((12,), 1 / 12), atol=1e-6)
         True
     """
-    return exact_factors(Heads(q, k, query_padding, key_padding).checked(), Anchors(pivots, **options), iterations)
+    return exact_factors(Heads(q, k, query_padding, key_padding).checked(), Pivoting(pivots, **options), iterations)
 
 
 @transformable
@@ -211,7 +211,7 @@ def entropic_pivot_attention(
     """
     check_odd(n_half)
     heads, v = Heads(q, k, query_padding, key_padding).checked(), blank(v, key_padding)
-    return entropic_read(heads, v, Anchors(pivots, **options), n_half)
+    return entropic_read(heads, v, Pivoting(pivots, **options), n_half)
 
 
 def entropic_pivot_factors(
@@ -244,23 +244,23 @@ def entropic_pivot_factors(
         True
     """
     check_odd(n_half)
-    return entropic_factors(Heads(q, k, query_padding, key_padding).checked(), Anchors(pivots, **options), n_half)
+    return entropic_factors(Heads(q, k, query_padding, key_padding).checked(), Pivoting(pivots, **options), n_half)
 
 
-def pivot_read(heads: Heads, v: Tensor, anchors: Anchors, iterations: int) -> Tensor:
+def pivot_read(heads: Heads, v: Tensor, pivoting: Pivoting, iterations: int) -> Tensor:
     """`pivot_attention` of checked heads."""
     with full_precision(heads.q):
-        located, heads, (values,) = anchors.meet(heads, v)
+        located, heads, (values,) = pivoting.meet(heads, v)
         if iterations > 0:
             located, heads = _scored_once(located, heads, values)
         biases = _exact_biases(heads, located, iterations)
         return _applied(heads, values, located, *biases, exact=True).to(v.dtype)
 
 
-def exact_factors(heads: Heads, anchors: Anchors, iterations: int) -> tuple[Tensor, Tensor]:
+def exact_factors(heads: Heads, pivoting: Pivoting, iterations: int) -> tuple[Tensor, Tensor]:
     """`pivot_factors` of checked heads."""
     with full_precision(heads.q):
-        located, heads, _ = anchors.meet(heads)
+        located, heads, _ = pivoting.meet(heads)
         share_q, share_k = _assigned(heads, located, *_exact_biases(heads, located, iterations))
         use_q, use_k = add_up(torch.stack([share_q.sum(-2), share_k.sum(-2)]), located.group)
         stay, spare = (part.to(share_q.dtype)[..., None, :] for part in maximal_coupling(use_q, use_k))
@@ -270,23 +270,23 @@ def exact_factors(heads: Heads, anchors: Anchors, iterations: int) -> tuple[Tens
         return left, rest + stay * (mean - rest)
 
 
-def entropic_read(heads: Heads, v: Tensor, anchors: Anchors, n_half: int) -> Tensor:
+def entropic_read(heads: Heads, v: Tensor, pivoting: Pivoting, n_half: int) -> Tensor:
     """`entropic_pivot_attention` of checked heads."""
     if n_half == 1:
-        left, right = entropic_factors(heads, anchors, n_half)
+        left, right = entropic_factors(heads, pivoting, n_half)
         with full_precision(heads.q):
-            return (left @ add_up(right.mT @ v.to(right.dtype), anchors.group)).to(v.dtype)
+            return (left @ add_up(right.mT @ v.to(right.dtype), pivoting.group)).to(v.dtype)
     with full_precision(heads.q):
-        located, heads, (values,) = anchors.meet(heads, v)
+        located, heads, (values,) = pivoting.meet(heads, v)
         located, heads = _scored_once(located, heads, values)
         biases = _first_bias(heads, located, n_half), _second_bias(heads, located, n_half)
         return _applied(heads, values, located, *biases, exact=False).to(v.dtype)
 
 
-def entropic_factors(heads: Heads, anchors: Anchors, n_half: int) -> tuple[Tensor, Tensor]:
+def entropic_factors(heads: Heads, pivoting: Pivoting, n_half: int) -> tuple[Tensor, Tensor]:
     """`entropic_pivot_factors` of checked heads."""
     with full_precision(heads.q):
-        located, heads, _ = anchors.meet(heads)
+        located, heads, _ = pivoting.meet(heads)
         first = _first_bias(heads, located, n_half)
         if n_half == 1:
             scores = _reachable(heads, located)
