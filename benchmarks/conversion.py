@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from monge.nn import convert, fine_tune, match
+from monge.convert import convert, fine_tune, match
 
 from ._measure import keep
 from ._minilm import PACKAGE, Encoder, Tokenizer, folder

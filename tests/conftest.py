@@ -15,6 +15,7 @@ if importlib.util.find_spec("beartype") and "monge" not in sys.modules:
 
     check_shapes_of("monge")
 
+import jaxtyping
 import numpy as np
 import torch
 
@@ -38,3 +39,11 @@ def _seeded() -> None:
 def generator() -> torch.Generator:
     """A seeded source of randomness, as the library wants it passed."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def unchecked_shapes():
+    """Without the run-time checks of shapes, which the tracer cannot follow."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -175,8 +175,10 @@ def parts_of(held: Any, modules: bool = True) -> Parts:
 
 def recomputed(function: Callable[..., Any], *arguments: Any) -> Any:
     """``function(*arguments)``, made again in a backward pass, with the parameters that its modules have now."""
-    parts = parts_of(function)
-    if parts.modules:
+    if not torch.is_grad_enabled():
+        return function(*arguments)
+    # A tracing compiler follows parameters by itself, and cannot take functions apart.
+    if not torch.compiler.is_compiling() and (parts := parts_of(function)).modules:
         lent = list(parts.tensors)
         return checkpoint(
             lambda *given: parts.within(lent, lambda same: same(*given)),

@@ -130,7 +130,7 @@ class TestModule:
         out, weights = attention(x, key_padding_mask=pad, need_weights=True, average_attn_weights=False)
         assert nothing is None
         close(out, expected)
-        value = attention._project(x, x, x, True)[2]
+        value = attention.to_heads(x)[1]
         close(attention.out_proj((weights @ value).transpose(1, 2).flatten(2)), expected)
 
     @pytest.mark.parametrize("name", NAMES)

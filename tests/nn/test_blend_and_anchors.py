@@ -12,7 +12,7 @@ from monge.nn.couplers import (
     Blend,
     ExpectedSlices,
     Hybrid,
-    Linear,
+    LinearAttention,
     Luna,
     Pivots,
     Sinkhorn,
@@ -64,7 +64,7 @@ class TestBlend:
         assert Blend(Pivots(2, 4), ExpectedSlices(), 2).promise.columns == 1e-5
         assert Blend(Softmax(), Pivots(2, 4), 2).promise.columns is None
         assert Blend(Softmax(), Pivots(2, 4), 2).promise.causal == "no"
-        assert Blend(Softmax(), Linear(), 2).promise.causal == "optional"
+        assert Blend(Softmax(), LinearAttention(), 2).promise.causal == "optional"
         assert Blend(Softmax(), QR(2, 4), 2).promise.square
         assert Blend(Luna(4), Pivots(2, 4), 2).promise.pairs is False
         with pytest.raises(InputError, match="does not promise its row sums"):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from monge.errors import CapabilityError, InputError
-from monge.nn.couplers import Kernel, Linear, Luna, Performer
+from monge.nn.couplers import Kernel, LinearAttention, Luna, Performer
 from monge.nn.features import EluFeatures, FeatureMap, LunaFeatures, PerformerFeatures
 from monge.nn.functional import elu_features, feature_attention, feature_step, linear_attention, softmax_attention
 
@@ -50,11 +50,11 @@ class TestLinear:
     def test_rows_sum_to_one_in_both_directions(self):
         q, k = draw(1, 2, 40, 5, seed=1), draw(1, 2, 40, 5, seed=2)
         for causal in (False, True):
-            rows, _ = Linear()(q, k, causal=causal).marginals()
+            rows, _ = LinearAttention()(q, k, causal=causal).marginals()
             torch.testing.assert_close(rows, torch.full_like(rows, 1 / 40), rtol=1e-10, atol=0)
 
     def test_causal_coupling_and_its_transpose(self):
-        plan = Linear()(draw(1, 2, 20, 5, seed=1), draw(1, 2, 20, 5, seed=2), causal=True)
+        plan = LinearAttention()(draw(1, 2, 20, 5, seed=1), draw(1, 2, 20, 5, seed=2), causal=True)
         matrix, v = plan.dense(), draw(1, 2, 20, 3, seed=3)
         torch.testing.assert_close(plan @ v, matrix @ v)
         torch.testing.assert_close(plan.T @ v, matrix.mT @ v)
@@ -198,7 +198,7 @@ class TestKernel:
         q, k, v = (draw(1, 2, 9, 4, seed=i) for i in range(3))
         phi_q, phi_k = Exponential()(q, k, None)
         torch.testing.assert_close(Kernel(Exponential()).attend(q, k, v), dense(phi_q, phi_k) @ v)
-        torch.testing.assert_close(Kernel(EluFeatures()).attend(q, k, v), Linear().attend(q, k, v))
+        torch.testing.assert_close(Kernel(EluFeatures()).attend(q, k, v), LinearAttention().attend(q, k, v))
 
     def test_a_denominator_of_zero_is_no_nan(self):
         out = feature_attention(torch.zeros(3, 2), torch.ones(4, 2), torch.ones(4, 1))

@@ -12,7 +12,7 @@ from monge.kernels import half_steps
 from monge.kernels.pivots import mix, pivot_apply
 from monge.nn.couplers import EntropicPivots, Pivots
 from monge.nn.functional import entropic_pivot_attention, pivot_attention, softmax_attention
-from monge.nn.functional._sinkhorn import balance
+from monge.nn.functional._fixed_point import balanced
 from monge.nn.functional.pivots import entropic_pivot_factors, pivot_factors
 
 from .oracles import entropic_plan, pivot_plan, scores
@@ -197,7 +197,7 @@ class TestImplicitGradient:
         b = draw(2, 4, seed=3).log_softmax(-1).requires_grad_()
         weight = draw(2, 7, 4, seed=4)
         grads = []
-        for potential in (lambda: balance(s, a, b, 601), lambda: half_steps(s, a, b, 601)[1]):
+        for potential in (lambda: balanced(s, a, b, 601), lambda: half_steps(s, a, b, 601)[1]):
             plan = (s + potential()[..., None, :]).softmax(-1) * a.exp()[..., None]
             # log-weights enter normalised, so that their gradient along constants has no meaning to compare.
             ds, db = torch.autograd.grad((plan * weight).sum(), (s, b))

@@ -128,10 +128,8 @@ def barycenter(
         search = _Search(given, shares, epsilon, debiased, solver)
         path = _descend(search, search.first(size, start), tol, int(max_iter))
         plans = tuple(plan.to(dtype) for plan in path.step.plans)
-    ended = (
-        f"after max_iter={max_iter} iterations" if path.status is Status.MAX_ITER else "where no step lowers the
-        objective"
-    )
+    spent = path.status is Status.MAX_ITER
+    ended = f"after max_iter={max_iter} iterations" if spent else "where no step lowers the objective"
     warn_unless(
         path.status is Status.CONVERGED,
         f"The points of the barycentre still moved by {path.moved:.1e} of the spread {ended}, more than tol={tol:.0e}: "

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from . import conversion, couplers, diagnostics, features, functional
+from . import couplers, diagnostics, features, functional
 from .attention import Attention
-from .conversion import convert, fine_tune, match
 
 __all__ = [
     "Attention",
-    "conversion",
-    "convert",
     "couplers",
     "diagnostics",
     "features",
-    "fine_tune",
     "functional",
-    "match",
 ]

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from .._checks import check_number
-from .._transforms import transformable
-from ..coupling import Coupling
-from ..errors import DtypeError, InputError, ShapeError
-from ._heads import Heads, precise_linear
-from .couplers import Coupler, build
-from .functional._masks import as_pairs
+from monge._checks import check_number
+from monge._transforms import transformable
+from monge.coupling import Coupling
+from monge.errors import DtypeError, InputError, ShapeError
+
+from .couplers import Coupler, Heads, build
+from .functional._padding import at_least_single, full_precision
 
 __all__ = ["Attention"]
 
@@ -24,8 +24,9 @@ class Attention(nn.Module):
     r"""Multi-head attention whose weights are a coupling of queries and keys.
 
     With a source weight 1/n_q per query, a target weight 1/n_k per key and P the coupling that ``coupler`` makes of
-    them, every head returns the barycentric projection of the values, diag(1/a) P V. The interface, the masks and the
-    names of the parameters are those of `torch.nn.MultiheadAttention`, so a checkpoint of one loads into the other.
+    them, every head returns the barycentric projection of the values, $\mathrm{diag}(1/a) P V$. The interface, the
+    masks and the names of the parameters are those of `torch.nn.MultiheadAttention`, so a checkpoint of one
+    loads into the other.
 
     Args:
         dim: Width of queries and of the output.
@@ -138,14 +139,14 @@ class Attention(nn.Module):
             ShapeError: Shapes do not fit, or there are queries and not a single key.
             DtypeError: A mask is of integers.
         """
-        heads = self._heads(
+        heads, values = self.to_heads(
             query, key, value, key_padding_mask,
             attn_mask=attn_mask, is_causal=is_causal, query_padding_mask=query_padding_mask,
         )  # fmt: skip
-        out = self._merge(heads.attend(self.coupler, self.dropout if self.training else 0.0))
+        out = self.from_heads(self.coupler.read(heads, values, self.dropout if self.training else 0.0))
         if not need_weights:
             return out, None
-        weights = heads.weights(self.coupler)
+        weights = self.coupler.weights(heads)
         return out, weights.mean(-3) if average_attn_weights else weights
 
     @transformable(constant=True)
@@ -161,13 +162,13 @@ class Attention(nn.Module):
     ) -> Coupling:
         """The coupling of every head, with batch shape (*batch, heads); arguments as in ``forward``."""
         value = query.new_zeros(*(query if key is None else key).shape[:-1], self.vdim)
-        heads = self._heads(
+        heads, _ = self.to_heads(
             query, key, value, key_padding_mask,
             attn_mask=attn_mask, is_causal=is_causal, query_padding_mask=query_padding_mask,
         )  # fmt: skip
-        return heads.couple(self.coupler)
+        return self.coupler.plan(heads)
 
-    def _heads(
+    def to_heads(
         self,
         query: Tensor,
         key: Tensor | None = None,
@@ -177,8 +178,17 @@ class Attention(nn.Module):
         attn_mask: Tensor | None = None,
         is_causal: bool = False,
         query_padding_mask: Tensor | None = None,
-    ) -> Heads:
-        """What the coupler gets to see of the inputs."""
+    ) -> tuple[Heads, Tensor]:
+        """What the coupler gets to see; arguments as in ``forward``.
+
+        Returns:
+            Queries and keys with their masks, (*batch, heads, tokens, width), and the values of that shape.
+
+        Raises:
+            ShapeError: Shapes do not fit, or there are queries and not a single key.
+            DtypeError: A mask is of integers.
+            InputError: A float mask of padding holds something else than 0 and -inf.
+        """
         key = query if key is None else key
         value = key if value is None else value
         own = key is query
@@ -203,11 +213,10 @@ class Attention(nn.Module):
             query_padding = key_padding
         else:
             query_padding = _as_padding("query_padding_mask", query_padding_mask, query)
-        pairs = as_pairs(attn_mask, q.shape[:-2], q.shape[-2], k.shape[-2])
-        pairs = None if is_causal else pairs
-        return Heads(q, k, v, query_padding, key_padding, pairs, is_causal)
+        heads = Heads(q, k, query_padding, key_padding, attn_mask, is_causal).per_head()
+        return heads._replace(pair_mask=None) if is_causal else heads, v
 
-    def _merge(self, out: Tensor) -> Tensor:
+    def from_heads(self, out: Tensor) -> Tensor:
         """Heads side by side, projected, in the layout of the inputs."""
         out = self.out_proj(out.transpose(-3, -2).flatten(-2))
         return out if self.batch_first or out.ndim != 3 else out.transpose(0, 1)
@@ -224,7 +233,7 @@ class Attention(nn.Module):
             biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.split(sizes)
             exact = (self.coupler.jumps, self.coupler.jumps, False)
             given = zip((query, key, value), weights, biases, exact, strict=True)
-            parts = [precise_linear(x, w, b) if one else F.linear(x, w, b) for x, w, b, one in given]
+            parts = [_linear(x, w, b) if one else F.linear(x, w, b) for x, w, b, one in given]
         q, k, v = (
             part.unflatten(-1, (self.num_heads, size // self.num_heads)).transpose(-3, -2)
             for part, size in zip(parts, sizes, strict=True)
@@ -234,6 +243,13 @@ class Attention(nn.Module):
     def extra_repr(self) -> str:
         """Sizes in the order of the arguments."""
         return f"{self.embed_dim}, {self.num_heads}, kdim={self.kdim}, vdim={self.vdim}, dropout={self.dropout}"
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A projection in single precision at least, whatever autocast says: what is sorted must not be rounded first."""
+    x, weight = at_least_single(x, weight)
+    with full_precision(x):
+        return F.linear(x, weight, None if bias is None else bias.to(weight.dtype))
 
 
 def _as_padding(name: str, mask: Tensor | None, tokens: Tensor) -> Tensor | None:

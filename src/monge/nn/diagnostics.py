@@ -6,10 +6,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .._value import Value, value
-from ..coupling import Coupling
+from monge._value import Value, value
+from monge.coupling import Coupling
+
 from .functional import harmonic_mass
-from .functional._masks import present
+from .functional._masks import check_padding
 
 __all__ = [
     "Diagnosis",
@@ -84,7 +85,7 @@ def diagnose(
 
 
 def attention_matrix(coupling: Coupling, *, max_bytes: int = 2**30) -> Float[Tensor, "*b n m"]:
-    """diag(1/a) P with the row sums that P really has as a; zero rows stay zero.
+    r"""$\mathrm{diag}(1/a) P$ with the row sums that P really has as a; zero rows stay zero.
 
     Example:
         >>> plan = monge.nn.Attention(16, 2, coupler="pivots").couple(torch.randn(10, 16))
@@ -131,7 +132,8 @@ def row_entropy(
         share = block / mass.masked_fill(mass == 0, 1.0)
         total = total - torch.special.xlogy(share, share).sum((-1, -2))
         used = used + (mass[..., 0] > 0).sum(-1)
-    counts = coupling.shape[-1] if key_padding is None else present(key_padding).sum(-1)
+    check_padding(key_padding)
+    counts = coupling.shape[-1] if key_padding is None else (~key_padding).sum(-1)
     scale = torch.as_tensor(counts, dtype=coupling.dtype, device=coupling.device).clamp_min(1).log()
     return total / torch.as_tensor(used).clamp_min(1) / scale.masked_fill(scale == 0, 1.0)
 
@@ -223,8 +225,9 @@ def interaction_rank(scores: Float[Tensor, "*b n m"], tol: float = 1e-5) -> Int[
 
 
 def _deviation(weights: Tensor, padding: Tensor | None) -> Tensor:
+    check_padding(padding)
     if padding is None:
         return (weights * weights.shape[-1] - 1).abs().amax(-1)
-    count = present(padding).sum(-1, keepdim=True)
-    expected = present(padding).to(weights.dtype)
+    count = (~padding).sum(-1, keepdim=True)
+    expected = (~padding).to(weights.dtype)
     return (weights * count - expected).abs().amax(-1)

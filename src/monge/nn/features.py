@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from .._checks import check_choice
-from ..errors import InputError
+from monge._checks import check_choice
+from monge.errors import InputError
+
 from .functional.features import elu_features, query_features
 
 # Of a feature, so that two tokens have one in common that does not underflow.
@@ -112,7 +113,7 @@ class LunaFeatures(FeatureMap):
 
     $$φ(x) = m^{-1/2} [ψ_l(w_i·x + β_i)]_{i \le m, l \le L}, \quad x ← d^{-1/4} x$$
 
-    ψ: R → R^L is a ReLU network with one hidden layer, hence piecewise linear with a knot per hidden unit. It is
+    ψ from R to $R^L$ is a ReLU network with one hidden layer, hence piecewise linear with a knot per hidden unit. It is
     evaluated by looking up the piece, whose slope and level are differentiable functions of the weights: values and
     gradients are those of the network to rounding, and no hidden layer is ever computed per token.
 

@@ -214,7 +214,7 @@ class Trainer:
 
     def _advance(self) -> Step:
         schedule = self.schedule
-        loss, norm = self._advance()
+        loss, norm = self._descend()
         self.step += 1
         self.progress.tell(done=self.step)
         due = self.step % schedule.evaluate_every == 0 or self.step == schedule.steps

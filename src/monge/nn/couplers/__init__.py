@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._checks import check_choice
-from ._base import Coupler, Promise
-from ._prefix import PrefixCoupling
+from monge._checks import check_choice
+
+from ..functional._heads import Heads
+from ._coupler import Coupler, Promise
+from ._prefix_coupling import PrefixCoupling
 from .blend import Blend
 from .causal import CausalPivots
 from .hybrid import Hybrid
-from .kernel import Kernel, Linear, Luna, Performer
+from .kernel import Kernel, LinearAttention, Luna, Performer
 from .orthogonal import QR, Cayley, Circuit
 from .pivots import EntropicPivots, Pivots
 from .prior import Prior
@@ -27,9 +29,10 @@ __all__ = [
     "Coupler",
     "EntropicPivots",
     "ExpectedSlices",
+    "Heads",
     "Hybrid",
     "Kernel",
-    "Linear",
+    "LinearAttention",
     "Luna",
     "Performer",
     "Pivots",
@@ -51,7 +54,7 @@ _COUPLERS: tuple[type[Coupler], ...] = (
     EntropicPivots,
     ExpectedSlices,
     SoftSlices,
-    Linear,
+    LinearAttention,
     Performer,
     Luna,
     QR,
@@ -65,12 +68,24 @@ _COUPLERS: tuple[type[Coupler], ...] = (
 
 
 def names() -> dict[str, type[Coupler]]:
-    """Every coupler that `build` and `monge.nn.Attention` know by name."""
+    """Every coupler that `build` and `monge.nn.Attention` know by name.
+
+    Example:
+        >>> from monge.nn.couplers import names
+        >>> names()["pivots"].promise.source
+        'arXiv 2509.23436, exact step of this library'
+    """
     return {coupler.name: coupler for coupler in _COUPLERS}
 
 
 def table() -> str:
-    """The promises of every coupler as a table in Markdown."""
+    """The promises of every coupler as a table in Markdown.
+
+    Example:
+        >>> from monge.nn.couplers import names, table
+        >>> len(table().splitlines()) == len(names()) + 2
+        True
+    """
     head = ("coupler", "exactness", "time", "memory", "padding", "pairs", "causal", "n ≠ m", "gradient", "source")
     rows = [head, ("---",) * len(head)]
     for name, coupler in names().items():
@@ -93,7 +108,22 @@ def table() -> str:
 
 
 def build(name: str, heads: int, width: int, **options: Any) -> Coupler:
-    """A coupler by its name, for so many heads of such a width; options as in its class."""
+    """A coupler by its name.
+
+    Args:
+        name: One of `names`.
+        heads: Heads of the attention.
+        width: Width of a head.
+        options: Of its class.
+
+    Raises:
+        InputError: Unknown ``name``.
+
+    Example:
+        >>> from monge.nn.couplers import build
+        >>> build("pivots", 2, 8, pivots=4).locations.shape
+        torch.Size([2, 4, 8])
+    """
     known = names()
     check_choice("coupler", name, known)
     return known[name].build(heads, width, **options)

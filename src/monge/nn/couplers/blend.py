@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from ...coupling import Coupling, SumCoupling
-from ...errors import InputError
-from ._base import Coupler, Promise
+from monge.coupling import Coupling, SumCoupling
+from monge.errors import InputError
+
+from ..functional._heads import Heads
+from ._coupler import Coupler, Promise
 
 __all__ = ["Blend"]
 
@@ -39,15 +41,12 @@ class Blend(Coupler):
     """
 
     name = "blend"
-    promise = Promise(
-        rows=1e-5,
-        columns=None,
-        exactness="rows exact, columns as near as the two couplers",
+    promise = Promise.of_rows(
+        "as near as the two couplers",
         time="the sum of both",
         memory="the sum of both",
         causal="optional",
         pairs=True,
-        square=False,
         gradient="as both",
         source="this library",
     )
@@ -94,37 +93,18 @@ class Blend(Coupler):
 
         return cls(build(first, heads, width), build(second, heads, width, **options), heads, gate=gate)
 
-    def _couple(
-        self,
-        q: Tensor,
-        k: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-    ) -> Coupling:
-        n, m = q.shape[-2], k.shape[-2]
+    def _couple(self, heads: Heads) -> Coupling:
+        n, m = heads.q.shape[-2], heads.k.shape[-2]
         terms = []
         for coupler, weight in zip((self.first, self.second), self._weights(), strict=True):
-            plan = coupler._couple(q, k, query_padding, key_padding, pairs, causal)
+            plan = coupler._couple(heads)
             weight = weight.to(plan.dtype)[:, None]
             terms.append(plan._scale(weight.expand(-1, n), torch.ones_like(weight).expand(-1, m)))
         return SumCoupling._make(terms=tuple(terms))
 
-    def _attend(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-        dropout: float,
-    ) -> Tensor:
+    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
         parts = [
-            weight.to(v.dtype)[:, None, None]
-            * coupler._attend(q, k, v, query_padding, key_padding, pairs, causal, dropout)
+            weight.to(v.dtype)[:, None, None] * coupler._attend(heads, v, dropout)
             for coupler, weight in zip((self.first, self.second), self._weights(), strict=True)
         ]
         return parts[0] + parts[1]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
-from ...coupling import Coupling
-from ...errors import CapabilityError
+from monge.coupling import Coupling
+
+from ..functional._heads import Heads
 from ..functional._padding import uniform
-from ..functional.causal import prefix_pivot_attention, prefix_pivot_factors
-from ._base import Promise, drop_keys
-from ._prefix import PrefixCoupling
+from ..functional.causal import prefix_factors, prefix_read
+from ._coupler import Promise, drop_keys
+from ._prefix_coupling import PrefixCoupling
 from .pivots import LearnedPivots
 
 __all__ = ["CausalPivots"]
@@ -39,49 +38,15 @@ class CausalPivots(LearnedPivots):
     """
 
     name = "causal-pivots"
-    promise = Promise(
-        rows=1e-5,
-        columns=None,
-        exactness="rows exact, columns balanced over the past only",
-        time="n r d",
-        memory="n r",
-        causal="always",
-        pairs=False,
-        square=True,
-        gradient="exact",
-        source="this library",
+    promise = Promise.of_rows(
+        "balanced over the past only", time="n r d", memory="n r", causal="always", square=True, source="this library"
     )
 
-    def _couple(
-        self,
-        q: Tensor,
-        k: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-    ) -> Coupling:
-        options = self._options(query_padding, key_padding)
-        left, right = prefix_pivot_factors(q, k, self.locations, **options)
-        return PrefixCoupling._make(Q=left * uniform(left, query_padding)[..., None], R=right, backward=False)
+    def _couple(self, heads: Heads) -> Coupling:
+        padding = self._one_sequence(heads)
+        left, right = prefix_factors(heads, self._pivoting())
+        return PrefixCoupling._make(Q=left * uniform(left, padding)[..., None], R=right, backward=False)
 
-    def _attend(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-        dropout: float,
-    ) -> Tensor:
-        options = self._options(query_padding, key_padding)
-        return prefix_pivot_attention(q, k, drop_keys(v, dropout), self.locations, **options)
-
-    def _options(self, query_padding: Tensor | None, key_padding: Tensor | None) -> dict[str, Any]:
-        if query_padding is not key_padding:
-            raise CapabilityError(
-                "CausalPivots reads one sequence: pass key_padding_mask alone, it is that of the queries too."
-            )
-        return {"log_mass": self.mass.log(), "scale": self.scale, "epsilon": self.epsilon, "padding": key_padding}
+    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
+        self._one_sequence(heads)
+        return prefix_read(heads, drop_keys(v, dropout), self._pivoting())

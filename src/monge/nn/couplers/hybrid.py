@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from ...coupling import Coupling, SumCoupling
-from ...errors import InputError
+from monge.coupling import Coupling, SumCoupling
+from monge.errors import InputError
+
+from ..functional._heads import Heads
 from ..functional._padding import at_least_single, blank
-from ._base import Coupler, Promise, touched
+from ._coupler import Coupler, Promise, touched
 from .softmax import Softmax
 
 __all__ = ["Hybrid"]
@@ -27,7 +29,7 @@ class Hybrid(Coupler):
         inner: The coupler of the other tokens.
         special: How many tokens come first.
         readable: Whether the other tokens may read the special ones too, as keys of ``inner``.
-        scale: s of the softmax, d^{-1/2} if None.
+        scale: $s$ of the softmax, $d^{-1/2}$ if None.
 
     Example:
         >>> from monge.nn.couplers import Hybrid, Pivots
@@ -44,8 +46,6 @@ class Hybrid(Coupler):
         exactness="rows exact; among the other tokens as the inner coupler",
         time="special n d + the inner coupler",
         memory="as the inner coupler",
-        causal="no",
-        pairs=False,
         square=True,
         gradient="as the inner coupler",
         source="arXiv 2509.23436",
@@ -72,47 +72,29 @@ class Hybrid(Coupler):
 
         return cls(build(inner, heads, width, **options), special)
 
-    def _attend(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-        dropout: float,
-    ) -> Tensor:
-        cut = self.special
-        lead, rest = (None, None) if query_padding is None else (query_padding[..., :cut], query_padding[..., cut:])
-        first = self.outer._attend(q[..., :cut, :], k, v, lead, key_padding, None, False, dropout)
-        if q.shape[-2] <= cut:
+    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
+        cut, padding = self.special, heads.query_padding
+        lead, rest = (None, None) if padding is None else (padding[..., :cut], padding[..., cut:])
+        first = self.outer._attend(heads._replace(q=heads.q[..., :cut, :], query_padding=lead), v, dropout)
+        if heads.q.shape[-2] <= cut:
             return touched(first, *self.inner.parameters())
-        inside = (k, v, key_padding)
+        others = heads._replace(q=heads.q[..., cut:, :], query_padding=rest)
         if not self.readable:
-            inside = (k[..., cut:, :], v[..., cut:, :], rest)
-        keys, values, pad = inside
-        second = self.inner._attend(q[..., cut:, :], keys, values, rest, pad, None, False, dropout)
+            others, v = others._replace(k=heads.k[..., cut:, :], key_padding=rest), v[..., cut:, :]
+        second = self.inner._attend(others, v, dropout)
         return torch.cat([first, second.to(first.dtype)], -2)
 
-    def _couple(
-        self,
-        q: Tensor,
-        k: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-    ) -> Coupling:
+    def _couple(self, heads: Heads) -> Coupling:
+        q, k, query_padding, key_padding = heads[:4]
         n = q.shape[-2]
         leads = (torch.arange(n, device=q.device) < self.special).expand(*q.shape[:-3], 1, n)
         absent = torch.zeros_like(leads) if query_padding is None else query_padding
         count = (~absent).sum(-1, keepdim=True).to(at_least_single(q)[0].dtype)
         mine, theirs = absent | ~leads, absent | leads
+        first = self.outer._couple(heads._replace(q=blank(q, mine), query_padding=mine))
         keys = key_padding if self.readable else theirs
-        first = self.outer._couple(blank(q, mine), k, mine, key_padding, None, False)
-        second = self.inner._couple(blank(q, theirs), blank(k, keys), theirs, keys, None, False)
+        second = self.inner._couple(Heads(blank(q, theirs), blank(k, keys), theirs, keys))
         ones = torch.ones_like(count).expand(*leads.shape)
-        share = (~mine).sum(-1, keepdim=True) / count.clamp_min(1)
-        parts = (first._scale(share * ones, ones), second._scale((1 - share) * ones, ones))
+        weight = (~mine).sum(-1, keepdim=True) / count.clamp_min(1)
+        parts = (first._scale(weight * ones, ones), second._scale((1 - weight) * ones, ones))
         return SumCoupling._make(terms=parts)

@@ -6,21 +6,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
-from ...coupling import Coupling, FactoredCoupling
+from monge.coupling import Coupling, FactoredCoupling
+
 from ..features import EluFeatures, FeatureMap, LunaFeatures, PerformerFeatures
-from ..functional._padding import at_least_single, full_precision, uniform
-from ..functional._prefix import prefix_sum
-from ..functional.features import divisor, feature_attention, without
-from ._base import Coupler, Promise, drop_keys
-from ._prefix import PrefixCoupling
+from ..functional._heads import Heads
+from ..functional._padding import blank, full_precision, uniform
+from ..functional._prefix_sums import prefix_sum
+from ..functional.features import divisor, feature_read
+from ._coupler import Coupler, Promise, drop_keys
+from ._prefix_coupling import PrefixCoupling
 
-__all__ = ["Kernel", "Linear", "Luna", "Performer"]
+__all__ = ["Kernel", "LinearAttention", "Luna", "Performer"]
 
 
 class Kernel(Coupler):
-    r"""A_ij = φ(q_i)·φ(k_j) / sum_j φ(q_i)·φ(k_j): rows exact, linear in time and memory.
+    r"""$A_{ij} = φ(q_i)·φ(k_j) / \sum_j φ(q_i)·φ(k_j)$: rows exact, linear in time and memory.
 
     Args:
         features: φ, positive.
@@ -35,66 +36,34 @@ class Kernel(Coupler):
     """
 
     name = "kernel"
-    promise = Promise(
-        rows=1e-5,
-        columns=None,
-        exactness="rows exact, columns free",
-        time="n r d",
-        memory="n r",
-        causal="optional",
-        pairs=False,
-        square=False,
-        gradient="exact",
-        source="arXiv 2006.16236",
-    )
+    promise = Promise.of_rows(time="n r d", memory="n r", causal="optional", source="arXiv 2006.16236")
 
     def __init__(self, features: FeatureMap) -> None:
         super().__init__()
         self.features = features
 
-    def _couple(
-        self,
-        q: Tensor,
-        k: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-    ) -> Coupling:
-        q, k = at_least_single(q, k)
-        with full_precision(q):
-            phi_q, phi_k = self.features(q, k, key_padding)
-            phi_k = without(phi_k, key_padding)
-            a = uniform(q, query_padding)
-            seen = prefix_sum(phi_k) if causal else phi_k.sum(-2, keepdim=True)
+    def _couple(self, heads: Heads) -> Coupling:
+        heads, _ = heads.single()
+        with full_precision(heads.q):
+            phi_q, phi_k = self.features(heads.q, heads.k, heads.key_padding)
+            phi_k = blank(phi_k, heads.key_padding)
+            a = uniform(heads.q, heads.query_padding)
+            seen = prefix_sum(phi_k) if heads.causal else phi_k.sum(-2, keepdim=True)
             total = (phi_q * seen).sum(-1, keepdim=True)
             left = phi_q * (a[..., None] / divisor(total))
-            if causal:
+            if heads.causal:
                 return PrefixCoupling._make(Q=left, R=phi_k)
             return FactoredCoupling._make(Q=left, R=phi_k, g=torch.ones_like(left[..., 0, :]))
 
-    def _attend(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-        dropout: float,
-    ) -> Tensor:
-        dtype = v.dtype
-        q, k, v = at_least_single(q, k, drop_keys(v, dropout))
+    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
+        heads, (values,) = heads.single(drop_keys(v, dropout))
+        q, k, query_padding, key_padding = heads[:4]
         with full_precision(q):
             phi_q, phi_k = self.features(q, k, key_padding)
-            out = feature_attention(
-                phi_q, phi_k, v, query_padding=query_padding, key_padding=key_padding, causal=causal
-            )
-        return out.to(dtype)
+            return feature_read(phi_q, phi_k, values, query_padding, key_padding, causal=heads.causal).to(v.dtype)
 
 
-class Linear(Kernel):
+class LinearAttention(Kernel):
     """Linear attention with elu + 1 features.
 
     Example:
@@ -126,28 +95,11 @@ class Performer(Kernel):
     """
 
     name = "performer"
-    promise = Promise(
-        rows=1e-5,
-        columns=None,
-        exactness="rows exact, columns free; approximates softmax",
-        time="n r d",
-        memory="n r",
-        causal="no",
-        pairs=False,
-        square=False,
-        gradient="exact",
-        source="arXiv 2009.14794",
-    )
+    promise = Promise.of_rows("free; approximates softmax", time="n r d", memory="n r", source="arXiv 2009.14794")
     why_not_causal = "its features are scaled by the largest exponent of all keys, which would tell of the future"
 
     def __init__(self, width: int, size: int | None = None, *, generator: torch.Generator | None = None) -> None:
         super().__init__(PerformerFeatures(width, size, generator=generator))
-
-    @classmethod
-    def build(cls, heads: int, width: int, **options: Any) -> Self:
-        """The coupler for an attention module of so many heads of such a width."""
-        del heads
-        return cls(width, **options)
 
 
 class Luna(Kernel):
@@ -165,24 +117,9 @@ class Luna(Kernel):
     """
 
     name = "luna"
-    promise = Promise(
-        rows=1e-5,
-        columns=None,
-        exactness="rows exact, columns free",
-        time="n m (d + L) + n m L d",
-        memory="n m L",
-        causal="optional",
-        pairs=False,
-        square=False,
-        gradient="exact",
-        source="arXiv 2512.08061",
+    promise = Promise.of_rows(
+        time="n m (d + L) + n m L d", memory="n m L", causal="optional", source="arXiv 2512.08061"
     )
 
     def __init__(self, width: int, **options: Any) -> None:
         super().__init__(LunaFeatures(width, **options))
-
-    @classmethod
-    def build(cls, heads: int, width: int, **options: Any) -> Self:
-        """The coupler for an attention module of so many heads of such a width."""
-        del heads
-        return cls(width, **options)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from abc import abstractmethod
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Self
 
-from ...coupling import Coupling, DenseCoupling
-from ...errors import CapabilityError, InputError
+from monge.coupling import Coupling, DenseCoupling
+from monge.errors import InputError
+
+from ..functional._heads import Heads
 from ..functional._padding import at_least_single, blank, full_precision, uniform
 from ..functional.orthogonal import cayley_matrix, circuit_matrix, qr_matrix
-from ._base import Coupler, Promise, drop_keys
+from ._coupler import Coupler, Promise, drop_keys
 
 __all__ = ["QR", "Cayley", "Circuit"]
 
@@ -21,63 +23,35 @@ __all__ = ["QR", "Cayley", "Circuit"]
 class _Orthogonal(Coupler):
     """A coupler whose subclass gives the attention matrix itself, for one sequence."""
 
+    promise = Promise.of_both(time="n³", memory="n²", square=True, source="arXiv 2504.16275")
+
+    @abstractmethod
     def matrix(self, q: Tensor, k: Tensor, padding: Tensor | None) -> Tensor:
         """The doubly stochastic matrix, identity on padding."""
-        raise TypeError("An orthogonal coupler must say what its matrix is.")
 
-    @classmethod
-    def build(cls, heads: int, width: int, **options: Any) -> Self:
-        """The coupler for an attention module of so many heads of such a width."""
-        return cls(heads, width, **options)
+    def _couple(self, heads: Heads) -> Coupling:
+        padding = self._one_sequence(heads)
+        heads, _ = heads.single()
+        with full_precision(heads.q):
+            weights = uniform(heads.q, padding)[..., None]
+            return DenseCoupling._make(matrix=self.matrix(heads.q, heads.k, padding) * weights)
 
-    def _couple(
-        self,
-        q: Tensor,
-        k: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-    ) -> Coupling:
-        self._one_padding(query_padding, key_padding)
-        q, k = at_least_single(q, k)
-        with full_precision(q):
-            return DenseCoupling._make(matrix=self.matrix(q, k, key_padding) * uniform(q, query_padding)[..., None])
-
-    def _attend(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-        dropout: float,
-    ) -> Tensor:
-        self._one_padding(query_padding, key_padding)
-        dtype = v.dtype
-        (v,) = at_least_single(drop_keys(v, dropout))
-        with full_precision(q):
-            matrix = self.matrix(q, k, key_padding)
-            return blank(matrix.to(v.dtype) @ v, query_padding).to(dtype)
-
-    def _one_padding(self, query_padding: Tensor | None, key_padding: Tensor | None) -> None:
-        if query_padding is not key_padding:
-            raise CapabilityError(
-                f"{type(self).__name__} couples a sequence with itself: pass key_padding_mask alone, it is that of "
-                "the queries too."
-            )
+    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
+        padding = self._one_sequence(heads)
+        (values,) = at_least_single(drop_keys(v, dropout))
+        with full_precision(v):
+            matrix = self.matrix(heads.q, heads.k, padding)
+            return blank(matrix.to(values.dtype) @ values, padding).to(v.dtype)
 
 
 class QR(_Orthogonal):
-    """The squared orthogonal factor of s Q K^T + λ I, the quantum-inspired coupler. The order of keys matters.
+    """The squared orthogonal factor of $s Q K^T + λ I$, the quantum-inspired coupler. The order of keys matters.
 
     Args:
         heads: Heads of the attention.
         width: Width of a head.
         shift: λ at the start; a parameter per head.
-        scale: s, width^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ for heads of width d if None.
 
     Example:
         >>> attention = monge.nn.Attention(16, 2, coupler="qr")
@@ -87,18 +61,6 @@ class QR(_Orthogonal):
     """
 
     name = "qr"
-    promise = Promise(
-        rows=1e-5,
-        columns=1e-5,
-        exactness="rows and columns exact",
-        time="n³",
-        memory="n²",
-        causal="no",
-        pairs=False,
-        square=True,
-        gradient="exact",
-        source="arXiv 2504.16275",
-    )
 
     def __init__(self, heads: int, width: int, *, shift: float = 1.0, scale: float | None = None) -> None:
         super().__init__()
@@ -117,7 +79,7 @@ class Cayley(_Orthogonal):
         heads: Heads of the attention.
         width: Width of a head.
         gain: Of the skew part at the start; a parameter per head.
-        scale: s, width^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ for heads of width d if None.
 
     Example:
         >>> attention = monge.nn.Attention(16, 2, coupler="cayley")
@@ -127,18 +89,7 @@ class Cayley(_Orthogonal):
     """
 
     name = "cayley"
-    promise = Promise(
-        rows=1e-5,
-        columns=1e-5,
-        exactness="rows and columns exact",
-        time="n³",
-        memory="n²",
-        causal="no",
-        pairs=False,
-        square=True,
-        gradient="exact",
-        source="this library",
-    )
+    promise = replace(_Orthogonal.promise, source="this library")
 
     def __init__(self, heads: int, width: int, *, gain: float = 1.0, scale: float | None = None) -> None:
         super().__init__()
@@ -163,7 +114,7 @@ class Circuit(_Orthogonal):
         tokens: How many tokens the circuit holds at most; it has a parameter for each.
         layers: Depth; with ``tokens`` of them every token reaches every other.
         ancilla: Auxiliary states per token.
-        scale: s, width^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ for heads of width d if None.
 
     Example:
         >>> from monge.nn.couplers import Circuit
@@ -174,18 +125,7 @@ class Circuit(_Orthogonal):
     """
 
     name = "circuit"
-    promise = Promise(
-        rows=1e-5,
-        columns=1e-5,
-        exactness="rows and columns exact",
-        time="layers n² a²",
-        memory="layers n² a²",
-        causal="no",
-        pairs=False,
-        square=True,
-        gradient="exact",
-        source="arXiv 2504.16275",
-    )
+    promise = replace(_Orthogonal.promise, time="layers n² a²", memory="layers n² a²")
 
     def __init__(
         self,

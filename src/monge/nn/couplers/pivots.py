@@ -11,19 +11,23 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from ..._checks import check_choice, check_number
-from ...coupling import Coupling, FactoredCoupling
-from ...errors import InputError
+from monge._checks import check_choice, check_number
+from monge.coupling import Coupling, FactoredCoupling
+from monge.errors import InputError
+
+from ..functional._heads import Heads
 from ..functional._padding import at_least_single
 from ..functional._shards import uniform_over
 from ..functional.pivots import (
+    GRADIENTS,
+    Pivoting,
     check_odd,
-    entropic_pivot_attention,
-    entropic_pivot_factors,
-    pivot_attention,
-    pivot_factors,
+    entropic_factors,
+    entropic_read,
+    exact_factors,
+    pivot_read,
 )
-from ._base import Coupler, Promise, drop_keys
+from ._coupler import Coupler, Promise, drop_keys
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -53,7 +57,7 @@ class LearnedPivots(Coupler):
         super().__init__()
         check_number("epsilon", epsilon, low=0.0, strict=True)
         check_number("temperature", temperature, low=0.0, strict=True)
-        check_choice("gradient", gradient, ("unrolled", "implicit"))
+        check_choice("gradient", gradient, GRADIENTS)
         check_number("pivots", pivots)
         if pivots < 1:
             raise InputError(f"pivots must be at least 1, but is {pivots}: it bounds the rank of the plan.")
@@ -65,15 +69,15 @@ class LearnedPivots(Coupler):
         self._epsilon = None if learn_epsilon else epsilon
         self.reset_parameters()
 
-    @classmethod
-    def build(cls, heads: int, width: int, **options: Any) -> Self:
-        """The coupler for an attention module of so many heads of such a width."""
-        return cls(heads, width, **options)
-
     def reset_parameters(self) -> None:
         """Locations of unit length on average: scores of nearly equal pivots would start as one uniform plan."""
         nn.init.normal_(self.locations, std=self.locations.shape[-1] ** -0.5)
         nn.init.zeros_(self.mass_logits)
+
+    @property
+    def group(self) -> ProcessGroup | None:
+        """The processes among which the tokens are sharded."""
+        return None
 
     @property
     def mass(self) -> Float[Tensor, "h r"]:
@@ -87,15 +91,8 @@ class LearnedPivots(Coupler):
         """The regularisation, one number per head if it is learned."""
         return F.softplus(self.epsilon_logits) if self._epsilon is None else self._epsilon
 
-    def _options(self, query_padding: Tensor | None, key_padding: Tensor | None) -> dict[str, Any]:
-        return {
-            "log_mass": self.mass.log(),
-            "scale": self.scale,
-            "epsilon": self.epsilon,
-            "gradient": self.gradient,
-            "query_padding": query_padding,
-            "key_padding": key_padding,
-        }
+    def _pivoting(self) -> Pivoting:
+        return Pivoting(self.locations, self.mass.log(), self.scale, self.epsilon, self.gradient, self.group)
 
 
 class _Shared:
@@ -122,9 +119,6 @@ class ShardedPivots(LearnedPivots):
         """The processes among which the tokens are sharded."""
         return self._group.held
 
-    def _options(self, query_padding: Tensor | None, key_padding: Tensor | None) -> dict[str, Any]:
-        return {**super()._options(query_padding, key_padding), "group": self.group}
-
 
 class Pivots(ShardedPivots):
     """Doubly stochastic to rounding at any number of iterations, zero included; linear time, rank at most r.
@@ -139,7 +133,7 @@ class Pivots(ShardedPivots):
         learn_mass: Make the masses parameters.
         temperature: Of the softmax that gives the masses.
         gradient: "unrolled" through the rounds, or "implicit" at their fixed point.
-        scale: s, width^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ for heads of width d if None.
         group: Processes among which the tokens of a sequence are sharded. Each attends with its queries to the keys of
             all; only sums of size r travel. What a process couples is the block of its queries and keys. Gradients of
             the parameters are those of this process' part of the loss: sum them over the group (their mean, as in
@@ -154,15 +148,9 @@ class Pivots(ShardedPivots):
     """
 
     name = "pivots"
-    promise = Promise(
-        rows=1e-5,
-        columns=1e-5,
-        exactness="rows and columns exact",
+    promise = Promise.of_both(
         time="n r d",
         memory="n r",
-        causal="no",
-        pairs=False,
-        square=False,
         gradient="exact; unrolled or implicit through iterations",
         source="arXiv 2509.23436, exact step of this library",
     )
@@ -172,32 +160,12 @@ class Pivots(ShardedPivots):
         check_number("iterations", iterations, low=0)
         self.iterations = iterations
 
-    def _couple(
-        self,
-        q: Tensor,
-        k: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-    ) -> Coupling:
-        options = self._options(query_padding, key_padding)
-        left, right = pivot_factors(q, k, self.locations, iterations=self.iterations, **options)
+    def _couple(self, heads: Heads) -> Coupling:
+        left, right = exact_factors(heads, self._pivoting(), self.iterations)
         return FactoredCoupling._make(Q=left, R=right, g=torch.ones_like(left[..., 0, :]))
 
-    def _attend(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-        dropout: float,
-    ) -> Tensor:
-        options = self._options(query_padding, key_padding)
-        return pivot_attention(q, k, drop_keys(v, dropout), self.locations, iterations=self.iterations, **options)
+    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
+        return pivot_read(heads, drop_keys(v, dropout), self._pivoting(), self.iterations)
 
 
 class EntropicPivots(ShardedPivots):
@@ -213,7 +181,7 @@ class EntropicPivots(ShardedPivots):
         learn_mass: Make the masses parameters; with one half-step, which does not use them, they are not.
         temperature: Of the softmax that gives the masses.
         gradient: "unrolled" through the half-steps, or "implicit" at their fixed point.
-        scale: s, width^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ for heads of width d if None.
         group: Processes among which the tokens of a sequence are sharded, as in `Pivots`.
 
     Example:
@@ -224,15 +192,10 @@ class EntropicPivots(ShardedPivots):
     """
 
     name = "entropic-pivots"
-    promise = Promise(
-        rows=1e-5,
-        columns=None,
-        exactness="rows exact, columns at convergence",
+    promise = Promise.of_rows(
+        "at convergence",
         time="n_half n r + n r d",
         memory="n_half n r, or n r with gradient='implicit'",
-        causal="no",
-        pairs=False,
-        square=False,
         gradient="unrolled or implicit",
         source="arXiv 2509.23436",
     )
@@ -244,30 +207,10 @@ class EntropicPivots(ShardedPivots):
         super().__init__(heads, width, pivots, **options)
         self.n_half = n_half
 
-    def _couple(
-        self,
-        q: Tensor,
-        k: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-    ) -> Coupling:
-        options = self._options(query_padding, key_padding)
-        left, right = entropic_pivot_factors(q, k, self.locations, n_half=self.n_half, **options)
-        left = left * uniform_over(left, query_padding, self.group)[..., None]
+    def _couple(self, heads: Heads) -> Coupling:
+        left, right = entropic_factors(heads, self._pivoting(), self.n_half)
+        left = left * uniform_over(left, heads.query_padding, self.group)[..., None]
         return FactoredCoupling._make(Q=left, R=right, g=torch.ones_like(left[..., 0, :]))
 
-    def _attend(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-        dropout: float,
-    ) -> Tensor:
-        options = self._options(query_padding, key_padding)
-        return entropic_pivot_attention(q, k, drop_keys(v, dropout), self.locations, n_half=self.n_half, **options)
+    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
+        return entropic_read(heads, drop_keys(v, dropout), self._pivoting(), self.n_half)

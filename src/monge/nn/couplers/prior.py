@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from typing_extensions import Self
 
-from ...coupling import Coupling
-from ...errors import InputError
-from ..functional._padding import at_least_single, full_precision
-from ._base import Coupler, Promise
+from monge.coupling import Coupling
+from monge.errors import InputError
+
+from ..functional._heads import Heads
+from ..functional._padding import full_precision
+from ._coupler import Coupler, Promise
 from .sinkhorn import Sinkhorn
 from .softmax import Softmax
 
@@ -74,11 +75,6 @@ class Prior(Coupler):
         slopes = torch.tensor([2 ** (-8 * (head + 1) / heads) for head in range(heads)])
         self.slope = nn.Parameter(slopes.expm1().log())
 
-    @classmethod
-    def build(cls, heads: int, width: int, **options: Any) -> Self:
-        """The coupler for an attention module of so many heads of such a width."""
-        return cls(heads, width, **options)
-
     def log_prior(self, n: int, m: int, *, causal: bool = False) -> Float[Tensor, "h n m"]:
         """Log π, dense: what is added to the scores."""
         query, key = self._features(n, m, self.even, causal)
@@ -104,39 +100,20 @@ class Prior(Coupler):
         key = torch.cat([cos[:m], sin[:m]], -1).expand(len(bias), -1, -1)
         return query, torch.cat([key, bias[..., None]], -1)
 
-    def _extended(self, q: Tensor, k: Tensor, causal: bool) -> tuple[Tensor, Tensor]:
-        q, k = at_least_single(q, k)
+    def _extended(self, heads: Heads) -> Heads:
+        heads, _ = heads.single()
+        q, k = heads.q, heads.k
         with full_precision(q):
-            query, key = self._features(q.shape[-2], k.shape[-2], q, causal)
+            query, key = self._features(q.shape[-2], k.shape[-2], q, heads.causal)
             batch = q.shape[:-2]
             q = torch.cat([q * self.scale, query.expand(*batch, *query.shape[-2:])], -1)
             k = torch.cat([k, key.expand(*batch, *key.shape[-2:])], -1)
-        return q, k
+        return heads._replace(q=q, k=k)
 
-    def _couple(
-        self,
-        q: Tensor,
-        k: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-    ) -> Coupling:
-        q, k = self._extended(q, k, causal)
-        return self.inner._couple(q, k, query_padding, key_padding, pairs, causal)
+    def _couple(self, heads: Heads) -> Coupling:
+        return self.inner._couple(self._extended(heads))
 
-    def _attend(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-        dropout: float,
-    ) -> Tensor:
-        q, k = self._extended(q, k, causal)
-        with full_precision(q):
-            out = self.inner._attend(q, k, v.to(q.dtype), query_padding, key_padding, pairs, causal, dropout)
-        return out.to(v.dtype)
+    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
+        heads = self._extended(heads)
+        with full_precision(heads.q):
+            return self.inner._attend(heads, v.to(heads.q.dtype), dropout).to(v.dtype)

@@ -8,13 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..._checks import check_choice, check_number
-from ...coupling import Coupling, DenseCoupling
-from ...errors import InputError
-from ..functional._padding import at_least_single, full_precision, log_uniform, scale_of, uniform, unless_scored
-from ..functional.sinkhorn import plan_rows, sinkhorn_attention, sinkhorn_potentials
-from ._anchor import RowCoupling
-from ._base import Coupler, Promise, drop_keys
+from monge._checks import check_choice, check_number
+from monge.coupling import Coupling, DenseCoupling
+from monge.errors import InputError
+
+from ..functional._heads import Heads
+from ..functional._padding import full_precision, log_uniform, uniform, unless_scored
+from ..functional.sinkhorn import Balance, plan_rows, sinkhorn_potentials, sinkhorn_read
+from ._coupler import Coupler, Promise, drop_keys
+from ._row_coupling import RowCoupling
 
 __all__ = ["Sinkhorn"]
 
@@ -30,7 +32,7 @@ class Sinkhorn(Coupler):
         gradient: "unrolled" through the half-steps, or "implicit" at their fixed point.
         memory: "dense", or "linear": no matrix of all pairs, in forward and backward.
         learn_epsilon: Make epsilon a parameter, kept positive by softplus.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
 
     Example:
         >>> from monge.nn.couplers import Sinkhorn
@@ -41,15 +43,11 @@ class Sinkhorn(Coupler):
     """
 
     name = "sinkhorn"
-    promise = Promise(
-        rows=1e-5,
-        columns=None,
-        exactness="rows exact, columns at convergence",
+    promise = Promise.of_rows(
+        "at convergence",
         time="n_half n² d",
         memory="n², or n with memory='linear'",
-        causal="no",
         pairs=True,
-        square=False,
         gradient="unrolled or implicit",
         source="arXiv 2110.11773",
     )
@@ -83,51 +81,23 @@ class Sinkhorn(Coupler):
         """The regularisation now."""
         return F.softplus(self._epsilon) if isinstance(self._epsilon, Tensor) else self._epsilon
 
-    def _options(self) -> dict:
-        return {
-            "scale": self.scale,
-            "epsilon": self.epsilon,
-            "n_half": self.n_half,
-            "tol": self.tol,
-            "max_iter": self.max_iter,
-            "gradient": self.gradient,
-            "memory": self.memory,
-        }
+    def _balance(self) -> Balance:
+        return Balance(
+            self.scale, self.epsilon, self.n_half, self.tol, self.max_iter, gradient=self.gradient, memory=self.memory
+        )
 
-    def _couple(
-        self,
-        q: Tensor,
-        k: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-    ) -> Coupling:
-        q, k = at_least_single(q, k)
+    def _couple(self, heads: Heads) -> Coupling:
+        (heads, _), balance = heads.single(), self._balance()
+        q, k = heads.q, heads.k
         with full_precision(q):
-            a = uniform(q, query_padding)
-            q = q + unless_scored(q, k, scale_of(q, self.scale) / self.epsilon)
-            logits, u, v = sinkhorn_potentials(
-                q, k, query_padding=query_padding, key_padding=key_padding, pairs=pairs, **self._options()
-            )
-            if logits is not None:
-                rows = plan_rows(logits, u, v, log_uniform(q, query_padding), "rows")
-                return DenseCoupling._make(matrix=rows * a[..., None])
-            q = q * (scale_of(q, self.scale) / self.epsilon)
-            return RowCoupling._make(q=q, k=k, price=v, a=a, b=torch.ones_like(v))
+            factor = balance.factor(q)
+            q = q + unless_scored(q, k, factor)
+            a = uniform(q, heads.query_padding)
+            logits, u, price = sinkhorn_potentials(heads._replace(q=q), balance)
+            if logits is None:
+                return RowCoupling._make(q=q * factor, k=k, price=price, a=a, b=torch.ones_like(price))
+            rows = plan_rows(logits, u, price, log_uniform(q, heads.query_padding), "rows")
+            return DenseCoupling._make(matrix=rows * a[..., None])
 
-    def _attend(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-        dropout: float,
-    ) -> Tensor:
-        return sinkhorn_attention(
-            q, k, drop_keys(v, dropout), query_padding=query_padding, key_padding=key_padding, pairs=pairs,
-            **self._options(),
-        )  # fmt: skip
+    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
+        return sinkhorn_read(heads, drop_keys(v, dropout), self._balance())

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..._checks import check_number
-from ...coupling import Coupling, DenseCoupling, MixtureCoupling, MonotoneCoupling, PermutationCoupling
-from ..functional._padding import at_least_single, full_precision, scale_of
-from ..functional.slices import (
-    match_slices,
-    slice_weights,
-    sliced_attention,
-    soft_sliced_attention,
-    soft_sliced_plan,
-)
-from ._base import Coupler, Promise, drop_keys
+from monge._checks import check_number
+from monge.coupling import Coupling, DenseCoupling, MixtureCoupling, MonotoneCoupling, PermutationCoupling
+
+from ..functional._heads import Heads
+from ..functional._padding import full_precision
+from ..functional.slices import sliced_plan, sliced_read, soft_plan, soft_sliced_read
+from ._coupler import Coupler, Promise, drop_keys
 
 __all__ = ["ExpectedSlices", "SoftSlices"]
 
@@ -26,7 +22,7 @@ class ExpectedSlices(Coupler):
 
     Args:
         inverse_temperature: τ of the weights; zero is the plain mean, infinity the cheapest slice.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
 
     Example:
         >>> attention = monge.nn.Attention(16, 2, coupler="expected-slices")
@@ -37,15 +33,9 @@ class ExpectedSlices(Coupler):
 
     name = "expected-slices"
     jumps = True
-    promise = Promise(
-        rows=1e-5,
-        columns=1e-5,
-        exactness="rows and columns exact",
+    promise = Promise.of_both(
         time="n d (log n + d)",
         memory="n d",
-        causal="no",
-        pairs=False,
-        square=False,
         gradient="exact almost everywhere; permutations are constant",
         source="arXiv 2502.07962",
     )
@@ -55,42 +45,19 @@ class ExpectedSlices(Coupler):
         check_number("inverse_temperature", inverse_temperature, low=0.0, infinity=True)
         self.inverse_temperature, self.scale = inverse_temperature, scale
 
-    def _couple(
-        self,
-        q: Tensor,
-        k: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-    ) -> Coupling:
-        q, k = at_least_single(q, k)
-        with full_precision(q):
-            s = scale_of(q, self.scale)
-            matches = match_slices(q, k, query_padding, key_padding)
-            weights = slice_weights(q * s, k * s, matches, self.inverse_temperature)
+    def _couple(self, heads: Heads) -> Coupling:
+        heads, _ = heads.single()
+        with full_precision(heads.q):
+            matches, weights = sliced_plan(heads, self.inverse_temperature, self.scale)
             i, j, w = matches.i, matches.j, matches.w[..., None, :].expand(matches.j.shape)
             if i is None:
                 component: Coupling = PermutationCoupling._make(perm=j, weights=w)
             else:
-                component = MonotoneCoupling._make(i=i, j=j, w=w, n=q.shape[-2], m=k.shape[-2])
+                component = MonotoneCoupling._make(i=i, j=j, w=w, n=heads.q.shape[-2], m=heads.k.shape[-2])
             return MixtureCoupling._make(component=component, weights=weights)
 
-    def _attend(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-        dropout: float,
-    ) -> Tensor:
-        return sliced_attention(
-            q, k, drop_keys(v, dropout), inverse_temperature=self.inverse_temperature, scale=self.scale,
-            query_padding=query_padding, key_padding=key_padding,
-        )  # fmt: skip
+    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
+        return sliced_read(heads, drop_keys(v, dropout), self.inverse_temperature, self.scale)
 
 
 class SoftSlices(Coupler):
@@ -102,7 +69,7 @@ class SoftSlices(Coupler):
     Args:
         inverse_temperature: τ of the weights.
         softness: t of the soft sorting; towards zero it becomes `ExpectedSlices`.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
 
     Example:
         >>> attention = monge.nn.Attention(16, 2, coupler="soft-slices")
@@ -119,10 +86,6 @@ class SoftSlices(Coupler):
         exactness="rows and columns approximate, exact as softness → 0",
         time="n³ d",
         memory="n²",
-        causal="no",
-        pairs=False,
-        square=False,
-        gradient="exact",
         source="arXiv 2502.07962",
     )
 
@@ -132,35 +95,9 @@ class SoftSlices(Coupler):
         check_number("softness", softness, low=0.0, strict=True)
         self.inverse_temperature, self.softness, self.scale = inverse_temperature, softness, scale
 
-    def _couple(
-        self,
-        q: Tensor,
-        k: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-    ) -> Coupling:
-        return DenseCoupling._make(matrix=soft_sliced_plan(q, k, **self._options(query_padding, key_padding)))
+    def _couple(self, heads: Heads) -> Coupling:
+        return DenseCoupling._make(matrix=soft_plan(heads, self.inverse_temperature, self.softness, self.scale))
 
-    def _attend(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-        dropout: float,
-    ) -> Tensor:
-        return soft_sliced_attention(q, k, drop_keys(v, dropout), **self._options(query_padding, key_padding))
-
-    def _options(self, query_padding: Tensor | None, key_padding: Tensor | None) -> dict:
-        return {
-            "inverse_temperature": self.inverse_temperature,
-            "softness": self.softness,
-            "scale": self.scale,
-            "query_padding": query_padding,
-            "key_padding": key_padding,
-        }
+    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
+        v = drop_keys(v, dropout)
+        return soft_sliced_read(heads, v, self.inverse_temperature, self.softness, self.scale)

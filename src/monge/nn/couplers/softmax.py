@@ -7,20 +7,22 @@ import math
 import torch
 from torch import Tensor
 
-from ...coupling import Coupling, DenseCoupling
-from ..functional._padding import at_least_single, full_precision, scale_of, uniform, unless_scored
-from ..functional.softmax import merge_masks, softmax_attention
-from ._anchor import RowCoupling
-from ._base import Coupler, Promise
+from monge.coupling import Coupling, DenseCoupling
+
+from ..functional._heads import Heads
+from ..functional._padding import full_precision, scale_of, uniform, unless_scored
+from ..functional.softmax import softmax_read
+from ._coupler import Coupler, Promise
+from ._row_coupling import RowCoupling
 
 __all__ = ["Softmax"]
 
 
 class Softmax(Coupler):
-    r"""diag(a) softmax(s Q K^T): every query spreads its mass by an exponential of scores; no price on keys.
+    r"""$\mathrm{diag}(a)\,\mathrm{softmax}(s Q K^T)$: mass spread by an exponential of scores, no price on keys.
 
     Args:
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
 
     Example:
         >>> attention = monge.nn.Attention(16, 2, coupler="softmax")
@@ -30,45 +32,24 @@ class Softmax(Coupler):
     """
 
     name = "softmax"
-    promise = Promise(
-        rows=1e-5,
-        columns=None,
-        exactness="rows exact, columns free",
-        time="n² d",
-        memory="n",
-        causal="optional",
-        pairs=True,
-        square=False,
-        gradient="exact",
-        source="arXiv 1706.03762",
-    )
+    promise = Promise.of_rows(time="n² d", memory="n", causal="optional", pairs=True, source="arXiv 1706.03762")
 
     def __init__(self, scale: float | None = None) -> None:
         super().__init__()
         self.scale = scale
 
-    def _couple(
-        self,
-        q: Tensor,
-        k: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-    ) -> Coupling:
-        q, k = at_least_single(q, k)
+    def _couple(self, heads: Heads) -> Coupling:
+        heads, _ = heads.single()
+        q, k = heads.q, heads.k
         with full_precision(q):
-            a = uniform(q, query_padding)
+            a = uniform(q, heads.query_padding)
             q = q * scale_of(q, self.scale)
-            q = q + unless_scored(q, k, 1.0, causal=causal)
-            if pairs is None and not causal:
+            q = q + unless_scored(q, k, 1.0, causal=heads.causal)
+            if heads.pair_mask is None and not heads.causal:
                 price = k.new_zeros(k.shape[:-1])
-                price = price if key_padding is None else price.masked_fill(key_padding, -math.inf)
+                price = price if heads.key_padding is None else price.masked_fill(heads.key_padding, -math.inf)
                 return RowCoupling._make(q=q, k=k, price=price, a=a, b=torch.ones_like(price))
-            if causal:
-                order = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).triu(1)
-                pairs = order if pairs is None else forbid(pairs, order)
-            mask, dead = merge_masks(q, k, key_padding, pairs, False)
+            mask, dead = heads.mask(order=True)
             scores = q @ k.mT
             if mask is not None:
                 scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
@@ -76,23 +57,5 @@ class Softmax(Coupler):
             plan = plan if dead is None else plan.masked_fill(dead, 0.0)
             return DenseCoupling._make(matrix=plan)
 
-    def _attend(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-        dropout: float,
-    ) -> Tensor:
-        return softmax_attention(
-            q, k, v, scale=self.scale, query_padding=query_padding, key_padding=key_padding,
-            pairs=pairs, causal=causal, dropout=dropout,
-        )  # fmt: skip
-
-
-def forbid(pairs: Tensor, more: Tensor) -> Tensor:
-    """The mask of pairs with some more of them forbidden."""
-    return pairs | more if pairs.dtype == torch.bool else pairs.masked_fill(more, -math.inf)
+    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
+        return softmax_read(heads, v, self.scale, dropout)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...kernels.twice import again, derivatives
+from monge.kernels.twice import again, derivatives
 
 __all__ = ["costs_of", "mean_of"]
 
@@ -33,10 +33,10 @@ def costs_of(
 
 
 def mean_of(
-    v: Float[Tensor, "*b n c"], shares: Float[Tensor, "*b l"], partner: Int[Tensor, "*b l n"], w: Float[Tensor, "*b n"]
+    v: Float[Tensor, "*b n c"], weights: Float[Tensor, "*b l"], partner: Int[Tensor, "*b l n"], w: Float[Tensor, "*b n"]
 ) -> Float[Tensor, "*b n c"]:
     r"""What every query receives: $w_i \sum_l \sigma_l v_{j_l(i)}$; ``w`` is constant."""
-    return _apply(_Mean, v, shares, partner, w)
+    return _apply(_Mean, v, weights, partner, w)
 
 
 def _apply(function: Any, *arguments: Tensor) -> Tensor:
@@ -58,17 +58,17 @@ class _Costs(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, y, partner, w = ctx.saved_tensors
         if again():
             gaps = _rows(y, partner) - x[:, None]
             out = (torch.linalg.vector_norm(gaps, dim=-1) * w[:, None]).sum(-1)
-            return *derivatives(out, (x, y), slope), None, None
+            return *derivatives(out, (x, y), gradient), None, None
         d_x, d_y, inverse = torch.empty_like(x), torch.empty_like(y), _inverse(partner)
         for tile in _tiles(partner, x):
             gaps = _rows(y[tile], partner[tile]).sub_(x[tile, None])
             size = torch.linalg.vector_norm(gaps, dim=-1)
-            share = slope[tile, :, None] * w[tile, None] / size.masked_fill(size == 0, 1.0)
+            share = gradient[tile, :, None] * w[tile, None] / size.masked_fill(size == 0, 1.0)
             pull = gaps.mul_(share[..., None])
             d_x[tile] = -pull.sum(1)
             start = torch.arange(pull.shape[1], device=pull.device)[:, None] * pull.shape[2]
@@ -78,26 +78,26 @@ class _Costs(torch.autograd.Function):
 
 class _Mean(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, v: Tensor, shares: Tensor, partner: Tensor, w: Tensor) -> Tensor:
-        ctx.save_for_backward(v, shares, partner, w)
+    def forward(ctx: Any, v: Tensor, weights: Tensor, partner: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(v, weights, partner, w)
         out = torch.empty_like(v)
         for tile in _tiles(partner, v):
-            read = _rows(v[tile], partner[tile]).mul_(shares[tile, :, None, None]).sum(1)
+            read = _rows(v[tile], partner[tile]).mul_(weights[tile, :, None, None]).sum(1)
             out[tile] = read.mul_(w[tile, :, None])
         return out
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        v, shares, partner, w = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        v, weights, partner, w = ctx.saved_tensors
         if again():
-            out = (_rows(v, partner) * shares[..., None, None]).sum(1) * w[..., None]
-            return *derivatives(out, (v, shares), slope), None, None
-        d_v, d_shares, inverse = torch.empty_like(v), torch.empty_like(shares), _inverse(partner)
+            out = (_rows(v, partner) * weights[..., None, None]).sum(1) * w[..., None]
+            return *derivatives(out, (v, weights), gradient), None, None
+        d_v, d_weights, inverse = torch.empty_like(v), torch.empty_like(weights), _inverse(partner)
         for tile in _tiles(partner, v):
-            felt = slope[tile] * w[tile, :, None]
-            d_shares[tile] = _rows(v[tile], partner[tile]).mul_(felt[:, None]).sum((-1, -2))
-            d_v[tile] = _rows(felt, inverse[tile]).mul_(shares[tile, :, None, None]).sum(1)
-        return d_v, d_shares, None, None
+            felt = gradient[tile] * w[tile, :, None]
+            d_weights[tile] = _rows(v[tile], partner[tile]).mul_(felt[:, None]).sum((-1, -2))
+            d_v[tile] = _rows(felt, inverse[tile]).mul_(weights[tile, :, None, None]).sum(1)
+        return d_v, d_weights, None, None
 
 
 def _tiles(partner: Tensor, rows: Tensor) -> Iterator[slice]:

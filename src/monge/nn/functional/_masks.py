@@ -8,31 +8,27 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...errors import DtypeError, ShapeError
+from monge.errors import DtypeError, ShapeError
 
-__all__ = ["as_pairs", "check_padding", "present"]
+__all__ = ["as_pair_mask", "check_padding"]
 
 
-def check_padding(padding: Tensor) -> Tensor:
-    """The same padding, which must be boolean: of ones and zeros nobody knows which are absent.
+def check_padding(*paddings: Tensor | None) -> None:
+    """Padding must be boolean: of ones and zeros nobody knows which are absent.
 
     Raises:
-        DtypeError: It is not boolean.
+        DtypeError: One is not boolean.
     """
-    if padding.dtype != torch.bool:
-        raise DtypeError(
-            f"A mask of padding must be boolean, True where a token is absent, but its dtype is {padding.dtype}: pass "
-            "mask == 0 if ones mark the tokens that are there, mask != 0 if ones mark padding."
-        )
-    return padding
+    for padding in paddings:
+        if padding is not None and padding.dtype != torch.bool:
+            raise DtypeError(
+                "A mask of padding must be boolean, True where a token is absent, but its dtype is "
+                f"{padding.dtype}: pass mask == 0 if ones mark the tokens that are there, mask != 0 if ones mark "
+                "padding."
+            )
 
 
-def present(padding: Tensor) -> Tensor:
-    """True where a token is there."""
-    return ~check_padding(padding)
-
-
-def as_pairs(pairs: Tensor | None, lead: Sequence[int], n: int, m: int) -> Tensor | None:
+def as_pair_mask(pairs: Tensor | None, lead: Sequence[int], n: int, m: int) -> Tensor | None:
     """A mask of pairs with all dimensions of the scores (*lead, n, m), or with the last two alone.
 
     Three dimensions are those of `torch.nn.MultiheadAttention`: one mask per sample and head, side by side. What has

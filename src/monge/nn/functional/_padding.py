@@ -8,18 +8,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ._masks import check_padding, present
-
 __all__ = [
-    "absent",
     "at_least_single",
     "blank",
     "full_precision",
-    "keep",
     "log_uniform",
     "scale_of",
     "uniform",
     "unless_scored",
+    "unpadded",
 ]
 
 
@@ -35,25 +32,25 @@ def full_precision(tensor: Tensor) -> torch.autocast:
 
 
 def scale_of(q: Tensor, scale: float | None) -> float:
-    """The scale of dot-product scores, d^{-1/2} unless given."""
+    """The scale of dot-product scores, $d^{-1/2}$ unless given."""
     return q.shape[-1] ** -0.5 if scale is None else scale
 
 
 def blank(points: Float[Tensor, "*b n d"], padding: Bool[Tensor, "*#b n"] | None) -> Float[Tensor, "*b n d"]:
     """Points with padded rows set to zero, so that neither their content nor their gradient can matter."""
-    return points if padding is None else points.masked_fill(check_padding(padding)[..., None], 0.0)
+    return points if padding is None else points.masked_fill(padding[..., None], 0.0)
 
 
-def keep(padding: Bool[Tensor, "*b n"] | None, like: Tensor) -> Float[Tensor, "*b n"] | None:
-    """One on present points, zero on padding."""
-    return None if padding is None else present(padding).to(like.dtype)
+def unpadded(padding: Bool[Tensor, "*b n"] | None, like: Tensor) -> Float[Tensor, "*b n"] | None:
+    """One on points, zero on padding."""
+    return None if padding is None else (~padding).to(like.dtype)
 
 
 def uniform(points: Float[Tensor, "*b n d"], padding: Bool[Tensor, "*#b n"] | None) -> Float[Tensor, "*b n"]:
     """Mass one spread over the points that are present; zero everywhere if none is."""
     if padding is None:
         return points.new_full(points.shape[:-1], 1.0 / max(1, points.shape[-2]))
-    there = present(padding).to(points.dtype)
+    there = (~padding).to(points.dtype)
     return (there / there.sum(-1, keepdim=True).clamp_min(1.0)).expand(points.shape[:-1])
 
 
@@ -62,11 +59,6 @@ def log_uniform(points: Float[Tensor, "*b n d"], padding: Bool[Tensor, "*#b n"] 
     if padding is None:
         return points.new_full(points.shape[:-1], -math.log(max(1, points.shape[-2])))
     return uniform(points, padding).log()
-
-
-def absent(padding: Bool[Tensor, "*b m"] | None) -> Bool[Tensor, "*b 1 1"] | None:
-    """True where nothing at all is present."""
-    return None if padding is None else padding.all(-1)[..., None, None]
 
 
 def unless_scored(
@@ -79,11 +71,10 @@ def unless_scored(
     """
     q, k = at_least_single(q.detach(), k.detach())
     scale = scale.detach() if isinstance(scale, Tensor) else scale
-    most = torch.linalg.vector_norm(k, math.inf, -1, keepdim=True)
+    # Not the norm of order infinity, whose kernel takes as long as the attention itself.
     if causal:
         last = torch.arange(q.shape[-2], device=q.device).clamp_max(k.shape[-2] - 1)
-        most = most.cummax(-2).values[..., last, :]
+        most = k.abs().amax(-1, keepdim=True).cummax(-2).values[..., last, :]
     else:
-        most = most.amax(-2, keepdim=True)
-    reach = torch.linalg.vector_norm(q, math.inf, -1, keepdim=True) * (scale * q.shape[-1]) * most
-    return reach * 0.0
+        most = k.abs().amax((-2, -1), keepdim=True)
+    return q.abs().amax(-1, keepdim=True) * (most * (scale * q.shape[-1])) * 0.0

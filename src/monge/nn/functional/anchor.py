@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..._checks import check_choice
-from ..._transforms import transformable
-from ...errors import DtypeError
-from ...kernels import half_steps
-from ._sinkhorn import converge
+from monge._checks import check_choice
+from monge._transforms import transformable
+from monge.errors import DtypeError
+from monge.kernels import half_steps
+
+from ._fixed_point import converge
 
 __all__ = ["anchored_matrix"]
 
@@ -35,14 +36,14 @@ def anchored_matrix(
     The *carrier* ``allowed`` says which pairs exist. The *link* is the exponential, E = exp(S) on the carrier, the one
     under which scores add as evidence multiplies. The *anchor* picks one matrix among those that differ by a gauge:
 
-    ==========  ===========================================  =================================
-    anchor      matrix                                       scores that cannot matter
-    ==========  ===========================================  =================================
-    ``none``    E                                            none
-    ``row``     diag(1/E1) E, softmax                        α 1^T
-    ``column``  E diag(1/E^T 1)                              1 β^T
-    ``plan``    diag(1/a) P, P the entropic plan of a and b  α 1^T + 1 β^T
-    ==========  ===========================================  =================================
+    ==========  ==============================================  =================================
+    anchor      matrix                                          scores that cannot matter
+    ==========  ==============================================  =================================
+    ``none``    $E$                                             none
+    ``row``     $diag(1/E1) E$, softmax                         $α 1^T$
+    ``column``  $E diag(1/E^T 1)$                               $1 β^T$
+    ``plan``    $diag(1/a) P$, P the entropic plan of a and b   $α 1^T + 1 β^T$
+    ==========  ==============================================  =================================
 
     For the last, only the doubly centred scores matter: see `monge.nn.diagnostics.double_center`.
 

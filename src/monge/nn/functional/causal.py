@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..._transforms import transformable
-from ...kernels.pivots import assign
-from ._padding import at_least_single, blank, full_precision, keep
-from ._prefix import extend, prefix_matmul, prefix_sum
-from .pivots import prepare
+from monge._transforms import transformable
+from monge.kernels.pivots import assign
+
+from ._heads import Heads
+from ._padding import at_least_single, blank, full_precision, unpadded
+from ._prefix_sums import extend, prefix_matmul, prefix_sum
+from .pivots import Pivoting
 
 __all__ = ["harmonic_mass", "prefix_pivot_attention", "prefix_pivot_factors", "prefix_pivot_step"]
 
@@ -43,7 +48,7 @@ def prefix_pivot_attention(
         v: Values.
         pivots: Locations; without leading dimensions, or with those of the heads.
         log_mass: Added to the scores of the pivots; none if None.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
         epsilon: Regularisation of the assignments.
         padding: True where a position is absent; its output is zero.
 
@@ -56,12 +61,8 @@ def prefix_pivot_attention(
         >>> prefix_pivot_attention(q, k, v, pivots).shape
         torch.Size([4, 10, 8])
     """
-    dtype = v.dtype
-    (v,) = at_least_single(v)
-    options = {"log_mass": log_mass, "scale": scale, "epsilon": epsilon}
-    with full_precision(q):
-        left, right = prefix_pivot_factors(q, k, pivots, padding=padding, **options)
-        return prefix_matmul(left, right, blank(v, padding).to(left.dtype)).to(dtype)
+    pivoting = Pivoting(pivots, log_mass, scale, epsilon)
+    return prefix_read(Heads(q, k, padding, padding).checked(), blank(v, padding), pivoting)
 
 
 def prefix_pivot_factors(
@@ -69,14 +70,41 @@ def prefix_pivot_factors(
     k: Float[Tensor, "*b n d"],
     pivots: Float[Tensor, "*#b r d"],
     *,
-    log_mass: Float[Tensor, "*#b r"] | None = None,
-    scale: float | None = None,
-    epsilon: float | Tensor = 1.0,
     padding: Bool[Tensor, "*#b n"] | None = None,
+    **options: Any,
 ) -> tuple[Float[Tensor, "*b n r"], Float[Tensor, "*b n r"]]:
-    """Q and R such that the lower triangle of Q R^T is the attention matrix of `prefix_pivot_attention`."""
-    with full_precision(q):
-        share_q, share_k = _shares(q, k, pivots, log_mass, scale, epsilon, padding)
+    """Q and R such that the lower triangle of $Q R^T$ is the attention matrix of `prefix_pivot_attention`.
+
+    Args:
+        q: Queries.
+        k: Keys, as many.
+        pivots: Locations.
+        padding: True where a position is absent.
+        options: ``log_mass``, ``scale``, ``epsilon`` as in `prefix_pivot_attention`.
+
+    Returns:
+        Q and R, both non-negative.
+
+    Example:
+        >>> left, right = prefix_pivot_factors(torch.randn(10, 8), torch.randn(10, 8), torch.randn(4, 8))
+        >>> torch.allclose((left @ right.mT).tril().sum(-1), torch.ones(10), atol=1e-5)
+        True
+    """
+    return prefix_factors(Heads(q, k, padding, padding).checked(), Pivoting(pivots, **options))
+
+
+def prefix_read(heads: Heads, v: Tensor, pivoting: Pivoting) -> Tensor:
+    """`prefix_pivot_attention` of checked heads."""
+    with full_precision(heads.q):
+        left, right = prefix_factors(heads, pivoting)
+        (values,) = at_least_single(v)
+        return prefix_matmul(left, right, values.to(left.dtype)).to(v.dtype)
+
+
+def prefix_factors(heads: Heads, pivoting: Pivoting) -> tuple[Tensor, Tensor]:
+    """`prefix_pivot_factors` of checked heads."""
+    with full_precision(heads.q):
+        share_q, share_k, _ = _assigned(heads, pivoting)
         held = prefix_sum(share_k)
         # Before the first position that is present the pivots hold nothing, and no query is present to read them.
         return share_q / held.clamp_min(_SPREAD / 2), share_k
@@ -113,9 +141,8 @@ def prefix_pivot_step(
         True
     """
     dtype = v.dtype
-    q, k, v, pivots = at_least_single(q, k, v, pivots)
     with full_precision(q):
-        share_q, share_k = _shares(q, k, pivots, log_mass, scale, epsilon, None)
+        share_q, share_k, (v,) = _assigned(Heads(q, k).checked(), Pivoting(pivots, log_mass, scale, epsilon), v)
         v = extend(v)
         if state is None:
             state = v.new_zeros(*v.shape[:-2], share_k.shape[-1], v.shape[-1])
@@ -125,7 +152,7 @@ def prefix_pivot_step(
 
 
 def harmonic_mass(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor, " n"]:
-    """Column sums of uniform causal attention, c_j = sum_{i >= j} 1/i: the mass a balanced causal key should carry.
+    r"""Column sums of uniform causal attention, $c_j = \sum_{i \ge j} 1/i$: what a balanced key should carry.
 
     Example:
         >>> harmonic_mass(3)
@@ -135,18 +162,11 @@ def harmonic_mass(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor
     return inverse.flip(0).cumsum(0).flip(0).to(dtype)
 
 
-def _shares(
-    q: Tensor,
-    k: Tensor,
-    pivots: Tensor,
-    log_mass: Tensor | None,
-    scale: float | None,
-    epsilon: float | Tensor,
-    padding: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    q, k, pivots = at_least_single(q, k, pivots)
-    pivots, bias = prepare(q, pivots, log_mass, scale, epsilon)
-    present = keep(padding, q)
-    share_q = assign(blank(q, padding), pivots, bias, present)
-    share_k = assign(blank(k, padding), pivots, bias) + _SPREAD
-    return share_q, share_k if present is None else share_k * present[..., None]
+def _assigned(heads: Heads, pivoting: Pivoting, *values: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """What every query and every key gives to the pivots, with the values in their precision."""
+    heads, (pivots, *rest) = heads.single(pivoting.pivots, *values)
+    located, heads, _ = replace(pivoting, pivots=pivots).meet(heads)
+    present = unpadded(heads.key_padding, heads.k)
+    share_q = assign(heads.q, located.points, located.log_mass, present)
+    share_k = assign(heads.k, located.points, located.log_mass) + _SPREAD
+    return share_q, share_k if present is None else share_k * present[..., None], tuple(rest)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..._transforms import transformable
+from monge._transforms import transformable
+from monge.kernels.twice import again, derivatives
+
 from ._masks import check_padding
-from ._padding import at_least_single, full_precision
-from ._prefix import extend, prefix_matmul
+from ._padding import at_least_single, blank, full_precision
+from ._prefix_sums import extend, prefix_matmul
 
 # Of a feature: without one in common with any key a query would read nothing.
 _LEAST = 1e-18
@@ -18,6 +22,7 @@ _LEAST = 1e-18
 __all__ = ["elu_features", "feature_attention", "feature_step", "linear_attention", "query_features"]
 
 
+@transformable
 def elu_features(x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
     """elu(x) + 1, at least 1e-18.
 
@@ -27,15 +32,41 @@ def elu_features(x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
 
     Source: Transformers are RNNs, arXiv 2006.16236.
     """
-    # Contiguous: products would copy a transposed view anyway, and derivatives keep one layout. The sum elu(x) + 1
-    # itself would lose the digits of exp(x) below zero, and all of them below -17.
-    x = x.contiguous()
-    return x.relu() + x.clamp(math.log(_LEAST), 0.0).exp()
+    # Contiguous: products would copy a transposed view anyway, and derivatives keep one layout.
+    return _Elu.apply(x.contiguous())
 
 
+@transformable
 def query_features(q: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
-    """`elu_features` of queries over a factor of each, unseen by the rows of attention: the largest is at least one."""
+    """`elu_features` of queries over a factor of each, unseen by the rows of attention: the largest is at least one.
+
+    Example:
+        >>> query_features(torch.tensor([[-40.0, -41.0]]))
+        tensor([[1.0000, 0.3679]])
+    """
     return elu_features(q - q.detach().amax(-1, keepdim=True).clamp_max(0.0))
+
+
+class _Elu(torch.autograd.Function):
+    """elu + 1, whose derivative is read off the answer."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        out = _elu(x)
+        ctx.save_for_backward(x, out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor | None:
+        x, out = ctx.saved_tensors
+        if again():
+            return derivatives(_elu(x), (x,), gradient)[0]
+        return gradient * out.clamp_max(1.0)
+
+
+def _elu(x: Tensor) -> Tensor:
+    # The sum elu(x) + 1 itself would lose the digits of exp(x) below zero, and all of them below -17.
+    return x.relu() + x.clamp(math.log(_LEAST), 0.0).exp()
 
 
 @transformable
@@ -95,7 +126,22 @@ def feature_attention(
         >>> feature_attention(elu_features(q), elu_features(k), v).shape
         torch.Size([4, 10, 8])
     """
-    phi_q, phi_k = without(phi_q, query_padding), without(phi_k, key_padding)
+    check_padding(query_padding, key_padding)
+    return feature_read(phi_q, phi_k, v, query_padding, key_padding, causal=causal, floor=floor)
+
+
+def feature_read(
+    phi_q: Tensor,
+    phi_k: Tensor,
+    v: Tensor,
+    query_padding: Tensor | None = None,
+    key_padding: Tensor | None = None,
+    *,
+    causal: bool = False,
+    floor: float = 0.0,
+) -> Tensor:
+    """`feature_attention` with padding that is checked."""
+    phi_q, phi_k = blank(phi_q, query_padding), blank(phi_k, key_padding)
     if causal:
         summed = prefix_matmul(phi_q, phi_k, extend(v))
         value, total = summed[..., :-1], summed[..., -1:]
@@ -147,8 +193,3 @@ def feature_step(
 def divisor(total: Tensor, floor: float = 0.0) -> Tensor:
     """Sums to divide by; one where there is nothing to divide."""
     return total.clamp_min(floor).masked_fill(total == 0, 1.0)
-
-
-def without(phi: Tensor, padding: Tensor | None) -> Tensor:
-    """Features, zero on padding."""
-    return phi if padding is None else phi.masked_fill(check_padding(padding)[..., None], 0.0)

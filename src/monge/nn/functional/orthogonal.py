@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..._transforms import transformable
-from ...errors import ShapeError
-from ._masks import check_padding, present
+from monge._transforms import transformable
+from monge.errors import ShapeError
+
+from ._masks import check_padding
 from ._padding import at_least_single, full_precision, scale_of
 
 # Of a sum of a row or a column, which rounding alone never reaches.
@@ -27,16 +28,16 @@ def qr_matrix(
     scale: float | None = None,
     padding: Bool[Tensor, "*#b n"] | None = None,
 ) -> Float[Tensor, "*b n n"]:
-    r"""U∘U where U R = s Q K^T + shift · I; cubic time.
+    r"""$U∘U$ where $U R = s Q K^T + λ I$; cubic time.
 
-    The shift keeps the matrix of full rank, which Q K^T is not beyond n = d tokens, where the derivative of QR would
+    The shift keeps the matrix of full rank, which $Q K^T$ is not beyond n = d tokens, where the derivative of QR would
     not exist. Invariant to the scale of the columns; the order of the keys matters, as in Gram-Schmidt.
 
     Args:
         q: Queries.
         k: Keys, as many.
         shift: λ, a number or one per head.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
         padding: True where a token is absent; its row and column are those of the identity.
 
     Example:
@@ -67,7 +68,7 @@ def cayley_matrix(
     scale: float | None = None,
     padding: Bool[Tensor, "*#b n"] | None = None,
 ) -> Float[Tensor, "*b n n"]:
-    r"""O∘O of the Cayley transform O = (I + K)^{-1}(I - K), K the skew part of the scores; cubic time.
+    r"""$O∘O$ of the Cayley transform $O = (I + K)^{-1}(I - K)$, K the skew part of the scores; cubic time.
 
     Smooth everywhere, and permuting the tokens permutes rows and columns. Symmetric scores give the identity; ``drift``
     adds the skew matrix α_i - α_j, which mixes even then. Where scores are so large that the transform cannot be
@@ -78,7 +79,7 @@ def cayley_matrix(
         k: Keys, as many.
         drift: α, one number per token.
         gain: Multiplies K, a number or one per head.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
         padding: True where a token is absent; it attends to itself alone.
 
     Example:
@@ -128,7 +129,7 @@ def circuit_matrix(
         rotations: θ and φ of the p = t - 1 pairs of neighbouring tokens in every layer and auxiliary state.
         phases: ω and χ of every state in every layer.
         mixing: Angles of the c = a - 1 pairs of neighbouring auxiliary states in every layer, for every token.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
         padding: True where a token is absent; it attends to itself alone.
 
     Example:
@@ -147,7 +148,8 @@ def circuit_matrix(
         if n > tokens:
             raise ShapeError(f"The circuit holds {tokens} tokens, but there are {n}: build it with tokens={n}.")
         there = torch.ones(q.shape[:-1], dtype=torch.bool, device=q.device)
-        there = there if padding is None else there & present(padding)
+        check_padding(padding)
+        there = there if padding is None else there & ~padding
         scores = scale_of(q, scale) * (q @ k.mT)
         # The gates see some of the scores only.
         unknown = _unknown(scores)
@@ -202,7 +204,7 @@ def _turn(state: Tensor, angle: Tensor, first: int, dim: int) -> Tensor:
 
 def _isolate(matrix: Tensor, padding: Tensor | None) -> Tensor:
     """Zero rows and columns of absent tokens."""
+    check_padding(padding)
     if padding is None:
         return matrix
-    check_padding(padding)
     return matrix.masked_fill(padding[..., :, None] | padding[..., None, :], 0.0)

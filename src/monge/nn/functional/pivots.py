@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..._checks import check_choice
-from ..._transforms import transformable
-from ...errors import InputError, ShapeError
-from ...kernels.pivots import assign, fused, maximal_coupling, occupancy, pivot_apply
-from ._masks import check_padding
-from ._padding import at_least_single, blank, full_precision, keep, scale_of
+from monge._checks import check_choice
+from monge._transforms import transformable
+from monge.errors import InputError, ShapeError
+from monge.kernels.pivots import assign, fused, maximal_coupling, occupancy, pivot_apply
+
+from ._fixed_point import fixed_point
+from ._heads import Heads
+from ._padding import at_least_single, blank, full_precision, scale_of, unpadded
 from ._shards import add_up, logsumexp, total_over, uniform_over
-from ._sinkhorn import fixed_point
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -25,6 +28,55 @@ __all__ = ["entropic_pivot_attention", "entropic_pivot_factors", "pivot_attentio
 
 _TINY = 1e-30
 GRADIENTS = ("unrolled", "implicit")
+
+
+@dataclass(frozen=True)
+class Pivoting:
+    """Pivots with the options of `pivot_attention` that both forms share."""
+
+    pivots: Tensor
+    log_mass: Tensor | None = None
+    scale: float | None = None
+    epsilon: float | Tensor = 1.0
+    gradient: str = "unrolled"
+    group: ProcessGroup | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("gradient", self.gradient, GRADIENTS)
+
+    def meet(self, heads: Heads, *values: Tensor) -> tuple[Located, Heads, tuple[Tensor, ...]]:
+        """Where they stand among the tokens, and all in at least single precision but what fused kernels read as it is.
+
+        Raises:
+            ShapeError: Pivots and tokens do not have one width.
+        """
+        width = heads.q.shape[-1]
+        if self.pivots.ndim < 2 or self.pivots.shape[-1] != width:
+            raise ShapeError(
+                f"pivots must have shape (*heads, r, {width}), the width of q, but have {tuple(self.pivots.shape)}."
+            )
+        (pivots,), epsilon = at_least_single(self.pivots), self.epsilon
+        if not (values and fused.takes((heads.q, heads.k, *values), pivots)):
+            heads, (pivots, *rest) = heads.single(self.pivots, *values)
+            values = tuple(rest)
+        if isinstance(epsilon, Tensor):
+            epsilon = epsilon.to(pivots.dtype)[..., None, None]
+        points = pivots * (scale_of(pivots, self.scale) / epsilon)
+        if self.log_mass is None:
+            log_mass = points.new_full(points.shape[:-1], -math.log(points.shape[-2]))
+        else:
+            log_mass = torch.log_softmax(self.log_mass.to(points.dtype), -1)
+        return Located(points, log_mass, self.gradient, self.group), heads, values
+
+
+@dataclass(frozen=True)
+class Located:
+    """Pivots as the assignments meet them; without points, tokens are scores already."""
+
+    points: Tensor | None
+    log_mass: Tensor
+    gradient: str
+    group: ProcessGroup | None
 
 
 @transformable
@@ -45,8 +97,8 @@ def pivot_attention(
 ) -> Float[Tensor, "*b n c"]:
     r"""Doubly stochastic attention of rank r in linear time, exact at any number of iterations.
 
-    Queries and keys are assigned to r pivots, P1 = diag(a) softmax_t(s q_i·z_t/ε + g_t) and P2^T likewise for the
-    keys; the uses p1, p2 of the pivots are joined by their maximal coupling W, and the plan is
+    Queries and keys are assigned to r pivots, $P_1 = \mathrm{diag}(a)\,\mathrm{softmax}_t(s q_i·z_t/ε + g_t)$ and
+    $P_2^T$ likewise; the uses $p_1$ and $p_2$ of the pivots are joined by their maximal coupling W, and the plan is
     $P_1\,\mathrm{diag}(1/p_1)\,W\,\mathrm{diag}(1/p_2)\,P_2$: non-negative, of rank at most r, with uniform
     marginals to rounding whatever the scores. ``iterations`` Sinkhorn rounds move the uses towards ``mass``; with none,
     g = log mass.
@@ -57,7 +109,7 @@ def pivot_attention(
         v: Values.
         pivots: Locations; without leading dimensions, or with those of the heads.
         log_mass: Logarithm of the mass each pivot should carry; uniform if None.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
         epsilon: Regularisation of the two assignments.
         iterations: Rounds of balancing before the exact step.
         gradient: "unrolled" through the rounds, or "implicit" at their fixed point.
@@ -83,22 +135,8 @@ def pivot_attention(
 
     Source: LOTFormer, arXiv 2509.23436, for gluing through pivots; the exact step is this library's.
     """
-    check_choice("gradient", gradient, GRADIENTS)
-    dtype = v.dtype
-    q, k, v, pivots = _precise(q, k, v, pivots)
-    with full_precision(q):
-        pivots, log_mass = prepare(q, pivots, log_mass, scale, epsilon)
-        q, k = blank(q, query_padding), blank(k, key_padding)
-        q, k, located = _scores_once(q, k, v, pivots) if iterations > 0 else (q, k, pivots)
-        bias_q, bias_k = (
-            _balanced(x, padding, located, log_mass, log_mass, iterations, gradient, group)
-            for x, padding in ((q, query_padding), (k, key_padding))
-        )
-        out = pivot_apply(
-            q, k, blank(v, key_padding), located, bias_q, bias_k, keep(query_padding, q), keep(key_padding, k),
-            total=total_over(group),
-        )  # fmt: skip
-    return out.to(dtype)
+    pivoting = Pivoting(pivots, log_mass, scale, epsilon, gradient, group)
+    return pivot_read(Heads(q, k, query_padding, key_padding).checked(), blank(v, key_padding), pivoting, iterations)
 
 
 def pivot_factors(
@@ -106,36 +144,32 @@ def pivot_factors(
     k: Float[Tensor, "*b m d"],
     pivots: Float[Tensor, "*#b r d"],
     *,
-    log_mass: Float[Tensor, "*#b r"] | None = None,
-    scale: float | None = None,
-    epsilon: float | Tensor = 1.0,
     iterations: int = 0,
-    gradient: str = "unrolled",
     query_padding: Bool[Tensor, "*#b n"] | None = None,
     key_padding: Bool[Tensor, "*#b m"] | None = None,
-    group: ProcessGroup | None = None,
+    **options: Any,
 ) -> tuple[Float[Tensor, "*b n r"], Float[Tensor, "*b m r"]]:
-    """The plan of `pivot_attention` as Q R^T: rows of Q sum to a, columns of R to one.
+    r"""The plan of `pivot_attention` as $Q R^T$: rows of Q sum to a, columns of R to one.
 
-    Arguments as in `pivot_attention`. Returns Q = P1 and R = (diag(1/p1) W diag(1/p2) P2)^T; their rows of the tokens
-    that this process holds, if there is a group.
+    Args:
+        q: Queries.
+        k: Keys.
+        pivots: Locations.
+        iterations: Rounds of balancing before the exact step.
+        query_padding: True where a query is absent.
+        key_padding: True where a key is absent.
+        options: ``log_mass``, ``scale``, ``epsilon``, ``gradient``, ``group`` as in `pivot_attention`.
+
+    Returns:
+        $Q = P_1$ and $R^T = \mathrm{diag}(1/p_1) W \mathrm{diag}(1/p_2) P_2$; their rows of the tokens that this
+        process holds, if there is a group.
+
+    Example:
+        >>> left, right = pivot_factors(torch.randn(10, 8), torch.randn(12, 8), torch.randn(4, 8))
+        >>> torch.allclose((left @ right.mT).sum(0), torch.full((12,), 1 / 12), atol=1e-6)
+        True
     """
-    check_choice("gradient", gradient, GRADIENTS)
-    q, k, pivots = at_least_single(q, k, pivots)
-    with full_precision(q):
-        pivots, log_mass = prepare(q, pivots, log_mass, scale, epsilon)
-        shares = []
-        for x, padding in ((q, query_padding), (k, key_padding)):
-            x = blank(x, padding)
-            bias = _balanced(x, padding, pivots, log_mass, log_mass, iterations, gradient, group)
-            shares.append(assign(x, pivots, bias, keep(padding, x)))
-        share_q, share_k = shares
-        use_q, use_k = add_up(torch.stack([share_q.sum(-2), share_k.sum(-2)]), group)
-        stay, spare = (part.to(q.dtype)[..., None, :] for part in maximal_coupling(use_q, use_k))
-        left = share_q / use_q.sum(-1).clamp_min(_TINY)[..., None, None]
-        mean = share_k / use_k.clamp_min(_TINY)[..., None, :]
-        rest = mean @ spare.mT
-        return left, rest + stay * (mean - rest)
+    return exact_factors(Heads(q, k, query_padding, key_padding).checked(), Pivoting(pivots, **options), iterations)
 
 
 @transformable
@@ -145,20 +179,25 @@ def entropic_pivot_attention(
     v: Float[Tensor, "*b m c"],
     pivots: Float[Tensor, "*#b r d"],
     *,
-    log_mass: Float[Tensor, "*#b r"] | None = None,
-    scale: float | None = None,
-    epsilon: float | Tensor = 1.0,
     n_half: int = 5,
-    gradient: str = "unrolled",
     query_padding: Bool[Tensor, "*#b n"] | None = None,
     key_padding: Bool[Tensor, "*#b m"] | None = None,
-    group: ProcessGroup | None = None,
+    **options: Any,
 ) -> Float[Tensor, "*b n c"]:
     """Two entropic problems glued through pivots, as published: rows exact, columns at convergence only.
 
     An odd number ``n_half`` of half-steps each, which begin and end on the first marginal: that of the queries, then
-    that of the pivots. ``n_half=1`` is attention packed by the pivots and unpacked again. Other arguments as in
-    `pivot_attention`.
+    that of the pivots. ``n_half=1`` is attention packed by the pivots and unpacked again.
+
+    Args:
+        q: Queries.
+        k: Keys.
+        v: Values.
+        pivots: Locations.
+        n_half: Half-steps of each problem, odd.
+        query_padding: True where a query is absent; its output is zero.
+        key_padding: True where a key is absent.
+        options: ``log_mass``, ``scale``, ``epsilon``, ``gradient``, ``group`` as in `pivot_attention`.
 
     Returns:
         One convex combination of the values per query.
@@ -170,27 +209,9 @@ def entropic_pivot_attention(
 
     Source: LOTFormer, arXiv 2509.23436.
     """
-    check_choice("gradient", gradient, GRADIENTS)
     check_odd(n_half)
-    dtype = v.dtype
-    q, k, v, pivots = _precise(q, k, v, pivots)
-    with full_precision(q):
-        q, k, v = blank(q, query_padding), blank(k, key_padding), blank(v, key_padding)
-        if n_half == 1:
-            left, right = entropic_pivot_factors(
-                q, k, pivots, log_mass=log_mass, scale=scale, epsilon=epsilon, n_half=1,
-                query_padding=query_padding, key_padding=key_padding, group=group,
-            )  # fmt: skip
-            return (left @ add_up(right.mT @ v.to(right.dtype), group)).to(dtype)
-        pivots, log_mass = prepare(q, pivots, log_mass, scale, epsilon)
-        q, k, located = _scores_once(q, k, v, pivots)
-        bias_q = _first_problem(q, query_padding, located, log_mass, n_half, gradient, group)
-        bias_k = _second_problem(k, key_padding, located, log_mass, n_half, gradient, group)
-        out = pivot_apply(
-            q, k, v, located, bias_q, bias_k, keep(query_padding, q), keep(key_padding, k),
-            exact=False, total=total_over(group),
-        )  # fmt: skip
-    return out.to(dtype)
+    heads, v = Heads(q, k, query_padding, key_padding).checked(), blank(v, key_padding)
+    return entropic_read(heads, v, Pivoting(pivots, **options), n_half)
 
 
 def entropic_pivot_factors(
@@ -198,73 +219,138 @@ def entropic_pivot_factors(
     k: Float[Tensor, "*b m d"],
     pivots: Float[Tensor, "*#b r d"],
     *,
-    log_mass: Float[Tensor, "*#b r"] | None = None,
-    scale: float | None = None,
-    epsilon: float | Tensor = 1.0,
     n_half: int = 5,
-    gradient: str = "unrolled",
     query_padding: Bool[Tensor, "*#b n"] | None = None,
     key_padding: Bool[Tensor, "*#b m"] | None = None,
-    group: ProcessGroup | None = None,
+    **options: Any,
 ) -> tuple[Float[Tensor, "*b n r"], Float[Tensor, "*b m r"]]:
-    """diag(1/a) P1 and (diag(1/p) P2)^T of `entropic_pivot_attention`: both with rows, or columns, that sum to one."""
-    check_choice("gradient", gradient, GRADIENTS)
+    r"""The two matrices whose product is the attention matrix of `entropic_pivot_attention`.
+
+    Args:
+        q: Queries.
+        k: Keys.
+        pivots: Locations.
+        n_half: Half-steps of each problem, odd.
+        query_padding: True where a query is absent.
+        key_padding: True where a key is absent.
+        options: ``log_mass``, ``scale``, ``epsilon``, ``gradient``, ``group`` as in `entropic_pivot_attention`.
+
+    Returns:
+        $\mathrm{diag}(1/a) P_1$, whose rows sum to one, and $(\mathrm{diag}(1/p) P_2)^T$, whose columns do.
+
+    Example:
+        >>> left, right = entropic_pivot_factors(torch.randn(10, 8), torch.randn(12, 8), torch.randn(4, 8))
+        >>> torch.allclose((left @ right.mT).sum(-1), torch.ones(10), atol=1e-5)
+        True
+    """
     check_odd(n_half)
-    q, k, pivots = at_least_single(q, k, pivots)
-    with full_precision(q):
-        pivots, log_mass = prepare(q, pivots, log_mass, scale, epsilon)
-        q, k = blank(q, query_padding), blank(k, key_padding)
-        present = keep(key_padding, k)
-        bias = _first_problem(q, query_padding, pivots, log_mass, n_half, gradient, group)
-        left = assign(q, pivots, bias, keep(query_padding, q))
+    return entropic_factors(Heads(q, k, query_padding, key_padding).checked(), Pivoting(pivots, **options), n_half)
+
+
+def pivot_read(heads: Heads, v: Tensor, pivoting: Pivoting, iterations: int) -> Tensor:
+    """`pivot_attention` of checked heads."""
+    with full_precision(heads.q):
+        located, heads, (values,) = pivoting.meet(heads, v)
+        if iterations > 0:
+            located, heads = _scored_once(located, heads, values)
+        biases = _exact_biases(heads, located, iterations)
+        return _applied(heads, values, located, *biases, exact=True).to(v.dtype)
+
+
+def exact_factors(heads: Heads, pivoting: Pivoting, iterations: int) -> tuple[Tensor, Tensor]:
+    """`pivot_factors` of checked heads."""
+    with full_precision(heads.q):
+        located, heads, _ = pivoting.meet(heads)
+        share_q, share_k = _assigned(heads, located, *_exact_biases(heads, located, iterations))
+        use_q, use_k = add_up(torch.stack([share_q.sum(-2), share_k.sum(-2)]), located.group)
+        stay, spare = (part.to(share_q.dtype)[..., None, :] for part in maximal_coupling(use_q, use_k))
+        left = share_q / use_q.sum(-1).clamp_min(_TINY)[..., None, None]
+        mean = share_k / use_k.clamp_min(_TINY)[..., None, :]
+        rest = mean @ spare.mT
+        return left, rest + stay * (mean - rest)
+
+
+def entropic_read(heads: Heads, v: Tensor, pivoting: Pivoting, n_half: int) -> Tensor:
+    """`entropic_pivot_attention` of checked heads."""
+    if n_half == 1:
+        left, right = entropic_factors(heads, pivoting, n_half)
+        with full_precision(heads.q):
+            return (left @ add_up(right.mT @ v.to(right.dtype), pivoting.group)).to(v.dtype)
+    with full_precision(heads.q):
+        located, heads, (values,) = pivoting.meet(heads, v)
+        located, heads = _scored_once(located, heads, values)
+        biases = _first_bias(heads, located, n_half), _second_bias(heads, located, n_half)
+        return _applied(heads, values, located, *biases, exact=False).to(v.dtype)
+
+
+def entropic_factors(heads: Heads, pivoting: Pivoting, n_half: int) -> tuple[Tensor, Tensor]:
+    """`entropic_pivot_factors` of checked heads."""
+    with full_precision(heads.q):
+        located, heads, _ = pivoting.meet(heads)
+        first = _first_bias(heads, located, n_half)
         if n_half == 1:
-            scores = _reachable(k @ pivots.mT, key_padding)
-            right = torch.exp(scores - logsumexp(scores, -2, group)[..., None, :])
+            scores = _reachable(heads, located)
+            right = torch.exp(scores - logsumexp(scores, -2, located.group)[..., None, :])
+            left, present = _assign(heads.q, heads.query_padding, located, first), unpadded(heads.key_padding, right)
             return left, right if present is None else right * present[..., None]
-        bias = _second_problem(k, key_padding, pivots, log_mass, n_half, gradient, group)
-        share = assign(k, pivots, bias, present)
-        use = add_up(share.sum(-2), group)
+        left, share = _assigned(heads, located, first, _second_bias(heads, located, n_half))
+        use = add_up(share.sum(-2), located.group)
         return left, share / use.clamp_min(torch.finfo(use.dtype).tiny)[..., None, :]
 
 
-def _scores_once(q: Tensor, k: Tensor, v: Tensor, pivots: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+def _scored_once(located: Located, heads: Heads, v: Tensor) -> tuple[Located, Heads]:
     """Scores of queries and keys without pivots, for a use in several rounds, unless kernels recompute them faster."""
-    if fused.takes((q, k, v), pivots):
-        return q, k, pivots
-    return q @ pivots.mT, k @ pivots.mT, None
+    points = located.points
+    if points is None or fused.takes((heads.q, heads.k, v), points):
+        return located, heads
+    return replace(located, points=None), heads._replace(q=heads.q @ points.mT, k=heads.k @ points.mT)
 
 
-def _first_problem(
-    q: Tensor, padding: Tensor | None, pivots: Tensor | None, log_mass: Tensor, n_half: int, gradient: str,
-    group: ProcessGroup | None,
-) -> Tensor:  # fmt: skip
+def _applied(heads: Heads, v: Tensor, located: Located, bias_q: Tensor, bias_k: Tensor, *, exact: bool) -> Tensor:
+    present = unpadded(heads.query_padding, heads.q), unpadded(heads.key_padding, heads.k)
+    q, k, total = heads.q, heads.k, total_over(located.group)
+    return pivot_apply(q, k, v, located.points, bias_q, bias_k, *present, exact=exact, total=total)
+
+
+def _assigned(heads: Heads, located: Located, bias_q: Tensor, bias_k: Tensor) -> tuple[Tensor, Tensor]:
+    left = _assign(heads.q, heads.query_padding, located, bias_q)
+    return left, _assign(heads.k, heads.key_padding, located, bias_k)
+
+
+def _assign(x: Tensor, padding: Tensor | None, located: Located, bias: Tensor) -> Tensor:
+    return assign(x, located.points, bias, unpadded(padding, x))
+
+
+def _exact_biases(heads: Heads, located: Located, iterations: int) -> tuple[Tensor, Tensor]:
+    """Potentials of the pivots against both sides, from their masses."""
+    start = located.log_mass
+    bias = _balanced(heads.q, heads.query_padding, located, start, iterations)
+    return bias, _balanced(heads.k, heads.key_padding, located, start, iterations)
+
+
+def _first_bias(heads: Heads, located: Located, n_half: int) -> Tensor:
     """Potential of the pivots against the queries, whose half-steps are the first and the last."""
-    start = torch.zeros_like(log_mass)
-    return _balanced(q, padding, pivots, log_mass, start, (n_half - 1) // 2, gradient, group)
+    start = torch.zeros_like(located.log_mass)
+    return _balanced(heads.q, heads.query_padding, located, start, (n_half - 1) // 2)
 
 
-def _second_problem(
-    k: Tensor, padding: Tensor | None, pivots: Tensor | None, log_mass: Tensor, n_half: int, gradient: str,
-    group: ProcessGroup | None,
-) -> Tensor:  # fmt: skip
+def _second_bias(heads: Heads, located: Located, n_half: int) -> Tensor:
     """Potential of the pivots against the keys before the pivots' last half-step: a division by their sums."""
-    start = log_mass - logsumexp(_reachable(_scores(k, pivots), padding), -2, group)
-    return _balanced(k, padding, pivots, log_mass, start, (n_half - 3) // 2, gradient, group)
+    start = located.log_mass - logsumexp(_reachable(heads, located), -2, located.group)
+    return _balanced(heads.k, heads.key_padding, located, start, (n_half - 3) // 2)
 
 
-def _scores(x: Tensor, pivots: Tensor | None) -> Tensor:
-    return x if pivots is None else x.to(pivots.dtype) @ pivots.mT
+def _scores(x: Tensor, points: Tensor | None) -> Tensor:
+    return x if points is None else x.to(points.dtype) @ points.mT
 
 
-def _reachable(scores: Tensor, padding: Tensor | None) -> Tensor:
-    """Scores of the pivots, -inf at absent keys."""
-    return scores if padding is None else scores.masked_fill(check_padding(padding)[..., None], -math.inf)
+def _reachable(heads: Heads, located: Located) -> Tensor:
+    """Scores of the keys at the pivots, -inf at absent keys."""
+    scores, padding = _scores(heads.k, located.points), heads.key_padding
+    return scores if padding is None else scores.masked_fill(padding[..., None], -math.inf)
 
 
-def _balanced(
-    x: Tensor, padding: Tensor | None, pivots: Tensor | None, log_mass: Tensor, start: Tensor, rounds: int,
-    gradient: str, group: ProcessGroup | None,
-) -> Tensor:  # fmt: skip
+def _balanced(x: Tensor, padding: Tensor | None, located: Located, start: Tensor, rounds: int) -> Tensor:
     """The potential ``start`` of the pivots, moved by rounds of balancing towards their masses.
 
     A round is a softmax over the pivots and a sum over the tokens: a half-step of the tokens and one of the pivots, as
@@ -273,26 +359,19 @@ def _balanced(
     """
     if rounds == 0:
         return start
-    log_mass, start = (t.expand(*x.shape[:-2], t.shape[-1]) for t in (log_mass, start))
-    present = keep(padding, x)
-    if gradient == "unrolled":
-        return _rounds(x, present, pivots, log_mass, start, rounds, group)
-    with torch.no_grad():
-        v = _rounds(x, present, pivots, log_mass, start, rounds, group)
-    scores = _scores(x, pivots)
-    return fixed_point(scores, uniform_over(scores, padding, group).log(), log_mass, v, group)
-
-
-def _rounds(
-    x: Tensor, present: Tensor | None, pivots: Tensor | None, log_mass: Tensor, v: Tensor, rounds: int,
-    group: ProcessGroup | None,
-) -> Tensor:  # fmt: skip
+    log_mass, start = (t.expand(*x.shape[:-2], t.shape[-1]) for t in (located.log_mass, start))
+    present, group = unpadded(padding, x), located.group
     tiny = torch.finfo(log_mass.dtype).tiny
-    for _ in range(rounds):
-        use = add_up(occupancy(x, pivots, v, present), group)
-        use = use / use.sum(-1, keepdim=True).clamp_min(tiny)
-        v = v + log_mass - use.clamp_min(tiny).log()
-    return v
+    implicit, v = located.gradient == "implicit", start
+    with torch.no_grad() if implicit else nullcontext():
+        for _ in range(rounds):
+            use = add_up(occupancy(x, located.points, v, present), group)
+            use = use / use.sum(-1, keepdim=True).clamp_min(tiny)
+            v = v + log_mass - use.clamp_min(tiny).log()
+    if not implicit:
+        return v
+    scores = _scores(x, located.points)
+    return fixed_point(scores, uniform_over(scores, padding, group).log(), log_mass, v, group)
 
 
 def check_odd(n_half: int) -> None:
@@ -301,25 +380,3 @@ def check_odd(n_half: int) -> None:
         raise InputError(
             f"n_half must be odd, to begin and to end on one side, but is {n_half}: use {max(1, n_half + 1)}."
         )
-
-
-def prepare(
-    q: Tensor, pivots: Tensor, log_mass: Tensor | None, scale: float | None, epsilon: float | Tensor
-) -> tuple[Tensor, Tensor]:
-    """Pivots times scale over regularisation, and log masses, uniform if not given."""
-    if pivots.ndim < 2 or pivots.shape[-1] != q.shape[-1]:
-        raise ShapeError(
-            f"pivots must have shape (*heads, r, {q.shape[-1]}), the width of q, but have {tuple(pivots.shape)}."
-        )
-    if isinstance(epsilon, Tensor):
-        epsilon = epsilon.to(pivots.dtype)[..., None, None]
-    pivots = pivots * (scale_of(pivots, scale) / epsilon)
-    if log_mass is None:
-        return pivots, pivots.new_full(pivots.shape[:-1], -math.log(pivots.shape[-2]))
-    return pivots, torch.log_softmax(log_mass.to(pivots.dtype), -1)
-
-
-def _precise(q: Tensor, k: Tensor, v: Tensor, pivots: Tensor) -> tuple[Tensor, ...]:
-    """Everything in at least single precision, but tokens that the fused kernels read as they are."""
-    (upcast,) = at_least_single(pivots)
-    return (q, k, v, upcast) if fused.takes((q, k, v), upcast) else at_least_single(q, k, v, pivots)

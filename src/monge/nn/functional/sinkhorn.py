@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ... import kernels
-from ..._checks import check_choice
-from ..._transforms import transformable
-from ...errors import CapabilityError, InputError
-from ...geometry import PointCloud
-from ...problem import Linear
-from ...solver import Sinkhorn as Solver
-from ._masks import as_pairs
-from ._padding import at_least_single, blank, full_precision, log_uniform, scale_of, uniform, unless_scored
-from ._sinkhorn import balance, converge
+from monge import kernels
+from monge._checks import check_choice
+from monge._transforms import transformable
+from monge.errors import CapabilityError, InputError
+from monge.geometry import PointCloud
+from monge.problem import Linear
+from monge.solver import Sinkhorn as Solver
+
+from ._fixed_point import balanced, converge
+from ._heads import Heads
+from ._padding import blank, full_precision, log_uniform, scale_of, uniform, unless_scored
 from .softmax import fused_attention
 
-__all__ = ["sinkhorn_attention", "sinkhorn_potentials"]
+__all__ = ["sinkhorn_attention"]
 
 
 @transformable
@@ -41,7 +43,7 @@ def sinkhorn_attention(
     key_padding: Bool[Tensor, "*#b m"] | None = None,
     pairs: Tensor | None = None,
 ) -> Float[Tensor, "*b n c"]:
-    r"""Attention by the entropic plan of the scores: diag(1/a) P V with P = exp(S/ε + u + v).
+    r"""Attention by the entropic plan of the scores: $\mathrm{diag}(1/a) P V$ with $P = \exp(S/ε + u + v)$.
 
     A half-step normalises one side. The side of the last half-step is exact; the other converges. Since
     $A_{ij} = \mathrm{softmax}_j(S_{ij}/\epsilon + v_j)$ after a step on the rows, the plan is ordinary
@@ -51,7 +53,7 @@ def sinkhorn_attention(
         q: Queries.
         k: Keys.
         v: Values.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
         epsilon: Regularisation.
         n_half: Half-steps; 1, on the rows, is softmax attention.
         tol: If given, iterate until the L1 error of the other marginal is below it, instead of ``n_half``.
@@ -78,123 +80,131 @@ def sinkhorn_attention(
 
     Source: Sinkformers, arXiv 2110.11773.
     """
+    balance = Balance(scale, epsilon, n_half, tol, max_iter, end_on, gradient, memory)
+    return sinkhorn_read(Heads(q, k, query_padding, key_padding, pairs).checked(), blank(v, key_padding), balance)
+
+
+@dataclass(frozen=True)
+class Balance:
+    """How scores become a plan; the options of `sinkhorn_attention`."""
+
+    scale: float | None = None
+    epsilon: float | Tensor = 1.0
+    n_half: int = 5
+    tol: float | None = None
+    max_iter: int = 1000
+    end_on: str = "rows"
+    gradient: str = "unrolled"
+    memory: str = "dense"
+
+    def __post_init__(self) -> None:
+        check_choice("end_on", self.end_on, ("rows", "columns"))
+        check_choice("gradient", self.gradient, ("unrolled", "implicit"))
+        check_choice("memory", self.memory, ("dense", "linear"))
+        if self.n_half < 1:
+            raise InputError(f"n_half must be at least 1, but is {self.n_half}: 1 is softmax attention.")
+
+    @property
+    def unrolled(self) -> bool:
+        """Whether its derivative is that of its half-steps; a single one is at its fixed point anyway."""
+        return self.tol is None and (self.gradient == "unrolled" or self.n_half == 1)
+
+    def factor(self, q: Tensor) -> float | Tensor:
+        """What turns products into logits, s/ε."""
+        if isinstance(self.epsilon, Tensor):
+            return scale_of(q, self.scale) / self.epsilon.to(q.dtype)[..., None, None]
+        return scale_of(q, self.scale) / self.epsilon
+
+
+def sinkhorn_read(heads: Heads, v: Tensor, balance: Balance) -> Tensor:
+    """`sinkhorn_attention` of checked heads."""
     dtype = v.dtype
-    q, k, v = at_least_single(q, k, v)
+    heads, (v,) = heads.single(v)
+    q, k = heads.q, heads.k
     with full_precision(q):
-        q, k, v = blank(q, query_padding), blank(k, key_padding), blank(v, key_padding)
-        known = unless_scored(q, k, _temper(q, scale, epsilon))
-        counted = tol is None and (gradient == "unrolled" or n_half == 1)
-        if counted and n_half >= 1 and memory == "dense" and end_on == "rows" and pairs is None:
-            weights = uniform(q, query_padding), uniform(k, key_padding)
-            out = kernels.balanced_apply(q * _temper(q, scale, epsilon), k, v, *weights, n_half)
-            return blank(out + known, query_padding).to(dtype)
-        options = {"n_half": n_half, "tol": tol, "max_iter": max_iter, "end_on": end_on, "gradient": gradient}
-        logits, u, price = sinkhorn_potentials(
-            q, k, scale=scale, epsilon=epsilon, memory=memory, query_padding=query_padding,
-            key_padding=key_padding, pairs=pairs, **options,
-        )  # fmt: skip
-        if logits is not None:
-            out = plan_rows(logits, u, price, log_uniform(q, query_padding), end_on) @ v
-        elif end_on == "rows":
-            out = _attend_with_price(q * _temper(q, scale, epsilon), k, v, price, key_padding)
+        factor = balance.factor(q)
+        known = unless_scored(q, k, factor)
+        if balance.unrolled and balance.memory == "dense" and balance.end_on == "rows" and heads.pair_mask is None:
+            weights = uniform(q, heads.query_padding), uniform(k, heads.key_padding)
+            out = kernels.balanced_apply(q * factor, k, v, *weights, balance.n_half)
         else:
-            cost = kernels.Points(q * _temper(q, scale, epsilon), k, kind="dot")
-            row = u - log_uniform(q, query_padding)
-            out = kernels.apply(cost, row.nan_to_num(nan=-math.inf), price, v, 1.0)
-        return blank(out + known, query_padding).to(dtype)
+            logits, u, price = sinkhorn_potentials(heads, balance)
+            log_a = log_uniform(q, heads.query_padding)
+            if logits is not None:
+                out = plan_rows(logits, u, price, log_a, balance.end_on) @ v
+            elif balance.end_on == "rows":
+                out = _read_at_price(q * factor, k, v, price, heads.key_padding)
+            else:
+                cost = kernels.Points(q * factor, k, kind="dot")
+                out = kernels.apply(cost, (u - log_a).nan_to_num(nan=-math.inf), price, v, 1.0)
+        return blank(out + known, heads.query_padding).to(dtype)
 
 
-def sinkhorn_potentials(
-    q: Float[Tensor, "*b n d"],
-    k: Float[Tensor, "*b m d"],
-    *,
-    scale: float | None = None,
-    epsilon: float | Tensor = 1.0,
-    n_half: int = 5,
-    tol: float | None = None,
-    max_iter: int = 1000,
-    end_on: str = "rows",
-    gradient: str = "unrolled",
-    memory: str = "dense",
-    query_padding: Bool[Tensor, "*#b n"] | None = None,
-    key_padding: Bool[Tensor, "*#b m"] | None = None,
-    pairs: Tensor | None = None,
-) -> tuple[Float[Tensor, "*b n m"] | None, Float[Tensor, "*b n"], Float[Tensor, "*b m"]]:
+def sinkhorn_potentials(heads: Heads, balance: Balance) -> tuple[Tensor | None, Tensor, Tensor]:
     """The logits S/ε (None if they are never stored) and the two potentials of `sinkhorn_attention`."""
-    check_choice("end_on", end_on, ("rows", "columns"))
-    check_choice("gradient", gradient, ("unrolled", "implicit"))
-    check_choice("memory", memory, ("dense", "linear"))
-    if n_half < 1:
-        raise InputError(f"n_half must be at least 1, but is {n_half}: 1 is softmax attention.")
-    log_a, log_b = log_uniform(q, query_padding), log_uniform(k, key_padding)
-    pairs = as_pairs(pairs, q.shape[:-2], q.shape[-2], k.shape[-2])
-    if memory == "linear":
+    q, k, pairs = heads.q * balance.factor(heads.q), heads.k, heads.pair_mask
+    log_a, log_b = log_uniform(q, heads.query_padding), log_uniform(k, heads.key_padding)
+    if balance.memory == "linear":
         if pairs is not None:
             raise CapabilityError("memory='linear' never sees pairs: use memory='dense' for attn_mask.")
-        q = q * _temper(q, scale, epsilon)
-        if tol is not None:
-            price = _converged(q, k, log_a, log_b, tol, max_iter)
+        if balance.tol is not None:
+            price = _converged(q, k, log_a, log_b, balance)
             rows = kernels.softmin(kernels.Points(q, k, kind="dot"), price, 1.0)
             return None, log_a + _finite(rows), price
-        if gradient == "implicit" and n_half > 1:
+        if not balance.unrolled:
             raise CapabilityError(
                 "memory='linear' recomputes its half-steps in backward and has no implicit gradient of a fixed number "
                 "of them: give a tol, which has, or use memory='dense'."
             )
-        return None, *_streamed(q, k, log_a, log_b, n_half, end_on)
-    logits = (q * _temper(q, scale, epsilon)) @ k.mT
+        return None, *_streamed(q, k, log_a, log_b, balance)
+    logits = q @ k.mT
     if pairs is not None:
         # -inf stays out of additions, where a second -inf would make its derivative undefined.
         forbidden = pairs if pairs.dtype == torch.bool else pairs == -math.inf
         if pairs.dtype != torch.bool:
             logits = logits + pairs.to(logits.dtype).masked_fill(forbidden, 0.0)
         logits = logits.masked_fill(forbidden, -math.inf)
-    if end_on == "columns":
-        v, u = _solve(logits.mT, log_b, log_a, n_half, tol, max_iter, gradient)
+    if balance.end_on == "columns":
+        v, u = _solve(logits.mT, log_b, log_a, balance)
     else:
-        u, v = _solve(logits, log_a, log_b, n_half, tol, max_iter, gradient)
+        u, v = _solve(logits, log_a, log_b, balance)
     return logits, u, v
 
 
 def plan_rows(logits: Tensor, u: Tensor, v: Tensor, log_a: Tensor, end_on: str) -> Tensor:
-    """The attention matrix diag(1/a) P; rows without mass are zero."""
+    """The attention matrix $diag(1/a) P$; rows without mass are zero."""
     if end_on == "rows":
         return kernels.row_shares(logits, v, log_a)
     u = (u - log_a.masked_fill(log_a == -math.inf, 0.0))[..., None]
     return torch.exp(logits + u + v[..., None, :])
 
 
-def _temper(q: Tensor, scale: float | None, epsilon: float | Tensor) -> float | Tensor:
-    if isinstance(epsilon, Tensor):
-        return scale_of(q, scale) / epsilon.to(q.dtype)[..., None, None]
-    return scale_of(q, scale) / epsilon
-
-
-def _solve(
-    logits: Tensor, log_a: Tensor, log_b: Tensor, n_half: int, tol: float | None, max_iter: int, gradient: str
-) -> tuple[Tensor, Tensor]:
-    if tol is None and (gradient == "unrolled" or n_half == 1):
-        return kernels.half_steps(logits, log_a, log_b, n_half)
-    v = balance(logits, log_a, log_b, n_half) if tol is None else converge(logits, log_a, log_b, tol, max_iter)
+def _solve(logits: Tensor, log_a: Tensor, log_b: Tensor, balance: Balance) -> tuple[Tensor, Tensor]:
+    if balance.unrolled:
+        return kernels.half_steps(logits, log_a, log_b, balance.n_half)
+    if balance.tol is None:
+        v = balanced(logits, log_a, log_b, balance.n_half)
+    else:
+        v = converge(logits, log_a, log_b, balance.tol, balance.max_iter)
     return kernels.half_steps(logits, log_a, log_b, 1, v)
 
 
-def _converged(q: Tensor, k: Tensor, log_a: Tensor, log_b: Tensor, tol: float, max_iter: int) -> Tensor:
+def _converged(q: Tensor, k: Tensor, log_a: Tensor, log_b: Tensor, balance: Balance) -> Tensor:
     """The prices of the keys at convergence, streamed, with their implicit gradient."""
     geometry = PointCloud._make(x=q, y=k, cost="dot", p=2.0, power=None)
     present = [torch.where((log == -math.inf).all(-1, keepdim=True), 0.0, log) for log in (log_a, log_b)]
     a, b = (torch.softmax(log, -1) for log in present)
-    solution = Solver(tol=tol, max_iter=max_iter)._solve(Linear(geometry, a, b, epsilon=1.0))
+    solution = Solver(tol=balance.tol, max_iter=balance.max_iter)._solve(Linear(geometry, a, b, epsilon=1.0))
     return solution.g.masked_fill(b == 0, 0.0) + present[1]
 
 
-def _streamed(q: Tensor, k: Tensor, log_a: Tensor, log_b: Tensor, n_half: int, end_on: str) -> tuple[Tensor, Tensor]:
+def _streamed(q: Tensor, k: Tensor, log_a: Tensor, log_b: Tensor, balance: Balance) -> tuple[Tensor, Tensor]:
     """The half-steps as passes over the scores; each recomputes its blocks in backward."""
     rows, columns = kernels.Points(q, k, kind="dot"), kernels.Points(k, q, kind="dot")
     u = torch.zeros_like(log_a).masked_fill(log_a == -math.inf, -math.inf)
     v = torch.zeros_like(log_b).masked_fill(log_b == -math.inf, -math.inf)
-    on_rows = end_on == "rows"
-    for left in range(n_half, 0, -1):
+    on_rows = balance.end_on == "rows"
+    for left in range(balance.n_half, 0, -1):
         if (left % 2 == 1) == on_rows:
             u = log_a + _finite(kernels.softmin(rows, v, 1.0))
         else:
@@ -206,7 +216,7 @@ def _finite(potential: Tensor) -> Tensor:
     return potential.masked_fill(potential == math.inf, 0.0)
 
 
-def _attend_with_price(q: Tensor, k: Tensor, v: Tensor, price: Tensor, key_padding: Tensor | None) -> Tensor:
+def _read_at_price(q: Tensor, k: Tensor, v: Tensor, price: Tensor, key_padding: Tensor | None) -> Tensor:
     """Fused attention with a bias per key, which rides as one more dimension of the keys."""
     absent = price == -math.inf
     price = price.masked_fill(absent, 0.0)

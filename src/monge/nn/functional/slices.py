@@ -8,13 +8,14 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from ... import kernels
-from ..._transforms import transformable
-from ...kernels.twice import distances
+from monge import kernels
+from monge._parts import recomputed
+from monge._transforms import transformable
+from monge.kernels.twice import distances
+
 from ._bijections import costs_of, mean_of
-from ._masks import present
+from ._heads import Heads
 from ._padding import at_least_single, blank, full_precision, scale_of, uniform
 
 __all__ = ["Matches", "match_slices", "slice_weights", "sliced_attention", "soft_sliced_attention", "soft_sliced_plan"]
@@ -26,7 +27,15 @@ _GROUP = 2**22
 class Matches(NamedTuple):
     """Who meets whom along every slice: the pieces of L one-dimensional plans.
 
-    ``i`` is None where every slice is a bijection and piece k starts at query k.
+    Args:
+        i: The query of every piece; None where every slice is a bijection and piece k starts at query k.
+        j: The key of every piece.
+        w: The mass of every piece, the same along all slices.
+
+    Example:
+        >>> x = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+        >>> match_slices(x, x.flip(0)).w
+        tensor([0.5000, 0.5000])
     """
 
     i: Int[Tensor, "*b l p"] | None
@@ -57,7 +66,7 @@ def sliced_attention(
         k: Keys.
         v: Values.
         inverse_temperature: τ; zero is the plain mean over slices, infinity the cheapest slice.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
         query_padding: True where a query is absent; its output is zero.
         key_padding: True where a key is absent.
 
@@ -72,16 +81,25 @@ def sliced_attention(
 
     Source: ESPFormer, arXiv 2502.07962; the linear-time form is this library's.
     """
-    dtype = v.dtype
-    q, k, v = at_least_single(q, k, v)
-    with full_precision(q):
-        q, k, v = (t for t in (blank(q, query_padding), blank(k, key_padding), blank(v, key_padding)))
-        s = scale_of(q, scale)
-        matches = match_slices(q, k, query_padding, key_padding)
-        weights = slice_weights(q * s, k * s, matches, inverse_temperature)
-        out = _spread(v, matches, weights, q.shape[-2])
-        count = q.shape[-2] if query_padding is None else present(query_padding).sum(-1)[..., None, None]
-        return (out * count).to(dtype)
+    heads = Heads(q, k, query_padding, key_padding).checked()
+    return sliced_read(heads, blank(v, key_padding), inverse_temperature, scale)
+
+
+def sliced_read(heads: Heads, v: Tensor, inverse_temperature: float, scale: float | None) -> Tensor:
+    """`sliced_attention` of checked heads."""
+    heads, (values,) = heads.single(v)
+    n, padding = heads.q.shape[-2], heads.query_padding
+    with full_precision(heads.q):
+        out = _spread(values, *sliced_plan(heads, inverse_temperature, scale), n)
+        count = n if padding is None else (~padding).sum(-1)[..., None, None]
+        return (out * count).to(v.dtype)
+
+
+def sliced_plan(heads: Heads, inverse_temperature: float, scale: float | None) -> tuple[Matches, Tensor]:
+    """Who meets whom along every slice, and the weights of the slices."""
+    s = scale_of(heads.q, scale)
+    matches = _matches(heads)
+    return matches, slice_weights(heads.q * s, heads.k * s, matches, inverse_temperature)
 
 
 def match_slices(
@@ -93,7 +111,22 @@ def match_slices(
     """The one-dimensional plans along the coordinates; absent points come last and carry nothing.
 
     Where queries and keys are equally many and share their padding, the plans are bijections.
+
+    Args:
+        q: Queries.
+        k: Keys.
+        query_padding: True where a query is absent.
+        key_padding: True where a key is absent.
+
+    Example:
+        >>> match_slices(torch.tensor([[0.0], [2.0], [1.0]]), torch.tensor([[5.0], [7.0], [9.0]])).j
+        tensor([[0, 2, 1]])
     """
+    return _matches(Heads(q, k, query_padding, key_padding).checked())
+
+
+def _matches(heads: Heads) -> Matches:
+    q, k, query_padding, key_padding = heads[:4]
     order_q, order_k = _order(q, query_padding), _order(k, key_padding)
     if q.shape[-2] == k.shape[-2] and query_padding is key_padding:
         partner = torch.empty_like(order_k).scatter(-1, order_q, order_k)
@@ -106,7 +139,23 @@ def match_slices(
 def slice_weights(
     x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b m d"], matches: Matches, inverse_temperature: float
 ) -> Float[Tensor, "*b l"]:
-    """softmax(-τ D) of the costs of the slices; differentiable in the points, one group of slices at a time."""
+    """softmax(-τ D) of the costs of the slices; differentiable in the points, one group of slices at a time.
+
+    Args:
+        x: Queries, scaled.
+        y: Keys, scaled.
+        matches: What `match_slices` found.
+        inverse_temperature: τ; infinity leaves the cheapest slice alone.
+
+    Returns:
+        One weight per slice; they sum to one.
+
+    Example:
+        >>> x, y = torch.randn(2, 10, 4).unbind()
+        >>> weights = slice_weights(x, y, match_slices(x, y), 10.0)
+        >>> weights.shape, round(weights.sum().item(), 4)
+        (torch.Size([4]), 1.0)
+    """
 
     def body(x: Tensor, y: Tensor, i: Tensor, j: Tensor, w: Tensor) -> Tensor:
         return (w[..., None, :] * torch.linalg.vector_norm(_gather(x, i) - _gather(y, j), dim=-1)).sum(-1)
@@ -115,7 +164,7 @@ def slice_weights(
     if i is None:
         costs = costs_of(x, y, j, w)
     else:
-        costs = torch.cat([_recompute(body, x, y, i[..., c, :], j[..., c, :], w) for c in _groups(j, x.shape[-1])], -1)
+        costs = torch.cat([recomputed(body, x, y, i[..., c, :], j[..., c, :], w) for c in _groups(j, x.shape[-1])], -1)
     if inverse_temperature == math.inf:
         cheapest = costs.argmin(-1, keepdim=True)
         # A cost that is no number stays one, and the derivative by the costs is zero.
@@ -149,16 +198,20 @@ def soft_sliced_attention(
         >>> soft_sliced_attention(q, k, v, softness=1e-2).shape
         torch.Size([4, 10, 8])
     """
-    dtype = v.dtype
-    (v,) = at_least_single(v)
-    with full_precision(q):
-        plan = soft_sliced_plan(
-            q, k, inverse_temperature=inverse_temperature, softness=softness, scale=scale,
-            query_padding=query_padding, key_padding=key_padding,
-        )  # fmt: skip
+    heads = Heads(q, k, query_padding, key_padding).checked()
+    return soft_sliced_read(heads, blank(v, key_padding), inverse_temperature, softness, scale)
+
+
+def soft_sliced_read(
+    heads: Heads, v: Tensor, inverse_temperature: float, softness: float, scale: float | None
+) -> Tensor:
+    """`soft_sliced_attention` of checked heads."""
+    with full_precision(v):
+        plan = soft_plan(heads, inverse_temperature, softness, scale)
         total = plan.sum(-1, keepdim=True)
         plan = plan / total.masked_fill(total == 0, 1.0)
-        return (plan @ blank(v, key_padding).to(plan.dtype)).to(dtype)
+        (values,) = at_least_single(v)
+        return (plan @ values.to(plan.dtype)).to(v.dtype)
 
 
 def soft_sliced_plan(
@@ -171,11 +224,35 @@ def soft_sliced_plan(
     query_padding: Bool[Tensor, "*#b n"] | None = None,
     key_padding: Bool[Tensor, "*#b m"] | None = None,
 ) -> Float[Tensor, "*b n m"]:
-    """The plan of `soft_sliced_attention`, slice by slice in two passes: costs, then the weighted sum."""
-    q, k = at_least_single(q, k)
-    with full_precision(q):
-        s = scale_of(q, scale)
-        x, y = blank(q, query_padding) * s, blank(k, key_padding) * s
+    """The plan of `soft_sliced_attention`, slice by slice in two passes: costs, then the weighted sum.
+
+    Args:
+        q: Queries.
+        k: Keys.
+        inverse_temperature: τ of the weights of the slices.
+        softness: t of the soft sorting.
+        scale: $s$, $d^{-1/2}$ if None.
+        query_padding: True where a query is absent.
+        key_padding: True where a key is absent.
+
+    Returns:
+        A dense matrix of mass one whose rows and columns are uniform but for the softness.
+
+    Example:
+        >>> plan = soft_sliced_plan(torch.randn(10, 4), torch.randn(12, 4))
+        >>> plan.shape, round(plan.sum().item(), 4)
+        (torch.Size([10, 12]), 1.0)
+    """
+    return soft_plan(Heads(q, k, query_padding, key_padding).checked(), inverse_temperature, softness, scale)
+
+
+def soft_plan(heads: Heads, inverse_temperature: float, softness: float, scale: float | None) -> Tensor:
+    """`soft_sliced_plan` of checked heads."""
+    heads, _ = heads.single()
+    query_padding, key_padding = heads.query_padding, heads.key_padding
+    with full_precision(heads.q):
+        s = scale_of(heads.q, scale)
+        x, y = heads.q * s, heads.k * s
         cost = distances(x, y)
         ranks = _rank_plan(uniform(x, query_padding), uniform(y, key_padding))
 
@@ -189,11 +266,11 @@ def soft_sliced_plan(
             return total + weight[..., None, None] * slice_plan(x, y)
 
         columns = list(zip(x.unbind(-1), y.unbind(-1), strict=True))
-        costs = torch.stack([_recompute(slice_cost, *column, cost) for column in columns], -1)
+        costs = torch.stack([recomputed(slice_cost, *column, cost) for column in columns], -1)
         weights = torch.softmax(-inverse_temperature * costs, -1)
         total = torch.zeros_like(cost)
         for weight, column in zip(weights.unbind(-1), columns, strict=True):
-            total = _recompute(add, total, weight, *column)
+            total = recomputed(add, total, weight, *column)
         return total
 
 
@@ -208,7 +285,7 @@ def _order(x: Tensor, padding: Tensor | None) -> Tensor:
 def _count(x: Tensor, padding: Tensor | None) -> Tensor:
     if padding is None:
         return torch.full((1,), x.shape[-2], device=x.device)
-    return present(padding).sum(-1, keepdim=True)
+    return (~padding).sum(-1, keepdim=True)
 
 
 def _rank_pieces(n_q: Tensor, n_k: Tensor, n: int, m: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -238,7 +315,7 @@ def _gather(x: Tensor, index: Tensor) -> Tensor:
 
 
 def _spread(v: Tensor, matches: Matches, weights: Tensor, n: int) -> Tensor:
-    """sum_l σ_l U^l v, a group of slices at a time."""
+    r"""$\sum_l σ_l U^l v$, a group of slices at a time."""
     i, j, w = matches
     if i is None:
         return mean_of(v, weights, j, w)
@@ -248,12 +325,8 @@ def _spread(v: Tensor, matches: Matches, weights: Tensor, n: int) -> Tensor:
         index = i.flatten(-2)[..., None].expand(*i.shape[:-2], -1, v.shape[-1])
         return v.new_zeros(*v.shape[:-2], n, v.shape[-1]).scatter_add(-2, index, moved.flatten(-3, -2))
 
-    parts = [_recompute(body, v, weights[..., c], w, i[..., c, :], j[..., c, :]) for c in _groups(j, v.shape[-1])]
+    parts = [recomputed(body, v, weights[..., c], w, i[..., c, :], j[..., c, :]) for c in _groups(j, v.shape[-1])]
     return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
-
-
-def _recompute(function, *arguments):
-    return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
 
 
 def _rank_plan(a: Tensor, b: Tensor) -> Tensor:

@@ -10,13 +10,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ... import kernels
-from ..._transforms import transformable
-from ...kernels.twice import defined
-from ._masks import as_pairs, present
-from ._padding import at_least_single, blank, scale_of, unless_scored
+from monge import kernels
+from monge._transforms import transformable
+from monge.kernels.twice import defined
 
-__all__ = ["fused_attention", "merge_masks", "softmax_attention"]
+from ._heads import Heads
+from ._padding import blank, scale_of, unless_scored
+
+__all__ = ["softmax_attention"]
+
+# Scores of one call, below which nothing is fused on a processor.
+_FEW = 2**15
 
 
 @transformable
@@ -32,13 +36,13 @@ def softmax_attention(
     causal: bool = False,
     dropout: float = 0.0,
 ) -> Float[Tensor, "*b n c"]:
-    r"""softmax(s Q K^T) V, fused: exact rows, no promise on columns.
+    r"""$\mathrm{softmax}(s Q K^T) V$, fused: exact rows, no promise on columns.
 
     Args:
         q: Queries.
         k: Keys.
         v: Values.
-        scale: s, d^{-1/2} if None.
+        scale: $s$, $d^{-1/2}$ if None.
         query_padding: True where a query is absent; its output is zero.
         key_padding: True where a key is absent.
         pairs: True where a pair is forbidden, or a float added to its score.
@@ -54,20 +58,24 @@ def softmax_attention(
         >>> torch.allclose(out[:, 0], v[:, 0])
         True
     """
+    heads = Heads(q, k, query_padding, key_padding, pairs, causal).checked()
+    return softmax_read(heads, blank(v, key_padding), scale, dropout)
+
+
+def softmax_read(heads: Heads, v: Tensor, scale: float | None, dropout: float) -> Tensor:
+    """`softmax_attention` of checked heads."""
     dtype = v.dtype
-    if q.dtype != dtype or k.dtype != dtype:
-        q, k, v = at_least_single(q, k, v)
-    pairs = as_pairs(pairs, q.shape[:-2], q.shape[-2], k.shape[-2])
-    q, k, v = blank(q, query_padding), blank(k, key_padding), blank(v, key_padding)
-    bias, dead = merge_masks(q, k, key_padding, pairs, causal)
-    fused = causal and bias is None
-    out = fused_attention(q, k, v, bias, dropout, causal=fused, scale=scale_of(q, scale))
-    out = out + unless_scored(q, k, scale_of(q, scale), causal=causal).to(out.dtype)
+    if heads.q.dtype != dtype or heads.k.dtype != dtype:
+        heads, (v,) = heads.single(v)
+    q, k, causal, scale = heads.q, heads.k, heads.causal, scale_of(heads.q, scale)
+    bias, dead = heads.mask()
+    out = fused_attention(q, k, v, bias, dropout, causal=causal and bias is None, scale=scale)
+    out = out + unless_scored(q, k, scale, causal=causal).to(out.dtype)
     if bias is not None and bias.dtype != torch.bool:
         out = out.masked_fill(~(bias < math.inf).all(-1, keepdim=True), math.nan)
     if dead is not None:
         out = out.masked_fill(dead, 0.0)
-    return blank(out, query_padding).to(dtype)
+    return blank(out, heads.query_padding).to(dtype)
 
 
 def fused_attention(
@@ -80,6 +88,8 @@ def fused_attention(
     if dropout > 0.0 and kernels.dropping(q, k, v, mask, dropout):
         order = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril() if causal else mask
         return kernels.dropped_softmax(q * scale, k, v, order, dropout)
+    if mask is None and not causal and dropout == 0.0 and _few(q, k):
+        return torch.softmax((q * scale) @ k.mT, -1) @ v
     batch, width, wanted = q.shape[:-2], v.shape[-1], max(q.shape[-1], v.shape[-1])
     q, k, v = (F.pad(t, (0, wanted - t.shape[-1])) if t.shape[-1] < wanted else t for t in (q, k, v))
     if q.ndim != 4:
@@ -89,6 +99,12 @@ def fused_attention(
         q, k, v = (t.reshape(count, 1, *t.shape[-2:]) for t in (q, k, v))
     out = _attend(q, k, v, mask, dropout, causal, scale)
     return out[..., :width].reshape(*batch, out.shape[-2], width)
+
+
+def _few(q: Tensor, k: Tensor) -> bool:
+    """Whether pairs are so few that a derivative takes longer to set up for a fused kernel than to compute."""
+    few = q.device.type == "cpu" and q.shape[:-1].numel() * k.shape[-2] <= _FEW
+    return few and q.dtype in (torch.float32, torch.float64) and torch.is_grad_enabled()
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, causal: bool, scale: float) -> Tensor:
@@ -103,31 +119,3 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float
 
     # What was dropped cannot be drawn again: then torch's own answer has to do.
     return fused(q, k, v, mask) if dropout > 0.0 else defined(fused, definition, q, k, v, mask)
-
-
-def merge_masks(
-    q: Tensor, k: Tensor, key_padding: Tensor | None, pairs: Tensor | None, causal: bool
-) -> tuple[Tensor | None, Tensor | None]:
-    """One additive or boolean mask (True = allowed) for all that is forbidden, and the rows that it leaves empty.
-
-    Rows left empty are allowed everything, since a normalisation of nothing is NaN; the caller sets them to zero.
-    Causality alone needs no mask and gives None.
-    """
-    allowed = None
-    if key_padding is not None:
-        allowed = present(key_padding)[..., None, :]
-    if pairs is not None and pairs.dtype == torch.bool:
-        allowed = ~pairs if allowed is None else allowed & ~pairs
-    if causal and (allowed is not None or pairs is not None):
-        order = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
-        allowed = order if allowed is None else allowed & order
-    if pairs is None or pairs.dtype == torch.bool:
-        if allowed is None:
-            return None, None
-        dead = ~allowed.any(-1, keepdim=True)
-        return allowed | dead, dead
-    bias = pairs.to(q.dtype)
-    if allowed is not None:
-        bias = bias.masked_fill(~allowed, -math.inf)
-    dead = (bias == -math.inf).all(-1, keepdim=True)
-    return bias.masked_fill(dead, 0.0), dead

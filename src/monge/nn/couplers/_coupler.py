@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,18 +12,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from ..._transforms import transformable
-from ...errors import CapabilityError, ShapeError
-from ..functional._masks import as_pairs, check_padding
+from monge._transforms import transformable
+from monge.errors import CapabilityError, ShapeError
+
+from ..functional._heads import Heads
 from ..functional._padding import blank
 
 if TYPE_CHECKING:
-    from ...coupling import Coupling
+    from monge.coupling import Coupling
 
 __all__ = ["Coupler", "Promise"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Promise:
     """What a coupler guarantees, the row of it in the table of couplers, and the bounds its tests hold it to.
 
@@ -32,11 +34,16 @@ class Promise:
         exactness: The same in words.
         time: Cost in the number of tokens n and of the head width d.
         memory: What a forward and backward pass stores beyond its inputs.
+        source: The publication.
         causal: Whether position i reads nothing after i: "no", "optional", "always".
         pairs: Whether an arbitrary mask of pairs is possible.
         square: Whether queries and keys must be equally many.
         gradient: How gradients reach queries and keys.
-        source: The publication.
+
+    Example:
+        >>> from monge.nn.couplers import Pivots
+        >>> Pivots.promise.columns, Pivots.promise.causal
+        (1e-05, 'no')
     """
 
     rows: float | None
@@ -44,19 +51,43 @@ class Promise:
     exactness: str
     time: str
     memory: str
-    causal: str
-    pairs: bool
-    square: bool
-    gradient: str
     source: str
+    causal: str = "no"
+    pairs: bool = False
+    square: bool = False
+    gradient: str = "exact"
+
+    @classmethod
+    def of_rows(cls, columns: str = "free", **rest: Any) -> Promise:
+        """Rows exact; what holds of the columns in words."""
+        return cls(rows=1e-5, columns=None, exactness=f"rows exact, columns {columns}", **rest)
+
+    @classmethod
+    def of_both(cls, **rest: Any) -> Promise:
+        """Rows and columns exact."""
+        return cls(rows=1e-5, columns=1e-5, exactness="rows and columns exact", **rest)
 
 
 class Coupler(nn.Module, ABC):
     """Turns queries and keys into a `Coupling` whose barycentric projection of the values is the attention.
 
-    A coupler writes ``_couple`` and may write ``_attend``, the same answer without the coupling. Queries, keys and
-    values are (*batch, heads, tokens, width); padding is (*batch, tokens), True where a token is absent. The coupling
-    has mass one, source weights 1/n_q on the queries that are present and zero on the others.
+    A coupler writes ``_couple`` and may write ``_attend``, the same answer without the coupling; both are given
+    `Heads`, which are checked. Queries, keys and values are (*batch, heads, tokens, width); padding is (*batch,
+    tokens), True where a token is absent. The coupling has mass one, source weights 1/n_q on the queries that are
+    present and zero on the others.
+
+    Example:
+        >>> from monge.coupling import ProductCoupling
+        >>> from monge.nn.couplers import Coupler, Softmax
+        >>> class Mean(Coupler):
+        ...     promise = Softmax.promise
+        ...     def _couple(self, heads):
+        ...         n, m = heads.q.shape[-2], heads.k.shape[-2]
+        ...         a, b = heads.q.new_full((2, n), 1 / n), heads.q.new_full((2, m), 1 / m)
+        ...         return ProductCoupling(a, b)
+        >>> x = torch.randn(5, 16)
+        >>> monge.nn.Attention(16, 2, coupler=Mean())(x)[0].shape
+        torch.Size([5, 16])
     """
 
     name: ClassVar[str]
@@ -70,11 +101,11 @@ class Coupler(nn.Module, ABC):
 
     @classmethod
     def build(cls, heads: int, width: int, **options: Any) -> Self:
-        """The coupler for an attention module of so many heads of such a width."""
-        del heads, width
-        return cls(**options)
+        """The coupler for an attention module of so many heads of such a width, told to classes that ask for them."""
+        asked = inspect.signature(cls).parameters
+        sizes = {name: size for name, size in (("heads", heads), ("width", width)) if name in asked}
+        return cls(**sizes, **options)
 
-    @transformable(constant=True)
     def forward(
         self,
         q: Float[Tensor, "*b h n d"],
@@ -104,13 +135,8 @@ class Coupler(nn.Module, ABC):
             ShapeError: Queries and keys do not fit each other, or there are none.
             DtypeError: A mask is of integers.
         """
-        pairs = self._check(q, k, query_padding, key_padding, pairs, causal)
-        if q.shape[-2] == 0:
-            raise ShapeError("There are no queries and no keys to couple: a plan needs one of each.")
-        masks = _by_head(query_padding, key_padding)
-        return self._couple(blank(q, masks[0]), blank(k, masks[1]), *masks, pairs, causal)
+        return self.plan(Heads(q, k, query_padding, key_padding, pairs, causal).per_head())
 
-    @transformable
     def attend(
         self,
         q: Float[Tensor, "*b h n d"],
@@ -143,80 +169,90 @@ class Coupler(nn.Module, ABC):
             ShapeError: Shapes do not fit, or there are queries and not a single key.
             DtypeError: A mask is of integers.
         """
-        pairs = self._check(q, k, query_padding, key_padding, pairs, causal)
-        if v.shape[:-1] != k.shape[:-1]:
-            raise ShapeError(f"v must hold one value per key, but k has shape {tuple(k.shape)} and v {tuple(v.shape)}.")
-        if q.shape[:-1].numel() == 0:
-            return touched(v.new_zeros(*q.shape[:-1], v.shape[-1]), q, k, v, *self.parameters())
-        masks = _by_head(query_padding, key_padding)
-        q, k, v = blank(q, masks[0]), blank(k, masks[1]), blank(v, masks[1])
-        return self._attend(q, k, v, *masks, pairs, causal, dropout)
+        return self.read(Heads(q, k, query_padding, key_padding, pairs, causal).per_head(), v, dropout)
+
+    @transformable(constant=True)
+    def plan(self, heads: Heads) -> Coupling:
+        """The coupling of heads; the call of a coupler makes them of its arguments.
+
+        Args:
+            heads: Queries and keys with their masks, checked.
+
+        Raises:
+            CapabilityError: The coupler cannot keep its promise under the mask of pairs or the order.
+            ShapeError: There are no queries, or not as many as keys where the coupler needs it.
+        """
+        self._admit(heads)
+        if heads.q.shape[-2] == 0:
+            raise ShapeError("There are no queries and no keys to couple: a plan needs one of each.")
+        return self._couple(heads)
+
+    @transformable
+    def read(self, heads: Heads, v: Tensor, dropout: float = 0.0) -> Tensor:
+        """What the queries of heads read of values; ``attend`` makes the heads of its arguments.
+
+        Args:
+            heads: Queries and keys with their masks, checked.
+            v: Values, one per key.
+            dropout: Probability with which a key, or a weight for softmax, is dropped.
+
+        Raises:
+            CapabilityError: The coupler cannot keep its promise under the mask of pairs or the order.
+            ShapeError: Values are not one per key, or queries not as many as keys where the coupler needs it.
+        """
+        self._admit(heads)
+        if v.shape[:-1] != heads.k.shape[:-1]:
+            raise ShapeError(
+                f"v must hold one value per key, but k has shape {tuple(heads.k.shape)} and v {tuple(v.shape)}."
+            )
+        if heads.q.shape[:-1].numel() == 0:
+            return touched(v.new_zeros(*heads.q.shape[:-1], v.shape[-1]), *heads[:2], v, *self.parameters())
+        return self._attend(heads, blank(v, heads.key_padding), dropout)
+
+    def weights(self, heads: Heads) -> Tensor:
+        """The dense attention matrix (*batch, heads, n, m) that ``read`` applies when nothing is dropped."""
+        if heads.q.shape[:-1].numel() == 0:
+            return heads.q.new_zeros(*heads.q.shape[:-1], heads.k.shape[-2])
+        weights = self.plan(heads).dense()
+        total = weights.sum(-1, keepdim=True)
+        return weights / total.masked_fill(total == 0, 1.0)
 
     @abstractmethod
-    def _couple(
-        self,
-        q: Tensor,
-        k: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-    ) -> Coupling:
-        """The coupling; arguments are checked, padding is (*b, 1, n), padded rows are zero."""
+    def _couple(self, heads: Heads) -> Coupling:
+        """The coupling of heads that the coupler admits."""
 
-    def _attend(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-        dropout: float,
-    ) -> Tensor:
-        """The output, from the coupling unless a coupler knows a shorter way."""
-        coupling = self._couple(q, k, query_padding, key_padding, pairs, causal)
+    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
+        """The output, from the coupling unless a coupler knows a shorter way; absent values are zero."""
+        coupling = self._couple(heads)
         return coupling.barycentric(drop_keys(v, dropout).to(coupling.dtype)).to(v.dtype)
 
-    def _check(
-        self,
-        q: Tensor,
-        k: Tensor,
-        query_padding: Tensor | None,
-        key_padding: Tensor | None,
-        pairs: Tensor | None,
-        causal: bool,
-    ) -> Tensor | None:
-        """The mask of pairs in a shape that broadcasts to the scores."""
-        n, m = q.shape[-2], k.shape[-2]
-        if q.ndim < 3 or q.ndim != k.ndim or q.shape[-1] != k.shape[-1] or q.shape[:-2] != k.shape[:-2]:
-            raise ShapeError(
-                "q and k must have shapes (*batch, heads, n, d) and (*batch, heads, m, d), but have "
-                f"{tuple(q.shape)} and {tuple(k.shape)}."
-            )
+    def _admit(self, heads: Heads) -> None:
+        """Refuse what the promise does not cover."""
+        n, m = heads.q.shape[-2], heads.k.shape[-2]
         if self.promise.square and n != m:
             raise ShapeError(
                 f"{type(self).__name__} couples equally many queries and keys, but there are {n} and {m}: use "
                 "'pivots' or 'sinkhorn' for cross-attention."
             )
-        if m == 0 < n:
-            raise ShapeError(f"There are {n} queries, but no keys that they could read: give a key, or no queries.")
-        for name, padding, tokens in (("query_padding", query_padding, q), ("key_padding", key_padding, k)):
-            wanted = (*tokens.shape[:-3], tokens.shape[-2])
-            if padding is not None and check_padding(padding).shape != wanted:
-                raise ShapeError(f"{name} must have shape {wanted}, (*batch, tokens), but has {tuple(padding.shape)}.")
-        if pairs is not None and not self.promise.pairs:
+        if heads.pair_mask is not None and not self.promise.pairs:
             raise CapabilityError(
                 f"{type(self).__name__} never forms the pairs of queries and keys, so it cannot forbid some of them "
                 "with attn_mask: pass key_padding_mask for padding, or use 'softmax' or 'sinkhorn'."
             )
-        if causal and self.promise.causal == "no":
+        if heads.causal and self.promise.causal == "no":
             raise CapabilityError(
                 f"{type(self).__name__} cannot be causal: {self.why_not_causal}. Use 'causal-pivots', which is "
                 "balanced over the past, 'linear' or 'softmax'."
             )
-        return as_pairs(pairs, q.shape[:-2], n, m)
+
+    def _one_sequence(self, heads: Heads) -> Tensor | None:
+        """The padding of a sequence that meets itself."""
+        if heads.query_padding is not heads.key_padding:
+            raise CapabilityError(
+                f"{type(self).__name__} couples a sequence with itself: pass key_padding_mask alone, it is that of "
+                "the queries too."
+            )
+        return heads.key_padding
 
 
 def drop_keys(v: Float[Tensor, "*b m c"], dropout: float) -> Float[Tensor, "*b m c"]:
@@ -232,11 +268,3 @@ def touched(out: Tensor, *tensors: Tensor) -> Tensor:
     Whoever waits for the gradient of every parameter, as distributed training does, gets it.
     """
     return out + sum((tensor.flatten()[:0].sum().to(out.dtype) for tensor in tensors), start=out.new_zeros(()))
-
-
-def _by_head(query_padding: Tensor | None, key_padding: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """Padding with an axis for heads; one tensor stays one tensor, which says that both sides are equal."""
-    key = None if key_padding is None else key_padding[..., None, :]
-    if query_padding is key_padding:
-        return key, key
-    return None if query_padding is None else query_padding[..., None, :], key

@@ -10,23 +10,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..._checks import check_choice, check_number
-from ..._value import Value, value
-from ...errors import InputError
-from .._heads import Heads
-from ..attention import Attention
-from ..couplers import Blend, Coupler, Softmax
-from .convert import coupler_parameters
+from monge._checks import check_choice, check_number
+from monge._value import Value, value
+from monge.errors import InputError
+from monge.nn import Attention
+from monge.nn.couplers import Blend, Coupler, Heads, Softmax
+
+from .conversion import coupler_parameters
 from .converted import Converted
 
-__all__ = ["Matching", "fine_tune", "match"]
+__all__ = ["LayerLosses", "fine_tune", "match"]
 
 # Arguments that ask for attention weights, which matching makes for itself if it needs them.
 _ANSWER = ("need_weights", "average_attn_weights", "output_attentions")
 
 
 @value
-class Matching(Value):
+class LayerLosses(Value):
     """How far every converted layer was from the old one, step by step.
 
     Args:
@@ -34,7 +34,7 @@ class Matching(Value):
         losses: A row for every step.
 
     Example:
-        >>> told = Matching(("layers.0.self_attn",), torch.tensor([[0.5], [0.25]]))
+        >>> told = LayerLosses(("layers.0.self_attn",), torch.tensor([[0.5], [0.25]]))
         >>> print(told)
         layers.0.self_attn: 0.5 -> 0.25
     """
@@ -55,7 +55,7 @@ def match(
     *,
     objective: str = "outputs",
     lr: float = 1e-2,
-) -> Matching:
+) -> LayerLosses:
     r"""First stage: every converted layer learns to give what the old one gave, with only its coupler free.
 
     The frozen original runs on every batch; each converted layer gets the inputs that its predecessor got, so that
@@ -77,7 +77,7 @@ def match(
             together.
 
     Example:
-        >>> from monge.nn import convert
+        >>> from monge.convert import convert
         >>> layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
         >>> model = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
         >>> made = convert(model, "pivots").model
@@ -89,7 +89,7 @@ def match(
     """
     check_choice("objective", objective, ("outputs", "maps"))
     check_number("lr", lr, low=0.0, strict=True)
-    layers = _pairs(model, original)
+    layers = _layers(model, original)
     learners = {name: _learner(layer) for name, (layer, _) in layers.items()}
     free = [p for learner in learners.values() for p in learner.parameters() if p.requires_grad]
     if not free:
@@ -107,20 +107,23 @@ def match(
             args, kwargs, out = calls[name]
             layer = layers[name][0]
             with torch.no_grad():
-                heads = layer._heads(*args, **kwargs)
+                heads, values = layer.to_heads(*args, **kwargs)
             with torch.enable_grad():
-                loss = _outputs(layer, learner, heads, out) if objective == "outputs" else _maps(learner, heads)
+                if objective == "outputs":
+                    loss = _outputs(layer, heads, learner.read(heads, values), out)
+                else:
+                    loss = _maps(learner, heads)
                 mine = [p for p in learner.parameters() if p.requires_grad]
-                slopes = torch.autograd.grad(loss, mine, allow_unused=True)
-            for parameter, slope in zip(mine, slopes, strict=True):
-                parameter.grad = slope
+                gradients = torch.autograd.grad(loss, mine, allow_unused=True)
+            for parameter, gradient in zip(mine, gradients, strict=True):
+                parameter.grad = gradient
             told.append(loss.detach())
         optimizer.step()
         optimizer.zero_grad()
         losses.append(torch.stack(told))
     if not losses:
         raise InputError("batches is empty: match takes one step for every batch.")
-    return Matching(tuple(layers), torch.stack(losses).cpu())
+    return LayerLosses(tuple(layers), torch.stack(losses).cpu())
 
 
 def fine_tune(
@@ -147,7 +150,7 @@ def fine_tune(
         InputError: There is no batch.
 
     Example:
-        >>> from monge.nn import convert
+        >>> from monge.convert import convert
         >>> layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
         >>> model = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
         >>> made = convert(model, "pivots").model
@@ -173,7 +176,7 @@ def fine_tune(
     return torch.stack(losses).cpu()
 
 
-def _pairs(model: nn.Module, original: nn.Module) -> dict[str, tuple[Attention | Converted, nn.Module]]:
+def _layers(model: nn.Module, original: nn.Module) -> dict[str, tuple[Attention | Converted, nn.Module]]:
     old = dict(original.named_modules())
     layers: dict[str, tuple[Attention | Converted, nn.Module]] = {}
     for name, layer in model.named_modules():
@@ -192,12 +195,13 @@ def _learner(layer: Attention | Converted) -> Coupler:
     return coupler.second if isinstance(coupler, Blend) else coupler
 
 
-def _outputs(layer: Attention | Converted, learner: Coupler, heads: Heads, out: Tensor) -> Tensor:
-    made, out = layer._merge(heads.attend(learner)), out.detach()
+def _outputs(layer: Attention | Converted, heads: Heads, read: Tensor, out: Tensor) -> Tensor:
+    made, out = layer.from_heads(read), out.detach()
     present = torch.ones(out.shape[:-1], dtype=torch.bool, device=out.device)
     if heads.query_padding is not None:
         turned = isinstance(layer, Attention) and not layer.batch_first and out.ndim == 3
-        present = ~(heads.query_padding.mT if turned else heads.query_padding)
+        padding = heads.query_padding[..., 0, :]
+        present = ~(padding.mT if turned else padding)
     weight = present[..., None].to(out.dtype)
     mean = (weight * out).flatten(0, -2).sum(0) / weight.sum().clamp_min(1)
     spread = (weight * (out - mean).square()).sum()
@@ -206,8 +210,8 @@ def _outputs(layer: Attention | Converted, learner: Coupler, heads: Heads, out: 
 
 def _maps(learner: Coupler, heads: Heads) -> Tensor:
     with torch.no_grad():
-        wanted = heads.weights(Softmax())
-    given = heads.weights(learner)
+        wanted = Softmax().weights(heads)
+    given = learner.weights(heads)
     present = (wanted.sum(-1) > 0).to(given.dtype)
     entropy = -(wanted * given.clamp_min(1e-8).log()).sum(-1)
     return (present * entropy).sum() / present.sum().clamp_min(1)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...errors import DtypeError, InputError, ShapeError
+from monge.errors import DtypeError, InputError, ShapeError
 
 __all__ = ["read_mask"]
 

@@ -7,15 +7,15 @@ from functools import cache
 from types import new_class
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from typing_extensions import Self
 
-from ...errors import CapabilityError
-from .._heads import Heads
-from ..couplers import Coupler
-from ..functional._padding import at_least_single, full_precision
-from ._mask import read_mask
+from monge.errors import CapabilityError
+from monge.nn.couplers import Coupler, Heads
+
+from ._foreign_mask import read_mask
 from .layout import HARMLESS, Layout
 
 __all__ = ["Converted"]
@@ -37,7 +37,7 @@ class Converted(nn.Module):
         coupler: What takes the place of softmax.
 
     Example:
-        >>> from monge.nn.conversion import Layout
+        >>> from monge.convert import Layout
         >>> from monge.nn.couplers import Pivots
         >>> class Mine(torch.nn.Module):
         ...     def __init__(self):
@@ -90,13 +90,13 @@ class Converted(nn.Module):
         Raises:
             CapabilityError: An argument asks for what a coupler cannot give, such as a cache of keys.
         """
-        heads = self._heads(*args, **kwargs)
-        out = self._merge(heads.attend(self.coupler, self.dropout_probability if self.training else 0.0))
+        heads, values = self.to_heads(*args, **kwargs)
+        out = self.from_heads(self.coupler.read(heads, values, self.dropout_probability if self.training else 0.0))
         asked = self._asked(self._named(args, kwargs).get("output_attentions"))
-        return self._answer(out, heads.weights(self.coupler) if asked else None)
+        return self._answer(out, self.coupler.weights(heads) if asked else None)
 
-    def _heads(self, *args: Any, **kwargs: Any) -> Heads:
-        """What the coupler gets to see of the inputs."""
+    def to_heads(self, *args: Any, **kwargs: Any) -> tuple[Heads, Tensor]:
+        """What the coupler gets to see of the inputs: queries, keys and masks, and the values."""
         named, layout = self._named(args, kwargs), self.layout
         tokens, context = named[layout.tokens], named.get(layout.context)
         own = context is None
@@ -116,7 +116,7 @@ class Converted(nn.Module):
                 f"The mask of a causal layer forbids more than padding and order, which {type(self.coupler).__name__} "
                 "cannot follow: use 'softmax' for packed or windowed sequences."
             )
-        return Heads(q, k, v, padding if own else None, padding, pairs, causal)
+        return Heads(q, k, padding if own else None, padding, pairs, causal).per_head(), v
 
     def _project(self, tokens: Tensor, context: Tensor | None) -> list[Tensor]:
         """Queries, keys and values; those that will be sorted in no less than single precision."""
@@ -130,7 +130,7 @@ class Converted(nn.Module):
         given = zip(projections, (tokens, read, read), exact, strict=True)
         return [_precisely(project, x) if one else project(x) for project, x, one in given]
 
-    def _merge(self, out: Tensor) -> Tensor:
+    def from_heads(self, out: Tensor) -> Tensor:
         """Heads side by side, through whatever follows them."""
         out = out.transpose(-3, -2).flatten(-2)
         for name in self.layout.output:
@@ -187,10 +187,13 @@ def _blank(kind: type[nn.Module]) -> Converted:
 
 def _precisely(project: nn.Module, x: Tensor) -> Tensor:
     """What a projection gives in single precision at least, whatever autocast and its own parameters say."""
-    held = {name: at_least_single(tensor)[0] for name, tensor in project.named_parameters()}
-    (x,) = at_least_single(x)
-    with full_precision(x):
-        return functional_call(project, held, (x,))
+    held = {name: _single(tensor) for name, tensor in project.named_parameters()}
+    with torch.autocast(x.device.type, enabled=False):
+        return functional_call(project, held, (_single(x),))
+
+
+def _single(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _collects(watcher: Any) -> bool:

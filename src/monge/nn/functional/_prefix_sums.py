@@ -15,7 +15,7 @@ CHUNK = 128
 def prefix_matmul(
     left: Float[Tensor, "*b n r"], right: Float[Tensor, "*b n r"], v: Float[Tensor, "*b n c"], chunk: int = CHUNK
 ) -> Float[Tensor, "*b n c"]:
-    """The lower triangle of left right^T, diagonal included, times v. Position i reads nothing after i."""
+    """The lower triangle of $L R^T$, left and right, diagonal included, times v. Position i reads nothing after i."""
     n = left.shape[-2]
     size = -n % chunk
     left, right, v = (_chunks(t, size, chunk) for t in (left, right, v))

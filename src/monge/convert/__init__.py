@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from .convert import Conversion, Replacement, convert, coupler_parameters
+from .conversion import Conversion, Replacement, convert, coupler_parameters
 from .converted import Converted
 from .layout import LAYOUTS, Layout
-from .tuning import Matching, fine_tune, match
+from .tuning import LayerLosses, fine_tune, match
 
 __all__ = [
     "LAYOUTS",
     "Conversion",
     "Converted",
+    "LayerLosses",
     "Layout",
-    "Matching",
     "Replacement",
     "convert",
     "coupler_parameters",

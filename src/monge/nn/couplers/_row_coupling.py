@@ -8,12 +8,12 @@ from typing import ClassVar
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from ..._value import value
-from ...coupling import Coupling
-from ...coupling.base import Rows
-from ...geometry import Geometry, PointCloud
+from monge._parts import recomputed
+from monge._value import value
+from monge.coupling import Coupling
+from monge.coupling.base import Rows
+from monge.geometry import Geometry, PointCloud
 
 __all__ = ["RowCoupling"]
 
@@ -23,7 +23,7 @@ _BLOCK = 2**20
 
 @value
 class RowCoupling(Coupling):
-    r"""P_ij = a_i softmax_j(q_i·k_j + p_j) b_j, normalised row by row where it is used.
+    r"""$P_{ij} = a_i \mathrm{softmax}_j(q_i·k_j + p_j) b_j$, normalised row by row where it is used.
 
     Potentials would say the same with n + m numbers, each as inexact as the largest score: at scores of 10⁴ a single
     precision potential loses three digits of the row sums, at 10³⁰ all of them. The softmax of a row loses none.
@@ -55,16 +55,16 @@ class RowCoupling(Coupling):
 
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
         if not self.turned:
-            return torch.cat([_recompute(lambda rows: self._shares(rows) @ v, rows) for rows in self._rows()], -2)
+            return torch.cat([recomputed(lambda rows: self._spread(rows) @ v, rows) for rows in self._rows()], -2)
         total = v.new_zeros(())
         for rows in self._rows():
-            total = total + _recompute(lambda rows: self._shares(rows).mT @ v[..., rows, :], rows)
+            total = total + recomputed(lambda rows: self._spread(rows).mT @ v[..., rows, :], rows)
         return total
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         if not self.turned:
-            return self._shares(rows)
-        return torch.cat([self._shares(part)[..., rows] for part in self._rows()], -2).mT
+            return self._spread(rows)
+        return torch.cat([self._spread(part)[..., rows] for part in self._rows()], -2).mT
 
     def _scale(self, row: Tensor, col: Tensor) -> RowCoupling:
         row, col = (col, row) if self.turned else (row, col)
@@ -74,12 +74,12 @@ class RowCoupling(Coupling):
         x, y = (self.k, self.q) if self.turned else (self.q, self.k)
         return PointCloud._make(x=x, y=y, cost="dot", p=2.0, power=None)
 
-    def _shares(self, rows: Rows) -> Tensor:
+    def _spread(self, rows: Rows) -> Tensor:
         """The rows of the plan as it stands, before it is turned."""
         logits = self.q[..., rows, :] @ self.k.mT + self.price[..., None, :]
         empty = self._empty()
-        share = torch.softmax(logits.masked_fill(empty, 0.0), -1).masked_fill(empty, 0.0)
-        return share * self.a[..., rows, None] * self.b[..., None, :]
+        weights = torch.softmax(logits.masked_fill(empty, 0.0), -1).masked_fill(empty, 0.0)
+        return weights * self.a[..., rows, None] * self.b[..., None, :]
 
     def _empty(self) -> Bool[Tensor, "*b 1 1"]:
         return (self.price == -math.inf).all(-1)[..., None, None]
@@ -91,9 +91,3 @@ class RowCoupling(Coupling):
 
     def _replaced(self, **parts: Tensor | bool) -> RowCoupling:
         return self._make(**{**self._contents(), **parts})
-
-
-def _recompute(function, rows: slice):
-    if not torch.is_grad_enabled():
-        return function(rows)
-    return checkpoint(function, rows, use_reentrant=False, preserve_rng_state=False)

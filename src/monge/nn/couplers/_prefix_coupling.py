@@ -8,24 +8,31 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..._value import value
-from ...coupling import Coupling
-from ...coupling.base import Rows
-from ..functional._prefix import prefix_matmul
+from monge._value import value
+from monge.coupling import Coupling
+from monge.coupling.base import Rows
+
+from ..functional._prefix_sums import prefix_matmul
 
 __all__ = ["PrefixCoupling"]
 
 
 @value
 class PrefixCoupling(Coupling):
-    r"""P_ij = <Q_i, R_j> for j <= i, else 0: what a causal layer with a state of r numbers per value realises.
+    r"""$P_{ij} = Q_i·R_j$ for j <= i, else 0: what a causal layer with a state of r numbers per value realises.
 
     ``P @ v`` is a sum over prefixes in chunks, linear in n; the transpose runs backwards.
 
     Args:
         Q: Left factors, non-negative.
         R: Right factors, as many.
-        backward: The upper triangle instead, P_ij for j >= i.
+        backward: The upper triangle instead, $P_{ij}$ for j >= i.
+
+    Example:
+        >>> from monge.nn.couplers import PrefixCoupling
+        >>> PrefixCoupling(Q=torch.tensor([[0.5], [0.25]]), R=torch.ones(2, 1)).dense()
+        tensor([[0.5000, 0.0000],
+                [0.2500, 0.2500]])
     """
 
     Q: Float[Tensor, "*b n r"]

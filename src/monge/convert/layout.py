@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from ...errors import InputError
+from monge.errors import InputError
 
 __all__ = ["LAYOUTS", "Layout", "find"]
 
@@ -25,7 +25,7 @@ class Layout:
 
     A module has this layout if it has all the submodules that are named and no others that could change the attention,
     no parameters or buffers of its own, a ``forward`` that takes all ``arguments``, and ``attributes`` of the values
-    listed, where None allows that there is none. What matches must compute softmax(scale · Q K^T + mask) V.
+    listed, where None allows that there is none. What matches must compute $softmax(s Q K^T + M) V$ with this scale.
 
     Args:
         name: What to call it in reports.
@@ -48,7 +48,7 @@ class Layout:
         extras: Submodules and buffers that may be there as well, because they do not change the attention.
 
     Example:
-        >>> from monge.nn.conversion import Layout
+        >>> from monge.convert import Layout
         >>> mine = Layout("mine", ("to_q", "to_k", "to_v"), "n_heads", output=("to_out",), tokens="x", answer="output")
     """
 
@@ -114,7 +114,20 @@ class Layout:
 
 
 def find(module: nn.Module, layouts: Sequence[Layout]) -> Layout | None:
-    """The first layout that fits."""
+    """The first layout that fits.
+
+    Args:
+        module: An attention module.
+        layouts: Descriptions, the most particular ones first.
+
+    Returns:
+        The layout, or None if there is none.
+
+    Example:
+        >>> from monge.convert.layout import LAYOUTS, find
+        >>> find(torch.nn.Linear(2, 2), LAYOUTS) is None
+        True
+    """
     return next((one for one in layouts if one.fits(module) and one.width(module)), None)
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..._checks import check_choice
-from ...errors import CapabilityError, InputError
-from ..attention import Attention
-from ..couplers import Blend, Coupler, Softmax, build, names
+from monge._checks import check_choice
+from monge.errors import CapabilityError, InputError
+from monge.nn import Attention
+from monge.nn.couplers import Blend, Coupler, Softmax, build, names
+
 from .converted import Converted
 from .layout import LAYOUTS, Layout, find
 
@@ -116,10 +117,10 @@ def convert(
             reproduces.
 
     Example:
-        >>> import torch, monge
+        >>> from monge.convert import convert
         >>> layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
-        >>> told = monge.nn.convert(torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval(), "pivots")
-        >>> print(told)  # doctest: +ELLIPSIS
+        >>> model = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
+        >>> print(convert(model, "pivots"))  # doctest: +ELLIPSIS
         layers.0.self_attn  MultiheadAttention, 2 × 8 -> Pivots, 578 parameters
         layers.1.self_attn  MultiheadAttention, 2 × 8 -> Pivots, 578 parameters
         2 replaced, 0 kept, 1156 parameters added

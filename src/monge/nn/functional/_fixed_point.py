@@ -13,16 +13,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...kernels import half_steps, log_sum_exp
+from monge.kernels import half_steps, log_sum_exp
+
 from ._shards import add_up
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-__all__ = ["balance", "converge", "fixed_point"]
+__all__ = ["balanced", "converge", "fixed_point"]
 
 
-def balance(
+def balanced(
     scores: Float[Tensor, "*b n m"],
     log_a: Float[Tensor, "*#b n"],
     log_b: Float[Tensor, "*#b m"],
@@ -32,7 +33,7 @@ def balance(
     r"""The column potential of `half_steps`, differentiated at its fixed point instead of through the steps.
 
     Where $\sum_i a_i \mathrm{softmax}_j(S_i + v) = b$ holds, a cotangent on v meets one symmetric m x m system,
-    diag(b) - P^T diag(1/a) P. Exact at convergence; memory of one plan, whatever the number of steps.
+    $\mathrm{diag}(b) - P^T \mathrm{diag}(1/a) P$. Exact at convergence; memory of one plan.
     """
     with torch.no_grad():
         _, v = half_steps(scores, log_a, log_b, n_half, v)
@@ -46,7 +47,7 @@ def fixed_point(
     v: Float[Tensor, "*b m"],
     group: ProcessGroup | None = None,
 ) -> Float[Tensor, "*b m"]:
-    """The column potential ``v`` with the gradient of a fixed point, as in `balance`.
+    """The column potential ``v`` with the gradient of a fixed point, as in `balanced`.
 
     The rows may be sharded over the processes of a group.
     """
