@@ -230,7 +230,7 @@ class Trainer:
                 give_back()
         return Step(self.step, loss, norm, figures)
 
-    def _advance(self) -> tuple[Tensor, Tensor]:
+    def _descend(self) -> tuple[Tensor, Tensor]:
         """One step: its loss, and the norm of its gradient."""
         schedule, weights = self.schedule, list(self.model.parameters())
         for group in self.optimizer.param_groups:
