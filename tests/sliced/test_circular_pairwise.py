@@ -11,16 +11,18 @@ from monge.geometry import Circle
 from monge.kernels._rows import row_problem
 from monge.kernels.circle import reference
 from monge.sliced import (
+    circular_wasserstein,
+    directions,
+    pairwise_sliced_wasserstein,
+    sliced_embedding,
+    sliced_wasserstein,
+)
+from monge.sliced.sphere import (
     circular_barycenter_density,
     circular_embedding,
     circular_plan,
     circular_uniformity,
-    circular_wasserstein,
-    directions,
     linear_circular_wasserstein,
-    pairwise_sliced_wasserstein,
-    sliced_embedding,
-    sliced_wasserstein,
 )
 
 

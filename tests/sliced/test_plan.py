@@ -7,7 +7,8 @@ import torch
 
 from monge.coupling import DenseCoupling, PermutationCoupling
 from monge.geometry import PointCloud
-from monge.sliced import Linear, best_sliced_plan, directions, expected_sliced_plan, lifted_plans, monotone_plan
+from monge.sliced import Linear, best_sliced_plan, directions, expected_sliced_plan
+from monge.sliced.plan import lifted_plans, monotone_plan
 from monge.sliced.plan.lift import slice_costs
 
 

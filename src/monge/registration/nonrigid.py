@@ -9,7 +9,7 @@ from torch import Tensor
 from monge._checks import check_choice, check_number
 from monge._transforms import transformable
 
-from .matching import Goals, Matching, Slices
+from .correspondence import Correspondence, Goals, Slices
 from .result import Registration
 from .rigid import Progress, check_clouds, spread
 from .transformation import KERNELS, Rigid, Warp, radial
@@ -26,7 +26,7 @@ def nonrigid(
     target: Float[Tensor, "m d"],
     *,
     start: Rigid | None = None,
-    matching: Matching | None = None,
+    matching: Correspondence | None = None,
     controls: int = 60,
     kernel: str = "thin-plate",
     stiffness: tuple[float, float] = (1.0, 1e-3),

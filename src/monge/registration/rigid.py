@@ -14,7 +14,7 @@ from monge._transforms import transformable
 from monge.errors import ShapeError
 from monge.sliced import rotations
 
-from .matching import Goals, Matching, Plans, Slices
+from .correspondence import Correspondence, Goals, Plans, Slices
 from .result import Registration
 from .transformation import Rigid
 
@@ -31,7 +31,7 @@ def rigid(
     source: Float[Tensor, "n d"],
     target: Float[Tensor, "m d"],
     *,
-    matching: Matching | None = None,
+    matching: Correspondence | None = None,
     scale: bool = False,
     starts: int | None = None,
     penalty: float | None = None,

@@ -13,10 +13,10 @@ from monge._transforms import transformable
 from monge.errors import ShapeError
 from monge.kernels.line.reference import levels, power, staircase
 
-from ._clouds import check_theta, together, working
-from ._mean import chunks
+from ._aligned_clouds import check_theta, together, working
+from ._over_slices import chunks
 from .directions import directions
-from .slicer import Linear
+from .slicer import LinearSlicer
 
 __all__ = ["pairwise_sliced_wasserstein"]
 
@@ -83,7 +83,7 @@ def pairwise_sliced_wasserstein(
         **{f"clouds[{k}]": cloud.shape[:-2] for k, cloud in enumerate(clouds)},
         **{f"weights[{k}]": weight.shape[:-1] for k, weight in enumerate(held) if weight is not None},
     )
-    slicer = Linear(theta)
+    slicer = LinearSlicer(theta)
     points = [slicer._prepared(first, cloud)[1].expand(*batch, *cloud.shape[-2:]) for cloud in clouds]
     held = [None if w is None else (w.double() / w.double().sum(-1, keepdim=True)).expand(*batch, -1) for w in held]
     alike = all(w is None for w in held) and len({cloud.shape[-2] for cloud in clouds}) == 1

@@ -15,7 +15,7 @@ from monge._value import Value, value
 from monge.errors import InputError
 from monge.kernels.twice import distances
 
-__all__ = ["Augmented", "Linear", "Network", "Polynomial", "Slicer", "Spheres", "monomials"]
+__all__ = ["Augmented", "LinearSlicer", "Network", "Polynomial", "Slicer", "Spheres", "monomials"]
 
 
 class Slicer(Value, ABC):
@@ -72,11 +72,11 @@ class _Family(Slicer):
 
     def _at(self, theta: Float[Tensor, "*b slices k"]) -> Self:
         """The same family at other parameters."""
-        return self._make(**{**self._contents(), "theta": theta})
+        return self._replace(theta=theta)
 
 
 @value
-class Linear(_Family):
+class LinearSlicer(_Family):
     r"""Projections $\langle\theta_l, x\rangle$ on straight lines.
 
     Args:
@@ -84,7 +84,7 @@ class Linear(_Family):
 
     Example:
         >>> import torch
-        >>> Linear(torch.eye(2)).count
+        >>> LinearSlicer(torch.eye(2)).count
         2
     """
 

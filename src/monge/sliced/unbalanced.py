@@ -16,9 +16,9 @@ from monge._value import value
 from monge.errors import ConvergenceWarning, InputError
 from monge.kernels.twice import held, once
 
-from ._ascent import MOST_CORNERS, Ascent, Prices, climb, penalty, reweighted
-from ._clouds import aligned
-from ._mean import chunks
+from ._aligned_clouds import aligned
+from ._over_slices import chunks
+from ._unbalanced_dual import MOST_CORNERS, Ascent, Prices, climb, penalty, reweighted
 from .estimate import Estimate, _estimate
 from .line import Balanced, Circular, LineProblem
 from .slicer import Slicer
@@ -146,9 +146,9 @@ def unbalanced_sliced_wasserstein(
 
     Example:
         >>> import torch
-        >>> from monge.sliced import Linear
+        >>> from monge.sliced import LinearSlicer
         >>> x, y = torch.tensor([[0.0], [9.0]]), torch.tensor([[0.0]])
-        >>> _, kept, _ = unbalanced_sliced_wasserstein(x, y, slicer=Linear(torch.ones(1, 1)), rho=1.0)
+        >>> _, kept, _ = unbalanced_sliced_wasserstein(x, y, slicer=LinearSlicer(torch.ones(1, 1)), rho=1.0)
         >>> bool(kept[1] < 0.1 * kept[0])
         True
     """
@@ -238,9 +238,10 @@ def _weights(points: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def _lean(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: Prices) -> Tensor:
-    """Zero, with the slope of the optimum by the weights of a side that may not change: its potential.
+    """Zero, with the gradient of the optimum by the weights of a side that may not change: its potential.
 
-    The optimum likes marginals whose levels meet, where the distance itself has a kink: only the dual knows the slope.
+    The optimum likes marginals whose levels meet, where the distance itself has a kink: only the dual knows
+    the gradient.
     """
     if max(rho) < math.inf:
         return torch.zeros((), dtype=f.dtype, device=f.device)
@@ -251,12 +252,12 @@ def _lean(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: Prices) -> Tensor:
 
 
 def _penalty(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: Prices) -> Tensor:
-    """What the changes of mass cost, with its slope by the weights at the marginals found: rho (1 - pi / a)."""
+    """What the changes of mass cost, with its gradient by the weights at the marginals found: rho (1 - pi / a)."""
     value = penalty(a.detach(), b.detach(), f, g, rho)
     kept = reweighted(a.detach(), b.detach(), f, g, rho)
     for price, pi, w in zip(rho, kept, (a, b), strict=True):
         if price < math.inf:
             held = w.detach().double()
-            slope = price * (1 - pi / torch.where(held > 0, held, 1)) * torch.ones_like(held)
-            value = value + ((w - held) * slope).sum(-1)
+            gradient = price * (1 - pi / torch.where(held > 0, held, 1)) * torch.ones_like(held)
+            value = value + ((w - held) * gradient).sum(-1)
     return value + _lean(a, b, f, g, rho)

@@ -11,7 +11,7 @@ from monge.coupling import Coupling
 from monge.errors import ShapeError
 from monge.geometry import Geometry
 
-from .._clouds import aligned, picked, together
+from .._aligned_clouds import aligned, picked, together
 from ..plan.lift import chosen, monotone_plan
 from ..slicer import Slicer
 from .wasserstein import distances, gromov_cost
@@ -48,9 +48,9 @@ def best_gromov_plan(
 
     Example:
         >>> import torch
-        >>> from monge.sliced import Linear
+        >>> from monge.sliced import LinearSlicer
         >>> x = torch.randn(9, 2, generator=torch.Generator().manual_seed(0)); y = 3 - x  # a reflection
-        >>> bool((best_gromov_plan(x, y, slicer=Linear(torch.eye(2))).assignment() == torch.arange(9)).all())
+        >>> bool((best_gromov_plan(x, y, slicer=LinearSlicer(torch.eye(2))).assignment() == torch.arange(9)).all())
         True
     """
     other = slicer if slicer_y is None else slicer_y

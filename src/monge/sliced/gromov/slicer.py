@@ -14,8 +14,8 @@ from monge.coupling import Coupling
 from monge.errors import InputError, ShapeError
 from monge.geometry import Geometry
 
-from .._clouds import aligned
-from ..plan._soft import anneal, minibatch, soft_plans
+from .._aligned_clouds import aligned
+from ..plan._soft_plans import anneal, minibatch, soft_plans
 from ..plan.lift import monotone_plan
 from ..plan.networks import score, sine_network
 from .wasserstein import Metric, distances, gromov_cost, metric

@@ -17,11 +17,11 @@ from monge.errors import ShapeError
 from monge.geometry import Geometry, PointCloud
 from monge.kernels.line.reference import levels, staircase
 
-from .._clouds import aligned, together, working
+from .._aligned_clouds import aligned, together, working
 from ..directions import directions
 from ..estimate import Estimate, estimate
 from ..line import LineProblem
-from ..slicer import Linear
+from ..slicer import LinearSlicer
 
 __all__ = ["Gromov", "Metric", "distances", "gromov_cost", "metric", "sliced_gromov_wasserstein"]
 
@@ -127,7 +127,7 @@ def _factored(plan: Coupling, x: Metric, y: Metric) -> Tensor:
     rank = y.left.shape[-1]
     cross = ((x.right.mT @ moved[..., :rank]) * (x.left.mT @ moved[..., rank:])).sum((-1, -2))
     found = x.square(row) + y.square(col) - 2 * cross
-    return torch.where(found < 0, found - found.detach(), found)  # rounding only: the slope is good
+    return torch.where(found < 0, found - found.detach(), found)  # rounding only: the gradient is good
 
 
 def _one(space: Geometry, at: tuple[int, ...]) -> Geometry:
@@ -265,4 +265,4 @@ def sliced_gromov_wasserstein(
     x, y = (torch.nn.functional.pad(side, (0, d - side.shape[-1])) for side in (x, y))
     if theta is None:
         theta = directions(slices, d, generator=generator, dtype=working(x.dtype), device=x.device)
-    return estimate(x, y, a, b, slicer=Linear(theta), line=Gromov())._made_of(dtype)
+    return estimate(x, y, a, b, slicer=LinearSlicer(theta), line=Gromov())._made_of(dtype)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,8 +15,9 @@ from monge._transforms import transformable
 from monge._value import value
 from monge.coupling import MonotoneCoupling
 
+from .._aligned_clouds import per_slice
 from ..line import LineProblem
-from ._rule import Amount, stopping
+from ._stopping_rule import Amount, stopping
 from .profile import check_line
 
 __all__ = [
@@ -44,7 +48,7 @@ def partial_cost(
     + \lambda \big(|a| + |b| - 2 |\gamma|\big),$$
     so that a pair is worth it below $2\lambda$ and an outlier costs $\lambda$. With a mass $|\gamma| = s$ the sum
     alone. Masses are used as they are, nothing is scaled to one. The gradient reaches positions, masses, and the
-    penalty (its slope is the mass left behind) or the mass (its slope is the marginal cost).
+    penalty (its gradient is the mass left behind) or the mass (its gradient is the marginal cost).
 
     Args:
         x: Positions of the sources.
@@ -72,9 +76,7 @@ def partial_cost(
         >>> partial_cost(x, y, mass=1.5)
         tensor(0.0900)
     """
-    check_line(x, y, a, b, p, 1.0)
-    rule, level = stopping(penalty, mass, x.shape[-1], y.shape[-1], a, b, x)
-    return kernels.partial_cost(x, y, a, b, rule=rule, level=level, p=float(p))
+    return _solved(kernels.partial_cost, x, y, a, b, penalty, mass, p)
 
 
 @transformable
@@ -108,13 +110,11 @@ def circular_partial_cost(
 
     Example:
         >>> import torch
-        >>> from monge.sliced import circular_partial_cost
+        >>> from monge.sliced.partial import circular_partial_cost
         >>> circular_partial_cost(torch.tensor([0.05, 0.5]), torch.tensor([0.95]))  # across the cut
         tensor(0.1000)
     """
-    check_line(x, y, a, b, p, circumference)
-    rule, level = stopping(penalty, mass, x.shape[-1], y.shape[-1], a, b, x)
-    return kernels.partial_cost(x, y, a, b, rule=rule, level=level, p=float(p), period=float(circumference))
+    return _solved(kernels.partial_cost, x, y, a, b, penalty, mass, p, circumference)
 
 
 @transformable
@@ -141,13 +141,12 @@ def partial_plan(
 
     Example:
         >>> import torch
-        >>> from monge.sliced import partial_plan
+        >>> from monge.sliced.partial import partial_plan
         >>> plan = partial_plan(torch.tensor([0.0, 9.0, 1.0]), torch.tensor([1.1, 0.2]), penalty=1.0)
         >>> plan.i, plan.j
         (tensor([0, 2]), tensor([1, 0]))
     """
-    check_line(x, y, a, b, p, 1.0)
-    return _plan(x, y, a, b, penalty, mass, float(p), 0.0)
+    return _coupling(x, y, _solved(kernels.partial_plan, x, y, a, b, penalty, mass, p))
 
 
 @transformable
@@ -176,16 +175,16 @@ def circular_partial_plan(
 
     Example:
         >>> import torch
-        >>> from monge.sliced import circular_partial_plan
+        >>> from monge.sliced.partial import circular_partial_plan
         >>> circular_partial_plan(torch.tensor([0.5, 0.05]), torch.tensor([0.95]), penalty=0.1).dense()
         tensor([[0.],
                 [1.]])
     """
-    check_line(x, y, a, b, p, circumference)
-    return _plan(x, y, a, b, penalty, mass, float(p), float(circumference))
+    return _coupling(x, y, _solved(kernels.partial_plan, x, y, a, b, penalty, mass, p, circumference))
 
 
-def _plan(
+def _solved(
+    kernel: Callable[..., Any],
     x: Tensor,
     y: Tensor,
     a: Tensor | None,
@@ -193,15 +192,19 @@ def _plan(
     penalty: Amount,
     mass: Amount | str,
     p: float,
-    period: float,
-) -> MonotoneCoupling:
-    n, m = x.shape[-1], y.shape[-1]
-    rule, level = stopping(penalty, mass, n, m, a, b, x)
-    found = kernels.partial_plan(x, y, a, b, rule=rule, level=level, p=p, period=period)
+    circumference: float | None = None,
+) -> Any:
+    """What a kernel says about checked positions; on a line if there is no circumference."""
+    check_line(x, y, a, b, p, 1.0 if circumference is None else circumference)
+    rule, level = stopping(penalty, mass, x.shape[-1], y.shape[-1], a, b, x)
+    return kernel(x, y, a, b, rule=rule, level=level, p=float(p), period=float(circumference or 0.0))
+
+
+def _coupling(x: Tensor, y: Tensor, found: Any) -> MonotoneCoupling:
     held = (found.w > 0).sum(-1)
     used = int(held.max()) if held.numel() else 0
     i, j, w = (part[..., :used] for part in found[:3])
-    return MonotoneCoupling._make(i=i, j=j, w=w.to(x.dtype), n=n, m=m)
+    return MonotoneCoupling._make(i=i, j=j, w=w.to(x.dtype), n=x.shape[-1], m=y.shape[-1])
 
 
 @value
@@ -236,7 +239,7 @@ class Partial(LineProblem):
         return self._solve(u, v, a, b, 0.0)
 
     def _solve(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None, period: float) -> Tensor:
-        a, b = (None if weights is None else weights.unsqueeze(-2) for weights in (a, b))
+        a, b = per_slice(a, b)
         rule, level = stopping(self.penalty, self.mass, u.shape[-1], v.shape[-1], a, b, u)
         return kernels.partial_cost(u, v, a, b, rule=rule, level=level, p=float(self.p), period=period)
 

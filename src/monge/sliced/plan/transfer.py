@@ -15,8 +15,8 @@ from monge.coupling import Coupling
 from monge.errors import InputError, ShapeError
 from monge.geometry import PointCloud
 
-from .._clouds import aligned
-from ._soft import anneal, minibatch, soft_plans
+from .._aligned_clouds import aligned
+from ._soft_plans import anneal, minibatch, soft_plans
 from .lift import monotone_plan
 from .networks import score, sine_network
 
@@ -182,13 +182,13 @@ class TransferableSlicer(nn.Module):
         )
 
     def _disturbed(self, x: Tensor, y: Tensor, width: float, samples: int, generator: torch.Generator | None) -> Tensor:
-        """The mean cost at disturbed parameters, with the slope that its differences imply."""
+        """The mean cost at disturbed parameters, with the gradient that its differences imply."""
         geometry = PointCloud(x, y, self.cost)
         parameters = dict(self.network.named_parameters())
         count = sum(p.numel() for p in parameters.values())
         with torch.no_grad():
             size = width * (sum(p.square().sum() for p in parameters.values()) / count) ** 0.5
-            slopes = {name: torch.zeros_like(p) for name, p in parameters.items()}
+            gradients = {name: torch.zeros_like(p) for name, p in parameters.items()}
             total = x.new_zeros(())
             for _ in range(samples):
                 noise = {
@@ -202,6 +202,6 @@ class TransferableSlicer(nn.Module):
                     costs.append(monotone_plan(u, v, ties="order")._inner(geometry))
                 total += (costs[0] + costs[1]) / (2 * samples)
                 for name, z in noise.items():
-                    slopes[name] += (costs[0] - costs[1]) / (2 * size * samples) * z
-        lean = torch.stack([(p * slopes[name]).sum() for name, p in parameters.items()]).sum()
+                    gradients[name] += (costs[0] - costs[1]) / (2 * size * samples) * z
+        lean = torch.stack([(p * gradients[name]).sum() for name, p in parameters.items()]).sum()
         return total + lean - lean.detach()

@@ -40,10 +40,10 @@ def mean_over_slices(
         itemsize = next(t.element_size() for t in tensors if t is not None)
         cost, slices = recorded(costs, list(chunks(count, scalars_per_slice, itemsize)), tensors, weights)
         return cost, slices.detach()
-    return _Mean.apply(costs, count, scalars_per_slice, weights, *tensors)
+    return _OverSlices.apply(costs, count, scalars_per_slice, weights, *tensors)
 
 
-class _Mean(torch.autograd.Function):
+class _OverSlices(torch.autograd.Function):
     @staticmethod
     def forward(ctx, costs, count, scalars, weights, *tensors):
         wanted = [k for k, tensor in enumerate(tensors) if tensor is not None and ctx.needs_input_grad[k + 4]]

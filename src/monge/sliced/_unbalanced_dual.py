@@ -139,42 +139,42 @@ class _Mixtures(NamedTuple):
 
     def newton(self, shares: Tensor) -> Tensor:
         """The way to the best mixture of a quadratic model, over the corners that hold a share or deserve one."""
-        curvature, slope = torch.zeros_like(shares[..., None] * shares[..., None, :]), torch.zeros_like(shares)
+        curvature, gradient = torch.zeros_like(shares[..., None] * shares[..., None, :]), torch.zeros_like(shares)
         sides = self.corners.split([self.n, self.log.shape[-1] - self.n], -1)
         for law, price, side in zip(self.laws(self.mixed(shares)), self.rho, sides, strict=True):
             mean = (side * law[..., None, :]).sum(-1)
             centred = side - mean[..., None]
-            slope = slope + mean
+            gradient = gradient + mean
             curvature = curvature + (centred * (law / price)[..., None, :]) @ centred.mT
-        free = (shares > 0) | (slope > (shares * slope).sum(-1, keepdim=True))
-        way = _way(curvature, slope, free)
+        free = (shares > 0) | (gradient > (shares * gradient).sum(-1, keepdim=True))
+        way = _way(curvature, gradient, free)
         # Who has nothing cannot give: the corners that deserved a share alone, but not together, wait.
         blocked = (shares == 0) & (way < 0)
-        return _way(curvature, slope, free & ~blocked) if bool(blocked.any()) else way
+        return _way(curvature, gradient, free & ~blocked) if bool(blocked.any()) else way
 
     def moved(self, shares: Tensor, way: Tensor, trials: int) -> Tensor:
-        """Along the way as long as the dual climbs and no share is negative; a bisection of the slope."""
+        """Along the way as long as the dual climbs and no share is negative; a bisection of the gradient."""
         reach = torch.where(way < 0, shares / -way, math.inf)
         end = reach.amin(-1, keepdim=True).clamp_max(4.0)
         start, course = self.mixed(shares), self.mixed(way)
         low, high = torch.zeros_like(end), end
         for trial in range(trials):
             middle = high if trial == 0 else (low + high) / 2
-            slope = (torch.cat(self.laws(start + middle * course), -1) * course).sum(-1, keepdim=True)
-            low, high = torch.where(slope > 0, middle, low), torch.where(slope > 0, high, middle)
+            gradient = (torch.cat(self.laws(start + middle * course), -1) * course).sum(-1, keepdim=True)
+            low, high = torch.where(gradient > 0, middle, low), torch.where(gradient > 0, high, middle)
         gone = (low >= end) & (reach <= end)
         moved = shares + low * way
         moved = torch.where(gone | (moved < 1e-14), 0.0, moved)
         return moved / moved.sum(-1, keepdim=True)
 
 
-def _way(curvature: Tensor, slope: Tensor, free: Tensor) -> Tensor:
+def _way(curvature: Tensor, gradient: Tensor, free: Tensor) -> Tensor:
     """Newton's step among the free corners, of sum zero."""
-    allowed = free.to(slope.dtype)
+    allowed = free.to(gradient.dtype)
     size = curvature.diagonal(dim1=-2, dim2=-1).amax(-1, keepdim=True)
     size = torch.where(size > TINY, size, 1.0)  # the dual of single points is straight
     held = curvature * allowed[..., None] * allowed[..., None, :]
     held = held + torch.diag_embed(size * (1e-9 * allowed + (1 - allowed)))
-    both = torch.linalg.solve(held, torch.stack([slope * allowed, allowed], -1))
+    both = torch.linalg.solve(held, torch.stack([gradient * allowed, allowed], -1))
     level = both[..., 0].sum(-1, keepdim=True) / both[..., 1].sum(-1, keepdim=True)
     return (both[..., 0] - level * both[..., 1]) * allowed

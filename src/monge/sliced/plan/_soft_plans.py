@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from monge._checks import check_number
 from monge.kernels.monotone import monotone
 
-from .._clouds import together
+from .._aligned_clouds import together
 from .sorting import lap_sort
 
 __all__ = ["anneal", "minibatch", "soft_plans"]

@@ -8,18 +8,37 @@ import torch
 from torch import Tensor
 
 from monge._batch import broadcast_shapes
-from monge._checks import check_number, check_points, check_same, check_weights
+from monge._checks import (
+    check_clouds,
+    check_finite,
+    check_floating,
+    check_number,
+    check_points,
+    check_same,
+    check_weights,
+)
 from monge.errors import ShapeError
 
 from .slicer import Slicer
 
-__all__ = ["Clouds", "aligned", "check_masses", "check_theta", "picked", "shares", "together", "working"]
+__all__ = [
+    "Clouds",
+    "aligned",
+    "centred",
+    "check_theta",
+    "of_mass_one",
+    "on_a_line",
+    "per_slice",
+    "picked",
+    "together",
+    "working",
+]
 
 
 class Clouds(NamedTuple):
     """Points and weights that share their batch dimensions."""
 
-    x: Tensor  # (*b, n, d)
+    x: Tensor  # (*b, n, d), or (*b, n) on a line
     y: Tensor  # (*b, m, e)
     a: Tensor | None  # (*b, n)
     b: Tensor | None  # (*b, m)
@@ -47,23 +66,54 @@ def aligned(
         one_space: Whether both clouds must have one dimension.
         masses: Whether a cloud may have no mass at all.
     """
-    check_points("x", x)
-    check_points("y", y)
-    check_same(x=x, y=y, a=a, b=b)
-    if one_space and x.shape[-1] != y.shape[-1]:
-        raise ShapeError(f"x and y must live in one space, but have dimension {x.shape[-1]} and {y.shape[-1]}.")
+    if one_space:
+        check_clouds(x, y, a, b)
+    else:
+        check_points("x", x)
+        check_points("y", y)
+        check_same(x=x, y=y, a=a, b=b)
+    slices = {} if slicer is None else {"slicer": slicer._batch}
+    return _broadcast(x, y, a, b, 2, masses, ("x", "y"), **slices)
+
+
+def on_a_line(
+    x: Tensor,
+    y: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    masses: bool = False,
+    names: tuple[str, str] = ("x", "y"),
+) -> Clouds:
+    """The same for numbers, (*b, n) and (*b, m): positions on a line or a circle, or scores, called by ``names``."""
+    for name, places in zip(names, (x, y), strict=True):
+        check_floating(name, places)
+        if places.ndim < 1 or places.shape[-1] == 0:
+            raise ShapeError(f"{name} must have shape (*batch, n), n >= 1, but has {tuple(places.shape)}.")
+        check_finite(name, places)
+    check_same(**dict(zip((*names, "a", "b"), (x, y, a, b), strict=True)))
+    return _broadcast(x, y, a, b, 1, masses, names)
+
+
+def _broadcast(
+    x: Tensor,
+    y: Tensor,
+    a: Tensor | None,
+    b: Tensor | None,
+    core: int,
+    masses: bool,
+    names: tuple[str, str],
+    **others: tuple[int, ...],
+) -> Clouds:
+    """Checked weights, and everything in the common batch; points have ``core`` dimensions."""
+    batches = {name: points.shape[:-core] for name, points in zip(names, (x, y), strict=True)}
     for name, weights, points in (("a", a, x), ("b", b, y)):
         if weights is not None:
-            (check_masses if masses else check_weights)(name, weights, points.shape[-2])
-    batch = together(
-        x=x.shape[:-2],
-        y=y.shape[:-2],
-        a=() if a is None else a.shape[:-1],
-        b=() if b is None else b.shape[:-1],
-        slicer=() if slicer is None else slicer._batch,
-    )
-    x, y = (points.expand(*batch, *points.shape[-2:]) for points in (x, y))
-    a, b = (None if held is None else held.expand(*batch, held.shape[-1]) for held in (a, b))
+            (_check_masses if masses else check_weights)(name, weights, points.shape[-core])
+            batches[name] = weights.shape[:-1]
+    batch = together(**batches, **others)
+    x, y = (points.expand(*batch, *points.shape[-core:]) for points in (x, y))
+    a, b = (None if weights is None else weights.expand(*batch, weights.shape[-1]) for weights in (a, b))
     return Clouds(x, y, a, b, batch)
 
 
@@ -79,7 +129,7 @@ def together(**batches: tuple[int, ...]) -> torch.Size:
         ) from error
 
 
-def check_masses(name: str, weights: Tensor, n: int) -> None:
+def _check_masses(name: str, weights: Tensor, n: int) -> None:
     """``weights`` must be finite, non-negative, of shape (*b, n); a measure without mass is allowed."""
     if weights.numel():
         check_number(f"the least of {name}", float(weights.detach().min()), low=0.0)
@@ -104,9 +154,23 @@ def picked(held: Tensor, best: Tensor) -> Tensor:
     return held.gather(best.ndim, index.expand(*best.shape, 1, *held.shape[best.ndim + 1 :])).squeeze(best.ndim)
 
 
-def shares(points: Tensor, weights: Tensor | None) -> Tensor:
-    """Weights of sum one, equal if there are none."""
+def per_slice(*weights: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Weights (*b, n) as (*b, 1, n): the same on every slice."""
+    return tuple(None if w is None else w.unsqueeze(-2) for w in weights)
+
+
+def of_mass_one(points: Tensor, weights: Tensor | None) -> Tensor:
+    """The weights (*b, n) of points (*b, n, d), scaled to mass one in their precision; equal if there are none."""
     if weights is None:
         return points.new_full(points.shape[:-1], 1 / points.shape[-2])
     weights = weights.to(points.dtype).expand(points.shape[:-1])
     return weights / weights.sum(-1, keepdim=True)
+
+
+def centred(points: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The means (*b, 1, d), and points around them times the root of their weight: R with R^T R the covariance."""
+    weights = of_mass_one(points, weights)[..., None]
+    mean = (weights * points).sum(-2, keepdim=True)
+    # A root has no derivative at zero; absent points have none either.
+    root = torch.where(weights > 0, weights, 1).sqrt() * (weights > 0)
+    return mean, (points - mean) * root
