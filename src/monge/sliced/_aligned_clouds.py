@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -43,6 +44,14 @@ class Clouds(NamedTuple):
     a: Tensor | None  # (*b, n)
     b: Tensor | None  # (*b, m)
     batch: torch.Size
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Clouds:
+        """The same with ``function`` applied to points and weights."""
+        return Clouds(*(None if t is None else function(t) for t in self[:4]), self.batch)  # type: ignore[arg-type]
+
+    def wide(self) -> Clouds:
+        """The same in the precision to project and to sort in."""
+        return self.map(lambda held: held.to(working(held.dtype)))
 
 
 def aligned(
@@ -113,7 +122,7 @@ def _broadcast(
             batches[name] = weights.shape[:-1]
     batch = together(**batches, **others)
     x, y = (points.expand(*batch, *points.shape[-core:]) for points in (x, y))
-    a, b = (None if weights is None else weights.expand(*batch, weights.shape[-1]) for weights in (a, b))
+    a, b = (None if weights is None else weights.expand(*batch, -1) for weights in (a, b))
     return Clouds(x, y, a, b, batch)
 
 

@@ -17,7 +17,7 @@ from ._aligned_clouds import aligned, centred, picked
 from .directions import directions
 from .estimate import Estimate, estimate, slice_costs
 from .line import Balanced, LineProblem
-from .slicer import Augmented, LinearSlicer, Polynomial, Slicer, Spheres
+from .slicer import STRAIGHT, Augmented, LinearSlicer, Polynomial, Slicer, Spheres
 
 __all__ = [
     "distributional_sliced_wasserstein",
@@ -25,8 +25,6 @@ __all__ = [
     "max_sliced_wasserstein",
     "random_path_directions",
 ]
-
-_LINES = LinearSlicer(torch.empty(0, 1))  # what straight lines do to clouds, whatever their directions
 
 
 @transformable
@@ -82,7 +80,7 @@ def max_sliced_wasserstein(
     line = Balanced(p)
     x, y, a, b, batch = aligned(x, y, a, b, slicer=slicer)
     weights = [None if t is None else t.detach() for t in (a, b)]
-    clouds = (slicer or _LINES)._prepared(x.detach(), y.detach())
+    clouds = (slicer or STRAIGHT)._prepared(x.detach(), y.detach())
     family = LinearSlicer(landmarks(*clouds, *weights)) if slicer is None else slicer
     theta = normalize(family.theta.detach().to(clouds[0].dtype), dim=-1)
     if restarts:  # the same for all problems: none depends on its neighbours in the batch
@@ -204,7 +202,7 @@ def distributional_sliced_wasserstein(
     line = Balanced(p)
     x, y, a, b, _ = aligned(x, y, a, b)
     weights = [None if t is None else t.detach() for t in (a, b)]
-    clouds = _LINES._prepared(x.detach(), y.detach())
+    clouds = STRAIGHT._prepared(x.detach(), y.detach())
     centre = landmarks(*clouds, *weights)[..., :1, :]
     noise = torch.randn(slices, x.shape[-1], generator=generator, dtype=torch.float64).to(centre)
 
@@ -270,7 +268,7 @@ def random_path_directions(
     check_number("count", count, low=1)
     check_number("concentration", concentration, low=0.0, strict=True)
     x, y, a, b, batch = aligned(x, y, a, b)
-    near = _LINES._prepared(x.detach(), y.detach())
+    near = STRAIGHT._prepared(x.detach(), y.detach())
     ends = []
     for points, weights in zip(near, (a, b), strict=True):
         # One draw for all problems: the same levels, each in its own law.

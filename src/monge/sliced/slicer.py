@@ -15,7 +15,7 @@ from monge._value import Value, value
 from monge.errors import InputError
 from monge.kernels.twice import distances
 
-__all__ = ["Augmented", "LinearSlicer", "Network", "Polynomial", "Slicer", "Spheres", "monomials"]
+__all__ = ["STRAIGHT", "Augmented", "LinearSlicer", "Network", "Polynomial", "Slicer", "Spheres", "monomials"]
 
 
 class Slicer(Value, ABC):
@@ -98,6 +98,9 @@ class LinearSlicer(_Family):
         x, y = super()._prepared(x, y)
         centre = x.detach().mean(-2, keepdim=True)
         return x - centre, y - centre
+
+
+STRAIGHT = LinearSlicer(torch.empty(0, 1))  # what straight lines do to clouds, whatever their directions
 
 
 @value

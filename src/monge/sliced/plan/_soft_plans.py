@@ -1,19 +1,16 @@
-"""Soft monotone plans between scores, and the loop that hardens them."""
+"""Soft monotone plans between scores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from monge._checks import check_number
 from monge.kernels.monotone import monotone
 
 from .._aligned_clouds import together
 from .sorting import lap_sort
 
-__all__ = ["anneal", "minibatch", "soft_plans"]
+__all__ = ["soft_plans"]
 
 
 def soft_plans(u: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -35,43 +32,6 @@ def soft_plans(u: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     return soft_u.gather(-1, _place(v)[..., None, :].expand(*batch, n, m)), soft_v.gather(
         -2, _place(u)[..., :, None].expand(*batch, n, m)
     )
-
-
-def anneal(
-    parameters: Iterable[nn.Parameter],
-    loss: Callable[[float], Tensor],
-    *,
-    steps: int,
-    learning_rate: float,
-    scale: float,
-    final_scale: float,
-    watch: Callable[[int], None] | None = None,
-) -> Tensor:
-    """Minimise ``loss(width)`` by AdamW while the width falls geometrically; the loss at every step."""
-    check_number("steps", steps, low=1)
-    check_number("learning_rate", learning_rate, low=0.0, strict=True)
-    check_number("scale", scale, low=0.0, strict=True)
-    check_number("final_scale", final_scale, low=0.0, strict=True)
-    optimiser = torch.optim.AdamW(parameters, lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    losses = []
-    for step in range(steps):
-        found = loss(scale * (final_scale / scale) ** (step / max(1, steps - 1)))
-        optimiser.zero_grad()
-        found.backward()
-        optimiser.step()
-        schedule.step()
-        losses.append(found.detach())
-        if watch is not None:
-            watch(step)
-    return torch.stack(losses)
-
-
-def minibatch(count: int, size: int | None, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """Which points a step sees; all of them if there is no size."""
-    if size is None or size >= count:
-        return torch.arange(count, device=device)
-    return torch.randperm(count, generator=generator)[:size].to(device)
 
 
 def _ranks(n: int, m: int, like: Tensor) -> Tensor:

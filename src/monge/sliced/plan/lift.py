@@ -64,7 +64,7 @@ def monotone_plan(
         for scores, given in ((u, a), (v, b))
     )
     if not tied:
-        return _in(dtype, staircase_plan(a, b, order_u, order_v, equal=bijection))
+        return in_dtype(dtype, staircase_plan(a, b, order_u, order_v, equal=bijection))
     atom_u, atom_v = _atoms(sorted_u, order_u), _atoms(sorted_v, order_v)
     mass_u, mass_v = (torch.zeros_like(w).scatter_add(-1, atom, w) for w, atom in ((a, atom_u), (b, atom_v)))
     places_u, places_v = (torch.arange(k, device=u.device).expand(*batch, k) for k in (n, m))
@@ -72,10 +72,10 @@ def monotone_plan(
     out = SparseCoupling._make(i=atom_v, j=places_v, w=b, n=m, m=m)
     between = staircase_plan(mass_u, mass_v, places_u, places_v)
     first = GluedCoupling._make(P=into, Q=between, mu=mass_u)
-    return _in(dtype, GluedCoupling._make(P=first, Q=out, mu=mass_v))
+    return in_dtype(dtype, GluedCoupling._make(P=first, Q=out, mu=mass_v))
 
 
-def _in(dtype: torch.dtype, plans: Coupling) -> Coupling:
+def in_dtype(dtype: torch.dtype, plans: Coupling) -> Coupling:
     """The plans in the precision of what they were made from."""
     return plans if plans.dtype == dtype else plans.to(dtype)
 
@@ -122,7 +122,7 @@ def lifted_plans(
     x, y, a, b, _ = aligned(x, y, a, b, slicer=slicer)
     u, v = (slicer._coordinates(side, slice(None)) for side in slicer._prepared(x.detach(), y.detach()))
     weights = (None if w is None else w.to(u.dtype) for w in per_slice(a, b))
-    return _in(x.dtype, monotone_plan(u, v, *weights, ties=ties))
+    return in_dtype(x.dtype, monotone_plan(u, v, *weights, ties=ties))
 
 
 def slice_costs(plans: Coupling, geometry: Geometry) -> Float[Tensor, "*b slices"]:

@@ -19,7 +19,7 @@ from monge.geometry import PointCloud
 from .._aligned_clouds import aligned, centred, picked, together
 from ..directions import directions
 from ..laws import with_shift
-from ..slicer import LinearSlicer
+from ..slicer import STRAIGHT, LinearSlicer
 from .lift import lifted_plans, slice_costs
 
 __all__ = ["search_direction"]
@@ -82,15 +82,14 @@ def search_direction(
     check_choice("method", method, _WAYS)
     check_number("steps", steps, low=0)
     check_number("samples", samples, low=1)
-    x, y, a, b, batch = aligned(x, y, a, b)
+    dtype, (x, y, a, b, batch) = x.dtype, aligned(x, y, a, b).map(Tensor.detach).wide()
     n, m, d = x.shape[-2], y.shape[-2], x.shape[-1]
     if method == "replicas" and (cost != "sqeuclidean" or n != m or a is not None or b is not None):
         raise InputError(
             f"method='replicas' needs cost='sqeuclidean' and equal numbers of points of equal weights, but got "
             f"{cost!r} with {n} and {m} points: use method='stein'."
         )
-    dtype, (x, y) = x.dtype, LinearSlicer(x.new_empty(0, d))._prepared(x.detach(), y.detach())
-    a, b = (None if w is None else w.detach().to(x.dtype) for w in (a, b))
+    x, y = STRAIGHT._prepared(x, y)
     search = _Search(x, y, a, b, PointCloud(x, y, cost), samples, generator)
     if start is None:
         tried = torch.cat([search.landmarks(), search.drawn()], -2)

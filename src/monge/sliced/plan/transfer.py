@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from monge._checks import check_choice, check_clouds, check_number, check_single
+from monge._checks import check_choice, check_number
 from monge.coupling import Coupling
-from monge.errors import InputError, ShapeError
+from monge.errors import ShapeError
 from monge.geometry import PointCloud
 
 from .._aligned_clouds import aligned
-from ._soft_plans import anneal, minibatch, soft_plans
+from ._fit import fit, some_pair
+from ._soft_plans import soft_plans
 from .lift import monotone_plan
 from .networks import score, sine_network
 
@@ -96,26 +98,10 @@ class TransferableSlicer(nn.Module):
         y: Float[Tensor, "m d"],
         *,
         steps: int = 300,
-        learning_rate: float = 1e-2,
-        smoothing: str = "lap",
-        scale: float = 0.5,
-        final_scale: float = 0.05,
-        samples: int = 16,
-        batch: int | None = None,
-        generator: torch.Generator | None = None,
+        **options: Any,
     ) -> Float[Tensor, " steps"]:
-        """Train on one pair; call it again with the next pair to continue from there. Arguments as in `fit_pairs`."""
-        return self.fit_pairs(
-            [(x, y)],
-            steps=steps,
-            learning_rate=learning_rate,
-            smoothing=smoothing,
-            scale=scale,
-            final_scale=final_scale,
-            samples=samples,
-            batch=batch,
-            generator=generator,
-        )
+        """Train on one pair; call it again with the next pair to continue from there. Options as in `fit_pairs`."""
+        return self.fit_pairs([(x, y)], steps=steps, **options)
 
     def fit_pairs(
         self,
@@ -161,25 +147,13 @@ class TransferableSlicer(nn.Module):
         """
         check_choice("smoothing", smoothing, ("lap", "stein"))
         check_number("samples", samples, low=1)
-        if not pairs:
-            raise InputError("pairs must hold at least one pair of clouds, but is empty.")
-        for x, y in pairs:
-            check_single(x=x, y=y)
-            check_clouds(x, y)
 
         def loss(width: float) -> Tensor:
-            k = int(torch.randint(len(pairs), (), generator=generator)) if len(pairs) > 1 else 0
-            x, y = (side[minibatch(len(side), batch, generator, side.device)] for side in pairs[k])
+            k, i, j = some_pair(pairs, batch, generator)
+            x, y = pairs[k][0][i], pairs[k][1][j]
             return self.loss(x, y, width) if smoothing == "lap" else self._disturbed(x, y, width, samples, generator)
 
-        return anneal(
-            self.parameters(),
-            loss,
-            steps=steps,
-            learning_rate=learning_rate,
-            scale=scale,
-            final_scale=final_scale,
-        )
+        return fit(self, pairs, loss, steps=steps, learning_rate=learning_rate, scale=scale, final_scale=final_scale)
 
     def _disturbed(self, x: Tensor, y: Tensor, width: float, samples: int, generator: torch.Generator | None) -> Tensor:
         """The mean cost at disturbed parameters, with the gradient that its differences imply."""

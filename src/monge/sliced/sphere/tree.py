@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from monge._checks import check_number
 from monge._transforms import transformable
@@ -64,7 +65,7 @@ def spherical_tree_system(
     root = directions(trees, dimension, "iid", generator=generator, dtype=torch.float64)
     normal = torch.randn(trees, rays, dimension, generator=generator, dtype=torch.float64)
     tangent = normal - (normal @ root[..., None]) * root[:, None]
-    theta = torch.nn.functional.normalize(tangent, dim=-1)
+    theta = normalize(tangent, dim=-1)
     return SphericalTreeSystem(root, theta).to(dtype=dtype, device=device)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from monge._checks import check_choice
 from monge._transforms import transformable
@@ -38,7 +39,7 @@ _POLE = 1e-6  # radius under which an angle has no stable direction
 
 def _rounded(points: Tensor, wide: Tensor) -> Tensor:
     """Points of half precision are off the sphere by more than single precision would be: back to it."""
-    return wide if wide.dtype == points.dtype else torch.nn.functional.normalize(wide, dim=-1)
+    return wide if wide.dtype == points.dtype else normalize(wide, dim=-1)
 
 
 class _OfSphere(Slicer):
@@ -339,20 +340,15 @@ def on_sphere(
     masses: bool = False,
 ) -> Clouds:
     """Aligned clouds of norm one, up to rounding; half precision comes back in single, normalised."""
-    x, y, a, b, batch = aligned(x, y, a, b, slicer=slicer, masses=masses)
-    x, y = (_normed(name, points) for name, points in (("x", x), ("y", y)))
-    a, b = (None if held is None else held.to(x.dtype) for held in (a, b))
-    return Clouds(x, y, a, b, batch)
-
-
-def _normed(name: str, points: Tensor) -> Tensor:
-    wide = points.to(working(points.dtype))
-    radius = wide.detach().norm(dim=-1)
-    allowed = max(1e-3, 2 * torch.finfo(points.dtype).eps)
-    if points.shape[-1] < 2 or not bool(((radius - 1).abs() < allowed).all()):
-        raise InputError(
-            f"{name} must lie on the unit sphere of R^d, d >= 2, but has shape {tuple(points.shape)} and norms in "
-            f"[{float(radius.min()):.4g}, {float(radius.max()):.4g}]: normalise them, "
-            f"as in torch.nn.functional.normalize({name}, dim=-1)."
-        )
-    return _rounded(points, wide)
+    clouds = aligned(x, y, a, b, slicer=slicer, masses=masses)
+    wide = clouds.wide()
+    for name, points in (("x", wide.x), ("y", wide.y)):
+        radius = points.detach().norm(dim=-1)
+        allowed = max(1e-3, 2 * torch.finfo(x.dtype).eps)
+        if points.shape[-1] < 2 or not bool(((radius - 1).abs() < allowed).all()):
+            raise InputError(
+                f"{name} must lie on the unit sphere of R^d, d >= 2, but has shape {tuple(points.shape)} and norms in "
+                f"[{float(radius.min()):.4g}, {float(radius.max()):.4g}]: normalise them, "
+                f"as in torch.nn.functional.normalize({name}, dim=-1)."
+            )
+    return wide._replace(x=_rounded(clouds.x, wide.x), y=_rounded(clouds.y, wide.y))
