@@ -10,8 +10,8 @@ from monge._checks import check_choice, check_number
 from monge._transforms import transformable
 
 from .correspondence import Correspondence, Goals, Slices
-from .result import Registration
-from .rigid import Progress, check_clouds, spread
+from .result import Progress, Registration, Steps
+from .rigid import prepared, spread
 from .transformation import KERNELS, Rigid, Warp, radial
 
 __all__ = ["nonrigid"]
@@ -73,7 +73,7 @@ def nonrigid(
         >>> bool((found.transformation(x) - bent).norm(dim=-1).median() < 0.01)
         True
     """
-    x, y = check_clouds(source, target)
+    x, y = prepared(source, target, penalty)
     matching = Slices() if matching is None else matching
     check_choice("kernel", kernel, KERNELS)
     for name, number in (("controls", controls), ("steps", steps)):
@@ -87,14 +87,14 @@ def nonrigid(
     placed = start._apply(x)
     size = spread(y)
     last = 1e-9 * size**2 if penalty is None else float(penalty)
-    check_number("penalty", last, low=0.0, strict=True)
     first = max(0.03 * size**2, last)
     goals = matching._match(placed[None], y, first, 3, generator)
     control = _farthest(placed[goals.weight[0] >= goals.weight[0].median()], controls)
     fit = _Ridge(start, x, control, size / 2, kernel)
     warp = fit.solve(goals, stiffness[0])
-    price, eta, seen, waited, best, done = first, stiffness[0], 0.0, 0, None, 0
-    while done < steps:
+    price, eta, seen, waited, best = first, stiffness[0], 0.0, 0, None
+    told = Steps(progress, steps)
+    while told.done < steps:
         goals = matching._match(warp._apply(x)[None], y, price, 3, generator)
         mass = float(goals.weight.sum())
         if best is not None and mass < 0.75 * seen:
@@ -108,13 +108,10 @@ def nonrigid(
             best = (warp, goals, price)
             price = max(price * 0.75, last)
         warp = fit.solve(goals, eta)
-        done += 1
-        if progress is not None:
-            progress(done, steps)
+        told.tell()
     assert best is not None
     warp, goals, price = best
-    goal, weights = goals.place[0].to(source.dtype), goals.weight[0].to(source.dtype)
-    return Registration(warp.to(source.dtype), goal, weights.clamp_max(1.0), price, done)
+    return Registration._of(warp, goals, price, told.done, source.dtype)
 
 
 class _Ridge:
