@@ -19,7 +19,7 @@ from monge.errors import InputError
 
 from ._aligned_clouds import aligned
 from ._control_variates import CONTROL_VARIATES, controlled
-from ._over_slices import chunks, mean_over_slices, recorded
+from ._over_slices import chunks, mean, mean_over_slices, recorded
 from .line import Balanced, LineProblem
 from .slicer import LinearSlicer, Slicer
 
@@ -231,13 +231,11 @@ def _estimate(
     costs = _on(slicer, line._smooth_costs if differentiable else measured)
     if differentiable:
         slices = costs(slice(None), x, y, a, b)
-        cost = slices.mean(-1) if weights is None else (weights * slices).sum(-1)
-        return Estimate(cost.to(dtype), slices.detach().to(dtype), block, line.p, weights)
+        return Estimate(mean(slices, weights).to(dtype), slices.detach().to(dtype), block, line.p, weights)
     cost, slices = mean_over_slices(
         costs, slicer.count, _scalars(x, y), (x, y, a, b), weights, parts_of(slicer).tensors
     )
-    gap = torch.cat(gaps, -1).detach()
-    gap = gap.mean(-1) if weights is None else (weights * gap).sum(-1)
+    gap = mean(torch.cat(gaps, -1).detach(), weights)
     return Estimate(cost.to(dtype), slices.to(dtype), block, line.p, weights, gap)
 
 
