@@ -163,9 +163,9 @@ def picked(held: Tensor, best: Tensor) -> Tensor:
     return held.gather(best.ndim, index.expand(*best.shape, 1, *held.shape[best.ndim + 1 :])).squeeze(best.ndim)
 
 
-def per_slice(*weights: Tensor | None) -> tuple[Tensor | None, ...]:
+def per_slice(a: Tensor | None, b: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     """Weights (*b, n) as (*b, 1, n): the same on every slice."""
-    return tuple(None if w is None else w.unsqueeze(-2) for w in weights)
+    return None if a is None else a.unsqueeze(-2), None if b is None else b.unsqueeze(-2)
 
 
 def of_mass_one(points: Tensor, weights: Tensor | None) -> Tensor:

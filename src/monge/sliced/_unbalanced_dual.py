@@ -62,6 +62,8 @@ def climb(a: Tensor, b: Tensor, rho: Prices, oracle: Oracle, tol: float, steps: 
     corners, shares = here[:, None, :], torch.ones_like(log[:, :1])
     found, gaps = torch.zeros_like(log), torch.zeros_like(log[:, 0])
     rows = torch.arange(count, device=a.device)
+    gap = value = gaps
+    done = gaps > 0
     for step in range(steps + 1):
         f, g = here[:, :n], here[:, n:]
         kept = reweighted(a, b, f, g, rho)

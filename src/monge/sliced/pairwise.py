@@ -13,7 +13,7 @@ from monge._transforms import transformable
 from monge.errors import ShapeError
 from monge.kernels.line.reference import levels, power, staircase
 
-from ._aligned_clouds import check_theta, of_mass_one, per_slice, together, working
+from ._aligned_clouds import check_theta, of_mass_one, together, working
 from ._over_slices import chunks
 from .directions import directions
 from .line import Balanced
@@ -93,7 +93,9 @@ def pairwise_sliced_wasserstein(
         if alike:
             total += _alike(torch.stack([values.flatten(-2) for values, _ in ordered], -2), p) / first.shape[-2]
             continue
-        level = [levels(w, order) for w, (_, order) in zip(per_slice(*held), ordered, strict=True)]
+        level = [
+            levels(None if w is None else w[..., None, :], order) for w, (_, order) in zip(held, ordered, strict=True)
+        ]
         for k in range(len(clouds)):
             for l in range(k):
                 i, j, mass = staircase(level[k], level[l])

@@ -42,6 +42,13 @@ class Slicer(Value, ABC):
         """Which points have a coordinate on which slice; None, which is the rule, for all on all."""
         return None
 
+    def _projected(
+        self, x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b m d"]
+    ) -> tuple[Float[Tensor, "*b slices n"], Float[Tensor, "*b slices m"]]:
+        """The coordinates of both clouds on all slices, as constants."""
+        x, y = self._prepared(x.detach(), y.detach())
+        return self._coordinates(x, slice(None)), self._coordinates(y, slice(None))
+
     def _prepared(
         self, x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b m d"]
     ) -> tuple[Float[Tensor, "*b n d"], Float[Tensor, "*b m d"]]:

@@ -14,7 +14,7 @@ from monge._transforms import transformable
 from monge._value import Value, value
 from monge.errors import ShapeError
 
-from ._aligned_clouds import Clouds, aligned, of_mass_one, together, working
+from ._aligned_clouds import Clouds, aligned, centred, of_mass_one, together, working
 from ._over_slices import mean_over_slices
 from .directions import rotations
 from .estimate import Estimate
@@ -71,11 +71,9 @@ def tree_system(
     check_number("trees", trees, low=1)
     x, y, a, b, _ = aligned(x.detach(), y.detach(), a, b)
     pooled = torch.cat([x, y], -2).double()
-    counts = [points.new_ones(points.shape[:-1]) if w is None else (w.detach() > 0) for points, w in ((x, a), (y, b))]
-    share = torch.cat(counts, -1).double()[..., None]
-    share = share / share.sum(-2, keepdim=True)
-    mean = (share * pooled).sum(-2, keepdim=True)
-    spread = 0.1 * (share * (pooled - mean).square()).sum(-2, keepdim=True).sqrt()
+    present = [p.new_ones(p.shape[:-1]) if w is None else (w > 0).to(p.dtype) for p, w in ((x, a), (y, b))]
+    mean, around = centred(pooled, torch.cat(present, -1))
+    spread = 0.1 * around.square().sum(-2, keepdim=True).sqrt()
     normal = torch.randn(trees, d, generator=generator, dtype=torch.float64).to(x.device)
     theta = rotations(trees, d, generator=generator).transpose(-1, -2)[:, :lines]
     return TreeSystem((mean + spread * normal).to(working(x.dtype)), theta.to(x.device, working(x.dtype)))
@@ -122,21 +120,19 @@ def tree_sliced_wasserstein(
         tensor(3.)
     """
     check_number("sharpness", sharpness, low=0.0)
-    x, y, a, b, batch = aligned(x, y, a, b)
-    dtype, wide = x.dtype, working(x.dtype)
+    dtype, (x, y, a, b, batch) = x.dtype, aligned(x, y, a, b).wide()
     # Around the clouds: far from the origin single precision rounds roots and points apart.
-    centre = x.detach().to(wide).mean(-2, keepdim=True)
+    centre = x.detach().mean(-2, keepdim=True)
     x, y = x - centre, y - centre
-    a, b = (None if held is None else held.to(wide) for held in (a, b))
     if system is None:
         system = tree_system(x, y, a=a, b=b, generator=generator, lines=min(4, x.shape[-1]))
     else:
-        system = TreeSystem(system.root.to(wide) - centre, system.theta.to(wide))
+        system = TreeSystem(system.root.to(x) - centre, system.theta.to(x))
 
     def shared(points: Tensor, chunk: slice) -> tuple[Tensor, Tensor]:
-        centred = points[..., None, :, :] - system.root[..., chunk, None, :]
-        place = system.theta[..., chunk, :, :] @ centred.transpose(-1, -2)
-        off = (centred.square().sum(-1)[..., None, :] - place.square()).clamp_min(1e-20).sqrt()
+        away = points[..., None, :, :] - system.root[..., chunk, None, :]
+        place = system.theta[..., chunk, :, :] @ away.transpose(-1, -2)
+        off = (away.square().sum(-1)[..., None, :] - place.square()).clamp_min(1e-20).sqrt()
         return place, (-sharpness * off).softmax(-2)
 
     return over_trees(Clouds(x, y, a, b, batch), system, shared, 1.0)._made_of(dtype)

@@ -58,8 +58,7 @@ def best_gromov_plan(
         raise ShapeError(f"slicer and slicer_y must have as many slices, but have {slicer.count} and {other.count}.")
     x, y, a, b, _ = aligned(x, y, a, b, slicer=slicer, one_space=False)
     aligned(y, y, slicer=other)
-    near = [s._prepared(side.detach(), side.detach())[0] for s, side in ((slicer, x), (other, y))]
-    u, v = (s._coordinates(side, slice(None)) for s, side in zip((slicer, other), near, strict=True))
+    u, v = slicer._projected(x, x)[0], other._projected(y, y)[0]
     left, right = (distances("x", x), distances("y", y)) if spaces is None else spaces
     batch = together(points=u.shape[:-2], y=v.shape[:-2], x_space=left.batch_shape, y_space=right.batch_shape)
     u, v = (torch.cat([side, sign * side], -2).expand(*batch, -1, -1) for side, sign in ((u, 1), (v, -1)))

@@ -107,8 +107,8 @@ class Metric(NamedTuple):
 
     def at(self, index: slice | Tensor) -> Metric:
         """Some of the points, each once."""
-        sides = (side[index] if self.thin else side[index][:, index] for side in (self.left, self.right))
-        return Metric(*sides, self.thin)
+        left, right = (side[index] if self.thin else side[index][:, index] for side in (self.left, self.right))
+        return Metric(left, right, self.thin)
 
 
 def metric(space: Geometry) -> Metric:

@@ -120,7 +120,7 @@ def lifted_plans(
         torch.Size([2, 2, 2])
     """
     x, y, a, b, _ = aligned(x, y, a, b, slicer=slicer)
-    u, v = (slicer._coordinates(side, slice(None)) for side in slicer._prepared(x.detach(), y.detach()))
+    u, v = slicer._projected(x, y)
     weights = (None if w is None else w.to(u.dtype) for w in per_slice(a, b))
     return in_dtype(x.dtype, monotone_plan(u, v, *weights, ties=ties))
 

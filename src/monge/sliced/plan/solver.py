@@ -84,7 +84,7 @@ class Sliced(Solver):
         generator = torch.Generator().manual_seed(self.seed)
         theta = directions(count, d, self.kind, generator=generator, dtype=working(x.dtype), device=x.device)
         lines = LinearSlicer(theta)
-        u, v = (lines._coordinates(side, slice(None)) for side in lines._prepared(x.detach(), y.detach()))
+        u, v = lines._projected(x, y)
         a, b = (side.detach().expand(*batch, side.shape[-1]) for side in (problem.a, problem.b))
         equal = n == m and bool((a == a[..., :1]).all()) and bool((b == b[..., :1]).all())
         given: tuple[Tensor | None, Tensor | None] = (None, None) if equal else (a[..., None, :], b[..., None, :])

@@ -158,24 +158,23 @@ class TransferableSlicer(nn.Module):
     def _disturbed(self, x: Tensor, y: Tensor, width: float, samples: int, generator: torch.Generator | None) -> Tensor:
         """The mean cost at disturbed parameters, with the gradient that its differences imply."""
         geometry = PointCloud(x, y, self.cost)
-        parameters = dict(self.network.named_parameters())
-        count = sum(p.numel() for p in parameters.values())
+        named = dict(self.network.named_parameters())
+        flat = torch.cat([part.flatten() for part in named.values()])
+
+        def cost(parameters: Tensor) -> Tensor:
+            parts = parameters.split([part.numel() for part in named.values()])
+            moved = {name: part.view_as(named[name]) for name, part in zip(named, parts, strict=True)}
+            u, v = (score(partial(functional_call, self.network, moved), side) for side in (x, y))
+            return monotone_plan(u, v, ties="order")._inner(geometry)
+
         with torch.no_grad():
-            size = width * (sum(p.square().sum() for p in parameters.values()) / count) ** 0.5
-            gradients = {name: torch.zeros_like(p) for name, p in parameters.items()}
-            total = x.new_zeros(())
+            size = width * flat.square().mean().sqrt()
+            total, gradient = x.new_zeros(()), torch.zeros_like(flat)
             for _ in range(samples):
-                noise = {
-                    name: torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p)
-                    for name, p in parameters.items()
-                }
-                costs = []
-                for sign in (1, -1):
-                    moved = {name: p + sign * size * noise[name] for name, p in parameters.items()}
-                    u, v = (score(partial(functional_call, self.network, moved), side) for side in (x, y))
-                    costs.append(monotone_plan(u, v, ties="order")._inner(geometry))
-                total += (costs[0] + costs[1]) / (2 * samples)
-                for name, z in noise.items():
-                    gradients[name] += (costs[0] - costs[1]) / (2 * size * samples) * z
-        lean = torch.stack([(p * gradients[name]).sum() for name, p in parameters.items()]).sum()
+                drawn = [torch.randn(part.shape, generator=generator, dtype=torch.float64) for part in named.values()]
+                z = torch.cat([part.flatten() for part in drawn]).to(flat)
+                up, down = cost(flat + size * z), cost(flat - size * z)
+                total += (up + down) / (2 * samples)
+                gradient += (up - down) / (2 * size * samples) * z
+        lean = (flat * gradient).sum()
         return total + lean - lean.detach()
