@@ -10,7 +10,6 @@ few heads at a time, so that nothing of the size of all pairs leaves the cache.
 
 from __future__ import annotations
 
-from ._rows import row_problem
 from .apply import apply
 from .assignment import Matching, assignment
 from .balanced import balanced_apply, half_steps, log_sum_exp, row_shares
@@ -56,7 +55,6 @@ __all__ = [
     "partial_plan",
     "partial_profile",
     "pivot_apply",
-    "row_problem",
     "row_shares",
     "simplex",
     "sinkhorn",

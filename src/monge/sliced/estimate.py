@@ -228,15 +228,14 @@ def _estimate(
         gaps.append(gap.flatten(len(batch)))
         return found
 
-    costs = _on(slicer, line._smooth_costs if differentiable else measured)
+    costs, tensors = _on(slicer, measured), (x, y, a, b)
     if differentiable:
-        slices = costs(slice(None), x, y, a, b)
-        return Estimate(mean(slices, weights).to(dtype), slices.detach().to(dtype), block, line.p, weights)
-    cost, slices = mean_over_slices(
-        costs, slicer.count, _scalars(x, y), (x, y, a, b), weights, parts_of(slicer).tensors
-    )
+        slices = costs(slice(None), *tensors)
+        cost = mean(slices, weights)
+    else:
+        cost, slices = mean_over_slices(costs, slicer.count, _scalars(x, y), tensors, weights, parts_of(slicer).tensors)
     gap = mean(torch.cat(gaps, -1).detach(), weights)
-    return Estimate(cost.to(dtype), slices.to(dtype), block, line.p, weights, gap)
+    return Estimate(cost.to(dtype), slices.detach().to(dtype), block, line.p, weights, gap)
 
 
 def _scalars(x: Tensor, y: Tensor) -> int:

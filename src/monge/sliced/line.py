@@ -13,8 +13,6 @@ from torch import Tensor
 from monge import kernels
 from monge._checks import check_number
 from monge._value import Value, value
-from monge.kernels.circle import reference as circle
-from monge.kernels.line import reference as straight
 
 from ._aligned_clouds import per_slice
 
@@ -43,10 +41,6 @@ class LineProblem(Value, ABC):
         costs = self._costs(u, v, a, b)
         return costs, torch.zeros_like(costs, dtype=torch.float64)
 
-    def _smooth_costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-        """The same in operations that autograd can follow twice, where the problem has such a form."""
-        return self._costs(u, v, a, b)
-
 
 @value
 class _OfOrder(LineProblem):
@@ -54,17 +48,12 @@ class _OfOrder(LineProblem):
 
     p: float = 2.0
     _distance: ClassVar[Callable[..., Tensor]]
-    _definition: ClassVar[Callable[..., Tensor]]
 
     def __post_init__(self) -> None:
         check_number("p", float(self.p), low=1.0)
 
     def _costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
         return type(self)._distance(u, v, *per_slice(a, b), self.p)
-
-    def _smooth_costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-        problem = kernels.row_problem(u, v, *per_slice(a, b))
-        return type(self)._definition(problem, self.p).to(u.dtype).reshape(problem.batch)
 
     def _potentials(
         self,
@@ -96,7 +85,6 @@ class Balanced(_OfOrder):
     """
 
     _distance = staticmethod(kernels.line_distance)
-    _definition = staticmethod(straight.line_distance)
 
     def _potentials(self, u: Tensor, v: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         return kernels.line_potentials(u, v, a, b, self.p)
@@ -115,7 +103,6 @@ class Circular(_OfOrder):
     """
 
     _distance = staticmethod(kernels.circle_distance)
-    _definition = staticmethod(circle.circle_distance)
 
 
 @value
@@ -131,4 +118,3 @@ class LinearCircular(_OfOrder):
     """
 
     _distance = staticmethod(kernels.linear_circle_distance)
-    _definition = staticmethod(circle.linear_circle_distance)

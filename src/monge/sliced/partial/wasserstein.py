@@ -174,5 +174,6 @@ def _estimate(
 
     # Plans hold two indices and a mass per atom besides the coordinates and their gradients, all of eight bytes.
     scalars = 16 * batch.numel() * (x.shape[-2] + y.shape[-2])
-    cost, slices = mean_over_slices(costs, slicer.count, scalars, (x, y, a, b, level))
-    return Estimate(cost.to(dtype), slices.to(dtype), block, float(p))
+    return Estimate(*mean_over_slices(costs, slicer.count, scalars, (x, y, a, b, level)), block, float(p))._made_of(
+        dtype
+    )
