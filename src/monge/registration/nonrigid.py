@@ -124,9 +124,10 @@ class _Ridge:
         self.start, self.control, self.kernel = start, control, kernel
         self.length = x.new_tensor(length)
         placed = start._apply(x)
-        self.free = _free_of_affine(control) if kernel == "thin-plate" else torch.eye(len(control)).to(x)
+        self.middle = control.mean(0)  # far from the origin an affine map and its translation look alike
+        self.free = _free_of_affine(control - self.middle) if kernel == "thin-plate" else torch.eye(len(control)).to(x)
         bend = radial(placed, control, self.length, kernel) @ self.free
-        self.design = torch.cat([placed, torch.ones_like(placed[:, :1]), bend], -1)
+        self.design = torch.cat([placed - self.middle, torch.ones_like(placed[:, :1]), bend], -1)
         self.energy = self.free.T @ radial(control, control, self.length, kernel) @ self.free
 
     def solve(self, goals: Goals, eta: float) -> Warp:
@@ -139,12 +140,12 @@ class _Ridge:
         normal[d + 1 :, d + 1 :] += eta * self.energy
         # A touch of pull towards the identity, for points that do not span the space.
         normal.diagonal().add_(1e-12 * normal.diagonal().mean() + 1e-300)
-        residual = goals.place[0] - design @ identity
+        residual = goals.place[0] - self.middle - design @ identity
         found = identity + torch.linalg.solve(normal, design.T @ (weight[:, None] * residual))
         return Warp._make(
             start=self.start,
             matrix=found[:d].T.contiguous(),
-            translation=found[d],
+            translation=self.middle + found[d] - self.middle @ found[:d],
             weights=self.free @ found[d + 1 :],
             control=self.control,
             length=self.length,
