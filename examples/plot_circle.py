@@ -12,7 +12,8 @@ import matplotlib.pyplot as plt
 import torch
 
 from monge import kernels
-from monge.sliced import circular_barycenter_density, circular_embedding, circular_wasserstein
+from monge.sliced import circular_wasserstein
+from monge.sliced.sphere import circular_barycenter_density, circular_embedding
 
 generator = torch.Generator().manual_seed(0)
 night = (0.1 * torch.randn(400, generator=generator) + 23.8) % 24 + 0.9 * torch.randn(400, generator=generator)

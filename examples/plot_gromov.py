@@ -17,7 +17,9 @@ import torch
 
 from monge.coupling import ProductCoupling
 from monge.geometry import CostMatrix
-from monge.sliced import GromovSlicer, distance_profiles, gromov_cost, sine_network
+from monge.sliced import gromov_cost
+from monge.sliced.gromov import GromovSlicer, distance_profiles
+from monge.sliced.plan import sine_network
 
 generator = torch.Generator().manual_seed(0)
 

@@ -15,7 +15,7 @@ import torch
 
 import monge
 from monge.geometry import PointCloud
-from monge.sliced import TransferableSlicer
+from monge.sliced.plan import TransferableSlicer
 
 generator = torch.Generator().manual_seed(0)
 n = 128

@@ -20,8 +20,8 @@ from monge.sliced import (
     partial_cost,
     sliced_embedding,
     sliced_wasserstein,
-    soft_sort,
 )
+from monge.sliced.plan import soft_sort
 from sweep import sweep
 
 

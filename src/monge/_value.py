@@ -57,8 +57,10 @@ class Value:
         """The same value elsewhere: arguments as in ``torch.Tensor.to``; integer tensors keep their dtype."""
 
         def move(tensor: Tensor) -> Tensor:
-            moved = tensor.to(*args, **kwargs)
-            return moved if tensor.is_floating_point() else moved.to(tensor.dtype)
+            if tensor.is_floating_point():
+                return tensor.to(*args, **kwargs)
+            # An index on its way through half precision would be another one.
+            return tensor.to(torch.empty(0, device=tensor.device).to(*args, **kwargs).device)
 
         return self._map(move)
 

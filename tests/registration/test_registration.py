@@ -218,3 +218,11 @@ def test_wrong_input_is_told():
     start = Rigid(torch.eye(2), torch.zeros(2), torch.ones(()))
     with pytest.raises(ShapeError, match="point by point"):
         Warp(start, torch.eye(2), torch.zeros(2), torch.zeros(3, 2), torch.zeros(4, 2), torch.ones(()))
+
+
+@pytest.mark.parametrize("far", [1e5, -1e7])
+def test_warps_do_not_depend_on_where_the_clouds_are(far):
+    x = torch.rand(120, 2, generator=generator(), dtype=torch.float64)
+    y = x + 0.1 * torch.sin(3 * x.flip(-1))
+    near, moved = (nonrigid(x + o, y + o, generator=generator(1)).transformation(x + o) - o for o in (0.0, far))
+    torch.testing.assert_close(moved, near, rtol=0, atol=1e-3)

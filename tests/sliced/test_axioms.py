@@ -19,11 +19,9 @@ from monge.sliced import (
     Linear,
     Polynomial,
     Spheres,
-    SphericalTreeSystem,
-    Stereographic,
     TreeSystem,
     Unbalanced,
-    _mean,
+    _over_slices,
     best_sliced_plan,
     circular_wasserstein,
     directions,
@@ -32,18 +30,22 @@ from monge.sliced import (
     estimate,
     expected_sliced_plan,
     frames,
-    linear_circular_wasserstein,
     max_sliced_wasserstein,
     pairwise_sliced_wasserstein,
     rotations,
     sliced_gromov_wasserstein,
     sliced_wasserstein,
     spherical_sliced_wasserstein,
-    spherical_tree_sliced_wasserstein,
-    spherical_tree_system,
     tree_sliced_wasserstein,
     tree_system,
     unbalanced_sliced_wasserstein,
+)
+from monge.sliced.sphere import (
+    SphericalTreeSystem,
+    Stereographic,
+    linear_circular_wasserstein,
+    spherical_tree_sliced_wasserstein,
+    spherical_tree_system,
 )
 
 
@@ -269,7 +271,7 @@ def test_chunks_change_nothing(name, monkeypatch):
     x, y, a = some(name, 9, 0).requires_grad_(), some(name, 7, 1), mass(9, 0)
     whole = measure(name, x, y, a).cost
     (slope,) = torch.autograd.grad(whole, x)
-    monkeypatch.setattr(_mean, "CHUNK_BYTES", 3 * 8 * 2 * 16)
+    monkeypatch.setattr(_over_slices, "CHUNK_BYTES", 3 * 8 * 2 * 16)
     pieces = measure(name, x, y, a).cost
     torch.testing.assert_close(pieces, whole, rtol=1e-9, atol=1e-14)
     torch.testing.assert_close(torch.autograd.grad(pieces, x)[0], slope, rtol=1e-7, atol=1e-12)
@@ -356,7 +358,7 @@ def test_memory_is_one_chunk_whatever_the_number_of_slices(case):
     }
     with Watch() as watch:
         measures[case]().cost.backward()
-    assert watch.largest <= _mean.CHUNK_BYTES  # all slices together take more
+    assert watch.largest <= _over_slices.CHUNK_BYTES  # all slices together take more
 
 
 @pytest.mark.slow
@@ -366,7 +368,7 @@ def test_memory_at_ten_thousand_points_and_slices():
     x.requires_grad_()
     with Watch() as watch:
         sliced_wasserstein(x, y, slices=10_000, generator=g).cost.backward()
-    assert watch.largest <= 2 * _mean.CHUNK_BYTES  # 800 MB of projections
+    assert watch.largest <= 2 * _over_slices.CHUNK_BYTES  # 800 MB of projections
 
 
 # ---------------------------------------------------------------- orders

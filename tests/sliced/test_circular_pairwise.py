@@ -11,16 +11,18 @@ from monge.geometry import Circle
 from monge.kernels._rows import row_problem
 from monge.kernels.circle import reference
 from monge.sliced import (
+    circular_wasserstein,
+    directions,
+    pairwise_sliced_wasserstein,
+    sliced_embedding,
+    sliced_wasserstein,
+)
+from monge.sliced.sphere import (
     circular_barycenter_density,
     circular_embedding,
     circular_plan,
     circular_uniformity,
-    circular_wasserstein,
-    directions,
     linear_circular_wasserstein,
-    pairwise_sliced_wasserstein,
-    sliced_embedding,
-    sliced_wasserstein,
 )
 
 
@@ -168,3 +170,24 @@ def test_wrong_input_is_told():
         circular_wasserstein(torch.tensor([math.nan]), torch.tensor([0.0]))
     with pytest.raises(InputError, match="circumference"):
         circular_wasserstein(torch.tensor([0.1]), torch.tensor([0.0]), circumference=0.0)
+
+
+@pytest.mark.parametrize("p", [1.5, 2.0, 3.0])
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+@pytest.mark.parametrize("sizes", [(5, 5, 5), (5, 4, 3)])
+def test_pairwise_distances_have_any_unit(p, unit, sizes):
+    g = torch.Generator().manual_seed(0)
+    clouds = [torch.randn(n, 2, generator=g, dtype=torch.float64) for n in sizes]
+    theta = directions(6, 2, generator=g, dtype=torch.float64)
+    expected = pairwise_sliced_wasserstein(clouds, theta=theta, p=p)
+    found = pairwise_sliced_wasserstein([unit * cloud for cloud in clouds], theta=theta, p=p)
+    torch.testing.assert_close(found / unit, expected)
+
+
+def test_pairwise_powers_that_vanish_are_refused():
+    near = torch.tensor([[1.0]], dtype=torch.float64)
+    clouds = [near, near, near + 1e-3, 0 * near]
+    theta = torch.ones(1, 1, dtype=torch.float64)
+    assert pairwise_sliced_wasserstein(clouds, theta=theta, p=50)[0, 1] == 0
+    with pytest.raises(InputError, match="vanish"):
+        pairwise_sliced_wasserstein(clouds, theta=theta, p=150)

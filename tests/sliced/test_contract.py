@@ -1,6 +1,6 @@
 """What every public name of slices does with batches, weights, absent points, half precision and far-away clouds.
 
-A name that is new has to declare itself here: the first test compares the list with the face of the room.
+A name that is new has to declare itself here: the first test compares the list with the faces of the room.
 """
 
 import math
@@ -19,23 +19,21 @@ from monge.sliced import (
     Augmented,
     Balanced,
     Circular,
-    CircularPartial,
     Estimate,
     GreatCircles,
     Gromov,
-    GromovSlicer,
     Linear,
     LinearCircular,
     Network,
     Partial,
-    PartialProfile,
     Polynomial,
-    SetTransformer,
     Spheres,
-    Stereographic,
-    TransferableSlicer,
     Unbalanced,
 )
+from monge.sliced.gromov import GromovSlicer
+from monge.sliced.partial import CircularPartial, PartialProfile
+from monge.sliced.plan import SetTransformer, TransferableSlicer
+from monge.sliced.sphere import Stereographic
 from sweep import sweep
 
 D = torch.float64
@@ -55,7 +53,7 @@ LIFTED = room.directions(5, 6, generator=generator(4), dtype=D)
 TREES = room.tree_system(
     torch.zeros(1, 3, dtype=D), torch.ones(1, 3, dtype=D), trees=4, lines=3, generator=generator(5)
 )
-ARCS = room.spherical_tree_system(3, trees=4, rays=3, generator=generator(6), dtype=D)
+ARCS = room.sphere.spherical_tree_system(3, trees=4, rays=3, generator=generator(6), dtype=D)
 
 
 class Entry(NamedTuple):
@@ -114,7 +112,7 @@ ENTRIES = {
     "GreatCircles": Entry(lines(Circular(2.0), GreatCircles(FRAME)), sphere=True),
     "Gromov": Entry(lines(Gromov()), far=True),
     "GromovSlicer": Entry(lambda x, y, a, b: PAIR.couple(x, y, a, b), half=math.inf),
-    "Linear": Entry(lines(), far=True),
+    "LinearSlicer": Entry(lines(), far=True),
     "LinearCircular": Entry(lines(LinearCircular(), GreatCircles(FRAME)), sphere=True),
     "Network": Entry(lines(slicer=Network(NET, 4)), half=math.inf),
     "Partial": Entry(lines(Partial(penalty=0.4)), masses=True, far=True, half=4),
@@ -125,23 +123,25 @@ ENTRIES = {
     "Stereographic": Entry(lines(Balanced(), Stereographic(FRAME)), sphere=True),
     "TransferableSlicer": Entry(lambda x, y, a, b: SLICER.couple(x, y, a, b), half=math.inf),
     "Unbalanced": Entry(lines(Unbalanced(0.7, tol=1e-9)), masses=True, half=4),
-    "best_gromov_plan": Entry(lambda x, y, a, b: room.best_gromov_plan(x, y, a, b, slicer=Linear(THETA)), far=True),
+    "best_gromov_plan": Entry(
+        lambda x, y, a, b: room.gromov.best_gromov_plan(x, y, a, b, slicer=Linear(THETA)), far=True
+    ),
     "best_sliced_plan": Entry(lambda x, y, a, b: room.best_sliced_plan(x, y, a, b, slicer=Linear(THETA)), far=True),
     "circular_barycenter_density": Entry(
-        lambda x, y, a, b: room.circular_barycenter_density(
-            room.circular_embedding(x[..., 0].double(), a, size=32), bins=8
+        lambda x, y, a, b: room.sphere.circular_barycenter_density(
+            room.sphere.circular_embedding(x[..., 0].double(), a, size=32), bins=8
         ),
         half=math.inf,
     ),
-    "circular_embedding": Entry(lambda x, y, a, b: room.circular_embedding(x[..., 0], a, size=16), half=4),
-    "circular_partial_cost": Entry(flat(room.circular_partial_cost, mass=0.5), masses=True),
-    "circular_partial_plan": Entry(flat(room.circular_partial_plan, mass=0.5), masses=True),
-    "circular_partial_profile": Entry(profile(room.circular_partial_profile), weights=False),
-    "circular_plan": Entry(flat(room.circular_plan)),
-    "circular_uniformity": Entry(lambda x, y, a, b: room.circular_uniformity(x[..., 0], a), half=4),
+    "circular_embedding": Entry(lambda x, y, a, b: room.sphere.circular_embedding(x[..., 0], a, size=16), half=4),
+    "circular_partial_cost": Entry(flat(room.partial.circular_partial_cost, mass=0.5), masses=True),
+    "circular_partial_plan": Entry(flat(room.partial.circular_partial_plan, mass=0.5), masses=True),
+    "circular_partial_profile": Entry(profile(room.partial.circular_partial_profile), weights=False),
+    "circular_plan": Entry(flat(room.sphere.circular_plan)),
+    "circular_uniformity": Entry(lambda x, y, a, b: room.sphere.circular_uniformity(x[..., 0], a), half=4),
     "circular_wasserstein": Entry(flat(room.circular_wasserstein)),
     "distance_profiles": Entry(
-        lambda x, y, a, b: room.distance_profiles(PointCloud(x, x), size=3), weights=False, half=math.inf
+        lambda x, y, a, b: room.gromov.distance_profiles(PointCloud(x, x), size=3), weights=False, half=math.inf
     ),
     "distributional_sliced_wasserstein": Entry(
         lambda x, y, a, b: room.distributional_sliced_wasserstein(
@@ -161,21 +161,21 @@ ENTRIES = {
     "gromov_cost": Entry(
         lambda x, y, a, b: tuple(
             room.gromov_cost(
-                room.monotone_plan(x[..., 0], y[..., 0], a, b), PointCloud(x, x, cost), PointCloud(y, y, cost)
+                room.plan.monotone_plan(x[..., 0], y[..., 0], a, b), PointCloud(x, x, cost), PointCloud(y, y, cost)
             )
             for cost in ("sqeuclidean", "euclidean")
         ),
         half=math.inf,
     ),
-    "lap_sort": Entry(lambda x, y, a, b: room.lap_sort(x[..., 0], 0.5), weights=False),
-    "lifted_plans": Entry(lambda x, y, a, b: room.lifted_plans(x, y, a, b, slicer=Linear(THETA)), far=True),
-    "linear_circular_wasserstein": Entry(flat(room.linear_circular_wasserstein)),
+    "lap_sort": Entry(lambda x, y, a, b: room.plan.lap_sort(x[..., 0], 0.5), weights=False),
+    "lifted_plans": Entry(lambda x, y, a, b: room.plan.lifted_plans(x, y, a, b, slicer=Linear(THETA)), far=True),
+    "linear_circular_wasserstein": Entry(flat(room.sphere.linear_circular_wasserstein)),
     "max_sliced_wasserstein": Entry(
         lambda x, y, a, b: room.max_sliced_wasserstein(x, y, a, b, steps=6, restarts=3, generator=generator(8))[0].cost,
         far=True,
         half=32,
     ),
-    "monotone_plan": Entry(flat(room.monotone_plan)),
+    "monotone_plan": Entry(flat(room.plan.monotone_plan)),
     "pairwise_sliced_wasserstein": Entry(
         lambda x, y, a, b: room.pairwise_sliced_wasserstein([x, y, x], [a, b, None], theta=THETA.to(x)),
         weights=False,
@@ -183,10 +183,10 @@ ENTRIES = {
         half=4,
     ),
     "partial_cost": Entry(flat(room.partial_cost, penalty=0.3), masses=True, half=4),
-    "partial_plan": Entry(flat(room.partial_plan, penalty=0.3), masses=True),
+    "partial_plan": Entry(flat(room.partial.partial_plan, penalty=0.3), masses=True),
     "partial_profile": Entry(profile(room.partial_profile), weights=False),
     "partial_transport_lp": Entry(
-        lambda x, y, a, b: room.partial_transport_lp(
+        lambda x, y, a, b: room.partial.partial_transport_lp(
             x[..., :1], y[..., :1], a, b, penalty=0.5, x=x[..., 1:], y=y[..., 1:]
         ),
         masses=True,
@@ -200,7 +200,9 @@ ENTRIES = {
         far=True,
         half=32,
     ),
-    "signal_graph": Entry(lambda x, y, a, b: room.signal_graph(x[..., :1], x[..., 1:], beta=0.5), weights=False),
+    "signal_graph": Entry(
+        lambda x, y, a, b: room.partial.signal_graph(x[..., :1], x[..., 1:], beta=0.5), weights=False
+    ),
     "sliced_embedding": Entry(lambda x, y, a, b: room.sliced_embedding(x, a, theta=THETA.to(x), size=7), half=8),
     "sliced_gromov_wasserstein": Entry(
         lambda x, y, a, b: room.sliced_gromov_wasserstein(x, y, a, b, slices=6, generator=generator(11)),
@@ -208,7 +210,7 @@ ENTRIES = {
         half=8,
     ),
     "sliced_partial_transport_lp": Entry(
-        lambda x, y, a, b: room.sliced_partial_transport_lp(
+        lambda x, y, a, b: room.partial.sliced_partial_transport_lp(
             x[..., :1], y[..., :1], a, b, penalty=0.2, x=x[..., 1:], y=y[..., 1:], slices=6, generator=generator(12)
         ),
         masses=True,
@@ -225,12 +227,12 @@ ENTRIES = {
         far=True,
         half=4,
     ),
-    "soft_sort": Entry(lambda x, y, a, b: room.soft_sort(x[..., 0], 0.3), weights=False, half=math.inf),
+    "soft_sort": Entry(lambda x, y, a, b: room.plan.soft_sort(x[..., 0], 0.3), weights=False, half=math.inf),
     "spherical_embedding": Entry(
-        lambda x, y, a, b: room.spherical_embedding(x, a, frame=FRAME, size=6), sphere=True, half=4
+        lambda x, y, a, b: room.sphere.spherical_embedding(x, a, frame=FRAME, size=6), sphere=True, half=4
     ),
     "spherical_sliced_partial_wasserstein": Entry(
-        lambda x, y, a, b: room.spherical_sliced_partial_wasserstein(x, y, a, b, mass=0.5, frame=FRAME),
+        lambda x, y, a, b: room.partial.spherical_sliced_partial_wasserstein(x, y, a, b, mass=0.5, frame=FRAME),
         sphere=True,
         masses=True,
         half=4,
@@ -241,9 +243,11 @@ ENTRIES = {
         half=4,
     ),
     "spherical_tree_sliced_wasserstein": Entry(
-        lambda x, y, a, b: room.spherical_tree_sliced_wasserstein(x, y, a, b, system=ARCS), sphere=True, half=4
+        lambda x, y, a, b: room.sphere.spherical_tree_sliced_wasserstein(x, y, a, b, system=ARCS), sphere=True, half=4
     ),
-    "spherical_uniformity": Entry(lambda x, y, a, b: room.spherical_uniformity(x, a, frame=FRAME), sphere=True, half=4),
+    "spherical_uniformity": Entry(
+        lambda x, y, a, b: room.sphere.spherical_uniformity(x, a, frame=FRAME), sphere=True, half=4
+    ),
     "tree_sliced_wasserstein": Entry(
         lambda x, y, a, b: room.tree_sliced_wasserstein(x, y, a, b, generator=generator(16)), far=True, half=8
     ),
@@ -302,8 +306,18 @@ def instance(name, seed, batched=True):
 
 def test_every_name_has_declared_itself():
     declared = set(ENTRIES) | CLASSES | DRAWS | SINGLE
-    assert declared == set(room.__all__)
-    assert len(ENTRIES) + len(CLASSES) + len(DRAWS) + len(SINGLE) == len(room.__all__)
+    faces = [room.partial, room.sphere, room.plan, room.gromov]
+    public = set(room.__all__).union(*(face.__all__ for face in faces)) - {"Linear"}
+    assert declared == public
+    assert len(ENTRIES) + len(CLASSES) + len(DRAWS) + len(SINGLE) == len(public)
+    assert room.Linear is room.LinearSlicer
+
+
+def test_names_that_moved_to_a_face_say_where():
+    with pytest.warns(DeprecationWarning, match=r"monge\.sliced\.lap_sort is now monge\.sliced\.plan\.lap_sort\."):
+        assert room.lap_sort is room.plan.lap_sort
+    with pytest.raises(AttributeError, match="no attribute 'lap'"):
+        _ = room.lap
 
 
 @sweep(8, 200)

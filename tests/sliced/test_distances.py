@@ -13,8 +13,7 @@ from monge.sliced import (
     LinearCircular,
     Network,
     Polynomial,
-    Stereographic,
-    _mean,
+    _over_slices,
     directions,
     distributional_sliced_wasserstein,
     energy_based_sliced_wasserstein,
@@ -25,9 +24,9 @@ from monge.sliced import (
     rotations,
     sliced_wasserstein,
     spherical_sliced_wasserstein,
-    spherical_uniformity,
 )
 from monge.sliced.directions import KINDS
+from monge.sliced.sphere import Stereographic, spherical_uniformity
 from monge.sliced.wasserstein import dirac_factor, effective_dimension
 
 
@@ -203,7 +202,7 @@ def test_chunks_change_nothing(clouds, monkeypatch):
     x.requires_grad_()
     whole = sliced_wasserstein(x, y, theta=theta).cost
     (slope,) = torch.autograd.grad(whole, x)
-    monkeypatch.setattr(_mean, "CHUNK_BYTES", 3 * 8 * 2 * 300)
+    monkeypatch.setattr(_over_slices, "CHUNK_BYTES", 3 * 8 * 2 * 300)
     pieces = sliced_wasserstein(x, y, theta=theta).cost
     torch.testing.assert_close(pieces, whole, rtol=1e-12, atol=0)
     torch.testing.assert_close(torch.autograd.grad(pieces, x)[0], slope, rtol=1e-12, atol=1e-15)
@@ -225,7 +224,7 @@ def test_memory_does_not_grow_with_the_number_of_slices():
     x.requires_grad_()
     with Watch():
         sliced_wasserstein(x, y, slices=6000, generator=generator()).cost.backward()
-    assert largest <= 2 * _mean.CHUNK_BYTES  # 48 MB of projections were never alive together
+    assert largest <= 2 * _over_slices.CHUNK_BYTES  # 48 MB of projections were never alive together
 
 
 # ---------------------------------------------------------------- laws that follow the data

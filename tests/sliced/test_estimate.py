@@ -27,11 +27,10 @@ from monge.sliced import (
     sliced_gromov_wasserstein,
     sliced_wasserstein,
     spherical_sliced_wasserstein,
-    spherical_tree_sliced_wasserstein,
-    spherical_tree_system,
     tree_sliced_wasserstein,
     tree_system,
 )
+from monge.sliced.sphere import spherical_tree_sliced_wasserstein, spherical_tree_system
 
 
 def generator(seed=0):

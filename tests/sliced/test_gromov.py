@@ -8,21 +8,9 @@ import torch
 from monge.coupling import DenseCoupling, MixtureCoupling, PermutationCoupling, ProductCoupling
 from monge.errors import InputError, ShapeError
 from monge.geometry import CostMatrix, PointCloud
-from monge.sliced import (
-    Gromov,
-    GromovSlicer,
-    Linear,
-    SetTransformer,
-    best_gromov_plan,
-    directions,
-    distance_profiles,
-    gromov_cost,
-    lifted_plans,
-    monotone_plan,
-    rotations,
-    sine_network,
-    sliced_gromov_wasserstein,
-)
+from monge.sliced import Gromov, Linear, directions, gromov_cost, rotations, sliced_gromov_wasserstein
+from monge.sliced.gromov import GromovSlicer, best_gromov_plan, distance_profiles
+from monge.sliced.plan import SetTransformer, lifted_plans, monotone_plan, sine_network
 
 
 def generator(seed=0):

@@ -8,7 +8,8 @@ import torch
 import monge
 from monge.errors import InputError, ShapeError
 from monge.geometry import PointCloud
-from monge.sliced import SetTransformer, TransferableSlicer, directions, lap_sort, search_direction, soft_sort
+from monge.sliced import directions, search_direction
+from monge.sliced.plan import SetTransformer, TransferableSlicer, lap_sort, soft_sort
 
 
 def generator(seed=0):

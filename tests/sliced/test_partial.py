@@ -10,24 +10,26 @@ from monge.errors import InfeasibleError, InputError, ShapeError
 from monge.geometry import Circle, Line, PointCloud
 from monge.problem import AtMost, Linear, Relaxed
 from monge.sliced import (
-    CircularPartial,
     GreatCircles,
     Partial,
     Polynomial,
-    circular_partial_cost,
-    circular_partial_plan,
-    circular_partial_profile,
     directions,
     estimate,
     frames,
     partial_cost,
-    partial_plan,
     partial_profile,
     sliced_partial_wasserstein,
     sliced_wasserstein,
-    spherical_sliced_partial_wasserstein,
 )
 from monge.sliced import Linear as Lines
+from monge.sliced.partial import (
+    CircularPartial,
+    circular_partial_cost,
+    circular_partial_plan,
+    circular_partial_profile,
+    partial_plan,
+    spherical_sliced_partial_wasserstein,
+)
 from monge.solver import Simplex
 
 
@@ -185,7 +187,7 @@ def test_chunks_change_nothing(monkeypatch):
     leaf = x.requires_grad_()
     whole = sliced_partial_wasserstein(leaf, y, penalty=0.1, theta=theta)
     (slope,) = torch.autograd.grad(whole.cost, leaf)
-    monkeypatch.setattr("monge.sliced._mean.CHUNK_BYTES", 1)
+    monkeypatch.setattr("monge.sliced._over_slices.CHUNK_BYTES", 1)
     pieces = sliced_partial_wasserstein(leaf, y, penalty=torch.full((9,), 0.1).double(), theta=theta)
     torch.testing.assert_close(whole.cost, pieces.cost)
     torch.testing.assert_close(slope, torch.autograd.grad(pieces.cost, leaf)[0])

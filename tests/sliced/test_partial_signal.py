@@ -7,7 +7,8 @@ import monge
 from monge.errors import InputError, ShapeError
 from monge.geometry import PointCloud
 from monge.problem import Linear, Relaxed
-from monge.sliced import partial_cost, partial_transport_lp, signal_graph, sliced_partial_transport_lp
+from monge.sliced import partial_cost
+from monge.sliced.partial import partial_transport_lp, signal_graph, sliced_partial_transport_lp
 
 
 def signals(n=24, k=2, seed=0):

@@ -7,7 +7,8 @@ import torch
 
 from monge.coupling import DenseCoupling, PermutationCoupling
 from monge.geometry import PointCloud
-from monge.sliced import Linear, best_sliced_plan, directions, expected_sliced_plan, lifted_plans, monotone_plan
+from monge.sliced import Linear, best_sliced_plan, directions, expected_sliced_plan
+from monge.sliced.plan import lifted_plans, monotone_plan
 from monge.sliced.plan.lift import slice_costs
 
 
@@ -110,3 +111,12 @@ def test_many_slices_apply_without_a_matrix():
     x, y = torch.randn(n, 3, generator=generator), torch.randn(n, 3, generator=generator)
     plan = expected_sliced_plan(x, y, slicer=Linear(directions(64, 3, generator=generator)))
     torch.testing.assert_close(plan.barycentric(torch.ones(n, 1)), torch.ones(n, 1))
+
+
+def test_half_precision_loses_no_atom():
+    u, v = torch.linspace(-1, 1, 3000).half(), torch.linspace(-1, 1, 5000).half()
+    plan = monotone_plan(u, v, ties="order")
+    assert plan.dtype == torch.half
+    row, col = plan.to(torch.float64).marginals()
+    torch.testing.assert_close(row, torch.full_like(row, 1 / 3000), rtol=2e-3, atol=0)
+    torch.testing.assert_close(col, torch.full_like(col, 1 / 5000), rtol=2e-3, atol=0)

@@ -8,17 +8,12 @@ import torch
 from scipy.optimize import linprog
 
 from monge.errors import InputError, ShapeError
-from monge.sliced import (
-    Circular,
-    GreatCircles,
+from monge.sliced import Circular, GreatCircles, estimate, frames, rotations, spherical_sliced_wasserstein
+from monge.sliced.sphere import (
     SphericalTreeSystem,
     Stereographic,
-    estimate,
-    frames,
     rotated_frames,
-    rotations,
     spherical_embedding,
-    spherical_sliced_wasserstein,
     spherical_tree_sliced_wasserstein,
     spherical_tree_system,
     spherical_uniformity,

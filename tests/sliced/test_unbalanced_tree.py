@@ -17,7 +17,6 @@ from monge.sliced import (
     GreatCircles,
     Linear,
     LinearCircular,
-    Stereographic,
     TreeSystem,
     Unbalanced,
     directions,
@@ -28,6 +27,7 @@ from monge.sliced import (
     tree_system,
     unbalanced_sliced_wasserstein,
 )
+from monge.sliced.sphere import Stereographic
 
 
 def generator(seed=0):

@@ -29,7 +29,8 @@ def _find(name: str) -> Any:
     import monge
     from monge import coupling, geometry, nn, problem, sliced, solver
 
-    rooms = (monge, solver, sliced, nn, problem, geometry, coupling)
+    faces = (sliced.partial, sliced.sphere, sliced.plan, sliced.gromov)
+    rooms = (monge, solver, sliced, *faces, nn, problem, geometry, coupling)
     known = {public.lower(): getattr(room, public) for room in reversed(rooms) for public in room.__all__}
     if name.lower() not in known:
         close = sorted(public for public in known if name.lower()[:4] in public)

@@ -1,13 +1,13 @@
 """Point clouds laid on each other by partial transport: rigid motions and smooth warps, with outliers on both sides."""
 
-from .matching import Matching, Plans, Slices
+from .correspondence import Correspondence, Plans, Slices
 from .nonrigid import nonrigid
 from .result import Registration
 from .rigid import rigid
 from .transformation import Rigid, Transformation, Warp
 
 __all__ = [
-    "Matching",
+    "Correspondence",
     "Plans",
     "Registration",
     "Rigid",

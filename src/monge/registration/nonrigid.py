@@ -9,9 +9,9 @@ from torch import Tensor
 from monge._checks import check_choice, check_number
 from monge._transforms import transformable
 
-from .matching import Goals, Matching, Slices
-from .result import Registration
-from .rigid import Progress, check_clouds, spread
+from .correspondence import Correspondence, Goals, Slices
+from .result import Progress, Registration, Steps
+from .rigid import prepared, spread
 from .transformation import KERNELS, Rigid, Warp, radial
 
 __all__ = ["nonrigid"]
@@ -26,7 +26,7 @@ def nonrigid(
     target: Float[Tensor, "m d"],
     *,
     start: Rigid | None = None,
-    matching: Matching | None = None,
+    matching: Correspondence | None = None,
     controls: int = 60,
     kernel: str = "thin-plate",
     stiffness: tuple[float, float] = (1.0, 1e-3),
@@ -73,7 +73,7 @@ def nonrigid(
         >>> bool((found.transformation(x) - bent).norm(dim=-1).median() < 0.01)
         True
     """
-    x, y = check_clouds(source, target)
+    x, y = prepared(source, target, penalty)
     matching = Slices() if matching is None else matching
     check_choice("kernel", kernel, KERNELS)
     for name, number in (("controls", controls), ("steps", steps)):
@@ -87,14 +87,14 @@ def nonrigid(
     placed = start._apply(x)
     size = spread(y)
     last = 1e-9 * size**2 if penalty is None else float(penalty)
-    check_number("penalty", last, low=0.0, strict=True)
     first = max(0.03 * size**2, last)
     goals = matching._match(placed[None], y, first, 3, generator)
     control = _farthest(placed[goals.weight[0] >= goals.weight[0].median()], controls)
     fit = _Ridge(start, x, control, size / 2, kernel)
     warp = fit.solve(goals, stiffness[0])
-    price, eta, seen, waited, best, done = first, stiffness[0], 0.0, 0, None, 0
-    while done < steps:
+    price, eta, seen, waited, best = first, stiffness[0], 0.0, 0, None
+    told = Steps(progress, steps)
+    while told.done < steps:
         goals = matching._match(warp._apply(x)[None], y, price, 3, generator)
         mass = float(goals.weight.sum())
         if best is not None and mass < 0.75 * seen:
@@ -108,13 +108,10 @@ def nonrigid(
             best = (warp, goals, price)
             price = max(price * 0.75, last)
         warp = fit.solve(goals, eta)
-        done += 1
-        if progress is not None:
-            progress(done, steps)
+        told.tell()
     assert best is not None
     warp, goals, price = best
-    goal, weights = goals.place[0].to(source.dtype), goals.weight[0].to(source.dtype)
-    return Registration(warp.to(source.dtype), goal, weights.clamp_max(1.0), price, done)
+    return Registration._of(warp, goals, price, told.done, source.dtype)
 
 
 class _Ridge:
@@ -127,9 +124,10 @@ class _Ridge:
         self.start, self.control, self.kernel = start, control, kernel
         self.length = x.new_tensor(length)
         placed = start._apply(x)
-        self.free = _free_of_affine(control) if kernel == "thin-plate" else torch.eye(len(control)).to(x)
+        self.middle = control.mean(0)  # far from the origin an affine map and its translation look alike
+        self.free = _free_of_affine(control - self.middle) if kernel == "thin-plate" else torch.eye(len(control)).to(x)
         bend = radial(placed, control, self.length, kernel) @ self.free
-        self.design = torch.cat([placed, torch.ones_like(placed[:, :1]), bend], -1)
+        self.design = torch.cat([placed - self.middle, torch.ones_like(placed[:, :1]), bend], -1)
         self.energy = self.free.T @ radial(control, control, self.length, kernel) @ self.free
 
     def solve(self, goals: Goals, eta: float) -> Warp:
@@ -142,12 +140,12 @@ class _Ridge:
         normal[d + 1 :, d + 1 :] += eta * self.energy
         # A touch of pull towards the identity, for points that do not span the space.
         normal.diagonal().add_(1e-12 * normal.diagonal().mean() + 1e-300)
-        residual = goals.place[0] - design @ identity
+        residual = goals.place[0] - self.middle - design @ identity
         found = identity + torch.linalg.solve(normal, design.T @ (weight[:, None] * residual))
         return Warp._make(
             start=self.start,
             matrix=found[:d].T.contiguous(),
-            translation=found[d],
+            translation=self.middle + found[d] - self.middle @ found[:d],
             weights=self.free @ found[d + 1 :],
             control=self.control,
             length=self.length,

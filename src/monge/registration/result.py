@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from monge._value import Value, value
 
+from .correspondence import Goals
 from .transformation import Transformation
 
-__all__ = ["Registration"]
+__all__ = ["Progress", "Registration", "Steps"]
+
+Progress = Callable[[int, int], None]
+
+
+class Steps:
+    """How many steps were made, which somebody may want to be told."""
+
+    def __init__(self, progress: Progress | None, most: int):
+        self.progress, self.most, self.done = progress, most, 0
+
+    def tell(self) -> None:
+        """One step more."""
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done, self.most)
 
 
 @value
@@ -30,6 +49,14 @@ class Registration(Value):
     weights: Float[Tensor, " n"]
     penalty: float
     iterations: int
+
+    @classmethod
+    def _of(
+        cls, transformation: Transformation, goals: Goals, penalty: float, iterations: int, dtype: torch.dtype
+    ) -> Registration:
+        """What was found, in the precision of the points."""
+        goal, weights = goals.place[0].to(dtype), goals.weight[0].to(dtype).clamp_max(1.0)
+        return cls(transformation.to(dtype), goal, weights, penalty, iterations)
 
     @property
     def inliers(self) -> Bool[Tensor, " n"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -14,15 +14,13 @@ from monge._transforms import transformable
 from monge.errors import ShapeError
 from monge.sliced import rotations
 
-from .matching import Goals, Matching, Plans, Slices
-from .result import Registration
+from .correspondence import Correspondence, Goals, Plans, Slices
+from .result import Progress, Registration, Steps
 from .transformation import Rigid
 
-__all__ = ["check_clouds", "procrustes", "rigid", "spread", "start_rotations"]
+__all__ = ["prepared", "procrustes", "rigid", "spread", "start_rotations"]
 
-FIRST_LOOK, SECOND_LOOK = 120, 600  # points of either cloud that the first stages see
 LAST_STEPS, REST = 140, 20  # steps of the last stage, and how many of them rest at one price
-Progress = Callable[[int, int], None]
 
 
 @transformable
@@ -31,7 +29,7 @@ def rigid(
     source: Float[Tensor, "n d"],
     target: Float[Tensor, "m d"],
     *,
-    matching: Matching | None = None,
+    matching: Correspondence | None = None,
     scale: bool = False,
     starts: int | None = None,
     penalty: float | None = None,
@@ -76,61 +74,77 @@ def rigid(
         >>> bool((found.transformation.rotation - quarter).abs().max() < 1e-3)
         True
     """
-    x, y = check_clouds(source, target)
+    x, y = prepared(source, target, penalty)
     matching = Slices() if matching is None else matching
     d = x.shape[-1]
-    if starts is not None:
-        check_number("starts", starts, low=1)
+    count = {1: 1, 2: 12}.get(d, 60) if starts is None else starts
+    check_number("starts", count, low=1)
     check_number("polish", polish, low=0)
-    if penalty is not None:
-        check_number("penalty", float(penalty), low=0.0, strict=True)
-    size = spread(y)
-    stages = (_falling(1.0, 3e-3, 36), _falling(3e-2, 1e-4, 24))
-    done, most = 0, sum(len(prices) for prices in stages) + LAST_STEPS + polish
-
-    def tell() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, most)
-
+    most = sum(count for _, _, count, _, _ in LOOKS) + LAST_STEPS + polish
+    work = _Work(x, y, spread(y), matching, scale, generator, Steps(progress, most))
     ratio = spread(y) / spread(x) if scale else 1.0
-    motion = _first_motions(x, y, start_rotations(d, _count(d, starts), generator).to(x), ratio)
-    for prices, seen, kept, effort in zip(stages, (FIRST_LOOK, SECOND_LOOK), (3, 1), (1, 2), strict=True):
-        some_x, some_y = _some(x, seen, generator), _some(y, seen, generator)
-        for price in prices:
-            goals = matching._match(motion._apply(some_x), some_y, price * size**2, effort, generator)
-            motion = procrustes(some_x, goals, scale)
-            tell()
-        gain = Plans()._gain(motion._apply(some_x) - some_y.mean(0), some_y - some_y.mean(0), prices[-1] * size**2)
-        motion = motion._pick(gain.topk(min(kept, len(gain))).indices)
-    floor = 1e-12 * size**2 if penalty is None else float(penalty)
-    price, most_mass, stopped, resting = max(1e-3 * size**2, floor), 0.0, math.inf, 0
-    best = None
-    for _ in range(LAST_STEPS):
-        moved = motion._apply(x)
-        goals = matching._match(moved, y, price, 3, generator)
-        beyond = moved + matching._overshoot * (goals.place - moved)
-        motion = procrustes(x, goals._replace(place=beyond), scale)
-        tell()
-        mass = float(goals.weight.sum())
-        if mass >= 0.5 * most_mass or penalty is not None:
-            most_mass, best = max(most_mass, mass), (motion, goals, price)
-            price, resting = (price, resting - 1) if resting > 0 else (max(0.75 * price, floor), 0)
-        elif price > 0.5 * stopped:
-            break
-        else:  # At the noise, or not there yet: settle at a higher price, and see whether it falls further then.
-            stopped, price, resting = price, 3 * price, REST
-    assert best is not None
-    motion, goals, price = best
-    price = price if penalty is not None else max(3 * price, floor)
+    first = _first_motions(x, y, start_rotations(d, count, generator).to(x), ratio)
+    motion, goals, price = work.settled(work.looked(first), penalty)
     for _ in range(polish):
-        goals = Plans()._match(motion._apply(x), y, price, 3, generator)
-        motion = procrustes(x, goals, scale)
-        tell()
-    found = motion._map(lambda held: held[0].to(source.dtype))
-    goal, weights = goals.place[0].to(source.dtype), goals.weight[0].to(source.dtype)
-    return Registration(found, goal, weights.clamp_max(1.0), price, done)
+        motion, goals = work.step(motion, price, Plans(), 3)
+    return Registration._of(motion._map(lambda held: held[0]), goals, price, work.steps.done, source.dtype)
+
+
+# Looks at some points only: the first and the last price in squares of the size of the target and how many in between,
+# the points of either cloud that are seen, and the motions that go on.
+LOOKS = ((1.0, 3e-3, 36, 120, 3), (3e-2, 1e-4, 24, 600, 1))
+
+
+class _Work(NamedTuple):
+    """Two clouds, and how motions between them are found: matches and motions by turns."""
+
+    x: Tensor
+    y: Tensor
+    size: float
+    matching: Correspondence
+    scale: bool
+    generator: torch.Generator | None
+    steps: Steps
+
+    def step(
+        self, motion: Rigid, price: float, matching: Correspondence, effort: int, overshoot: float = 1.0
+    ) -> tuple[Rigid, Goals]:
+        """Motions that suit the goals of the motions given, and these goals."""
+        moved = motion._apply(self.x)
+        goals = matching._match(moved, self.y, price, effort, self.generator)
+        beyond = goals._replace(place=moved + overshoot * (goals.place - moved))
+        self.steps.tell()
+        return procrustes(self.x, beyond, self.scale), goals
+
+    def looked(self, motion: Rigid) -> Rigid:
+        """Of many motions the one that looks best, on a few points first, then on more of them."""
+        for effort, (first, last, count, seen, kept) in enumerate(LOOKS, 1):
+            some = self._replace(x=_some(self.x, seen, self.generator), y=_some(self.y, seen, self.generator))
+            for price in torch.logspace(math.log10(first), math.log10(last), count, dtype=torch.float64).tolist():
+                motion, _ = some.step(motion, price * self.size**2, self.matching, effort)
+            middle = some.y.mean(0)
+            gain = Plans()._gain(motion._apply(some.x) - middle, some.y - middle, last * self.size**2)
+            motion = motion._pick(gain.topk(min(kept, len(gain))).indices)
+        return motion
+
+    def settled(self, motion: Rigid, penalty: float | None) -> tuple[Rigid, Goals, float]:
+        """The motion at the last price before matched points become fewer, and a price for what is left to do."""
+        floor = 1e-12 * self.size**2 if penalty is None else float(penalty)
+        price, most_mass, stopped, resting = max(1e-3 * self.size**2, floor), 0.0, math.inf, 0
+        best = None
+        for _ in range(LAST_STEPS):
+            motion, goals = self.step(motion, price, self.matching, 3, self.matching._overshoot)
+            mass = float(goals.weight.sum())
+            if mass >= 0.5 * most_mass or penalty is not None:
+                most_mass, best = max(most_mass, mass), (motion, goals, price)
+                price, resting = (price, resting - 1) if resting > 0 else (max(0.75 * price, floor), 0)
+            elif price > 0.5 * stopped:
+                break
+            else:  # At the noise, or not there yet: settle at a higher price, and see whether it falls further then.
+                stopped, price, resting = price, 3 * price, REST
+        assert best is not None
+        motion, goals, price = best
+        return motion, goals, price if penalty is not None else max(3 * price, floor)
 
 
 def procrustes(x: Float[Tensor, "n d"], goals: Goals, scale: bool) -> Rigid:
@@ -173,12 +187,9 @@ def _spiral(count: int) -> Tensor:
     inner, outer = (s / count).sqrt(), (1 - s / count).sqrt()
     alpha, beta = 2 * math.pi * s / math.sqrt(2), 2 * math.pi * s / 1.533751168755204288118041
     x, y, z, w = inner * alpha.sin(), inner * alpha.cos(), outer * beta.sin(), outer * beta.cos()
-    rows = [
-        *(1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
-        *(2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
-        *(2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
-    ]
-    return torch.stack(rows, -1).reshape(-1, 3, 3)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(-1, 3, 3)
+    return torch.eye(3, dtype=torch.float64) + 2 * (w[:, None, None] * cross + cross @ cross)
 
 
 def spread(points: Float[Tensor, "n d"]) -> float:
@@ -187,8 +198,8 @@ def spread(points: Float[Tensor, "n d"]) -> float:
     return max(2 * float(distance.median()), float(distance.max()) * 1e-6, 1e-150)
 
 
-def check_clouds(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Two single clouds of one space, in float64."""
+def prepared(source: Tensor, target: Tensor, penalty: float | None) -> tuple[Tensor, Tensor]:
+    """Two single clouds of one space, in float64, and a price that is positive."""
     check_points("source", source)
     check_points("target", target)
     check_same(source=source, target=target)
@@ -197,11 +208,9 @@ def check_clouds(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         raise ShapeError(
             f"source and target must live in one space, but have dimension {source.shape[-1]} and {target.shape[-1]}."
         )
+    if penalty is not None:
+        check_number("penalty", float(penalty), low=0.0, strict=True)
     return source.detach().double(), target.detach().double()
-
-
-def _count(d: int, starts: int | None) -> int:
-    return starts if starts is not None else {1: 1, 2: 12}.get(d, 60)
 
 
 def _first_motions(x: Tensor, y: Tensor, turns: Tensor, ratio: float) -> Rigid:
@@ -215,7 +224,3 @@ def _some(points: Tensor, count: int, generator: torch.Generator | None) -> Tens
     if len(points) <= count:
         return points
     return points[torch.randperm(len(points), generator=generator)[:count].to(points.device)]
-
-
-def _falling(first: float, last: float, steps: int) -> list[float]:
-    return torch.logspace(math.log10(first), math.log10(last), steps, dtype=torch.float64).tolist()

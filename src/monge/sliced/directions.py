@@ -7,12 +7,15 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from monge._checks import check_choice, check_number
 from monge._transforms import transformable
 from monge.errors import ShapeError
 
-__all__ = ["KINDS", "directions", "frames", "rotations"]
+from ._aligned_clouds import check_theta, working
+
+__all__ = ["KINDS", "directions", "drawn", "frames", "rotations"]
 
 KINDS = ("orthogonal", "iid", "sobol", "area", "spiral", "repulsive", "grid")
 
@@ -63,8 +66,7 @@ def directions(
     needed = {"area": 3, "spiral": 3, "grid": 2}.get(kind, dimension)
     if needed != dimension:
         raise ShapeError(f"kind={kind!r} exists in dimension {needed} only, not {dimension}: use kind='orthogonal'.")
-    drawn = _DRAW[kind](count, dimension, generator)
-    return drawn.to(dtype=dtype, device=device)
+    return _DRAW[kind](count, dimension, generator).to(dtype=dtype, device=device)
 
 
 @transformable
@@ -113,9 +115,22 @@ def frames(
     return stacked.to(dtype=dtype, device=device)
 
 
+def drawn(
+    like: Tensor, theta: Tensor | None, count: int, kind: str, generator: torch.Generator | None
+) -> tuple[Tensor, int]:
+    """Directions for clouds, and how many were drawn together: those given, or drawn ones, as whole bases if many."""
+    d = like.shape[-1]
+    if theta is not None:
+        check_theta(theta, d)
+        return theta, 1
+    block = d if kind == "orthogonal" else 1
+    count = count if count < block else -(-count // block) * block
+    return directions(count, d, kind, generator=generator, dtype=working(like.dtype), device=like.device), block
+
+
 def _iid(count: int, dimension: int, generator: torch.Generator | None) -> Tensor:
     normal = torch.randn(count, dimension, generator=generator, dtype=torch.float64)
-    return torch.nn.functional.normalize(normal, dim=-1)
+    return normalize(normal, dim=-1)
 
 
 def _orthogonal(count: int, dimension: int, generator: torch.Generator | None) -> Tensor:
@@ -127,7 +142,7 @@ def _sobol(count: int, dimension: int, generator: torch.Generator | None) -> Ten
     seed = int(torch.randint(2**31, (), generator=generator))
     engine = torch.quasirandom.SobolEngine(dimension, scramble=True, seed=seed)
     uniform = engine.draw(count, dtype=torch.float64).clamp(1e-6, 1 - 1e-6)
-    return torch.nn.functional.normalize(torch.special.ndtri(uniform), dim=-1)
+    return normalize(torch.special.ndtri(uniform), dim=-1)
 
 
 def _area(count: int, dimension: int, generator: torch.Generator | None) -> Tensor:
@@ -149,7 +164,7 @@ def _repulsive(count: int, dimension: int, generator: torch.Generator | None) ->
         push = force.sum(1)
         push = push - (push * theta).sum(-1, keepdim=True) * theta
         longest = push.norm(dim=-1).max().clamp_min(1e-300)
-        theta = torch.nn.functional.normalize(theta + 0.3 * step * (1 - k / 50) * push / longest, dim=-1)
+        theta = normalize(theta + 0.3 * step * (1 - k / 50) * push / longest, dim=-1)
     return theta @ rotations(1, dimension, generator=generator)[0]
 
 

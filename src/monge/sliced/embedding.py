@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._checks import check_number, check_points, check_same, check_weights
+from monge._checks import check_number, check_points, check_same
 from monge._transforms import transformable
 from monge.kernels.line.reference import levels
 
-from ._clouds import check_theta, together, working
-from .slicer import Linear
+from ._aligned_clouds import aligned, check_theta, of_mass_one
+from .slicer import LinearSlicer
 
 __all__ = ["sliced_embedding"]
 
@@ -54,23 +54,19 @@ def sliced_embedding(
         >>> torch.allclose(far.norm(), sliced_wasserstein(x, y, theta=theta).distance)
         True
     """
-    check_points("x", x)
     check_points("theta", theta)
-    check_same(x=x, a=a, theta=theta)
+    check_same(x=x, theta=theta)
     check_number("p", float(p), low=1.0)
     n, d = x.shape[-2:]
     check_theta(theta, d)
     size = n if size is None else size
     check_number("size", size, low=1)
-    ordered, order = Linear(theta)._coordinates(x.to(working(x.dtype)), slice(None)).sort(dim=-1, stable=True)
-    if a is not None:
-        check_weights("a", a, n)
-        a = (a.double() / a.double().sum(-1, keepdim=True))[..., None, :]
-        batch = together(x=ordered.shape[:-2], a=a.shape[:-2])
-        ordered, order = (part.expand(*batch, *part.shape[-2:]) for part in (ordered, order))
+    dtype, slicer = x.dtype, LinearSlicer(theta)
+    x, _, a, _, _ = aligned(x, x, a, slicer=slicer).wide()
+    ordered, order = slicer._coordinates(x, slice(None)).sort(dim=-1, stable=True)
     if a is not None or size != n:
-        level = levels(a, order).contiguous()
+        level = levels(None if a is None else of_mass_one(x.double(), a)[..., None, :], order).contiguous()
         wanted = (torch.arange(size, dtype=torch.float64, device=x.device) + 0.5) / size
         index = torch.searchsorted(level, wanted.expand(*level.shape[:-1], size).contiguous())
         ordered = ordered.gather(-1, index)
-    return (ordered / (theta.shape[-2] * size) ** (1 / p)).to(x.dtype)
+    return (ordered / (theta.shape[-2] * size) ** (1 / p)).to(dtype)

@@ -17,11 +17,11 @@ from monge._transforms import transformable
 from monge._value import Value, value
 from monge.errors import InputError
 
-from ._clouds import aligned
-from ._mean import chunks, mean_over_slices, recorded
-from .control import CONTROL_VARIATES, Controlled, controlled
+from ._aligned_clouds import aligned
+from ._control_variates import CONTROL_VARIATES, controlled
+from ._over_slices import chunks, mean, mean_over_slices, recorded
 from .line import Balanced, LineProblem
-from .slicer import Linear, Slicer
+from .slicer import LinearSlicer, Slicer
 
 __all__ = ["Estimate", "estimate", "refine", "slice_costs", "visible"]
 
@@ -49,7 +49,7 @@ class Estimate(Value):
 
     @property
     def distance(self) -> Float[Tensor, "*b"]:
-        """The p-th root of the cost; at zero, where the root has no slope, its gradient is zero."""
+        """The p-th root of the cost; at zero, where the root has no derivative, its gradient is zero."""
         return root(self.cost, self.p)
 
     @property
@@ -72,26 +72,18 @@ class Estimate(Value):
 
     def _scaled(self, factor: Tensor) -> Estimate:
         """The same in other units."""
-        return self._make(
-            cost=self.cost * factor,
-            slices=self.slices * factor[..., None],
-            block=self.block,
-            p=self.p,
-            weights=self.weights,
-            gap=self.gap * factor,
-        )
+        return self._replace(cost=self.cost * factor, slices=self.slices * factor[..., None], gap=self.gap * factor)
 
     def _made_of(self, dtype: torch.dtype) -> Estimate:
         """The same in the precision of the points."""
-        return self._make(**{**self._contents(), "cost": self.cost.to(dtype), "slices": self.slices.to(dtype)})
+        return self._replace(cost=self.cost.to(dtype), slices=self.slices.to(dtype))
 
     def _joined(self, other: Estimate) -> Estimate:
         """The estimate from the slices of both."""
         slices = torch.cat([self.slices, other.slices], -1)
         share = self.slices.shape[-1] / slices.shape[-1]
-        cost = share * self.cost + (1 - share) * other.cost
-        gap = share * self.gap + (1 - share) * other.gap
-        return self._make(cost=cost, slices=slices, block=self.block, p=self.p, weights=None, gap=gap)
+        cost, gap = (share * one + (1 - share) * two for one, two in ((self.cost, other.cost), (self.gap, other.gap)))
+        return self._replace(cost=cost, slices=slices, gap=gap)
 
 
 @transformable
@@ -124,8 +116,8 @@ def estimate(
         weights: Of the slices, instead of the plain mean; constants.
         control_variate: Quadratic forms of the direction whose mean is known, to be subtracted: ``"lower"`` the square
             of the projected difference of the means, ``"upper"`` that and both projected variances in one sum,
-            ``"quadratic"`` the three fitted one by one. For `Linear` slices of any uniform law. Whole orthonormal bases
-            integrate quadratic forms exactly: there it changes nothing.
+            ``"quadratic"`` the three fitted one by one. For a `LinearSlicer` of any uniform law. Whole orthonormal
+            bases integrate quadratic forms exactly: there it changes nothing.
         block: Slices drawn together, for the standard error.
         differentiable: Keep the graph of every slice, with the memory that it takes, which makes repeated derivatives
             of derivatives faster.
@@ -142,9 +134,9 @@ def estimate(
 
     Example:
         >>> import torch
-        >>> from monge.sliced import Linear, estimate
+        >>> from monge.sliced import LinearSlicer, estimate
         >>> x = torch.tensor([[0.0, 0.0]]); y = torch.tensor([[3.0, 4.0]])
-        >>> estimate(x, y, slicer=Linear(torch.eye(2))).cost  # the mean of 9 and 16
+        >>> estimate(x, y, slicer=LinearSlicer(torch.eye(2))).cost  # the mean of 9 and 16
         tensor(12.5000)
     """
     x, y, a, b, _ = aligned(x, y, a, b, slicer=slicer)
@@ -152,7 +144,7 @@ def estimate(
     if control_variate is None:
         return _estimate(x, y, a, b, slicer, line, weights, block, differentiable)
     check_choice("control_variate", control_variate, CONTROL_VARIATES)
-    if not isinstance(slicer, Linear) or weights is not None:
+    if not isinstance(slicer, LinearSlicer) or weights is not None:
         raise InputError(
             f"control_variate={control_variate!r} needs Linear slices of a uniform law without weights, but got "
             f"{type(slicer).__name__}{' and weights' if weights is not None else ''}: leave it out."
@@ -160,8 +152,8 @@ def estimate(
     plain = _estimate(x, y, a, b, slicer, line, None, block, differentiable)
     held = slicer._prepared(x, y)
     theta = slicer.theta.to(held[0].dtype)
-    found: Controlled = controlled(plain.cost, plain.slices, held, (a, b), theta, control_variate)
-    return plain._make(**{**plain._contents(), "cost": found.cost, "slices": found.slices})._made_of(x.dtype)
+    cost, slices = controlled(plain.cost, plain.slices, held, (a, b), theta, control_variate)
+    return plain._replace(cost=cost, slices=slices)._made_of(x.dtype)
 
 
 @transformable
@@ -236,21 +228,18 @@ def _estimate(
         gaps.append(gap.flatten(len(batch)))
         return found
 
-    costs = _on(slicer, line._smooth_costs if differentiable else measured)
+    costs, tensors = _on(slicer, measured), (x, y, a, b)
     if differentiable:
-        slices = costs(slice(None), x, y, a, b)
-        cost = slices.mean(-1) if weights is None else (weights * slices).sum(-1)
-        return Estimate(cost.to(dtype), slices.detach().to(dtype), block, line.p, weights)
-    cost, slices = mean_over_slices(
-        costs, slicer.count, _scalars(x, y), (x, y, a, b), weights, parts_of(slicer).tensors
-    )
-    gap = torch.cat(gaps, -1).detach()
-    gap = gap.mean(-1) if weights is None else (weights * gap).sum(-1)
-    return Estimate(cost.to(dtype), slices.to(dtype), block, line.p, weights, gap)
+        slices = costs(slice(None), *tensors)
+        cost = mean(slices, weights)
+    else:
+        cost, slices = mean_over_slices(costs, slicer.count, _scalars(x, y), tensors, weights, parts_of(slicer).tensors)
+    gap = mean(torch.cat(gaps, -1).detach(), weights)
+    return Estimate(cost.to(dtype), slices.detach().to(dtype), block, line.p, weights, gap)
 
 
 def _scalars(x: Tensor, y: Tensor) -> int:
-    """The numbers that a slice takes: coordinates and their slopes."""
+    """The numbers that a slice takes: coordinates and their gradients."""
     return 2 * x.shape[:-2].numel() * (x.shape[-2] + y.shape[-2])
 
 

@@ -7,16 +7,17 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from monge._checks import check_choice, check_number
 from monge._transforms import transformable
 from monge.kernels.twice import once
 
-from ._clouds import aligned, picked
+from ._aligned_clouds import aligned, centred, picked
 from .directions import directions
 from .estimate import Estimate, estimate, slice_costs
 from .line import Balanced, LineProblem
-from .slicer import Augmented, Linear, Polynomial, Slicer, Spheres
+from .slicer import STRAIGHT, Augmented, LinearSlicer, Polynomial, Slicer, Spheres
 
 __all__ = [
     "distributional_sliced_wasserstein",
@@ -24,8 +25,6 @@ __all__ = [
     "max_sliced_wasserstein",
     "random_path_directions",
 ]
-
-_LINES = Linear(torch.empty(0, 1))  # what straight lines do to clouds, whatever their directions
 
 
 @transformable
@@ -35,7 +34,7 @@ def max_sliced_wasserstein(
     a: Float[Tensor, "*b n"] | None = None,
     b: Float[Tensor, "*b m"] | None = None,
     *,
-    slicer: Linear | Polynomial | Spheres | Augmented | None = None,
+    slicer: LinearSlicer | Polynomial | Spheres | Augmented | None = None,
     p: float = 2.0,
     steps: int = 100,
     step_size: float = 0.1,
@@ -81,9 +80,9 @@ def max_sliced_wasserstein(
     line = Balanced(p)
     x, y, a, b, batch = aligned(x, y, a, b, slicer=slicer)
     weights = [None if t is None else t.detach() for t in (a, b)]
-    clouds = (slicer or _LINES)._prepared(x.detach(), y.detach())
-    family = Linear(landmarks(*clouds, *weights)) if slicer is None else slicer
-    theta = torch.nn.functional.normalize(family.theta.detach().to(clouds[0].dtype), dim=-1)
+    clouds = (slicer or STRAIGHT)._prepared(x.detach(), y.detach())
+    family = LinearSlicer(landmarks(*clouds, *weights)) if slicer is None else slicer
+    theta = normalize(family.theta.detach().to(clouds[0].dtype), dim=-1)
     if restarts:  # the same for all problems: none depends on its neighbours in the batch
         drawn = directions(restarts, theta.shape[-1], generator=generator, dtype=theta.dtype, device=x.device)
         theta = torch.cat([theta, drawn.expand(*theta.shape[:-2], *drawn.shape)], -2)
@@ -100,10 +99,8 @@ def max_sliced_wasserstein(
             best_cost = torch.where(better, costs, best_cost)
             if step == steps:
                 break
-            (slope,) = torch.autograd.grad(costs, theta, torch.ones_like(costs))
-            tangent = slope - (slope * theta).sum(-1, keepdim=True) * theta
-            size = step_size * 0.5 * (1 + math.cos(math.pi * step / steps))
-            theta = torch.nn.functional.normalize(theta + size * torch.nn.functional.normalize(tangent, dim=-1), dim=-1)
+            (gradient,) = torch.autograd.grad(costs, theta, torch.ones_like(costs))
+            theta = along_sphere(theta, gradient, step_size, step / steps)
     winner = picked(best, best_cost.argmax(-1))[..., None, :].detach()
     return _fixed(estimate(x, y, a, b, slicer=family._at(winner), line=line), (x, y, a, b)), winner
 
@@ -132,7 +129,7 @@ def energy_based_sliced_wasserstein(
         y: Second clouds.
         a: Non-negative weights of `x`.
         b: Non-negative weights of `y`.
-        slicer: The slices, for example ``Linear(directions(...))`` or ``GreatCircles(frames(...))``.
+        slicer: The slices, for example ``LinearSlicer(directions(...))`` or ``GreatCircles(frames(...))``.
         line: What is solved on them, `Balanced(2)` if None; on the sphere for example `Circular`.
         energy: ``"exponential"`` or ``"power"``.
         temperature: T > 0.
@@ -145,7 +142,7 @@ def energy_based_sliced_wasserstein(
     Example:
         >>> import torch
         >>> x, y = torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])
-        >>> energy_based_sliced_wasserstein(x, y, slicer=Linear(torch.eye(2)), energy="power", power=1.0).cost
+        >>> energy_based_sliced_wasserstein(x, y, slicer=LinearSlicer(torch.eye(2)), energy="power", power=1.0).cost
         tensor(13.4800)
     """
     check_choice("energy", energy, ("exponential", "power"))
@@ -205,28 +202,25 @@ def distributional_sliced_wasserstein(
     line = Balanced(p)
     x, y, a, b, _ = aligned(x, y, a, b)
     weights = [None if t is None else t.detach() for t in (a, b)]
-    clouds = _LINES._prepared(x.detach(), y.detach())
+    clouds = STRAIGHT._prepared(x.detach(), y.detach())
     centre = landmarks(*clouds, *weights)[..., :1, :]
     noise = torch.randn(slices, x.shape[-1], generator=generator, dtype=torch.float64).to(centre)
 
     def around(centre: Tensor) -> Tensor:
         if concentration == 0:
-            return torch.nn.functional.normalize(noise, dim=-1).expand(*centre.shape[:-2], *noise.shape)
-        return torch.nn.functional.normalize(centre + noise / math.sqrt(concentration), dim=-1)
+            return normalize(noise, dim=-1).expand(*centre.shape[:-2], *noise.shape)
+        return normalize(centre + noise / math.sqrt(concentration), dim=-1)
 
     for step in range(steps):
         centre = centre.detach().requires_grad_()
         if concentration == 0:
             break
         with torch.enable_grad():
-            slicer = Linear(around(centre))
+            slicer = LinearSlicer(around(centre))
             costs = line._costs(*(slicer._coordinates(cloud, slice(None)) for cloud in clouds), *weights)
-        (slope,) = torch.autograd.grad(costs.mean(-1).sum(), centre)
-        tangent = slope - (slope * centre).sum(-1, keepdim=True) * centre
-        size = step_size * 0.5 * (1 + math.cos(math.pi * step / steps))
-        moved = centre.detach() + size * torch.nn.functional.normalize(tangent, dim=-1)
-        centre = torch.nn.functional.normalize(moved, dim=-1)
-    return _fixed(estimate(x, y, a, b, slicer=Linear(around(centre.detach()).detach()), line=line), (x, y, a, b))
+        (gradient,) = torch.autograd.grad(costs.mean(-1).sum(), centre)
+        centre = along_sphere(centre.detach(), gradient, step_size, step / steps)
+    return _fixed(estimate(x, y, a, b, slicer=LinearSlicer(around(centre.detach()).detach()), line=line), (x, y, a, b))
 
 
 def _fixed(found: Estimate, sources: tuple[Tensor | None, ...]) -> Estimate:
@@ -235,7 +229,7 @@ def _fixed(found: Estimate, sources: tuple[Tensor | None, ...]) -> Estimate:
         "Slices that are searched for have a first derivative only, by the envelope theorem: for a second one pass the "
         "slices to sliced_wasserstein(theta=...)."
     )
-    return Estimate(once(found.cost, sources, told), found.slices, found.block, found.p, found.weights)
+    return found._replace(cost=once(found.cost, sources, told))
 
 
 @transformable
@@ -274,7 +268,7 @@ def random_path_directions(
     check_number("count", count, low=1)
     check_number("concentration", concentration, low=0.0, strict=True)
     x, y, a, b, batch = aligned(x, y, a, b)
-    near = _LINES._prepared(x.detach(), y.detach())
+    near = STRAIGHT._prepared(x.detach(), y.detach())
     ends = []
     for points, weights in zip(near, (a, b), strict=True):
         # One draw for all problems: the same levels, each in its own law.
@@ -285,23 +279,25 @@ def random_path_directions(
         last = (row > 0).long().cumsum(-1).argmax(-1, keepdim=True)  # rounding never draws what is absent
         ends.append(points.gather(-2, place.minimum(last)[..., None].expand(*batch, count, points.shape[-1])))
     noise = torch.randn(count, x.shape[-1], generator=generator, dtype=torch.float64).to(ends[0])
-    path = torch.nn.functional.normalize(ends[0] - ends[1], dim=-1)
-    return torch.nn.functional.normalize(path + noise / math.sqrt(concentration), dim=-1).to(x.dtype)
+    path = normalize(ends[0] - ends[1], dim=-1)
+    return normalize(path + noise / math.sqrt(concentration), dim=-1).to(x.dtype)
 
 
 def landmarks(x: Tensor, y: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> Float[Tensor, "*b 3 d"]:
     """The difference of the means and the extreme eigenvectors of the difference of the covariances."""
-    (mean_x, first), (mean_y, second) = moments(x, a), moments(y, b)
-    axes = torch.linalg.eigh(first - second).eigenvectors.mT
-    shift = (mean_x - mean_y)[..., None, :]
+    (mean_x, first), (mean_y, second) = centred(x, a), centred(y, b)
+    axes = torch.linalg.eigh(first.mT @ first - second.mT @ second).eigenvectors.mT
+    return with_shift(mean_x - mean_y, axes[..., [0, -1], :])
+
+
+def with_shift(shift: Float[Tensor, "*b 1 d"], axes: Float[Tensor, "*b k d"]) -> Float[Tensor, "*b kplus1 d"]:
+    """Unit vectors along the difference of the means, or the first axis if there is none, and the axes."""
     shift = torch.where(shift.norm(dim=-1, keepdim=True) > 0, shift, axes[..., :1, :])
-    return torch.nn.functional.normalize(torch.cat([shift, axes[..., :1, :], axes[..., -1:, :]], -2), dim=-1)
+    return normalize(torch.cat([shift, axes], -2), dim=-1)
 
 
-def moments(points: Tensor, weights: Tensor | None) -> tuple[Float[Tensor, "*b d"], Float[Tensor, "*b d d"]]:
-    """The mean and the covariance; absent points have no part in them."""
-    share = points.new_ones(points.shape[:-1]) if weights is None else weights.to(points.dtype)
-    share = (share / share.sum(-1, keepdim=True))[..., None]
-    mean = (share * points).sum(-2, keepdim=True)
-    centred = points - mean
-    return mean[..., 0, :], (share * centred).mT @ centred
+def along_sphere(theta: Tensor, gradient: Tensor, size: float, progress: float) -> Tensor:
+    """Unit vectors turned by an angle, which shrinks to zero along a cosine, to where the gradient points."""
+    tangent = gradient - (gradient * theta).sum(-1, keepdim=True) * theta
+    angle = size * 0.5 * (1 + math.cos(math.pi * progress))
+    return normalize(theta + angle * normalize(tangent, dim=-1), dim=-1)

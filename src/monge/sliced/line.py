@@ -13,9 +13,8 @@ from torch import Tensor
 from monge import kernels
 from monge._checks import check_number
 from monge._value import Value, value
-from monge.kernels._rows import row_problem
-from monge.kernels.circle import reference as circle
-from monge.kernels.line import reference as straight
+
+from ._aligned_clouds import per_slice
 
 __all__ = ["Balanced", "Circular", "LineProblem", "LinearCircular"]
 
@@ -42,26 +41,19 @@ class LineProblem(Value, ABC):
         costs = self._costs(u, v, a, b)
         return costs, torch.zeros_like(costs, dtype=torch.float64)
 
-    def _smooth_costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-        """The same in operations that autograd can follow twice, where the problem has such a form."""
-        return self._costs(u, v, a, b)
 
-
+@value
 class _OfOrder(LineProblem):
     """A distance between measures of mass one, whose one parameter is its order p >= 1."""
 
+    p: float = 2.0
     _distance: ClassVar[Callable[..., Tensor]]
-    _definition: ClassVar[Callable[..., Tensor]]
 
     def __post_init__(self) -> None:
         check_number("p", float(self.p), low=1.0)
 
     def _costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-        return type(self)._distance(u, v, _per_slice(a), _per_slice(b), self.p)
-
-    def _smooth_costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-        problem = row_problem(u, v, _per_slice(a), _per_slice(b))
-        return type(self)._definition(problem, self.p).to(u.dtype).reshape(problem.batch)
+        return type(self)._distance(u, v, *per_slice(a, b), self.p)
 
     def _potentials(
         self,
@@ -70,7 +62,7 @@ class _OfOrder(LineProblem):
         a: Float[Tensor, "*b #slices n"],
         b: Float[Tensor, "*b #slices m"],
     ) -> tuple[Float[Tensor, "*b slices n"], Float[Tensor, "*b slices m"]]:
-        """Kantorovich potentials, in float64: the slope of the cost by the weights, which is centred, and the cost."""
+        """Kantorovich potentials, in float64: the gradient of the cost by the weights, centred, and the cost."""
         batch = u.shape[:-1]
         a, b = (side.detach().double().expand(*batch, side.shape[-1]).clone().requires_grad_() for side in (a, b))
         with torch.enable_grad():
@@ -92,9 +84,7 @@ class Balanced(_OfOrder):
         Balanced(p=1.0)
     """
 
-    p: float = 2.0
     _distance = staticmethod(kernels.line_distance)
-    _definition = staticmethod(straight.line_distance)
 
     def _potentials(self, u: Tensor, v: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         return kernels.line_potentials(u, v, a, b, self.p)
@@ -112,9 +102,7 @@ class Circular(_OfOrder):
         Circular(p=2.0)
     """
 
-    p: float = 2.0
     _distance = staticmethod(kernels.circle_distance)
-    _definition = staticmethod(circle.circle_distance)
 
 
 @value
@@ -129,10 +117,4 @@ class LinearCircular(_OfOrder):
         LinearCircular(p=2.0)
     """
 
-    p: float = 2.0
     _distance = staticmethod(kernels.linear_circle_distance)
-    _definition = staticmethod(circle.linear_circle_distance)
-
-
-def _per_slice(weights: Tensor | None) -> Tensor | None:
-    return None if weights is None else weights.unsqueeze(-2)

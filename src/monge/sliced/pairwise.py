@@ -13,10 +13,11 @@ from monge._transforms import transformable
 from monge.errors import ShapeError
 from monge.kernels.line.reference import levels, power, staircase
 
-from ._clouds import check_theta, together, working
-from ._mean import chunks
+from ._aligned_clouds import check_theta, of_mass_one, together, working
+from ._over_slices import chunks
 from .directions import directions
-from .slicer import Linear
+from .line import Balanced
+from .slicer import LinearSlicer
 
 __all__ = ["pairwise_sliced_wasserstein"]
 
@@ -63,29 +64,28 @@ def pairwise_sliced_wasserstein(
     check_number("p", float(p), low=1.0)
     if not clouds:
         raise ShapeError("clouds must hold at least one cloud, but is empty.")
-    for k, cloud in enumerate(clouds):
-        check_points(f"clouds[{k}]", cloud)
-        check_same(**{"clouds[0]": clouds[0], f"clouds[{k}]": cloud})
-        if cloud.shape[-1] != clouds[0].shape[-1]:
-            raise ShapeError(f"clouds[{k}] must have shape (n, {clouds[0].shape[-1]}), but has {tuple(cloud.shape)}.")
+    first, d, batches = clouds[0], clouds[0].shape[-1], {}
     held = [None] * len(clouds) if weights is None else list(weights)
-    for k, (weight, cloud) in enumerate(zip(held, clouds, strict=True)):
+    for k, (cloud, weight) in enumerate(zip(clouds, held, strict=True)):
+        name = f"clouds[{k}]"
+        check_points(name, cloud)
+        check_same(**{"clouds[0]": first, name: cloud})
+        if cloud.shape[-1] != d:
+            raise ShapeError(f"{name} must have shape (n, {d}), but has {tuple(cloud.shape)}.")
+        batches[name] = cloud.shape[:-2]
         if weight is not None:
             check_weights(f"weights[{k}]", weight, cloud.shape[-2])
-    first = clouds[0]
+            batches[f"weights[{k}]"] = weight.shape[:-1]
     if theta is None:
-        theta = directions(
-            slices, first.shape[-1], generator=generator, dtype=working(first.dtype), device=first.device
-        )
-    check_theta(theta, first.shape[-1])
-    batch = together(
-        theta=theta.shape[:-2],
-        **{f"clouds[{k}]": cloud.shape[:-2] for k, cloud in enumerate(clouds)},
-        **{f"weights[{k}]": weight.shape[:-1] for k, weight in enumerate(held) if weight is not None},
-    )
-    slicer = Linear(theta)
+        theta = directions(slices, d, generator=generator, dtype=working(first.dtype), device=first.device)
+    check_theta(theta, d)
+    batch = together(theta=theta.shape[:-2], **batches)
+    slicer = LinearSlicer(theta)
     points = [slicer._prepared(first, cloud)[1].expand(*batch, *cloud.shape[-2:]) for cloud in clouds]
-    held = [None if w is None else (w.double() / w.double().sum(-1, keepdim=True)).expand(*batch, -1) for w in held]
+    unit = torch.stack([side.abs().amax((-1, -2)) for side in points]).amax(0)[..., None, None]
+    unit = torch.where(unit > 0, unit, 1)  # powers stay in range
+    points = [side / unit for side in points]
+    held = [None if w is None else of_mass_one(side.double(), w) for side, w in zip(points, held, strict=True)]
     alike = all(w is None for w in held) and len({cloud.shape[-2] for cloud in clouds}) == 1
     total = torch.zeros(*batch, len(clouds), len(clouds), dtype=torch.float64, device=first.device)
     for chunk in chunks(slicer.count, 3 * batch.numel() * sum(cloud.shape[-2] for cloud in clouds), 8):
@@ -102,7 +102,11 @@ def pairwise_sliced_wasserstein(
                 gap = ordered[k].values.gather(-1, i) - ordered[l].values.gather(-1, j)
                 total[..., k, l] += (mass * power(gap.double(), p)).sum((-1, -2))
                 total[..., l, k] = total[..., k, l]
-    return (total / slicer.count).pow(1 / p).to(first.dtype)
+    lost = (total < torch.finfo(total.dtype).tiny).reshape(-1, *total.shape[-2:]).any(0)
+    for k, l in lost.tril(-1).nonzero().tolist():  # powers that vanish between clouds that are apart are refused
+        u, v = (slicer._coordinates(points[side].double(), slice(None)) for side in (k, l))
+        Balanced(p)._costs(u, v, held[k], held[l])
+    return (unit * (total / slicer.count).pow(1 / p)).to(first.dtype)
 
 
 def _alike(rows: Tensor, p: float) -> Tensor:

@@ -15,7 +15,7 @@ from monge._value import Value, value
 from monge.errors import InputError
 from monge.kernels.twice import distances
 
-__all__ = ["Augmented", "Linear", "Network", "Polynomial", "Slicer", "Spheres", "monomials"]
+__all__ = ["STRAIGHT", "Augmented", "LinearSlicer", "Network", "Polynomial", "Slicer", "Spheres", "monomials"]
 
 
 class Slicer(Value, ABC):
@@ -41,6 +41,13 @@ class Slicer(Value, ABC):
     def _seen(self, points: Float[Tensor, "*b n d"], chunk: slice) -> Bool[Tensor, "*b chunk n"] | None:
         """Which points have a coordinate on which slice; None, which is the rule, for all on all."""
         return None
+
+    def _projected(
+        self, x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b m d"]
+    ) -> tuple[Float[Tensor, "*b slices n"], Float[Tensor, "*b slices m"]]:
+        """The coordinates of both clouds on all slices, as constants."""
+        x, y = self._prepared(x.detach(), y.detach())
+        return self._coordinates(x, slice(None)), self._coordinates(y, slice(None))
 
     def _prepared(
         self, x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b m d"]
@@ -72,11 +79,11 @@ class _Family(Slicer):
 
     def _at(self, theta: Float[Tensor, "*b slices k"]) -> Self:
         """The same family at other parameters."""
-        return self._make(**{**self._contents(), "theta": theta})
+        return self._replace(theta=theta)
 
 
 @value
-class Linear(_Family):
+class LinearSlicer(_Family):
     r"""Projections $\langle\theta_l, x\rangle$ on straight lines.
 
     Args:
@@ -84,7 +91,7 @@ class Linear(_Family):
 
     Example:
         >>> import torch
-        >>> Linear(torch.eye(2)).count
+        >>> LinearSlicer(torch.eye(2)).count
         2
     """
 
@@ -98,6 +105,9 @@ class Linear(_Family):
         x, y = super()._prepared(x, y)
         centre = x.detach().mean(-2, keepdim=True)
         return x - centre, y - centre
+
+
+STRAIGHT = LinearSlicer(torch.empty(0, 1))  # what straight lines do to clouds, whatever their directions
 
 
 @value

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import power
 from monge._checks import check_number
 from monge._transforms import transformable
 from monge._value import Value, value
 from monge.errors import ShapeError
 
-from ._clouds import aligned, shares, together, working
-from ._mean import mean_over_slices
+from ._aligned_clouds import Clouds, aligned, centred, of_mass_one, together, working
+from ._over_slices import mean_over_slices
 from .directions import rotations
 from .estimate import Estimate
 
@@ -68,11 +71,9 @@ def tree_system(
     check_number("trees", trees, low=1)
     x, y, a, b, _ = aligned(x.detach(), y.detach(), a, b)
     pooled = torch.cat([x, y], -2).double()
-    counts = [points.new_ones(points.shape[:-1]) if w is None else (w.detach() > 0) for points, w in ((x, a), (y, b))]
-    share = torch.cat(counts, -1).double()[..., None]
-    share = share / share.sum(-2, keepdim=True)
-    mean = (share * pooled).sum(-2, keepdim=True)
-    spread = 0.1 * (share * (pooled - mean).square()).sum(-2, keepdim=True).sqrt()
+    present = [p.new_ones(p.shape[:-1]) if w is None else (w > 0).to(p.dtype) for p, w in ((x, a), (y, b))]
+    mean, around = centred(pooled, torch.cat(present, -1))
+    spread = 0.1 * around.square().sum(-2, keepdim=True).sqrt()
     normal = torch.randn(trees, d, generator=generator, dtype=torch.float64).to(x.device)
     theta = rotations(trees, d, generator=generator).transpose(-1, -2)[:, :lines]
     return TreeSystem((mean + spread * normal).to(working(x.dtype)), theta.to(x.device, working(x.dtype)))
@@ -119,47 +120,49 @@ def tree_sliced_wasserstein(
         tensor(3.)
     """
     check_number("sharpness", sharpness, low=0.0)
-    x, y, a, b, batch = aligned(x, y, a, b)
-    dtype, wide = x.dtype, working(x.dtype)
+    dtype, (x, y, a, b, batch) = x.dtype, aligned(x, y, a, b).wide()
     # Around the clouds: far from the origin single precision rounds roots and points apart.
-    centre = x.detach().to(wide).mean(-2, keepdim=True)
+    centre = x.detach().mean(-2, keepdim=True)
     x, y = x - centre, y - centre
-    a, b = (None if held is None else held.to(wide) for held in (a, b))
     if system is None:
         system = tree_system(x, y, a=a, b=b, generator=generator, lines=min(4, x.shape[-1]))
     else:
-        system = TreeSystem(system.root.to(wide) - centre, system.theta.to(wide))
+        system = TreeSystem(system.root.to(x) - centre, system.theta.to(x))
+
+    def shared(points: Tensor, chunk: slice) -> tuple[Tensor, Tensor]:
+        away = points[..., None, :, :] - system.root[..., chunk, None, :]
+        place = system.theta[..., chunk, :, :] @ away.transpose(-1, -2)
+        off = (away.square().sum(-1)[..., None, :] - place.square()).clamp_min(1e-20).sqrt()
+        return place, (-sharpness * off).softmax(-2)
+
+    return over_trees(Clouds(x, y, a, b, batch), system, shared, 1.0)._made_of(dtype)
+
+
+def over_trees(
+    clouds: Clouds,
+    system: TreeSystem,
+    shared: Callable[[Tensor, slice], tuple[Tensor, Tensor]],
+    p: float,
+) -> Estimate:
+    """The mean over trees of the integral of |mass beyond a place|^p along all rays.
+
+    ``shared(points, chunk)`` gives coordinates (*b, trees, lines or one, n) and the shares of all lines. Every line is
+    two rays, which leave the root at zero.
+    """
+    x, y, a, b, batch = clouds
     batch = together(clouds=batch, system=together(root=system.root.shape[:-2], theta=system.theta.shape[:-3]))
     x, y = (points.expand(*batch, *points.shape[-2:]) for points in (x, y))
-    a, b = (shares(points, w) for points, w in ((x, a), (y, b)))
-    trees = system
 
     def costs(chunk: slice, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        place_x, share_x = _shares(x, trees, chunk, sharpness)
-        place_y, share_y = _shares(y, trees, chunk, sharpness)
-        mass = torch.cat([share_x * a[..., None, None, :], -share_y * b[..., None, None, :]], -1)
-        return _star_distance(torch.cat([place_x, place_y], -1), mass).sum(-1)
+        (place_x, share_x), (place_y, share_y) = shared(x, chunk), shared(y, chunk)
+        zero = torch.zeros_like(place_x[..., :1])
+        place, order = torch.cat([place_x, place_y, zero], -1).sort(dim=-1, stable=True)
+        mass = [share_x * a[..., None, None, :], -share_y * b[..., None, None, :], torch.zeros_like(share_x[..., :1])]
+        mass = torch.cat(mass, -1)
+        outward = mass.gather(-1, order.expand(mass.shape)).cumsum(-1)
+        beyond = torch.where(place[..., 1:] <= 0, outward[..., :-1], outward[..., -1:] - outward[..., :-1])
+        return (place.diff(dim=-1) * power(beyond.abs(), p)).sum((-1, -2))
 
-    scalars = 8 * trees.theta.shape[-2] * batch.numel() * (x.shape[-2] + y.shape[-2])
-    cost, slices = mean_over_slices(costs, trees.root.shape[-2], scalars, (x, y, a, b))
-    return Estimate(cost.to(dtype), slices.to(dtype), 1, 1.0)
-
-
-def _shares(points: Tensor, trees: TreeSystem, chunk: slice, sharpness: float) -> tuple[Tensor, Tensor]:
-    """Coordinates and mass shares on every line, both (*b, trees, lines, n)."""
-    centred = points[..., None, :, :] - trees.root[..., chunk, None, :]
-    place = trees.theta[..., chunk, :, :] @ centred.transpose(-1, -2)
-    off = (centred.square().sum(-1)[..., None, :] - place.square()).clamp_min(1e-20).sqrt()
-    return place, (-sharpness * off).softmax(-2)
-
-
-def _star_distance(place: Tensor, mass: Tensor) -> Tensor:
-    """The two rays of each line: what lies beyond every gap, seen from the root at zero."""
-    zero = torch.zeros_like(place[..., :1])
-    place, order = torch.cat([place, zero], -1).sort(dim=-1, stable=True)
-    mass = torch.cat([mass, zero], -1).gather(-1, order)
-    outward = mass.cumsum(-1)
-    left, right = place[..., :-1], place[..., 1:]
-    total = outward[..., -1:]
-    beyond = torch.where(right <= 0, outward[..., :-1], total - outward[..., :-1])
-    return ((right - left) * beyond.abs()).sum(-1)
+    scalars = 8 * system.theta.shape[-2] * batch.numel() * (x.shape[-2] + y.shape[-2])
+    tensors = (x, y, of_mass_one(x, a), of_mass_one(y, b))
+    return Estimate(*mean_over_slices(costs, system.root.shape[-2], scalars, tensors), 1, p)

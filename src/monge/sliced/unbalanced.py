@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import torch
 from jaxtyping import Float
@@ -13,13 +12,13 @@ from monge._checks import check_number
 from monge._parts import parts_of
 from monge._transforms import transformable
 from monge._value import value
-from monge.errors import ConvergenceWarning, InputError
+from monge.errors import InputError
 from monge.kernels.twice import held, once
 
-from ._ascent import MOST_CORNERS, Ascent, Prices, climb, penalty, reweighted
-from ._clouds import aligned
-from ._mean import chunks
-from .estimate import Estimate, _estimate
+from ._aligned_clouds import aligned
+from ._over_slices import chunks
+from ._unbalanced_dual import MOST_CORNERS, Ascent, Prices, climb, penalty, reweighted
+from .estimate import Estimate, _estimate, visible
 from .line import Balanced, Circular, LineProblem
 from .slicer import Slicer
 
@@ -63,9 +62,7 @@ class Unbalanced(LineProblem):
     steps: int = 300
 
     def __post_init__(self) -> None:
-        _prices(self.rho)
-        _check_line(self.line)
-        _check_effort(self.tol, self.steps)
+        _checked(self.rho, self.line, self.tol, self.steps)
 
     @property
     def p(self) -> float:  # type: ignore[override]
@@ -76,33 +73,31 @@ class Unbalanced(LineProblem):
         return self._measured(u, v, a, b)[0]
 
     def _measured(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensor]:
-        a, b = _weights(u, a), _weights(v, b)
-        line, prices = _check_line(self.line), _prices(self.rho)
+        a, b = visible(u, a, None), visible(v, b, None)
+        prices, line = _checked(self.rho, self.line, self.tol, self.steps)
         with torch.no_grad():
-            f, g, gap = self._ascent(line, prices, u.detach(), v.detach(), a.detach(), b.detach())
+            f, g, gap = self._potentials(line, prices, u.detach(), v.detach(), a.detach(), b.detach())
             kept = reweighted(a, b, f, g, prices)
         moved = line._costs(u[..., None, :], v[..., None, :], *kept)[..., 0]
         value = (kept[0].sum(-1) * moved.double() + _penalty(a, b, f, g, prices)).to(u.dtype)
         return once(value, (u, v, a, b), _TOLD), gap
 
-    def _ascent(self, line: Balanced | Circular, prices: Prices, *held: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _potentials(self, line: Balanced | Circular, prices: Prices, *held: Tensor) -> Ascent:
         """Potentials and gaps, a few problems at a time: each keeps a list of potentials."""
-        batch, n, m = held[0].shape[:-1], held[0].shape[-1], held[1].shape[-1]
+        batch = held[0].shape[:-1]
         u, v, a, b = (part.expand(*batch, part.shape[-1]).reshape(-1, part.shape[-1]) for part in held)
-        f, g = (torch.zeros_like(part, dtype=torch.float64) for part in (u, v))
-        gap, left = torch.zeros_like(f[:, 0]), 0.0
-        for rows in chunks(len(u), 2 * (MOST_CORNERS + 1) * (n + m), 8):
+        found = Ascent(*(torch.zeros_like(part, dtype=torch.float64) for part in (u, v, u[:, 0])))
+        for rows in chunks(len(u), 2 * (MOST_CORNERS + 1) * (u.shape[-1] + v.shape[-1]), 8):
 
             def oracle(
                 some: Tensor, pi: Tensor, other: Tensor, u: Tensor = u[rows], v: Tensor = v[rows]
             ) -> tuple[Tensor, Tensor]:
                 return line._potentials(u[some], v[some], pi, other)
 
-            found = climb(a[rows], b[rows], prices, oracle, self.tol, self.steps)
-            f[rows], g[rows], gap[rows] = found.f, found.g, found.gap
-            left = max(left, _left(found))
-        _tell(left, self.tol, self.steps)
-        return f.reshape(*batch, n), g.reshape(*batch, m), gap.reshape(batch)
+            here = climb(a[rows], b[rows], prices, oracle, self.tol, self.steps)
+            for whole, part in zip(found, here, strict=True):
+                whole[rows] = part
+        return Ascent(*(whole.reshape(*batch, *whole.shape[1:]) for whole in found))
 
 
 @transformable
@@ -146,35 +141,31 @@ def unbalanced_sliced_wasserstein(
 
     Example:
         >>> import torch
-        >>> from monge.sliced import Linear
+        >>> from monge.sliced import LinearSlicer
         >>> x, y = torch.tensor([[0.0], [9.0]]), torch.tensor([[0.0]])
-        >>> _, kept, _ = unbalanced_sliced_wasserstein(x, y, slicer=Linear(torch.ones(1, 1)), rho=1.0)
+        >>> _, kept, _ = unbalanced_sliced_wasserstein(x, y, slicer=LinearSlicer(torch.ones(1, 1)), rho=1.0)
         >>> bool(kept[1] < 0.1 * kept[0])
         True
     """
-    prices, problem = _prices(rho), _check_line(Balanced() if line is None else line)
-    _check_effort(tol, steps)
+    prices, problem = _checked(rho, Balanced() if line is None else line, tol, steps)
     x, y, a, b, batch = aligned(x, y, a, b, slicer=slicer)
     n, m = x.shape[-2], y.shape[-2]
-    a = x.new_full(x.shape[:-1], 1 / n) if a is None else a
-    b = y.new_full(y.shape[:-1], 1 / m) if b is None else b
-
+    a, b = (p.new_full(p.shape[:-1], 1 / p.shape[-2]) if w is None else w for p, w in ((x, a), (y, b)))
     near = slicer._prepared(x.detach(), y.detach())
 
     def oracle(rows: Tensor, pi: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
         f, g = torch.zeros_like(pi), torch.zeros_like(other)
         for chunk in chunks(slicer.count, 4 * batch.numel() * (n + m), 8):
-            u, v = (_rows(slicer._coordinates(side, chunk))[rows] for side in near)
-            part_f, part_g = problem._potentials(u, v, pi[:, None, :], other[:, None, :])
-            f += part_f.sum(-2) / slicer.count
-            g += part_g.sum(-2) / slicer.count
+            u, v = (slicer._coordinates(side, chunk) for side in near)
+            u, v = (side.reshape(batch.numel(), *side.shape[-2:])[rows] for side in (u, v))
+            for total, part in zip((f, g), problem._potentials(u, v, pi[:, None, :], other[:, None, :]), strict=True):
+                total += part.sum(-2) / slicer.count
         return f, g
 
     with torch.no_grad():
-        found = climb(a.detach().reshape(-1, n), b.detach().reshape(-1, m), prices, oracle, tol, steps)
-        f, g = found.f.reshape(*batch, n), found.g.reshape(*batch, m)
+        f, g, gap = climb(a.detach().reshape(-1, n), b.detach().reshape(-1, m), prices, oracle, tol, steps)
+        f, g = f.reshape(*batch, n), g.reshape(*batch, m)
         kept_x, kept_y = reweighted(a, b, f, g, prices)
-    _tell(_left(found), tol, steps)
     moved = _estimate(x, y, kept_x, kept_y, slicer, problem)
     mass, penalty = kept_x.sum(-1), _penalty(a, b, f, g, prices)
     sources = (x, y, a, b, *parts_of(slicer).tensors)
@@ -183,39 +174,16 @@ def unbalanced_sliced_wasserstein(
         (mass[..., None] * moved.slices + penalty[..., None]).detach().to(x.dtype),
         1,
         problem.p,
-        gap=found.gap.reshape(batch),
+        gap=gap.reshape(batch),
     )
     kept_x, kept_y = (held(kept.to(x.dtype), sources, _KEPT) for kept in (kept_x, kept_y))
     return whole, kept_x, kept_y
 
 
-def _rows(places: Tensor) -> Tensor:
-    """Problems in one row."""
-    return places.reshape(places.shape[:-2].numel(), *places.shape[-2:])
-
-
-def _check_effort(tol: float, steps: int) -> None:
-    check_number("tol", float(tol), low=0.0, strict=True)
-    check_number("steps", steps, low=1)
-
-
-def _left(found: Ascent) -> float:
-    """The largest share of a cost that is still a gap, of the problems that missed the tolerance."""
-    missed = torch.where(found.done, 0.0, found.gap / found.value.clamp_min(torch.finfo(found.value.dtype).tiny))
-    return float(missed.max()) if missed.numel() else 0.0
-
-
-def _tell(left: float, tol: float, steps: int) -> None:
-    if left > 0:
-        warnings.warn(
-            f"The duality gap of unbalanced slices is still {left:.1e} of the cost after steps={steps}, above "
-            f"tol={tol:g}: allow more steps, a larger tol, or a larger rho.",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
-
-
-def _prices(rho: float | tuple[float, float]) -> Prices:
+def _checked(
+    rho: float | tuple[float, float], line: LineProblem, tol: float, steps: int
+) -> tuple[Prices, Balanced | Circular]:
+    """Prices, and a line whose potentials are known."""
     both = rho if isinstance(rho, tuple) else (rho, rho)
     if len(both) != 2:
         raise InputError(f"rho must be one price or a pair, one a side, but is {rho!r}.")
@@ -223,24 +191,18 @@ def _prices(rho: float | tuple[float, float]) -> Prices:
         check_number("rho", float(price), low=0.0, strict=True, infinity=True)
     if min(both) == math.inf:
         raise InputError("rho must be finite on one side at least: for rho=inf on both use the balanced distance.")
-    return Prices(float(both[0]), float(both[1]))
-
-
-def _check_line(line: LineProblem) -> Balanced | Circular:
     if not isinstance(line, (Balanced, Circular)):
         raise InputError(f"line must be Balanced() or Circular(), whose potentials are known, but is {line!r}.")
-    return line
-
-
-def _weights(points: Tensor, weights: Tensor | None) -> Tensor:
-    n = points.shape[-1]
-    return points.new_full((*points.shape[:-1], n), 1 / n) if weights is None else weights.unsqueeze(-2)
+    check_number("tol", float(tol), low=0.0, strict=True)
+    check_number("steps", steps, low=1)
+    return Prices(float(both[0]), float(both[1])), line
 
 
 def _lean(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: Prices) -> Tensor:
-    """Zero, with the slope of the optimum by the weights of a side that may not change: its potential.
+    """Zero, with the gradient of the optimum by the weights of a side that may not change: its potential.
 
-    The optimum likes marginals whose levels meet, where the distance itself has a kink: only the dual knows the slope.
+    The optimum likes marginals whose levels meet, where the distance itself has a kink: only the dual knows
+    the gradient.
     """
     if max(rho) < math.inf:
         return torch.zeros((), dtype=f.dtype, device=f.device)
@@ -251,12 +213,12 @@ def _lean(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: Prices) -> Tensor:
 
 
 def _penalty(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: Prices) -> Tensor:
-    """What the changes of mass cost, with its slope by the weights at the marginals found: rho (1 - pi / a)."""
+    """What the changes of mass cost, with its gradient by the weights at the marginals found: rho (1 - pi / a)."""
     value = penalty(a.detach(), b.detach(), f, g, rho)
     kept = reweighted(a.detach(), b.detach(), f, g, rho)
     for price, pi, w in zip(rho, kept, (a, b), strict=True):
         if price < math.inf:
             held = w.detach().double()
-            slope = price * (1 - pi / torch.where(held > 0, held, 1)) * torch.ones_like(held)
-            value = value + ((w - held) * slope).sum(-1)
+            gradient = price * (1 - pi / torch.where(held > 0, held, 1)) * torch.ones_like(held)
+            value = value + ((w - held) * gradient).sum(-1)
     return value + _lean(a, b, f, g, rho)

@@ -11,11 +11,11 @@ from torch import Tensor
 from monge._checks import check_choice, check_number
 from monge._transforms import transformable
 
-from ._clouds import aligned, check_theta, working
-from .directions import directions
+from ._aligned_clouds import aligned, centred
+from .directions import drawn
 from .estimate import Estimate, estimate, refine
 from .line import Balanced
-from .slicer import Linear
+from .slicer import LinearSlicer
 
 __all__ = ["dirac_factor", "effective_dimension", "sliced_wasserstein"]
 
@@ -80,19 +80,12 @@ def sliced_wasserstein(
     """
     line = Balanced(p)
     x, y, a, b, _ = aligned(x, y, a, b)
-    d = x.shape[-1]
-    if theta is not None:
-        check_theta(theta, d)
-    block = d if kind == "orthogonal" and theta is None else 1
     factor = _factor(scale, x, y, a, b, p)
     check_number("slices", slices, low=1)
 
     def draw(count: int) -> Estimate:
-        drawn = theta
-        if drawn is None:
-            whole = count if block == 1 or count < d else -(-count // d) * d
-            drawn = directions(whole, d, kind, generator=generator, dtype=working(x.dtype), device=x.device)
-        slicer = Linear(drawn)
+        given, block = drawn(x, theta, count, kind, generator)
+        slicer = LinearSlicer(given)
         return estimate(x, y, a, b, slicer=slicer, line=line, control_variate=control_variate, block=block)
 
     if tol is None or theta is not None:
@@ -128,20 +121,17 @@ def effective_dimension(
         >>> effective_dimension(torch.eye(3) * 2, torch.zeros(1, 3)) > 1
         tensor(True)
     """
-    pooled = torch.cat([_centred(x, a), _centred(y, b)], -2)
+    # Of n times the covariance, as many points as are there.
+    pooled = torch.cat([_present(s, w).sqrt() * centred(s.double(), w)[1] for s, w in ((x, a), (y, b))], -2)
     wide = pooled.shape[-1] > pooled.shape[-2]
     gram = pooled @ pooled.transpose(-1, -2) if wide else pooled.transpose(-1, -2) @ pooled
     trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1)
     return torch.where(trace > 0, trace.square() / gram.square().sum((-1, -2)).clamp_min(1e-300), 1.0)
 
 
-def _centred(points: Tensor, weights: Tensor | None) -> Tensor:
-    """Points around their mean, as many of them as weights say: the rows of a root of n times the covariance."""
-    points = points.double()
-    share = points.new_ones(points.shape[:-1]) if weights is None else weights.double()
-    share = (share / share.sum(-1, keepdim=True))[..., None]
-    present = points.shape[-2] if weights is None else (share > 0).sum(-2, keepdim=True)
-    return (points - (share * points).sum(-2, keepdim=True)) * (present * share).sqrt()
+def _present(points: Tensor, weights: Tensor | None) -> Tensor:
+    counted = points.new_ones(points.shape[:-1]) if weights is None else weights > 0
+    return counted.double().sum(-1)[..., None, None]
 
 
 def _factor(

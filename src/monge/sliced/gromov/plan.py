@@ -11,8 +11,8 @@ from monge.coupling import Coupling
 from monge.errors import ShapeError
 from monge.geometry import Geometry
 
-from .._clouds import aligned, picked, together
-from ..plan.lift import chosen, monotone_plan
+from .._aligned_clouds import aligned, per_slice, together
+from ..plan.lift import chosen, in_dtype, monotone_plan
 from ..slicer import Slicer
 from .wasserstein import distances, gromov_cost
 
@@ -48,9 +48,9 @@ def best_gromov_plan(
 
     Example:
         >>> import torch
-        >>> from monge.sliced import Linear
+        >>> from monge.sliced import LinearSlicer
         >>> x = torch.randn(9, 2, generator=torch.Generator().manual_seed(0)); y = 3 - x  # a reflection
-        >>> bool((best_gromov_plan(x, y, slicer=Linear(torch.eye(2))).assignment() == torch.arange(9)).all())
+        >>> bool((best_gromov_plan(x, y, slicer=LinearSlicer(torch.eye(2))).assignment() == torch.arange(9)).all())
         True
     """
     other = slicer if slicer_y is None else slicer_y
@@ -58,24 +58,14 @@ def best_gromov_plan(
         raise ShapeError(f"slicer and slicer_y must have as many slices, but have {slicer.count} and {other.count}.")
     x, y, a, b, _ = aligned(x, y, a, b, slicer=slicer, one_space=False)
     aligned(y, y, slicer=other)
-    near = [s._prepared(side.detach(), side.detach())[0] for s, side in ((slicer, x), (other, y))]
-    u, v = (s._coordinates(side, slice(None)) for s, side in zip((slicer, other), near, strict=True))
-    given = [None if weights is None else weights.to(u.dtype).unsqueeze(-2) for weights in (a, b)]
+    u, v = slicer._projected(x, x)[0], other._projected(y, y)[0]
     left, right = (distances("x", x), distances("y", y)) if spaces is None else spaces
     batch = together(points=u.shape[:-2], y=v.shape[:-2], x_space=left.batch_shape, y_space=right.batch_shape)
-    u, v = (side.expand(*batch, *side.shape[-2:]) for side in (u, v))
-    plans = [monotone_plan(u, sign * v, *given) for sign in (1, -1)]
+    u, v = (torch.cat([side, sign * side], -2).expand(*batch, -1, -1) for side, sign in ((u, 1), (v, -1)))
+    plans = monotone_plan(u, v, *(None if w is None else w.to(u.dtype) for w in per_slice(a, b)))
     with torch.no_grad():
-        costs = torch.stack([_costs(plan, left, right) for plan in plans], -2)  # (*b, 2, L)
-        best = costs.flatten(-2).argmin(-1)
-        turned = best >= slicer.count
-    if best.ndim == 0:
-        found = chosen(plans[int(turned)], best % slicer.count)
-    else:  # both ways are monotone plans of the same scores: the sign is one per problem
-        sign = torch.where(turned, -1, 1).to(v.dtype)[..., None]
-        u, v = (picked(side, best % slicer.count) for side in (u, v))
-        found = monotone_plan(u, sign * v, *(None if w is None else w[..., 0, :] for w in given))
-    return found if u.dtype == x.dtype else found.to(x.dtype)
+        best = _costs(plans, left, right).argmin(-1)
+    return in_dtype(x.dtype, chosen(plans, best))
 
 
 def _costs(plans: Coupling, left: Geometry, right: Geometry) -> Tensor:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from monge._checks import check_number, check_single
 from monge.coupling import Coupling
-from monge.errors import InputError, ShapeError
+from monge.errors import ShapeError
 from monge.geometry import Geometry
 
-from .._clouds import aligned
-from ..plan._soft import anneal, minibatch, soft_plans
+from .._aligned_clouds import aligned
+from ..plan._fit import Pairs, fit, some_pair
+from ..plan._soft_plans import soft_plans
 from ..plan.lift import monotone_plan
 from ..plan.networks import score, sine_network
 from .wasserstein import Metric, distances, gromov_cost, metric
@@ -125,25 +126,12 @@ class GromovSlicer(nn.Module):
         *,
         spaces: Spaces | None = None,
         steps: int = 300,
-        learning_rate: float = 3e-2,
-        scale: float = 1.0,
-        final_scale: float = 0.05,
         restarts: int = 4,
-        batch: int | None = None,
-        generator: torch.Generator | None = None,
+        **options: Any,
     ) -> Float[Tensor, " steps"]:
-        """Train on one pair; the first start is what the slicer already is. Arguments as in `fit_pairs`."""
-        return self.fit_pairs(
-            [(x, y)],
-            spaces=None if spaces is None else [spaces],
-            steps=steps,
-            learning_rate=learning_rate,
-            scale=scale,
-            final_scale=final_scale,
-            restarts=restarts,
-            batch=batch,
-            generator=generator,
-        )
+        """Train on one pair; the first start is what the slicer already is. Options as in `fit_pairs`."""
+        given = None if spaces is None else [spaces]
+        return self.fit_pairs([(x, y)], spaces=given, steps=steps, restarts=restarts, **options)
 
     def fit_pairs(
         self,
@@ -177,59 +165,57 @@ class GromovSlicer(nn.Module):
         Raises:
             InputError: No pair, or a slicer without parameters.
         """
-        check_number("restarts", restarts, low=1)
-        parameters = list(self.parameters())
-        if not pairs or not parameters:
-            raise InputError(
-                f"fit needs a pair of clouds and something to train, but got {len(pairs)} pairs and "
-                f"{len(parameters)} parameters."
-            )
-        for x, y in pairs:
-            check_single(x=x, y=y)
-            aligned(x, y, one_space=False)
         held = [_spaces(x, y, None if spaces is None else spaces[k]) for k, (x, y) in enumerate(pairs)]
         metrics = [_metrics(both) for both in held]
-        best, state, history = torch.inf, copy.deepcopy(self.state_dict()), None
+        best = _Best(self, pairs, held)
 
         def loss(width: float) -> Tensor:
-            k = int(torch.randint(len(pairs), ())) if len(pairs) > 1 else 0
-            (x, y), both = pairs[k], metrics[k]
-            if batch is not None:
-                i, j = (minibatch(len(side), batch, side.device) for side in (x, y))
-                x, y, both = x[i], y[j], (both[0].at(i), both[1].at(j))
-            return self._loss(x, y, both, width)
+            k, i, j = some_pair(pairs, batch)
+            (x, y), (left, right) = pairs[k], metrics[k]
+            return self._loss(x[i], y[j], (left.at(i), right.at(j)), width)
 
-        def hard() -> float:
-            costs = [gromov_cost(self.couple(*pair), *both) for pair, both in zip(pairs, held, strict=True)]
-            return float(torch.stack(costs).mean())
+        def restart(start: int) -> None:
+            _restart(self, generator)
+            self.sign.fill_((-1.0) ** start)
 
-        def keep() -> bool:
-            nonlocal best, state
-            found = False
-            for _ in range(2):
-                value = hard()
-                if value < best:
-                    best, state, found = value, copy.deepcopy(self.state_dict()), True
-                self.sign.neg_()
-            return found
-
-        every = max(1, steps // 10)
-        for start in range(restarts):
-            if start:
-                _restart(self, generator)
-                self.sign.fill_((-1.0) ** start)
-            won = [keep()]
-            losses, scales = [], (scale, final_scale)
-            loop = anneal(self, loss, steps=steps, learning_rate=learning_rate, scales=scales, generator=generator)
-            for step in loop:
-                losses.append(step.loss)
-                if step.number % every == 0:
-                    won.append(keep())
-            if history is None or any(won):
-                history = torch.stack(losses)
-        self.load_state_dict(state)
-        assert history is not None
+        history = fit(
+            self,
+            pairs,
+            loss,
+            steps=steps,
+            learning_rate=learning_rate,
+            scale=scale,
+            final_scale=final_scale,
+            generator=generator,
+            one_space=False,
+            restarts=restarts,
+            restart=restart,
+            watch=best.look,
+        )
+        self.load_state_dict(best.state)
         return history
+
+
+class _Best:
+    """The best state of a slicer that was seen, by the cost of its plans."""
+
+    def __init__(self, slicer: GromovSlicer, pairs: Pairs, spaces: Sequence[Spaces]):
+        self.slicer, self.pairs, self.spaces = slicer, pairs, spaces
+        self.cost, self.state = torch.inf, copy.deepcopy(slicer.state_dict())
+
+    def look(self) -> bool:
+        """Whether the slicer as it is, or with the other sign, is better than all before."""
+        found = False
+        for _ in range(2):
+            costs = [
+                gromov_cost(self.slicer.couple(*pair), *both)
+                for pair, both in zip(self.pairs, self.spaces, strict=True)
+            ]
+            cost = float(torch.stack(costs).mean())
+            if cost < self.cost:
+                self.cost, self.state, found = cost, copy.deepcopy(self.slicer.state_dict()), True
+            self.slicer.sign.neg_()
+        return found
 
 
 def _spaces(x: Tensor, y: Tensor, spaces: Spaces | None) -> Spaces:

@@ -17,11 +17,11 @@ from monge.errors import ShapeError
 from monge.geometry import Geometry, PointCloud
 from monge.kernels.line.reference import levels, staircase
 
-from .._clouds import aligned, together, working
+from .._aligned_clouds import aligned, of_mass_one, together
 from ..directions import directions
 from ..estimate import Estimate, estimate
 from ..line import LineProblem
-from ..slicer import Linear
+from ..slicer import LinearSlicer
 
 __all__ = ["Gromov", "Metric", "distances", "gromov_cost", "metric", "sliced_gromov_wasserstein"]
 
@@ -105,11 +105,10 @@ class Metric(NamedTuple):
         grams = [side.mT @ (weights[..., None] * side) for side in (self.left, self.right)]
         return (grams[0] * grams[1]).sum((-1, -2))
 
-    def at(self, index: Tensor) -> Metric:
-        """Some of the points."""
-        if self.thin:
-            return Metric(self.left[index], self.right[index], True)
-        return Metric(self.left[index][:, index], self.right[: len(index), : len(index)], False)
+    def at(self, index: slice | Tensor) -> Metric:
+        """Some of the points, each once."""
+        left, right = (side[index] if self.thin else side[index][:, index] for side in (self.left, self.right))
+        return Metric(left, right, self.thin)
 
 
 def metric(space: Geometry) -> Metric:
@@ -127,7 +126,7 @@ def _factored(plan: Coupling, x: Metric, y: Metric) -> Tensor:
     rank = y.left.shape[-1]
     cross = ((x.right.mT @ moved[..., :rank]) * (x.left.mT @ moved[..., rank:])).sum((-1, -2))
     found = x.square(row) + y.square(col) - 2 * cross
-    return torch.where(found < 0, found - found.detach(), found)  # rounding only: the slope is good
+    return torch.where(found < 0, found - found.detach(), found)  # rounding only: the gradient is good
 
 
 def _one(space: Geometry, at: tuple[int, ...]) -> Geometry:
@@ -191,12 +190,7 @@ class Gromov(LineProblem):
         dtype = u.dtype
         u, v = u.double(), v.double()
         equal = a is None and b is None and u.shape[-1] == v.shape[-1]
-        a, b = (
-            torch.full_like(side[..., :1, :], 1 / side.shape[-1])
-            if w is None
-            else (w.double() / w.double().sum(-1, keepdim=True)).unsqueeze(-2)
-            for side, w in ((u, a), (v, b))
-        )
+        a, b = (of_mass_one(side[..., :1, :].mT, w).unsqueeze(-2) for side, w in ((u, a), (v, b)))
         (u, second_u, fourth_u), (v, second_v, fourth_v) = _moments(u, a), _moments(v, b)
         (first, order_u), (last, order_v) = u.sort(dim=-1, stable=True), v.sort(dim=-1, stable=True)
         own = 2 * (fourth_u + fourth_v) + 6 * (second_u.square() + second_v.square())
@@ -257,12 +251,11 @@ def sliced_gromov_wasserstein(
         >>> bool(sliced_gromov_wasserstein(x, 4 - x).cost < 1e-12)
         True
     """
-    x, y, a, b, _ = aligned(x, y, a, b, one_space=False)
     dtype, d = x.dtype, max(x.shape[-1], y.shape[-1])
+    x, y, a, b, _ = aligned(x, y, a, b, one_space=False).wide()
     # Each is centred on its own: distances within a cloud know no place.
-    x, y = (side - side.detach().to(working(side.dtype)).mean(-2, keepdim=True) for side in (x, y))
-    a, b = (None if held is None else held.to(x.dtype) for held in (a, b))
+    x, y = (side - side.detach().mean(-2, keepdim=True) for side in (x, y))
     x, y = (torch.nn.functional.pad(side, (0, d - side.shape[-1])) for side in (x, y))
     if theta is None:
-        theta = directions(slices, d, generator=generator, dtype=working(x.dtype), device=x.device)
-    return estimate(x, y, a, b, slicer=Linear(theta), line=Gromov())._made_of(dtype)
+        theta = directions(slices, d, generator=generator, dtype=x.dtype, device=x.device)
+    return estimate(x, y, a, b, slicer=LinearSlicer(theta), line=Gromov())._made_of(dtype)

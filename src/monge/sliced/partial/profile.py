@@ -9,13 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
-from monge._checks import check_finite, check_floating, check_number, check_same
+from monge._checks import check_number
 from monge._transforms import transformable
 from monge._value import Value, value
 from monge.coupling import MonotoneCoupling
 from monge.errors import ShapeError
 
-from .._clouds import check_masses, together
+from .._aligned_clouds import on_a_line
 
 __all__ = ["PartialProfile", "check_line", "circular_partial_profile", "partial_profile"]
 
@@ -152,7 +152,7 @@ def circular_partial_profile(
 
     Example:
         >>> import torch
-        >>> from monge.sliced import circular_partial_profile
+        >>> from monge.sliced.partial import circular_partial_profile
         >>> x, y = torch.tensor([0.4, 4.1, 4.5, 8.0]), torch.tensor([1.6, 5.0, 5.4, 11.4])
         >>> circular_partial_profile(x, y, circumference=12.0).cost
         tensor([0.0000, 0.5000, 1.5000, 2.8000, 6.4000])
@@ -183,12 +183,4 @@ def check_line(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, p: floa
     """Positions (*b, n), masses that are not negative (all may be absent), an order and a length."""
     check_number("p", float(p), low=1.0)
     check_number("circumference", float(circumference), low=0.0, strict=True)
-    for name, points, side, weights in (("x", x, "a", a), ("y", y, "b", b)):
-        check_floating(name, points)
-        if points.ndim < 1 or points.shape[-1] == 0:
-            raise ShapeError(f"{name} must have shape (*batch, n), n >= 1, but has {tuple(points.shape)}.")
-        check_finite(name, points)
-        if weights is not None:
-            check_masses(side, weights, points.shape[-1])
-    check_same(x=x, y=y, a=a, b=b)
-    together(x=x.shape[:-1], y=y.shape[:-1], **{k: w.shape[:-1] for k, w in (("a", a), ("b", b)) if w is not None})
+    on_a_line(x, y, a, b, masses=True)

@@ -103,11 +103,10 @@ def partial_transport_lp(
         True
     """
     check_number("penalty", float(penalty), low=0.0, strict=True)
-    first, second = signal_graph(f, x, beta=beta, p=p), signal_graph(g, y, beta=beta, p=p)
-    _check_channels(f, g)
+    first, second, *weights = _graphs(f, g, a, b, x, y, beta, p)
     norm, order = ("sqeuclidean", 2.0) if p == 2 else ("minkowski", float(p))
     geometry = PointCloud(first, second, cost=norm, p=order, power=None if p == 2 else float(p))
-    source, target = (Relaxed(_uniform(side, held), float(penalty), "tv") for side, held in ((f, a), (g, b)))
+    source, target = (Relaxed(w, float(penalty), "tv") for w in weights)
     return solve(Linear(geometry, source, target)).value
 
 
@@ -155,19 +154,24 @@ def sliced_partial_transport_lp(
         >>> sliced_partial_transport_lp(f, f, penalty=0.1).cost
         tensor(0.)
     """
-    first, second = signal_graph(f, x, beta=beta, p=p), signal_graph(g, y, beta=beta, p=p)
-    _check_channels(f, g)
-    weights = (_uniform(f, a), _uniform(g, b))
     return sliced_partial_wasserstein(
-        first, second, *weights, penalty=penalty, p=p, slices=slices, theta=theta, generator=generator
+        *_graphs(f, g, a, b, x, y, beta, p), penalty=penalty, p=p, slices=slices, theta=theta, generator=generator
     )
 
 
-def _uniform(signal: Tensor, weights: Tensor | None) -> Tensor:
-    n = signal.shape[-2]
-    return signal.new_full((*signal.shape[:-2], n), 1 / n) if weights is None else weights
-
-
-def _check_channels(f: Tensor, g: Tensor) -> None:
+def _graphs(
+    f: Tensor,
+    g: Tensor,
+    a: Tensor | None,
+    b: Tensor | None,
+    x: Tensor | None,
+    y: Tensor | None,
+    beta: float,
+    p: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The graphs of two signals of the same channels, and the masses of their places, 1/n each where none are given."""
+    graphs = signal_graph(f, x, beta=beta, p=p), signal_graph(g, y, beta=beta, p=p)
     if f.shape[-1] != g.shape[-1]:
         raise ShapeError(f"f and g must have the same channels, but have {f.shape[-1]} and {g.shape[-1]}.")
+    a, b = (s.new_full(s.shape[:-1], 1 / s.shape[-2]) if w is None else w for s, w in ((f, a), (g, b)))
+    return *graphs, a, b

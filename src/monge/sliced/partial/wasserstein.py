@@ -10,13 +10,13 @@ from monge import kernels
 from monge._checks import check_choice, check_number
 from monge._transforms import transformable
 
-from .._clouds import aligned, check_theta, working
-from .._mean import mean_over_slices
-from ..directions import directions, frames
+from .._aligned_clouds import aligned, per_slice
+from .._over_slices import mean_over_slices
+from ..directions import drawn
 from ..estimate import Estimate
-from ..slicer import Linear, Slicer
-from ..sphere.wasserstein import GreatCircles, Stereographic, on_sphere
-from ._rule import Amount, stopping
+from ..slicer import LinearSlicer, Slicer
+from ..sphere.wasserstein import SLICERS, drawn_frames, on_sphere
+from ._stopping_rule import Amount, stopping
 
 __all__ = ["sliced_partial_wasserstein", "spherical_sliced_partial_wasserstein"]
 
@@ -51,8 +51,8 @@ def sliced_partial_wasserstein(
         a: Non-negative masses of `x`, used as they are; None is one each. Zero is absence.
         b: The same for `y`.
         penalty: Price of leaving a unit of mass, on either side: a number, or a tensor that broadcasts to (*b, slices);
-            differentiable, its slope is the mean mass left behind. In units of the cost: it scales like the p-th power
-            of the data.
+            differentiable, its gradient is the mean mass left behind. In units of the cost: it scales like the p-th
+            power of the data.
         mass: How much to move instead: a number, a tensor likewise, or ``"knee"``.
         p: Order, at least 1.
         slices: How many directions to draw; orthogonal ones are rounded up to whole bases.
@@ -81,14 +81,8 @@ def sliced_partial_wasserstein(
     """
     check_number("p", float(p), low=1.0)
     check_number("slices", slices, low=1)
-    d = x.shape[-1]
-    if theta is not None:
-        check_theta(theta, d)
-    block = d if kind == "orthogonal" and theta is None else 1
-    if theta is None:
-        count = slices if block == 1 or slices < d else -(-slices // d) * d
-        theta = directions(count, d, kind, generator=generator, dtype=working(x.dtype), device=x.device)
-    return _estimate(x, y, a, b, Linear(theta), penalty, mass, p, 0.0, block)
+    theta, block = drawn(x, theta, slices, kind, generator)
+    return _estimate(x, y, a, b, LinearSlicer(theta), penalty, mass, p, 0.0, block)
 
 
 _FAMILIES = ("great-circles", "stereographic", "vertical")
@@ -139,7 +133,7 @@ def spherical_sliced_partial_wasserstein(
 
     Example:
         >>> import torch
-        >>> from monge.sliced import spherical_sliced_partial_wasserstein
+        >>> from monge.sliced.partial import spherical_sliced_partial_wasserstein
         >>> x = torch.nn.functional.normalize(torch.randn(20, 3), dim=-1)
         >>> found = spherical_sliced_partial_wasserstein(x, x[:12], slices=50)  # a part is found in the whole
         >>> bool(found.cost < 1e-6)
@@ -148,19 +142,10 @@ def spherical_sliced_partial_wasserstein(
     check_choice("family", family, _FAMILIES)
     check_number("p", float(p), low=1.0)
     dtype = x.dtype
-    x, y, a, b, _ = aligned(x, y, a, b, masses=True)
-    x, y = (on_sphere(name, points) for name, points in (("x", x), ("y", y)))
-    a, b = (None if held is None else held.to(x.dtype) for held in (a, b))
-    if frame is None:
-        frame = frames(slices, x.shape[-1], generator=generator, dtype=working(x.dtype), device=x.device)
-    slicers: dict[str, Slicer] = {
-        "great-circles": GreatCircles(frame),
-        "stereographic": Stereographic(frame),
-        "vertical": Linear(frame[..., 0, :]),
-    }
+    x, y, a, b, _ = on_sphere(x, y, a, b, masses=True)
+    frame, block = drawn_frames(x, frame, slices, generator)
     period = 1.0 if family == "great-circles" else 0.0
-    found = _estimate(x, y, a, b, slicers[family], penalty, mass, p, period, max(1, x.shape[-1] // 2))
-    return found._made_of(dtype)
+    return _estimate(x, y, a, b, SLICERS[family](frame), penalty, mass, p, period, block)._made_of(dtype)
 
 
 def _estimate(
@@ -177,7 +162,7 @@ def _estimate(
 ) -> Estimate:
     x, y, a, b, batch = aligned(x, y, a, b, slicer=slicer, masses=True)
     dtype, (x, y) = x.dtype, slicer._prepared(x, y)
-    rule, level = stopping(penalty, mass, x.shape[-2], y.shape[-2], *_by_slice(a, b), x)
+    rule, level = stopping(penalty, mass, x.shape[-2], y.shape[-2], *per_slice(a, b), x)
     level = level[None] if level.ndim == 0 else level
     shared = level.shape[-1] == 1
     level = level.expand(*batch, 1 if shared else slicer.count)
@@ -185,13 +170,10 @@ def _estimate(
     def costs(chunk: slice, x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, level: Tensor) -> Tensor:
         u, v = slicer._coordinates(x, chunk), slicer._coordinates(y, chunk)
         here = (level if shared else level[..., chunk]).expand(u.shape[:-1])
-        return kernels.partial_cost(u, v, *_by_slice(a, b), rule=rule, level=here, p=float(p), period=period)
+        return kernels.partial_cost(u, v, *per_slice(a, b), rule=rule, level=here, p=float(p), period=period)
 
-    # Plans hold two indices and a mass per atom besides the coordinates and their slopes, all of eight bytes.
+    # Plans hold two indices and a mass per atom besides the coordinates and their gradients, all of eight bytes.
     scalars = 16 * batch.numel() * (x.shape[-2] + y.shape[-2])
-    cost, slices = mean_over_slices(costs, slicer.count, scalars, (x, y, a, b, level))
-    return Estimate(cost.to(dtype), slices.to(dtype), block, float(p))
-
-
-def _by_slice(a: Tensor | None, b: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    return (None if a is None else a.unsqueeze(-2), None if b is None else b.unsqueeze(-2))
+    return Estimate(*mean_over_slices(costs, slicer.count, scalars, (x, y, a, b, level)), block, float(p))._made_of(
+        dtype
+    )

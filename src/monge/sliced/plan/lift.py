@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._checks import (
-    check_choice,
-    check_finite,
-    check_floating,
-    check_number,
-    check_same,
-    check_weights,
-)
+from monge._checks import check_choice, check_number
 from monge._transforms import transformable
-from monge.coupling import (
-    Coupling,
-    GluedCoupling,
-    MixtureCoupling,
-    SparseCoupling,
-)
-from monge.errors import ShapeError
+from monge.coupling import Coupling, GluedCoupling, MixtureCoupling, SparseCoupling
 from monge.geometry import Geometry, PointCloud
 from monge.solver.sorted import staircase_plan
 
-from .._clouds import aligned, together
+from .._aligned_clouds import aligned, on_a_line, per_slice, working
 from ..slicer import Slicer
 
 __all__ = ["best_sliced_plan", "expected_sliced_plan", "lifted_plans", "monotone_plan"]
@@ -62,46 +51,33 @@ def monotone_plan(
         tensor([1, 0])
     """
     check_choice("ties", ties, ("spread", "order"))
-    check_scores("u", u)
-    check_scores("v", v)
-    check_same(u=u, v=v, a=a, b=b)
-    for name, weights, count in (("a", a, u.shape[-1]), ("b", b, v.shape[-1])):
-        if weights is not None:
-            check_weights(name, weights, count)
-    batch = together(u=u.shape[:-1], v=v.shape[:-1], a=_batch(a), b=_batch(b))
-    u, v = u.detach().expand(*batch, -1), v.detach().expand(*batch, -1)
+    u, v, a, b, batch = on_a_line(u.detach(), v.detach(), a, b, names=("u", "v"))
+    dtype, wide = u.dtype, working(u.dtype)
     sorted_u, order_u = u.sort(dim=-1, stable=True)
     sorted_v, order_v = v.sort(dim=-1, stable=True)
     tied = ties == "spread" and any(bool((s.diff(dim=-1) == 0).any()) for s in (sorted_u, sorted_v))
     n, m = u.shape[-1], v.shape[-1]
-    if n == m and a is None and b is None and not tied:
-        weights = u.new_full((*batch, n), 1.0 / n)
-        return staircase_plan(weights, weights, order_u, order_v, equal=True)
-    a = u.new_full((n,), 1.0 / n) if a is None else a
-    b = v.new_full((m,), 1.0 / m) if b is None else b
-    a, b = a.expand(*batch, n), b.expand(*batch, m)
+    bijection = n == m and a is None and b is None and not tied
+    # Weights of half precision would not sum to one mass.
+    a, b = (
+        torch.full_like(scores, 1.0 / scores.shape[-1], dtype=wide) if given is None else given.to(wide)
+        for scores, given in ((u, a), (v, b))
+    )
     if not tied:
-        return staircase_plan(a, b, order_u, order_v)
+        return in_dtype(dtype, staircase_plan(a, b, order_u, order_v, equal=bijection))
     atom_u, atom_v = _atoms(sorted_u, order_u), _atoms(sorted_v, order_v)
-    mass_u = torch.zeros_like(a).scatter_add(-1, atom_u, a)
-    mass_v = torch.zeros_like(b).scatter_add(-1, atom_v, b)
+    mass_u, mass_v = (torch.zeros_like(w).scatter_add(-1, atom, w) for w, atom in ((a, atom_u), (b, atom_v)))
     places_u, places_v = (torch.arange(k, device=u.device).expand(*batch, k) for k in (n, m))
     into = SparseCoupling._make(i=places_u, j=atom_u, w=a, n=n, m=n)
     out = SparseCoupling._make(i=atom_v, j=places_v, w=b, n=m, m=m)
     between = staircase_plan(mass_u, mass_v, places_u, places_v)
-    return GluedCoupling._make(P=GluedCoupling._make(P=into, Q=between, mu=mass_u), Q=out, mu=mass_v)
+    first = GluedCoupling._make(P=into, Q=between, mu=mass_u)
+    return in_dtype(dtype, GluedCoupling._make(P=first, Q=out, mu=mass_v))
 
 
-def _batch(weights: Tensor | None) -> tuple[int, ...]:
-    return () if weights is None else weights.shape[:-1]
-
-
-def check_scores(name: str, scores: Tensor) -> None:
-    """``scores`` must be finite numbers, (*b, n), n >= 1."""
-    check_floating(name, scores)
-    if scores.ndim < 1 or scores.shape[-1] == 0:
-        raise ShapeError(f"{name} must have shape (*batch, n), n >= 1, but has {tuple(scores.shape)}.")
-    check_finite(name, scores)
+def in_dtype(dtype: torch.dtype, plans: Coupling) -> Coupling:
+    """The plans in the precision of what they were made from."""
+    return plans if plans.dtype == dtype else plans.to(dtype)
 
 
 def _atoms(ordered: Tensor, order: Tensor) -> Tensor:
@@ -138,17 +114,15 @@ def lifted_plans(
 
     Example:
         >>> import torch
-        >>> from monge.sliced import Linear
+        >>> from monge.sliced import LinearSlicer
         >>> x = torch.tensor([[3.0, 3.0], [1.0, 1.0]]); y = torch.tensor([[2.0, 2.5], [3.0, 2.0]])
-        >>> lifted_plans(x, y, slicer=Linear(torch.eye(2))).shape
+        >>> lifted_plans(x, y, slicer=LinearSlicer(torch.eye(2))).shape
         torch.Size([2, 2, 2])
     """
     x, y, a, b, _ = aligned(x, y, a, b, slicer=slicer)
-    near = slicer._prepared(x.detach(), y.detach())
-    u, v = (slicer._coordinates(side, slice(None)) for side in near)
-    given = [None if weight is None else weight.to(u.dtype).unsqueeze(-2) for weight in (a, b)]
-    plans = monotone_plan(u, v, *given, ties=ties)
-    return plans if u.dtype == x.dtype else plans.to(x.dtype)
+    u, v = slicer._projected(x, y)
+    weights = (None if w is None else w.to(u.dtype) for w in per_slice(a, b))
+    return in_dtype(x.dtype, monotone_plan(u, v, *weights, ties=ties))
 
 
 def slice_costs(plans: Coupling, geometry: Geometry) -> Float[Tensor, "*b slices"]:
@@ -197,18 +171,24 @@ def expected_sliced_plan(
     Example:
         >>> import torch
         >>> from monge.geometry import PointCloud
-        >>> from monge.sliced import Linear, expected_sliced_plan
+        >>> from monge.sliced import LinearSlicer, expected_sliced_plan
         >>> x = torch.tensor([[3.0, 3.0], [1.0, 1.0]]); y = torch.tensor([[2.0, 2.5], [3.0, 2.0]])
-        >>> P = expected_sliced_plan(x, y, slicer=Linear(torch.eye(2)))
+        >>> P = expected_sliced_plan(x, y, slicer=LinearSlicer(torch.eye(2)))
         >>> P.transport_cost(PointCloud(x, y))
         tensor(2.6250)
     """
     check_number("inverse_temperature", inverse_temperature, low=0.0)
     plans = lifted_plans(x, y, a, b, slicer=slicer, ties=ties)
     costs = slice_costs(plans, PointCloud(x, y, cost))
+    return MixtureCoupling._make(component=plans, weights=slice_weights(costs, inverse_temperature))
+
+
+def slice_weights(costs: Float[Tensor, "*b slices"], inverse_temperature: float) -> Float[Tensor, "*b slices"]:
+    """How much every lifted plan counts by its cost; at an infinite inverse temperature the cheapest alone."""
+    if math.isinf(inverse_temperature):
+        return torch.zeros_like(costs).scatter_(-1, costs.detach().argmin(-1, keepdim=True), 1.0)
     unit = costs.mean(-1, keepdim=True).clamp_min(torch.finfo(costs.dtype).tiny)
-    weights = (-inverse_temperature * costs / unit).softmax(-1)
-    return MixtureCoupling._make(component=plans, weights=weights)
+    return (-inverse_temperature * costs / unit).softmax(-1)
 
 
 @transformable
@@ -238,9 +218,9 @@ def best_sliced_plan(
 
     Example:
         >>> import torch
-        >>> from monge.sliced import Linear
+        >>> from monge.sliced import LinearSlicer
         >>> x = torch.tensor([[3.0, 3.0], [1.0, 1.0]]); y = torch.tensor([[2.0, 2.5], [3.0, 2.0]])
-        >>> best_sliced_plan(x, y, slicer=Linear(torch.eye(2))).assignment()
+        >>> best_sliced_plan(x, y, slicer=LinearSlicer(torch.eye(2))).assignment()
         tensor([1, 0])
     """
     plans = lifted_plans(x, y, a, b, slicer=slicer, ties=ties)

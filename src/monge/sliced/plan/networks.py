@@ -1,4 +1,4 @@
-"""Networks that give every point of a cloud a score, and inputs for them that rigid motions leave alone."""
+"""Networks that give every point of a cloud a score."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from monge._checks import check_number
 from monge._transforms import transformable
-from monge.geometry import Geometry
 
-__all__ = ["SetTransformer", "distance_profiles", "score", "sine_network"]
+__all__ = ["SetTransformer", "score", "sine_network"]
 
 
 class _Sine(nn.Module):
@@ -102,32 +100,6 @@ class SetTransformer(nn.Module):
         for block in self.full:
             held = block(held, held)
         return self.leave(held).reshape(*batch, points.shape[-2], 1)
-
-
-@transformable
-def distance_profiles(space: Geometry, size: int = 16) -> Float[Tensor, "*b n size"]:
-    """For every point, how far the others are: quantiles of its row of distances, over their mean.
-
-    Isometric clouds have equal profiles, whatever their positions, dimension and scale: inputs for slicers of clouds
-    in spaces of their own.
-
-    Args:
-        space: The distances of a cloud to itself.
-        size: How many quantiles.
-
-    Example:
-        >>> import torch
-        >>> from monge.geometry import PointCloud
-        >>> x = torch.randn(20, 3); turn = torch.linalg.qr(torch.randn(3, 3)).Q
-        >>> profiles = [distance_profiles(PointCloud(side, side, "euclidean")) for side in (x, x @ turn + 5)]
-        >>> torch.allclose(*profiles, atol=1e-3)
-        True
-    """
-    check_number("size", size, low=1)
-    ordered = space.dense().sort(dim=-1).values
-    n = ordered.shape[-1]
-    level = ((torch.arange(size, device=ordered.device) + 0.5) / size * n).long().clamp_max(n - 1)
-    return ordered[..., level] / ordered.mean((-1, -2), keepdim=True).clamp_min(torch.finfo(ordered.dtype).tiny)
 
 
 def score(network: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from monge._checks import check_choice, check_number
 from monge._transforms import transformable
 from monge.errors import InputError
 from monge.geometry import PointCloud
 
-from .._clouds import aligned, picked, together
+from .._aligned_clouds import aligned, centred, picked, together
 from ..directions import directions
-from ..laws import moments
-from ..slicer import Linear
+from ..laws import with_shift
+from ..slicer import STRAIGHT, LinearSlicer
 from .lift import lifted_plans, slice_costs
 
 __all__ = ["search_direction"]
-
-_METHODS = ("stein", "replicas", "annealing", "random")
 
 
 @transformable
@@ -45,7 +46,7 @@ def search_direction(
     ``"stein"`` descends the cost smoothed by a Gaussian, whose gradient needs values only,
     $\nabla D_\epsilon(\theta) \approx \mathbb{E}[(D(\theta + \epsilon z) - D(\theta - \epsilon z)) z] / 2\epsilon$;
     ``"replicas"`` sorts noisy copies of the projections and averages the matched midpoints over them, which gives the
-    squared cost a slope along the line of midpoints (equal numbers of equal weights); ``"annealing"`` walks randomly
+    squared cost a gradient along the line of midpoints (equal numbers of equal weights); ``"annealing"`` walks randomly
     and accepts worse directions less and less often; ``"random"`` takes the best of ``steps * samples`` draws. The best
     direction ever seen is returned, so more effort never makes it worse.
 
@@ -78,95 +79,133 @@ def search_direction(
         >>> bool(theta[2].abs() > 0.9)
         True
     """
-    check_choice("method", method, _METHODS)
+    check_choice("method", method, _WAYS)
     check_number("steps", steps, low=0)
     check_number("samples", samples, low=1)
-    x, y, a, b, batch = aligned(x, y, a, b)
+    dtype, (x, y, a, b, batch) = x.dtype, aligned(x, y, a, b).map(Tensor.detach).wide()
     n, m, d = x.shape[-2], y.shape[-2], x.shape[-1]
     if method == "replicas" and (cost != "sqeuclidean" or n != m or a is not None or b is not None):
         raise InputError(
             f"method='replicas' needs cost='sqeuclidean' and equal numbers of points of equal weights, but got "
             f"{cost!r} with {n} and {m} points: use method='stein'."
         )
-    dtype, (x, y) = x.dtype, Linear(x.new_empty(0, d))._prepared(x.detach(), y.detach())
-    weights = [None if w is None else w.detach().to(x.dtype) for w in (a, b)]
-    geometry = PointCloud(x, y, cost)
-
-    # What is drawn is drawn once for all problems: none depends on its neighbours in the batch.
-    def draw(count: int) -> Tensor:
-        drawn = directions(count, d, generator=generator, dtype=x.dtype, device=x.device)
-        return drawn.expand(*batch, count, d)
-
-    def noise(count: int) -> Tensor:
-        return torch.randn(count, d, generator=generator, dtype=torch.float64).to(x)
-
+    x, y = STRAIGHT._prepared(x, y)
+    search = _Search(x, y, a, b, PointCloud(x, y, cost), samples, generator)
     if start is None:
-        tried = torch.cat([_landmarks(x, y, *weights), draw(samples)], -2)
+        tried = torch.cat([search.landmarks(), search.drawn()], -2)
     else:
         together(start=start.shape[:-1], clouds=batch)
-        tried = torch.nn.functional.normalize(start.detach().to(x.dtype).expand(*batch, d), dim=-1)[..., None, :]
-
-    def price(theta: Tensor) -> Tensor:
-        return slice_costs(lifted_plans(x, y, *weights, slicer=Linear(theta), ties="order"), geometry)
-
-    best, lowest = _cheapest(tried, price(tried))
-    here, value = best, lowest
-    moment, square = torch.zeros_like(here), torch.zeros_like(here[..., :1])
-    for step in range(steps):
-        progress, z, width = step / steps, None, 0.1 * (1 - 0.8 * step / steps)
-        if method == "random":
-            tried = draw(samples)
-        elif method == "annealing":
-            tried = here[..., None, :] + (0.5 * (1 - progress) + 0.02) * noise(samples)
-        elif method == "replicas":
-            tried = here[..., None, :]
-        else:
-            z = noise(max(1, samples // 2))
-            tried = torch.cat([here[..., None, :] + width * z, here[..., None, :] - width * z], -2)
-        tried = torch.nn.functional.normalize(tried, dim=-1)
-        costs = price(tried)
-        one, cheap = _cheapest(tried, costs)
-        best, lowest = _better(cheap < lowest, (one, cheap), (best, lowest))
-        if method == "annealing":
-            worse = (cheap - value) / lowest.clamp_min(1e-30)
-            luck = float(torch.rand((), generator=generator, dtype=torch.float64))
-            taken = (worse <= 0) | (luck < torch.exp(-worse / (0.05 * (1 - progress) + 1e-6)))
-            here, value = _better(taken, (one, cheap), (here, value))
-        elif method != "random":
-            if z is None:
-                slope = _replica_slope(x, y, here, samples, 0.2 * (1 - 0.8 * progress), generator)
-            else:
-                up, down = costs.chunk(2, -1)
-                slope = ((up - down)[..., None] * z).mean(-2) / (2 * width)
-            # Adam with the norm of the whole vector: a direction has no preferred axes.
-            moment = 0.8 * moment + 0.2 * slope
-            square = 0.95 * square + 0.05 * slope.square().sum(-1, keepdim=True)
-            size = 0.3 * 0.5 * (1 + math.cos(math.pi * progress))
-            here = torch.nn.functional.normalize(here - size * moment / square.sqrt().clamp_min(1e-30), dim=-1)
-    if method in ("stein", "replicas") and steps:
-        final = price(here[..., None, :])[..., 0]
-        best, lowest = _better(final < lowest, (here, final), (best, lowest))
-    return best.to(dtype), lowest.to(dtype)
+        tried = normalize(start.detach().to(x.dtype).expand(*batch, d), dim=-1)[..., None, :]
+    theta, lowest = _WAYS[method](search, search.cheapest(tried), steps)
+    return theta.to(dtype), lowest.to(dtype)
 
 
-def _cheapest(tried: Tensor, costs: Tensor) -> tuple[Tensor, Tensor]:
+class _Found(NamedTuple):
+    """Directions and the costs of their plans, one for every problem."""
+
+    theta: Tensor  # (*b, d)
+    cost: Tensor  # (*b,)
+
+    def where(self, taken: Tensor, other: _Found) -> _Found:
+        """These where they are taken, elsewhere the others."""
+        return _Found(torch.where(taken[..., None], self.theta, other.theta), torch.where(taken, self.cost, other.cost))
+
+    def or_cheaper(self, other: _Found) -> _Found:
+        """These, unless the others are cheaper."""
+        return other.where(other.cost < self.cost, self)
+
+
+class _Search(NamedTuple):
+    """Clouds, and what is tried on them. What is drawn is drawn once for all problems: none depends on others."""
+
+    x: Tensor
+    y: Tensor
+    a: Tensor | None
+    b: Tensor | None
+    geometry: PointCloud
+    samples: int
+    generator: torch.Generator | None
+
+    def costs(self, theta: Tensor) -> Tensor:
+        plans = lifted_plans(self.x, self.y, self.a, self.b, slicer=LinearSlicer(theta), ties="order")
+        return slice_costs(plans, self.geometry)
+
+    def cheapest(self, tried: Tensor) -> _Found:
+        return _cheapest(tried, self.costs(tried))
+
+    def drawn(self) -> Tensor:
+        x, d = self.x, self.x.shape[-1]
+        drawn = directions(self.samples, d, generator=self.generator, dtype=x.dtype, device=x.device)
+        return drawn.expand(*x.shape[:-2], self.samples, d)
+
+    def noise(self, count: int) -> Tensor:
+        return torch.randn(count, self.x.shape[-1], generator=self.generator, dtype=torch.float64).to(self.x)
+
+    def landmarks(self) -> Tensor:
+        """The difference of the means, and the principal axes of both clouds."""
+        (mean_x, first), (mean_y, second) = centred(self.x, self.a), centred(self.y, self.b)
+        axes = [torch.linalg.eigh(root.mT @ root).eigenvectors.mT[..., -3:, :].flip(-2) for root in (first, second)]
+        return with_shift(mean_x - mean_y, torch.cat(axes, -2))
+
+
+def _cheapest(tried: Tensor, costs: Tensor) -> _Found:
     k = costs.argmin(-1)
-    return picked(tried, k), picked(costs, k)
+    return _Found(picked(tried, k), picked(costs, k))
 
 
-def _better(taken: Tensor, new: tuple[Tensor, Tensor], old: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Direction and cost, the new ones where they are taken."""
-    return torch.where(taken[..., None], new[0], old[0]), torch.where(taken, new[1], old[1])
+def _random(search: _Search, best: _Found, steps: int) -> _Found:
+    for _ in range(steps):
+        best = best.or_cheaper(search.cheapest(search.drawn()))
+    return best
 
 
-def _replica_slope(
-    x: Tensor, y: Tensor, theta: Tensor, copies: int, width: float, generator: torch.Generator | None
-) -> Tensor:
+def _annealing(search: _Search, best: _Found, steps: int) -> _Found:
+    here = best
+    for step in range(steps):
+        left = 1 - step / steps
+        tried = here.theta[..., None, :] + (0.5 * left + 0.02) * search.noise(search.samples)
+        one = search.cheapest(normalize(tried, dim=-1))
+        best = best.or_cheaper(one)
+        worse = (one.cost - here.cost) / best.cost.clamp_min(1e-30)
+        luck = float(torch.rand((), generator=search.generator, dtype=torch.float64))
+        here = one.where((worse <= 0) | (luck < torch.exp(-worse / (0.05 * left + 1e-6))), here)
+    return best
+
+
+def _descent(search: _Search, best: _Found, steps: int, replicas: bool = False) -> _Found:
+    """Adam with the norm of the whole vector: a direction has no preferred axes."""
+    theta = best.theta
+    moment, square = torch.zeros_like(theta), torch.zeros_like(theta[..., :1])
+    for step in range(steps):
+        width = 1 - 0.8 * step / steps
+        if replicas:
+            best = best.or_cheaper(search.cheapest(theta[..., None, :]))
+            gradient = _replica_gradient(search, theta, 0.2 * width)
+        else:
+            z = search.noise(max(1, search.samples // 2))
+            shift = 0.1 * width * z
+            tried = normalize(theta[..., None, :] + torch.cat([shift, -shift]), dim=-1)
+            costs = search.costs(tried)
+            best = best.or_cheaper(_cheapest(tried, costs))
+            up, down = costs.chunk(2, -1)
+            gradient = ((up - down)[..., None] * z).mean(-2) / (0.2 * width)
+        moment = 0.8 * moment + 0.2 * gradient
+        square = 0.95 * square + 0.05 * gradient.square().sum(-1, keepdim=True)
+        size = 0.3 * 0.5 * (1 + math.cos(math.pi * step / steps))
+        theta = normalize(theta - size * moment / square.sqrt().clamp_min(1e-30), dim=-1)
+    return best.or_cheaper(search.cheapest(theta[..., None, :]))
+
+
+_WAYS = {"stein": _descent, "replicas": partial(_descent, replicas=True), "annealing": _annealing, "random": _random}
+
+
+def _replica_gradient(search: _Search, theta: Tensor, width: float) -> Tensor:
     r"""The gradient of $2 W^2(X, Z) + 2 W^2(Y, Z) - 4 W^2(M, Z)$ by the direction.
 
     Z are the midpoints of the sorted projections, on the line; M the midpoints of matched points. With M from a hard
-    sort this is the cost itself, whatever Z, and has no slope; with M averaged over noisy sorts it has one.
+    sort this is the cost itself, whatever Z, and has no gradient; with M averaged over noisy sorts it has one.
     """
+    x, y, copies = search.x, search.y, search.samples
     theta = theta.detach().requires_grad_()
     with torch.enable_grad():
         u, v = ((points @ theta[..., None])[..., 0] for points in (x, y))
@@ -177,24 +216,15 @@ def _replica_slope(
             matched = []
             for places, points in ((u, x), (v, y)):
                 n = places.shape[-1]
-                shake = torch.randn(copies, n, generator=generator, dtype=torch.float64).to(places)
+                shake = torch.randn(copies, n, generator=search.generator, dtype=torch.float64).to(places)
                 rank = (places[..., None, :] + spread[..., None] * shake).flatten(-2).argsort(-1) % n
                 matched.append(_rows(points, rank).unflatten(-2, (n, copies)).mean(-2))
             middle = (matched[0] + matched[1]) / 2
             middle = _rows(middle, (middle @ theta[..., None])[..., 0].argsort(-1))
         far = [(points - line).square().sum(-1).mean(-1) for points in (_rows(x, order_u), _rows(y, order_v), middle)]
-        (slope,) = torch.autograd.grad((2 * far[0] + 2 * far[1] - 4 * far[2]).sum(), theta)
-    return slope - (slope * theta.detach()).sum(-1, keepdim=True) * theta.detach()
+        (gradient,) = torch.autograd.grad((2 * far[0] + 2 * far[1] - 4 * far[2]).sum(), theta)
+    return gradient - (gradient * theta.detach()).sum(-1, keepdim=True) * theta.detach()
 
 
 def _rows(points: Tensor, index: Tensor) -> Tensor:
     return points.gather(-2, index[..., None].expand(*index.shape, points.shape[-1]))
-
-
-def _landmarks(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-    """The difference of the means, the principal axes of both clouds, and of the first against the second."""
-    (mean_x, first), (mean_y, second) = moments(x, a), moments(y, b)
-    axes = [torch.linalg.eigh(cov).eigenvectors.mT[..., -3:, :] for cov in (first, second)]
-    shift = (mean_x - mean_y)[..., None, :]
-    shift = torch.where(shift.norm(dim=-1, keepdim=True) > 0, shift, axes[0][..., -1:, :])
-    return torch.nn.functional.normalize(torch.cat([shift, *axes], -2), dim=-1)

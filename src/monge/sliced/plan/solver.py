@@ -16,10 +16,10 @@ from monge.geometry import PointCloud
 from monge.problem import Linear
 from monge.solver import Capability, Case, DualSolution, Report, Solver, Status
 
-from .._clouds import working
+from .._aligned_clouds import working
 from ..directions import KINDS, directions
-from ..slicer import Linear as Lines
-from .lift import monotone_plan, slice_costs
+from ..slicer import LinearSlicer
+from .lift import monotone_plan, slice_costs, slice_weights
 
 __all__ = ["Sliced"]
 
@@ -83,20 +83,15 @@ class Sliced(Solver):
         count = self.slices if self.kind != "orthogonal" else -(-self.slices // d) * d
         generator = torch.Generator().manual_seed(self.seed)
         theta = directions(count, d, self.kind, generator=generator, dtype=working(x.dtype), device=x.device)
-        lines = Lines(theta)
-        u, v = (lines._coordinates(side, slice(None)) for side in lines._prepared(x.detach(), y.detach()))
+        lines = LinearSlicer(theta)
+        u, v = lines._projected(x, y)
         a, b = (side.detach().expand(*batch, side.shape[-1]) for side in (problem.a, problem.b))
         equal = n == m and bool((a == a[..., :1]).all()) and bool((b == b[..., :1]).all())
         given: tuple[Tensor | None, Tensor | None] = (None, None) if equal else (a[..., None, :], b[..., None, :])
         plans = monotone_plan(u.expand(*batch, count, n), v.expand(*batch, count, m), *given)
         mass = a.sum(-1, keepdim=True)
         costs = slice_costs(plans, geometry)
-        if math.isinf(self.inverse_temperature):
-            best = costs.detach().argmin(-1, keepdim=True)
-            weights = torch.zeros_like(costs).scatter_(-1, best, 1.0)
-        else:
-            unit = costs.mean(-1, keepdim=True).clamp_min(torch.finfo(costs.dtype).tiny)
-            weights = (-self.inverse_temperature * costs / unit).softmax(-1)
+        weights = slice_weights(costs, self.inverse_temperature)
         if equal:  # the bijections have mass one
             weights = weights * mass
         coupling = MixtureCoupling._make(component=plans, weights=weights)
@@ -120,7 +115,7 @@ class Sliced(Solver):
 
 
 def _potential(
-    problem: Linear, lines: Lines, u: Tensor, v: Tensor, given: tuple[Tensor | None, Tensor | None]
+    problem: Linear, lines: LinearSlicer, u: Tensor, v: Tensor, given: tuple[Tensor | None, Tensor | None]
 ) -> Tensor:
     """A column potential: for the squared distance, what the slices say together."""
     geometry = problem.geometry

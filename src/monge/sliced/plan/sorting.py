@@ -9,7 +9,7 @@ from torch import Tensor
 from monge._checks import check_number
 from monge._transforms import transformable
 
-from .._clouds import working
+from .._aligned_clouds import working
 
 __all__ = ["lap_sort", "soft_sort"]
 
@@ -101,7 +101,7 @@ class _Thresholds(torch.autograd.Function):
 
 
 def _distribution(gap: Tensor) -> Tensor:
-    """F, the Laplace distribution, whose slope at zero is that of both sides."""
+    """F, the Laplace distribution, whose derivative at zero is that of both sides."""
     below = gap <= 0
     tail = torch.where(below, gap, -gap).exp() / 2
     return torch.where(below, tail, 1 - tail)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from monge._checks import check_choice, check_clouds, check_number, check_single
+from monge._checks import check_choice, check_number
 from monge.coupling import Coupling
-from monge.errors import InputError, ShapeError
+from monge.errors import ShapeError
 from monge.geometry import PointCloud
 
-from .._clouds import aligned
-from ._soft import anneal, minibatch, soft_plans
+from .._aligned_clouds import aligned
+from ._fit import fit, some_pair
+from ._soft_plans import soft_plans
 from .lift import monotone_plan
 from .networks import score, sine_network
 
@@ -96,26 +98,10 @@ class TransferableSlicer(nn.Module):
         y: Float[Tensor, "m d"],
         *,
         steps: int = 300,
-        learning_rate: float = 1e-2,
-        smoothing: str = "lap",
-        scale: float = 0.5,
-        final_scale: float = 0.05,
-        samples: int = 16,
-        batch: int | None = None,
-        generator: torch.Generator | None = None,
+        **options: Any,
     ) -> Float[Tensor, " steps"]:
-        """Train on one pair; call it again with the next pair to continue from there. Arguments as in `fit_pairs`."""
-        return self.fit_pairs(
-            [(x, y)],
-            steps=steps,
-            learning_rate=learning_rate,
-            smoothing=smoothing,
-            scale=scale,
-            final_scale=final_scale,
-            samples=samples,
-            batch=batch,
-            generator=generator,
-        )
+        """Train on one pair; call it again with the next pair to continue from there. Options as in `fit_pairs`."""
+        return self.fit_pairs([(x, y)], steps=steps, **options)
 
     def fit_pairs(
         self,
@@ -161,39 +147,43 @@ class TransferableSlicer(nn.Module):
         """
         check_choice("smoothing", smoothing, ("lap", "stein"))
         check_number("samples", samples, low=1)
-        if not pairs:
-            raise InputError("pairs must hold at least one pair of clouds, but is empty.")
-        for x, y in pairs:
-            check_single(x=x, y=y)
-            check_clouds(x, y)
 
         def loss(width: float) -> Tensor:
-            k = int(torch.randint(len(pairs), ())) if len(pairs) > 1 else 0
-            x, y = (side[minibatch(len(side), batch, side.device)] for side in pairs[k])
+            k, i, j = some_pair(pairs, batch)
+            x, y = pairs[k][0][i], pairs[k][1][j]
             return self.loss(x, y, width) if smoothing == "lap" else self._disturbed(x, y, width, samples)
 
-        scales = (scale, final_scale)
-        loop = anneal(self, loss, steps=steps, learning_rate=learning_rate, scales=scales, generator=generator)
-        return torch.stack([step.loss for step in loop])
+        return fit(
+            self,
+            pairs,
+            loss,
+            steps=steps,
+            learning_rate=learning_rate,
+            scale=scale,
+            final_scale=final_scale,
+            generator=generator,
+        )
 
     def _disturbed(self, x: Tensor, y: Tensor, width: float, samples: int) -> Tensor:
-        """The mean cost at disturbed parameters, with the slope that its differences imply."""
+        """The mean cost at disturbed parameters, with the gradient that its differences imply."""
         geometry = PointCloud(x, y, self.cost)
-        parameters = dict(self.network.named_parameters())
-        count = sum(p.numel() for p in parameters.values())
+        named = dict(self.network.named_parameters())
+        flat = torch.cat([part.flatten() for part in named.values()])
+
+        def cost(parameters: Tensor) -> Tensor:
+            parts = parameters.split([part.numel() for part in named.values()])
+            moved = {name: part.view_as(named[name]) for name, part in zip(named, parts, strict=True)}
+            u, v = (score(partial(functional_call, self.network, moved), side) for side in (x, y))
+            return monotone_plan(u, v, ties="order")._inner(geometry)
+
         with torch.no_grad():
-            size = width * (sum(p.square().sum() for p in parameters.values()) / count) ** 0.5
-            slopes = {name: torch.zeros_like(p) for name, p in parameters.items()}
-            total = x.new_zeros(())
+            size = width * flat.square().mean().sqrt()
+            total, gradient = x.new_zeros(()), torch.zeros_like(flat)
             for _ in range(samples):
-                noise = {name: torch.randn(p.shape, dtype=torch.float64).to(p) for name, p in parameters.items()}
-                costs = []
-                for sign in (1, -1):
-                    moved = {name: p + sign * size * noise[name] for name, p in parameters.items()}
-                    u, v = (score(partial(functional_call, self.network, moved), side) for side in (x, y))
-                    costs.append(monotone_plan(u, v, ties="order")._inner(geometry))
-                total += (costs[0] + costs[1]) / (2 * samples)
-                for name, z in noise.items():
-                    slopes[name] += (costs[0] - costs[1]) / (2 * size * samples) * z
-        lean = torch.stack([(p * slopes[name]).sum() for name, p in parameters.items()]).sum()
+                drawn = [torch.randn(part.shape, dtype=torch.float64) for part in named.values()]
+                z = torch.cat([part.flatten() for part in drawn]).to(flat)
+                up, down = cost(flat + size * z), cost(flat - size * z)
+                total += (up + down) / (2 * samples)
+                gradient += (up - down) / (2 * size * samples) * z
+        lean = (flat * gradient).sum()
         return total + lean - lean.detach()

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from monge import kernels
 from monge._arrays import root
-from monge._checks import check_finite, check_floating, check_number, check_same, check_weights
+from monge._checks import check_number
 from monge._transforms import transformable
 from monge.coupling import MonotoneCoupling
-from monge.errors import ShapeError
 from monge.kernels.line.reference import levels, staircase
 
-from .._clouds import together, working
+from .._aligned_clouds import of_mass_one, on_a_line, working
 
 __all__ = [
     "circular_barycenter_density",
@@ -113,16 +112,12 @@ def circular_embedding(
         >>> bool(circular_embedding(grid, size=10).abs().max() < 1e-3)
         True
     """
-    turns, _ = _turns(x, x, a, a, 2.0, circumference)
-    turns = turns.remainder(1.0)
-    weights = None if a is None else a.double() / a.double().sum(-1, keepdim=True)
-    ordered, order = turns.sort(dim=-1, stable=True)
-    level = levels(weights, order)
-    mean = turns.double().mean(-1) if weights is None else (turns * weights).sum(-1)
+    ordered, weights, level = _sorted(x, a, circumference)
+    mean = (ordered * weights).sum(-1)
     grid = (torch.arange(size, dtype=torch.float64, device=x.device) + 0.5) / size
     at = grid - mean.detach()[..., None] + 0.5
     whole = at.floor()
-    index = torch.searchsorted(level.contiguous(), (at - whole).contiguous()).clamp_(max=turns.shape[-1] - 1)
+    index = torch.searchsorted(level.contiguous(), (at - whole).contiguous()).clamp_(max=ordered.shape[-1] - 1)
     return (ordered.gather(-1, index) + whole - grid).to(x.dtype)
 
 
@@ -149,11 +144,7 @@ def circular_uniformity(
         >>> round(float(circular_uniformity(torch.tensor([0.0, 0.2, 0.4], dtype=torch.float64))), 7)
         0.0211111
     """
-    turns, _ = _turns(x, x, a, a, 2.0, circumference)
-    ordered, order = turns.double().remainder(1.0).sort(dim=-1, stable=True)
-    if a is None:
-        a = torch.full_like(ordered, 1 / ordered.shape[-1])
-    a = (a.double() / a.double().sum(-1, keepdim=True)).expand(ordered.shape).gather(-1, order)
+    ordered, a, _ = _sorted(x, a, circumference)
     lean = 1 + a - 2 * a.cumsum(-1)
     mean = (a * ordered).sum(-1)
     found = (a * ordered * (ordered + lean)).sum(-1) - mean.square() + 1 / 12
@@ -219,8 +210,10 @@ def circular_plan(
     u, v = (side.detach().remainder(1.0) for side in _turns(x, y, a, b, p, circumference))
     shift = kernels.circle_shift(u, v, a, b, p)[..., None]
     order_u, order_v = (side.argsort(dim=-1, stable=True) for side in (u, v))
-    weights = [None if w is None else w.double() / w.double().sum(-1, keepdim=True) for w in (a, b)]
-    level_u, level_v = levels(weights[0], order_u), levels(weights[1], order_v)
+    level_u, level_v = (
+        levels(None if w is None else of_mass_one(side.double()[..., None], w), order)
+        for side, w, order in ((u, a, order_u), (v, b, order_v))
+    )
     # One period of the target starts inside an atom, which therefore comes first and last.
     ends = (level_v - shift).remainder(1.0)
     if b is not None:  # Absent atoms end where others do: they go last, so that no piece is theirs.
@@ -239,20 +232,18 @@ def circular_plan(
 def _turns(
     x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, p: float, circumference: float
 ) -> tuple[Tensor, Tensor]:
+    """Checked positions in turns, of one batch."""
     check_number("p", float(p), low=1.0)
     check_number("circumference", float(circumference), low=0.0, strict=True)
-    for name, points, weight in (("x", x, a), ("y", y, b)):
-        check_floating(name, points)
-        if points.ndim < 1 or points.shape[-1] == 0:
-            raise ShapeError(f"{name} must have shape (*batch, n), n >= 1, but has {tuple(points.shape)}.")
-        check_finite(name, points)
-        if weight is not None:
-            check_weights("a" if name == "x" else "b", weight, points.shape[-1])
-    check_same(x=x, y=y, a=a, b=b)
-    batch = together(x=x.shape[:-1], y=y.shape[:-1], a=_batch(a), b=_batch(b))
-    x, y = ((side.to(working(side.dtype)) / circumference).expand(*batch, side.shape[-1]) for side in (x, y))
-    return x, y
+    x, y, *_ = on_a_line(x, y, a, b)
+    return tuple(side.to(working(side.dtype)) / circumference for side in (x, y))  # type: ignore[return-value]
 
 
-def _batch(weights: Tensor | None) -> tuple[int, ...]:
-    return () if weights is None else weights.shape[:-1]
+def _sorted(
+    x: Tensor, a: Tensor | None, circumference: float
+) -> tuple[Float[Tensor, "*b n"], Float[Tensor, "*b n"], Float[Tensor, "*b n"]]:
+    """Positions on one turn in order, their weights of mass one, and where each ends, all but the first in float64."""
+    turns, _ = _turns(x, x, a, a, 2.0, circumference)
+    ordered, order = turns.remainder(1.0).sort(dim=-1, stable=True)
+    weights = of_mass_one(ordered.double()[..., None], a)
+    return ordered, weights.gather(-1, order), levels(None if a is None else weights, order)

@@ -5,32 +5,29 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from monge._checks import check_number
 from monge._transforms import transformable
-from monge._value import Value, value
+from monge._value import value
 from monge.errors import ShapeError
 
-from .._clouds import aligned, shares, together
-from .._mean import mean_over_slices
 from ..directions import directions
 from ..estimate import Estimate
+from ..tree import TreeSystem, over_trees
 from .wasserstein import on_sphere
 
 __all__ = ["SphericalTreeSystem", "spherical_tree_sliced_wasserstein", "spherical_tree_system"]
 
 
 @value
-class SphericalTreeSystem(Value):
+class SphericalTreeSystem(TreeSystem):
     """Trees made of half great circles that leave a root.
 
     Args:
         root: (*b, T, d) unit vectors.
         theta: (*b, T, k, d) unit vectors orthogonal to the root: where each ray points.
     """
-
-    root: Float[Tensor, "*b trees d"]
-    theta: Float[Tensor, "*b trees rays d"]
 
 
 @transformable
@@ -68,7 +65,7 @@ def spherical_tree_system(
     root = directions(trees, dimension, "iid", generator=generator, dtype=torch.float64)
     normal = torch.randn(trees, rays, dimension, generator=generator, dtype=torch.float64)
     tangent = normal - (normal @ root[..., None]) * root[:, None]
-    theta = torch.nn.functional.normalize(tangent, dim=-1)
+    theta = normalize(tangent, dim=-1)
     return SphericalTreeSystem(root, theta).to(dtype=dtype, device=device)
 
 
@@ -120,41 +117,19 @@ def spherical_tree_sliced_wasserstein(
     """
     check_number("p", float(p), low=1.0)
     check_number("sharpness", sharpness, low=0.0)
-    x, y, a, b, batch = aligned(x, y, a, b)
     dtype = x.dtype
-    x, y = (on_sphere(name, points) for name, points in (("x", x), ("y", y)))
-    a, b = (None if held is None else held.to(x.dtype) for held in (a, b))
+    clouds = on_sphere(x, y, a, b)
     if system is None:
-        system = spherical_tree_system(x.shape[-1], generator=generator, dtype=x.dtype, device=x.device)
-    batch = together(clouds=batch, system=together(root=system.root.shape[:-2], theta=system.theta.shape[:-3]))
-    x, y = (points.expand(*batch, *points.shape[-2:]) for points in (x, y))
-    a, b = (shares(points, w) for points, w in ((x, a), (y, b)))
-    trees = system.to(x.dtype)
+        system = spherical_tree_system(x.shape[-1], generator=generator, dtype=clouds.x.dtype, device=x.device)
+    trees = system.to(clouds.x.dtype)
 
-    def costs(chunk: slice, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        (place_x, share_x), (place_y, share_y) = (_shares(points, trees, chunk, sharpness) for points in (x, y))
-        mass = torch.cat([share_x * a[..., None, None, :], -share_y * b[..., None, None, :]], -1)
-        place, order = torch.cat([place_x, place_y], -1).sort(dim=-1, stable=True)
-        mass = mass.gather(-1, order[..., None, :].expand(mass.shape))
-        beyond = mass.flip(-1).cumsum(-1).flip(-1)
-        length = place.diff(dim=-1, prepend=torch.zeros_like(place[..., :1]))
-        size = beyond.abs()
-        if p != 1:  # a power without a slope where nothing is beyond
-            size = torch.where(size > 0, size, 1).pow(p) * (size > 0)
-        return (length[..., None, :] * size).sum((-1, -2))
+    def shared(points: Tensor, chunk: slice) -> tuple[Tensor, Tensor]:
+        """The angle from the root, for all rays the same, and the shares of the rays."""
+        height = trees.root[..., chunk, None, :] @ points[..., None, :, :].mT
+        along = trees.theta[..., chunk, :, :] @ points[..., None, :, :].mT  # rays are orthogonal to the root
+        radius = (1 - height.square()).clamp_min(1e-12).sqrt()
+        edge = 1 - 4 * torch.finfo(points.dtype).eps
+        angle = torch.arccos((along / radius).clamp(-edge, edge))
+        return torch.atan2(radius, height), (-sharpness * angle * radius).softmax(-2)
 
-    scalars = 8 * trees.theta.shape[-2] * batch.numel() * (x.shape[-2] + y.shape[-2])
-    cost, slices = mean_over_slices(costs, trees.root.shape[-2], scalars, (x, y, a, b))
-    return Estimate(cost.to(dtype), slices.to(dtype), 1, float(p))
-
-
-def _shares(points: Tensor, trees: SphericalTreeSystem, chunk: slice, sharpness: float) -> tuple[Tensor, Tensor]:
-    """The angle from the root, (*b, trees, n), and the share of every ray, (*b, trees, rays, n)."""
-    height = trees.root[..., chunk, :] @ points.mT
-    along = (
-        trees.theta[..., chunk, :, :] @ points[..., None, :, :].mT
-    )  # rays are orthogonal to the root: only the tangential part counts
-    radius = (1 - height.square()).clamp_min(1e-12).sqrt()
-    edge = 1 - 4 * torch.finfo(points.dtype).eps
-    angle = torch.arccos((along / radius[..., None, :]).clamp(-edge, edge))
-    return torch.atan2(radius, height), (-sharpness * angle * radius[..., None, :]).softmax(-2)
+    return over_trees(clouds, trees, shared, float(p))._made_of(dtype)

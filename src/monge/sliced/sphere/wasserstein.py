@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
-from monge._checks import check_choice, check_floating
+from monge._checks import check_choice
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
-from .._clouds import aligned, working
+from .._aligned_clouds import Clouds, aligned, working
 from ..directions import directions, frames
 from ..estimate import Estimate, estimate, refine, visible
 from ..line import Balanced, Circular, LinearCircular, LineProblem
-from ..slicer import Linear, Slicer
+from ..slicer import LinearSlicer, Slicer
 from .circle import circular_embedding, circular_uniformity
 
 __all__ = [
+    "SLICERS",
     "GreatCircles",
     "Stereographic",
+    "drawn_frames",
     "on_sphere",
     "rotated_frames",
     "spherical_embedding",
@@ -36,7 +39,7 @@ _POLE = 1e-6  # radius under which an angle has no stable direction
 
 def _rounded(points: Tensor, wide: Tensor) -> Tensor:
     """Points of half precision are off the sphere by more than single precision would be: back to it."""
-    return wide if wide.dtype == points.dtype else torch.nn.functional.normalize(wide, dim=-1)
+    return wide if wide.dtype == points.dtype else normalize(wide, dim=-1)
 
 
 class _OfSphere(Slicer):
@@ -56,6 +59,10 @@ class _OfSphere(Slicer):
     def _prepared(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         wide = super()._prepared(x, y)
         return _rounded(x, wide[0]), _rounded(y, wide[1])
+
+    def _products(self, points: Tensor, chunk: slice) -> Iterator[Tensor]:
+        """Products with the first and the second vector of every frame."""
+        return (self.frame[..., chunk, k, :].to(points.dtype) @ points.transpose(-1, -2) for k in (0, 1))
 
 
 @value
@@ -78,7 +85,7 @@ class GreatCircles(_OfSphere):
     frame: Float[Tensor, "*b slices 2 d"]
 
     def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
-        across, along = (self.frame[..., chunk, k, :].to(points.dtype) @ points.transpose(-1, -2) for k in (0, 1))
+        across, along = self._products(points, chunk)
         near = across.square() + along.square() < _POLE**2
         across, along = torch.where(near, 1.0, across), torch.where(near, 0.0, along)
         turns = torch.atan2(along, across) / (2 * math.pi)
@@ -88,7 +95,7 @@ class GreatCircles(_OfSphere):
     def _seen(self, points: Tensor, chunk: slice) -> Tensor | None:
         if self.frame.shape[-1] == 2:
             return None
-        across, along = (self.frame[..., chunk, k, :].to(points.dtype) @ points.transpose(-1, -2) for k in (0, 1))
+        across, along = self._products(points, chunk)
         seen = across.square_().addcmul_(along, along) >= _POLE**2
         return None if bool(seen.all()) else seen
 
@@ -119,20 +126,20 @@ class Stereographic(_OfSphere):
     frame: Float[Tensor, "*b slices 2 d"]
 
     def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
-        height, side = (self.frame[..., chunk, k, :].to(points.dtype) @ points.transpose(-1, -2) for k in (0, 1))
+        height, side = self._products(points, chunk)
         square = 1 - height.square()
         radius = square.clamp_min(_POLE**2).sqrt()
         angle = torch.atan2(radius, -height)
-        south = (square < 1e-3) & (height < 0)  # the series keeps the slope where the quotient is 0 / 0
+        south = (square < 1e-3) & (height < 0)  # the series keeps the gradient where the quotient is 0 / 0
         series = 1 + square.clamp_min(0) / 6 + 3 * square.clamp_min(0).square() / 40
         return torch.where(south, series, angle / radius) * side / math.pi
 
 
-_SLICERS: dict[str, Callable[[Tensor], Slicer]] = {
+SLICERS: dict[str, Callable[[Tensor], Slicer]] = {
     "great-circles": GreatCircles,
     "linear": GreatCircles,
     "stereographic": Stereographic,
-    "vertical": lambda frame: Linear(frame[..., 0, :]),
+    "vertical": lambda frame: LinearSlicer(frame[..., 0, :]),
 }
 _LINES = {"great-circles": Circular, "linear": LinearCircular, "stereographic": Balanced, "vertical": Balanced}
 
@@ -194,19 +201,14 @@ def spherical_sliced_wasserstein(
         >>> abs(float(found.cost) - 0.5) < 0.01  # antipodal points: 1 / (d - 1)
         True
     """
-    check_choice("family", family, _SLICERS)
+    check_choice("family", family, SLICERS)
     dtype = x.dtype
-    x, y, a, b, _ = aligned(x, y, a, b)
-    x, y = (on_sphere(name, points) for name, points in (("x", x), ("y", y)))
-    a, b = (None if held is None else held.to(x.dtype) for held in (a, b))
+    x, y, a, b, _ = on_sphere(x, y, a, b)
     line: LineProblem = _LINES[family](p)
 
     def draw(count: int) -> Estimate:
-        drawn, block = frame, 1
-        if drawn is None:
-            drawn = frames(count, x.shape[-1], generator=generator, dtype=x.dtype, device=x.device)
-            block = max(1, x.shape[-1] // 2)
-        return estimate(x, y, a, b, slicer=_SLICERS[family](drawn), line=line, block=block)
+        given, block = drawn_frames(x, frame, count, generator)
+        return estimate(x, y, a, b, slicer=SLICERS[family](given), line=line, block=block)
 
     found = draw(slices) if tol is None or frame is not None else refine(draw, tol=tol, slices=slices)
     return found._made_of(dtype)
@@ -308,31 +310,45 @@ def spherical_uniformity(
         >>> round(float(spherical_uniformity(x, frame=torch.eye(2)[None])), 6)  # one atom: 1 / 12
         0.083333
     """
-    if frame is None:
-        frame = frames(slices, x.shape[-1], generator=generator, dtype=working(x.dtype), device=x.device)
+    frame, _ = drawn_frames(x, frame, slices, generator)
     return circular_uniformity(*_on_circles(x, a, frame)).mean(-1).to(x.dtype)
 
 
 def _on_circles(x: Tensor, a: Tensor | None, frame: Tensor) -> tuple[Tensor, Tensor | None]:
     """Coordinates and weights on every circle."""
     slicer, whole = GreatCircles(frame), slice(None)
-    x, _, a, _, _ = aligned(x, x, a, slicer=slicer)
-    x = on_sphere("x", x)
-    a = None if a is None else a.to(x.dtype)
+    x, _, a, _, _ = on_sphere(x, x, a, slicer=slicer)
     turns, seen = slicer._coordinates(x, whole), slicer._seen(x, whole)
     return turns, None if a is None and seen is None else visible(turns, a, seen)
 
 
-def on_sphere(name: str, points: Tensor) -> Tensor:
-    """``points`` must be finite and of norm one, up to rounding; half precision comes back in single, normalised."""
-    check_floating(name, points)
-    wide = points.to(working(points.dtype))
-    radius = wide.detach().norm(dim=-1)
-    allowed = max(1e-3, 2 * torch.finfo(points.dtype).eps)
-    if points.shape[-1] < 2 or not bool(((radius - 1).abs() < allowed).all()):
-        raise InputError(
-            f"{name} must lie on the unit sphere of R^d, d >= 2, but has shape {tuple(points.shape)} and norms in "
-            f"[{float(radius.min()):.4g}, {float(radius.max()):.4g}]: normalise them, "
-            f"as in torch.nn.functional.normalize({name}, dim=-1)."
-        )
-    return _rounded(points, wide)
+def drawn_frames(x: Tensor, frame: Tensor | None, count: int, generator: torch.Generator | None) -> tuple[Tensor, int]:
+    """The frames that are given, or drawn ones, and how many were drawn together."""
+    if frame is not None:
+        return frame, 1
+    d = x.shape[-1]
+    return frames(count, d, generator=generator, dtype=working(x.dtype), device=x.device), max(1, d // 2)
+
+
+def on_sphere(
+    x: Tensor,
+    y: Tensor,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    slicer: Slicer | None = None,
+    masses: bool = False,
+) -> Clouds:
+    """Aligned clouds of norm one, up to rounding; half precision comes back in single, normalised."""
+    clouds = aligned(x, y, a, b, slicer=slicer, masses=masses)
+    wide = clouds.wide()
+    for name, points in (("x", wide.x), ("y", wide.y)):
+        radius = points.detach().norm(dim=-1)
+        allowed = max(1e-3, 2 * torch.finfo(x.dtype).eps)
+        if points.shape[-1] < 2 or not bool(((radius - 1).abs() < allowed).all()):
+            raise InputError(
+                f"{name} must lie on the unit sphere of R^d, d >= 2, but has shape {tuple(points.shape)} and norms in "
+                f"[{float(radius.min()):.4g}, {float(radius.max()):.4g}]: normalise them, "
+                f"as in torch.nn.functional.normalize({name}, dim=-1)."
+            )
+    return wide._replace(x=_rounded(clouds.x, wide.x), y=_rounded(clouds.y, wide.y))

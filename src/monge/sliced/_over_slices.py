@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from monge.kernels.twice import again, derivatives
 
-__all__ = ["chunks", "mean_over_slices", "recorded"]
+__all__ = ["chunks", "mean", "mean_over_slices", "recorded"]
 
 CHUNK_BYTES = 8 * 2**20
 
@@ -19,6 +19,11 @@ def chunks(count: int, scalars_per_slice: int, itemsize: int) -> Iterator[slice]
     """Ranges of slices whose projections fit into a fixed, small memory."""
     size = max(1, min(count, CHUNK_BYTES // max(1, scalars_per_slice * itemsize)))
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def mean(slices: Tensor, weights: Tensor | None) -> Tensor:
+    """Over the slices, the plain mean if there are no weights."""
+    return slices.mean(-1) if weights is None else (slices * weights).sum(-1)
 
 
 def mean_over_slices(
@@ -40,10 +45,10 @@ def mean_over_slices(
         itemsize = next(t.element_size() for t in tensors if t is not None)
         cost, slices = recorded(costs, list(chunks(count, scalars_per_slice, itemsize)), tensors, weights)
         return cost, slices.detach()
-    return _Mean.apply(costs, count, scalars_per_slice, weights, *tensors)
+    return _OverSlices.apply(costs, count, scalars_per_slice, weights, *tensors)
 
 
-class _Mean(torch.autograd.Function):
+class _OverSlices(torch.autograd.Function):
     @staticmethod
     def forward(ctx, costs, count, scalars, weights, *tensors):
         wanted = [k for k, tensor in enumerate(tensors) if tensor is not None and ctx.needs_input_grad[k + 4]]
@@ -52,7 +57,8 @@ class _Mean(torch.autograd.Function):
         grads = [torch.zeros_like(tensors[k]) for k in wanted]
         parts = []
         itemsize = next(t.element_size() for t in tensors if t is not None)
-        for chunk in chunks(count, scalars, itemsize):
+        ranges = list(chunks(count, scalars, itemsize))
+        for chunk in ranges:
             share = 1.0 / count if weights is None else weights[..., chunk]
             with torch.enable_grad():
                 part = costs(chunk, *leaves)
@@ -64,10 +70,10 @@ class _Mean(torch.autograd.Function):
             parts.append(part.detach())
         slices = torch.cat(parts, -1)
         ctx.save_for_backward(*grads, weights, *tensors)
-        ctx.costs, ctx.chunks = costs, list(chunks(count, scalars, itemsize))
+        ctx.costs, ctx.chunks = costs, ranges
         ctx.wanted, ctx.total = wanted, len(tensors)
         ctx.mark_non_differentiable(slices)
-        return (slices.mean(-1) if weights is None else (slices * weights).sum(-1)), slices
+        return mean(slices, weights), slices
 
     @staticmethod
     def backward(ctx, upstream, _):
@@ -88,4 +94,4 @@ def recorded(
     """The mean in the graph of autograd, whose chunks are made again where they are needed, and the costs."""
     found = [checkpoint(costs, part, *tensors, use_reentrant=False, preserve_rng_state=False) for part in parts]
     slices = torch.cat(found, -1)
-    return (slices.mean(-1) if weights is None else (slices * weights).sum(-1)), slices
+    return mean(slices, weights), slices

@@ -16,7 +16,7 @@ from monge._value import Value, value
 from monge.kernels import Points
 from monge.sliced import directions
 
-__all__ = ["Goals", "Matching", "Plans", "Slices"]
+__all__ = ["Correspondence", "Goals", "Plans", "Slices"]
 
 
 class Goals(NamedTuple):
@@ -26,7 +26,7 @@ class Goals(NamedTuple):
     weight: Tensor  # (*b, n), between zero and one
 
 
-class Matching(Value, ABC):
+class Correspondence(Value, ABC):
     """A way to find partners, tried for several positions of the source at once."""
 
     # By how much the last steps overshoot the goals: on slices a dense cloud holds itself back.
@@ -45,7 +45,7 @@ class Matching(Value, ABC):
 
 
 @value
-class Slices(Matching):
+class Slices(Correspondence):
     r"""Sliced partial transport: on every line the exact partial plan, over a few lines a consensus.
 
     On each slice a matched point learns where its partner lies along one direction. Over some orthonormal bases these
@@ -109,7 +109,7 @@ class Slices(Matching):
 
 
 @value
-class Plans(Matching):
+class Plans(Correspondence):
     r"""Entropic partial transport in space: soft plans whose entropy falls together with the penalty.
 
     A pair at distance r weighs $e^{(2\lambda - r^2 + f_i + g_j)/\lambda}$ with potentials $f, g \le 0$ that keep every

@@ -1,0 +1,195 @@
+"""Partial transport between positions on one line or circle: its cost and its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from monge import kernels
+from monge._transforms import transformable
+from monge.coupling import MonotoneCoupling
+
+from ._stopping_rule import Amount, stopping
+from .profile import check_line
+
+__all__ = ["circular_partial_cost", "circular_partial_plan", "partial_cost", "partial_plan"]
+
+
+@transformable
+def partial_cost(
+    x: Float[Tensor, "*b n"],
+    y: Float[Tensor, "*b m"],
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
+    *,
+    penalty: Amount = None,
+    mass: Amount | str = None,
+    p: float = 2.0,
+) -> Float[Tensor, "*b"]:
+    r"""The cost of moving a part of one measure on the line to a part of another; exact, batched, differentiable.
+
+    With a penalty $\lambda$ per unit of mass left on each side,
+    $$\min_{\gamma 1 \le a,\; \gamma^\top 1 \le b} \sum_{ij} |x_i - y_j|^p \gamma_{ij}
+    + \lambda \big(|a| + |b| - 2 |\gamma|\big),$$
+    so that a pair is worth it below $2\lambda$ and an outlier costs $\lambda$. With a mass $|\gamma| = s$ the sum
+    alone. Masses are used as they are, nothing is scaled to one. The gradient reaches positions, masses, and the
+    penalty (its gradient is the mass left behind) or the mass (its gradient is the marginal cost).
+
+    Args:
+        x: Positions of the sources.
+        y: Positions of the targets.
+        a: Non-negative masses of the sources; None is one each. Zero is absence.
+        b: The same for `y`.
+        penalty: Price of leaving a unit of mass, on either side: a number, or one per problem.
+        mass: How much to move instead: a number, one per problem, or ``"knee"`` for what costs no more than the mean
+            of all that could be moved. Without penalty and mass all that the smaller side holds is moved.
+        p: Order, at least 1.
+
+    Raises:
+        InputError: Both a penalty and a mass.
+        InfeasibleError: More mass than a side has.
+
+    Source:
+        Bai, Schmitzer, Thorpe, Kolouri, Sliced optimal partial transport (arXiv 2212.08049).
+
+    Example:
+        >>> import torch
+        >>> from monge.sliced import partial_cost
+        >>> x, y = torch.tensor([0.0, 1.0, 2.0, 7.0]), torch.tensor([0.4, 1.1, 9.0])
+        >>> partial_cost(x, y, penalty=0.5)  # two pairs, and three atoms left at 0.5 each
+        tensor(1.6700)
+        >>> partial_cost(x, y, mass=1.5)
+        tensor(0.0900)
+    """
+    return _solved(kernels.partial_cost, x, y, a, b, penalty, mass, p)
+
+
+@transformable
+def circular_partial_cost(
+    x: Float[Tensor, "*b n"],
+    y: Float[Tensor, "*b m"],
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
+    *,
+    penalty: Amount = None,
+    mass: Amount | str = None,
+    p: float = 1.0,
+    circumference: float = 1.0,
+) -> Float[Tensor, "*b"]:
+    """The cost of moving a part of one measure on a circle to a part of another; exact.
+
+    Equal masses and p = 1 take $O(N log N)$; anything else is a linear program with n m numbers.
+
+    Args:
+        x: Positions of the sources, in units of the circumference; any real number, wrapped.
+        y: Positions of the targets.
+        a: Non-negative masses of the sources; None is one each.
+        b: The same for `y`.
+        penalty: Price of leaving a unit of mass, on either side.
+        mass: How much to move instead, see `partial_cost`.
+        p: Order, at least 1.
+        circumference: Length of the circle; 2 pi for angles.
+
+    Source:
+        Kolouri, PAWC: Efficient computation of partial Wasserstein distances on the circle (2026).
+
+    Example:
+        >>> import torch
+        >>> from monge.sliced.partial import circular_partial_cost
+        >>> circular_partial_cost(torch.tensor([0.05, 0.5]), torch.tensor([0.95]))  # across the cut
+        tensor(0.1000)
+    """
+    return _solved(kernels.partial_cost, x, y, a, b, penalty, mass, p, circumference)
+
+
+@transformable
+def partial_plan(
+    x: Float[Tensor, "*b n"],
+    y: Float[Tensor, "*b m"],
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
+    *,
+    penalty: Amount = None,
+    mass: Amount | str = None,
+    p: float = 2.0,
+) -> MonotoneCoupling:
+    """The optimal plan of `partial_cost`: the atoms that are kept, matched in order.
+
+    Args:
+        x: Positions of the sources.
+        y: Positions of the targets.
+        a: Non-negative masses of the sources; None is one each.
+        b: The same for `y`.
+        penalty: Price of leaving a unit of mass, on either side.
+        mass: How much to move instead, see `partial_cost`.
+        p: Order, at least 1.
+
+    Example:
+        >>> import torch
+        >>> from monge.sliced.partial import partial_plan
+        >>> plan = partial_plan(torch.tensor([0.0, 9.0, 1.0]), torch.tensor([1.1, 0.2]), penalty=1.0)
+        >>> plan.i, plan.j
+        (tensor([0, 2]), tensor([1, 0]))
+    """
+    return _coupling(x, y, _solved(kernels.partial_plan, x, y, a, b, penalty, mass, p))
+
+
+@transformable
+def circular_partial_plan(
+    x: Float[Tensor, "*b n"],
+    y: Float[Tensor, "*b m"],
+    a: Float[Tensor, "*b n"] | None = None,
+    b: Float[Tensor, "*b m"] | None = None,
+    *,
+    penalty: Amount = None,
+    mass: Amount | str = None,
+    p: float = 1.0,
+    circumference: float = 1.0,
+) -> MonotoneCoupling:
+    """The optimal plan of `circular_partial_cost`.
+
+    Args:
+        x: Positions of the sources, in units of the circumference; any real number, wrapped.
+        y: Positions of the targets.
+        a: Non-negative masses of the sources; None is one each.
+        b: The same for `y`.
+        penalty: Price of leaving a unit of mass, on either side.
+        mass: How much to move instead, see `partial_cost`.
+        p: Order, at least 1.
+        circumference: Length of the circle; 2 pi for angles.
+
+    Example:
+        >>> import torch
+        >>> from monge.sliced.partial import circular_partial_plan
+        >>> circular_partial_plan(torch.tensor([0.5, 0.05]), torch.tensor([0.95]), penalty=0.1).dense()
+        tensor([[0.],
+                [1.]])
+    """
+    return _coupling(x, y, _solved(kernels.partial_plan, x, y, a, b, penalty, mass, p, circumference))
+
+
+def _solved(
+    kernel: Callable[..., Any],
+    x: Tensor,
+    y: Tensor,
+    a: Tensor | None,
+    b: Tensor | None,
+    penalty: Amount,
+    mass: Amount | str,
+    p: float,
+    circumference: float | None = None,
+) -> Any:
+    """What a kernel says about checked positions; on a line if there is no circumference."""
+    check_line(x, y, a, b, p, 1.0 if circumference is None else circumference)
+    rule, level = stopping(penalty, mass, x.shape[-1], y.shape[-1], a, b, x)
+    return kernel(x, y, a, b, rule=rule, level=level, p=float(p), period=float(circumference or 0.0))
+
+
+def _coupling(x: Tensor, y: Tensor, found: Any) -> MonotoneCoupling:
+    held = (found.w > 0).sum(-1)
+    used = int(held.max()) if held.numel() else 0
+    i, j, w = (part[..., :used] for part in found[:3])
+    return MonotoneCoupling._make(i=i, j=j, w=w.to(x.dtype), n=x.shape[-1], m=y.shape[-1])
