@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import monge
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes
 
 PACKAGE = Path(__file__).parents[1] / "src" / "monge"
 SOURCES = sorted(PACKAGE.rglob("*.py"))

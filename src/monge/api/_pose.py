@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from monge._arrays import working_dtype
 from monge._checks import check_choice, check_weights
 from monge.errors import InputError
 from monge.geometry import Geometry, PointCloud
@@ -36,7 +37,7 @@ def pose(
         check_choice("penalty", penalty, ("kl", "l2", "tv"))
         raise InputError(f"penalty={penalty!r} says how a marginal may be missed: give its price, rho.")
     n, m = geometry.shape
-    wide = torch.promote_types(geometry.dtype, torch.float32)  # in which Linear keeps weights
+    wide = working_dtype(geometry)  # in which Linear keeps weights
     sides: list[Marginal] = []
     for name, weights, size in (("a", a, n), ("b", b, m)):
         if weights is None:

@@ -10,7 +10,7 @@ import torch
 import typer
 
 from .._version import __version__
-from ..kernels._load import AVAILABLE
+from ..kernels import AVAILABLE
 from . import console
 from .self_test import CHECKS
 

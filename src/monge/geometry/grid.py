@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes, working_dtype
 from monge._checks import check_number
 from monge._value import value
 from monge.errors import DtypeError, InputError, ShapeError
@@ -161,7 +161,7 @@ class Grid(Geometry):
         return state
 
     def _start(self, col: Tensor) -> Tensor:
-        dtype = _stream.working_dtype(self.dtype, col.dtype)
+        dtype = working_dtype(self, col)
         batch = broadcast_shapes(self.batch_shape, col.shape[:-1])
         return col.to(dtype).expand(*batch, -1)
 

@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._arrays import pick
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes, pick, working_dtype
 from monge._checks import check_same
 from monge._transforms import transformable
 from monge._value import value
@@ -81,7 +80,7 @@ class Linear(Problem):
     def __post_init__(self) -> None:
         geometry = self.geometry
         like = torch.empty((), dtype=geometry.dtype, device=geometry.device)
-        wide = torch.promote_types(geometry.dtype, torch.float32)
+        wide = working_dtype(geometry)
         source = _as_marginal(self.source, geometry.shape[0], like.to(wide))
         target = _as_marginal(self.target, geometry.shape[1], like.to(wide))
         _check_sides(geometry, source, target)

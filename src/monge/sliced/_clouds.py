@@ -7,13 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes
 from monge._checks import check_number, check_points, check_same, check_weights
 from monge.errors import ShapeError
 
 from .slicer import Slicer
 
-__all__ = ["Clouds", "aligned", "check_masses", "check_theta", "picked", "shares", "together", "working"]
+__all__ = ["Clouds", "aligned", "check_masses", "check_theta", "picked", "shares", "together"]
 
 
 class Clouds(NamedTuple):
@@ -91,11 +91,6 @@ def check_theta(theta: Tensor, d: int) -> None:
     """``theta`` must hold directions of R^d, one a row."""
     if theta.ndim < 2 or theta.shape[-1] != d:
         raise ShapeError(f"theta must have shape (slices, {d}), one direction a row, but has {tuple(theta.shape)}.")
-
-
-def working(dtype: torch.dtype) -> torch.dtype:
-    """The precision to project and to sort in: half precision would make ties of neighbours."""
-    return torch.promote_types(dtype, torch.float32)
 
 
 def picked(held: Tensor, best: Tensor) -> Tensor:

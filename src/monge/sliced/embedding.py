@@ -6,11 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import working_dtype
 from monge._checks import check_number, check_points, check_same, check_weights
 from monge._transforms import transformable
-from monge.kernels.line.reference import levels
+from monge.kernels.line import levels
 
-from ._clouds import check_theta, together, working
+from ._clouds import check_theta, together
 from .slicer import Linear
 
 __all__ = ["sliced_embedding"]
@@ -62,7 +63,7 @@ def sliced_embedding(
     check_theta(theta, d)
     size = n if size is None else size
     check_number("size", size, low=1)
-    ordered, order = Linear(theta)._coordinates(x.to(working(x.dtype)), slice(None)).sort(dim=-1, stable=True)
+    ordered, order = Linear(theta)._coordinates(x.to(working_dtype(x)), slice(None)).sort(dim=-1, stable=True)
     if a is not None:
         check_weights("a", a, n)
         a = (a.double() / a.double().sum(-1, keepdim=True))[..., None, :]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from monge._checks import check_choice, check_number
 from monge._transforms import transformable
-from monge.kernels.twice import once
+from monge.kernels.derivatives import once
 
 from ._clouds import aligned, picked
 from .directions import directions

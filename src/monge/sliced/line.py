@@ -13,9 +13,7 @@ from torch import Tensor
 from monge import kernels
 from monge._checks import check_number
 from monge._value import Value, value
-from monge.kernels._rows import row_problem
-from monge.kernels.circle import reference as circle
-from monge.kernels.line import reference as straight
+from monge.kernels import line
 
 __all__ = ["Balanced", "Circular", "LineProblem", "LinearCircular"]
 
@@ -51,7 +49,7 @@ class _OfOrder(LineProblem):
     """A distance between measures of mass one, whose one parameter is its order p >= 1."""
 
     _distance: ClassVar[Callable[..., Tensor]]
-    _definition: ClassVar[Callable[..., Tensor]]
+    _smooth: ClassVar[Callable[..., Tensor]]
 
     def __post_init__(self) -> None:
         check_number("p", float(self.p), low=1.0)
@@ -60,8 +58,7 @@ class _OfOrder(LineProblem):
         return type(self)._distance(u, v, _per_slice(a), _per_slice(b), self.p)
 
     def _smooth_costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-        problem = row_problem(u, v, _per_slice(a), _per_slice(b))
-        return type(self)._definition(problem, self.p).to(u.dtype).reshape(problem.batch)
+        return type(self)._smooth(u, v, _per_slice(a), _per_slice(b), self.p)
 
     def _potentials(
         self,
@@ -94,7 +91,7 @@ class Balanced(_OfOrder):
 
     p: float = 2.0
     _distance = staticmethod(kernels.line_distance)
-    _definition = staticmethod(straight.line_distance)
+    _smooth = staticmethod(line.smooth_line_distance)
 
     def _potentials(self, u: Tensor, v: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         return kernels.line_potentials(u, v, a, b, self.p)
@@ -114,7 +111,7 @@ class Circular(_OfOrder):
 
     p: float = 2.0
     _distance = staticmethod(kernels.circle_distance)
-    _definition = staticmethod(circle.circle_distance)
+    _smooth = staticmethod(line.smooth_circle_distance)
 
 
 @value
@@ -131,7 +128,7 @@ class LinearCircular(_OfOrder):
 
     p: float = 2.0
     _distance = staticmethod(kernels.linear_circle_distance)
-    _definition = staticmethod(circle.linear_circle_distance)
+    _smooth = staticmethod(line.smooth_linear_circle_distance)
 
 
 def _per_slice(weights: Tensor | None) -> Tensor | None:

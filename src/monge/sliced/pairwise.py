@@ -8,12 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import gap_power, working_dtype
 from monge._checks import check_number, check_points, check_same, check_weights
 from monge._transforms import transformable
 from monge.errors import ShapeError
-from monge.kernels.line.reference import levels, power, staircase
+from monge.kernels.line import levels, staircase
 
-from ._clouds import check_theta, together, working
+from ._clouds import check_theta, together
 from ._mean import chunks
 from .directions import directions
 from .slicer import Linear
@@ -75,7 +76,7 @@ def pairwise_sliced_wasserstein(
     first = clouds[0]
     if theta is None:
         theta = directions(
-            slices, first.shape[-1], generator=generator, dtype=working(first.dtype), device=first.device
+            slices, first.shape[-1], generator=generator, dtype=working_dtype(first), device=first.device
         )
     check_theta(theta, first.shape[-1])
     batch = together(
@@ -100,7 +101,7 @@ def pairwise_sliced_wasserstein(
             for l in range(k):
                 i, j, mass = staircase(level[k], level[l])
                 gap = ordered[k].values.gather(-1, i) - ordered[l].values.gather(-1, j)
-                total[..., k, l] += (mass * power(gap.double(), p)).sum((-1, -2))
+                total[..., k, l] += (mass * gap_power(gap.double(), p)).sum((-1, -2))
                 total[..., l, k] = total[..., k, l]
     return (total / slicer.count).pow(1 / p).to(first.dtype)
 

@@ -6,12 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import working_dtype
 from monge._checks import check_number
 from monge._transforms import transformable
 from monge._value import Value, value
 from monge.errors import ShapeError
 
-from ._clouds import aligned, shares, together, working
+from ._clouds import aligned, shares, together
 from ._mean import mean_over_slices
 from .directions import rotations
 from .estimate import Estimate
@@ -75,7 +76,7 @@ def tree_system(
     spread = 0.1 * (share * (pooled - mean).square()).sum(-2, keepdim=True).sqrt()
     normal = torch.randn(trees, d, generator=generator, dtype=torch.float64).to(x.device)
     theta = rotations(trees, d, generator=generator).transpose(-1, -2)[:, :lines]
-    return TreeSystem((mean + spread * normal).to(working(x.dtype)), theta.to(x.device, working(x.dtype)))
+    return TreeSystem((mean + spread * normal).to(working_dtype(x)), theta.to(x.device, working_dtype(x)))
 
 
 @transformable
@@ -120,7 +121,7 @@ def tree_sliced_wasserstein(
     """
     check_number("sharpness", sharpness, low=0.0)
     x, y, a, b, batch = aligned(x, y, a, b)
-    dtype, wide = x.dtype, working(x.dtype)
+    dtype, wide = x.dtype, working_dtype(x)
     # Around the clouds: far from the origin single precision rounds roots and points apart.
     centre = x.detach().to(wide).mean(-2, keepdim=True)
     x, y = x - centre, y - centre

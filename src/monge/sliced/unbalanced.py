@@ -14,7 +14,7 @@ from monge._parts import parts_of
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import ConvergenceWarning, InputError
-from monge.kernels.twice import held, once
+from monge.kernels.derivatives import held, once
 
 from ._ascent import MOST_CORNERS, Ascent, Prices, climb, penalty, reweighted
 from ._clouds import aligned

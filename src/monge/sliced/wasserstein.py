@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import working_dtype
 from monge._checks import check_choice, check_number
 from monge._transforms import transformable
 
-from ._clouds import aligned, check_theta, working
+from ._clouds import aligned, check_theta
 from .directions import directions
 from .estimate import Estimate, estimate, refine
 from .line import Balanced
@@ -91,7 +92,7 @@ def sliced_wasserstein(
         drawn = theta
         if drawn is None:
             whole = count if block == 1 or count < d else -(-count // d) * d
-            drawn = directions(whole, d, kind, generator=generator, dtype=working(x.dtype), device=x.device)
+            drawn = directions(whole, d, kind, generator=generator, dtype=working_dtype(x), device=x.device)
         slicer = Linear(drawn)
         return estimate(x, y, a, b, slicer=slicer, line=line, control_variate=control_variate, block=block)
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from monge._arrays import working_dtype
 from monge.problem.marginal import column, log_weights
 
 from ._ascent import Ascent
 from ._entropic_solution import entropic_solution
 from ._loop import Goal
-from ._working import Accuracy, default_tol, potential_dtype, widened
+from ._working import Accuracy, default_tol, widened
 
 if TYPE_CHECKING:
     from monge.gradient import Gradient
@@ -40,7 +41,7 @@ def solve_symmetric(problem: Linear, *, gradient: Gradient, tol: float | None, m
 
     Source: Feydy et al., Interpolating between optimal transport and MMD using Sinkhorn divergences (arXiv 1810.08278).
     """
-    dtype = potential_dtype(problem.geometry.dtype)
+    dtype = working_dtype(problem.geometry.dtype)
     if tol is None:
         tol = default_tol(problem.geometry.dtype, newton=True)
     wide = widened(problem, dtype)

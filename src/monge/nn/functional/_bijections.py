@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...kernels.twice import again, derivatives
+from ...kernels.derivatives import again, derivatives
 
 __all__ = ["costs_of", "mean_of"]
 

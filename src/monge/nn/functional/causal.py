@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..._transforms import transformable
-from ...kernels.pivots import assign
+from ...kernels.attention import assign
 from ._padding import at_least_single, blank, full_precision, keep
 from ._prefix import extend, prefix_matmul, prefix_sum
 from .pivots import prepare

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..._checks import check_choice
 from ..._transforms import transformable
 from ...errors import InputError, ShapeError
-from ...kernels.pivots import assign, fused, maximal_coupling, occupancy, pivot_apply
+from ...kernels.attention import assign, maximal_coupling, occupancy, on_device, pivot_apply
 from ._masks import check_padding
 from ._padding import at_least_single, blank, full_precision, keep, scale_of
 from ._shards import add_up, logsumexp, total_over, uniform_over
@@ -229,7 +229,7 @@ def entropic_pivot_factors(
 
 def _scores_once(q: Tensor, k: Tensor, v: Tensor, pivots: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
     """Scores of queries and keys without pivots, for a use in several rounds, unless kernels recompute them faster."""
-    if fused.takes((q, k, v), pivots):
+    if on_device((q, k, v), pivots):
         return q, k, pivots
     return q @ pivots.mT, k @ pivots.mT, None
 
@@ -322,4 +322,4 @@ def prepare(
 def _precise(q: Tensor, k: Tensor, v: Tensor, pivots: Tensor) -> tuple[Tensor, ...]:
     """Everything in at least single precision, but tokens that the fused kernels read as they are."""
     (upcast,) = at_least_single(pivots)
-    return (q, k, v, upcast) if fused.takes((q, k, v), upcast) else at_least_single(q, k, v, pivots)
+    return (q, k, v, upcast) if on_device((q, k, v), upcast) else at_least_single(q, k, v, pivots)

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ... import kernels
 from ..._transforms import transformable
-from ...kernels.twice import defined
+from ...kernels.derivatives import defined
 from ._masks import as_pairs, present
 from ._padding import at_least_single, blank, scale_of, unless_scored
 

@@ -9,15 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import working_dtype
 from monge._checks import check_number, check_points
 from monge._transforms import transformable
 from monge._value import value
 from monge.coupling import Coupling
 from monge.errors import ShapeError
 from monge.geometry import Geometry, PointCloud
-from monge.kernels.line.reference import levels, staircase
+from monge.kernels.line import levels, staircase
 
-from .._clouds import aligned, together, working
+from .._clouds import aligned, together
 from ..directions import directions
 from ..estimate import Estimate, estimate
 from ..line import LineProblem
@@ -260,9 +261,9 @@ def sliced_gromov_wasserstein(
     x, y, a, b, _ = aligned(x, y, a, b, one_space=False)
     dtype, d = x.dtype, max(x.shape[-1], y.shape[-1])
     # Each is centred on its own: distances within a cloud know no place.
-    x, y = (side - side.detach().to(working(side.dtype)).mean(-2, keepdim=True) for side in (x, y))
+    x, y = (side - side.detach().to(working_dtype(side)).mean(-2, keepdim=True) for side in (x, y))
     a, b = (None if held is None else held.to(x.dtype) for held in (a, b))
     x, y = (torch.nn.functional.pad(side, (0, d - side.shape[-1])) for side in (x, y))
     if theta is None:
-        theta = directions(slices, d, generator=generator, dtype=working(x.dtype), device=x.device)
+        theta = directions(slices, d, generator=generator, dtype=working_dtype(x), device=x.device)
     return estimate(x, y, a, b, slicer=Linear(theta), line=Gromov())._made_of(dtype)

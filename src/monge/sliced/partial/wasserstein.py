@@ -7,10 +7,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge import kernels
+from monge._arrays import working_dtype
 from monge._checks import check_choice, check_number
 from monge._transforms import transformable
 
-from .._clouds import aligned, check_theta, working
+from .._clouds import aligned, check_theta
 from .._mean import mean_over_slices
 from ..directions import directions, frames
 from ..estimate import Estimate
@@ -87,7 +88,7 @@ def sliced_partial_wasserstein(
     block = d if kind == "orthogonal" and theta is None else 1
     if theta is None:
         count = slices if block == 1 or slices < d else -(-slices // d) * d
-        theta = directions(count, d, kind, generator=generator, dtype=working(x.dtype), device=x.device)
+        theta = directions(count, d, kind, generator=generator, dtype=working_dtype(x), device=x.device)
     return _estimate(x, y, a, b, Linear(theta), penalty, mass, p, 0.0, block)
 
 
@@ -152,7 +153,7 @@ def spherical_sliced_partial_wasserstein(
     x, y = (on_sphere(name, points) for name, points in (("x", x), ("y", y)))
     a, b = (None if held is None else held.to(x.dtype) for held in (a, b))
     if frame is None:
-        frame = frames(slices, x.shape[-1], generator=generator, dtype=working(x.dtype), device=x.device)
+        frame = frames(slices, x.shape[-1], generator=generator, dtype=working_dtype(x), device=x.device)
     slicers: dict[str, Slicer] = {
         "great-circles": GreatCircles(frame),
         "stereographic": Stereographic(frame),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from monge._checks import check_number
-from monge.kernels.monotone import monotone
+from monge.kernels import monotone
 
 from .._clouds import together
 from .sorting import lap_sort

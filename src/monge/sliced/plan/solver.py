@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from monge import kernels
+from monge._arrays import working_dtype
 from monge._checks import check_choice, check_number
 from monge._value import value
 from monge.coupling import MixtureCoupling
@@ -16,7 +17,6 @@ from monge.geometry import PointCloud
 from monge.problem import Linear
 from monge.solver import Capability, Case, DualSolution, Report, Solver, Status
 
-from .._clouds import working
 from ..directions import KINDS, directions
 from ..slicer import Linear as Lines
 from .lift import monotone_plan, slice_costs
@@ -82,7 +82,7 @@ class Sliced(Solver):
         d = x.shape[-1]
         count = self.slices if self.kind != "orthogonal" else -(-self.slices // d) * d
         generator = torch.Generator().manual_seed(self.seed)
-        theta = directions(count, d, self.kind, generator=generator, dtype=working(x.dtype), device=x.device)
+        theta = directions(count, d, self.kind, generator=generator, dtype=working_dtype(x), device=x.device)
         lines = Lines(theta)
         u, v = (lines._coordinates(side, slice(None)) for side in lines._prepared(x.detach(), y.detach()))
         a, b = (side.detach().expand(*batch, side.shape[-1]) for side in (problem.a, problem.b))

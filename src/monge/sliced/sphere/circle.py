@@ -9,14 +9,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge import kernels
-from monge._arrays import root
+from monge._arrays import root, working_dtype
 from monge._checks import check_finite, check_floating, check_number, check_same, check_weights
 from monge._transforms import transformable
 from monge.coupling import MonotoneCoupling
 from monge.errors import ShapeError
-from monge.kernels.line.reference import levels, staircase
+from monge.kernels.line import levels, staircase
 
-from .._clouds import together, working
+from .._clouds import together
 
 __all__ = [
     "circular_barycenter_density",
@@ -250,7 +250,7 @@ def _turns(
             check_weights("a" if name == "x" else "b", weight, points.shape[-1])
     check_same(x=x, y=y, a=a, b=b)
     batch = together(x=x.shape[:-1], y=y.shape[:-1], a=_batch(a), b=_batch(b))
-    x, y = ((side.to(working(side.dtype)) / circumference).expand(*batch, side.shape[-1]) for side in (x, y))
+    x, y = ((side.to(working_dtype(side)) / circumference).expand(*batch, side.shape[-1]) for side in (x, y))
     return x, y
 
 

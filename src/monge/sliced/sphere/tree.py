@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import gap_power
 from monge._checks import check_number
 from monge._transforms import transformable
 from monge._value import Value, value
@@ -138,10 +139,7 @@ def spherical_tree_sliced_wasserstein(
         mass = mass.gather(-1, order[..., None, :].expand(mass.shape))
         beyond = mass.flip(-1).cumsum(-1).flip(-1)
         length = place.diff(dim=-1, prepend=torch.zeros_like(place[..., :1]))
-        size = beyond.abs()
-        if p != 1:  # a power without a slope where nothing is beyond
-            size = torch.where(size > 0, size, 1).pow(p) * (size > 0)
-        return (length[..., None, :] * size).sum((-1, -2))
+        return (length[..., None, :] * gap_power(beyond, p)).sum((-1, -2))
 
     scalars = 8 * trees.theta.shape[-2] * batch.numel() * (x.shape[-2] + y.shape[-2])
     cost, slices = mean_over_slices(costs, trees.root.shape[-2], scalars, (x, y, a, b))

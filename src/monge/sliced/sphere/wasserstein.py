@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import working_dtype
 from monge._checks import check_choice, check_floating
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
-from .._clouds import aligned, working
+from .._clouds import aligned
 from ..directions import directions, frames
 from ..estimate import Estimate, estimate, refine, visible
 from ..line import Balanced, Circular, LinearCircular, LineProblem
@@ -309,7 +310,7 @@ def spherical_uniformity(
         0.083333
     """
     if frame is None:
-        frame = frames(slices, x.shape[-1], generator=generator, dtype=working(x.dtype), device=x.device)
+        frame = frames(slices, x.shape[-1], generator=generator, dtype=working_dtype(x), device=x.device)
     return circular_uniformity(*_on_circles(x, a, frame)).mean(-1).to(x.dtype)
 
 
@@ -326,7 +327,7 @@ def _on_circles(x: Tensor, a: Tensor | None, frame: Tensor) -> tuple[Tensor, Ten
 def on_sphere(name: str, points: Tensor) -> Tensor:
     """``points`` must be finite and of norm one, up to rounding; half precision comes back in single, normalised."""
     check_floating(name, points)
-    wide = points.to(working(points.dtype))
+    wide = points.to(working_dtype(points))
     radius = wide.detach().norm(dim=-1)
     allowed = max(1e-3, 2 * torch.finfo(points.dtype).eps)
     if points.shape[-1] < 2 or not bool(((radius - 1).abs() < allowed).all()):
