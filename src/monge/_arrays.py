@@ -30,6 +30,7 @@ __all__ = [
 
 # One array of a block. A backward pass keeps about ten of them, so that peak memory stays under 100 MB.
 BLOCK_BYTES = 2**22
+_NO_SHAPE = torch.Size()
 
 
 def is_mapped() -> bool:
@@ -81,17 +82,20 @@ def broadcast_shapes(*shapes: Sequence[int]) -> torch.Size:
     Raises:
         RuntimeError: If the shapes do not broadcast.
     """
-    whole: Sequence[int] = torch.Size()
+    whole: Sequence[int] = _NO_SHAPE
     for shape in shapes:
-        if not shape or shape == whole:  # as for most small problems
-            continue
-        sizes = []
-        for one, other in zip_longest(reversed(whole), reversed(shape), fillvalue=1):
-            if one != other and 1 not in (one, other):
-                raise RuntimeError(f"shapes {', '.join(str(tuple(each)) for each in shapes)} do not broadcast")
-            sizes.append(other if one == 1 else one)
-        whole = sizes[::-1]
-    return torch.Size(whole)
+        if shape and shape != whole:  # there is nothing to do for most small problems
+            whole = _two_shapes(whole, shape, shapes) if whole else shape
+    return whole if isinstance(whole, torch.Size) else torch.Size(whole)
+
+
+def _two_shapes(one: Sequence[int], other: Sequence[int], told: Sequence[Sequence[int]]) -> Sequence[int]:
+    sizes = []
+    for mine, theirs in zip_longest(reversed(one), reversed(other), fillvalue=1):
+        if mine != theirs and 1 not in (mine, theirs):
+            raise RuntimeError(f"shapes {', '.join(str(tuple(shape)) for shape in told)} do not broadcast")
+        sizes.append(theirs if mine == 1 else mine)
+    return torch.Size(reversed(sizes))
 
 
 def working_dtype(*held: Any) -> torch.dtype:
@@ -99,7 +103,8 @@ def working_dtype(*held: Any) -> torch.dtype:
     widest = torch.float32
     for one in held:
         if one is not None:
-            widest = torch.promote_types(widest, one if isinstance(one, torch.dtype) else one.dtype)
+            dtype = one if isinstance(one, torch.dtype) else one.dtype
+            widest = dtype if dtype == widest else torch.promote_types(widest, dtype)
     return widest
 
 

@@ -165,7 +165,8 @@ class _Priced(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, upstream):
-        inputs, found = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
+        x, y, a, b, *found = ctx.saved_tensors
+        inputs = x, y, a, b
         if again():
             cost = ctx.definition(RowProblem(*inputs, ctx.batch))
             return None, None, *derivatives(cost, inputs, upstream.to(cost.dtype)), None

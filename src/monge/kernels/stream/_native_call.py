@@ -6,7 +6,7 @@ The loops read arrays with one dimension of batch, of length one where the batch
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,9 +56,10 @@ def native_dtype(pairs: Pairs, *tensors: Tensor | None) -> torch.dtype | None:
     """
     if not _extension.AVAILABLE or pairs.device.type != "cpu" or 0 in pairs.shape or 0 in pairs.batch_shape:
         return None
-    if any(tensor is not None and 0 in tensor.shape for tensor in tensors):
-        return None
-    dtype = working_dtype(pairs, *tensors)
+    for tensor in tensors:
+        if tensor is not None and 0 in tensor.shape:
+            return None
+    dtype = working_dtype(pairs.dtype, *tensors)
     if dtype not in FULL_PRECISION or (isinstance(pairs, Matrix) and pairs.dtype != dtype):
         return None
     return dtype
@@ -68,34 +69,36 @@ def epsilon_of(epsilon: float | Tensor, like: Tensor, dtype: torch.dtype) -> Ten
     """Epsilon as a tensor with the dimensions of the batch."""
     if isinstance(epsilon, Tensor):
         return epsilon.to(dtype=dtype, device=like.device)
-    return torch.tensor(epsilon, dtype=dtype)
+    return torch.scalar_tensor(epsilon, dtype=dtype)
 
 
 class Arrays:
     """What one call hands to C++: the batch flattened to one dimension, tensors as arrays of their own memory."""
 
     def __init__(self, cost: Cost, tensors: Sequence[Tensor], cores: Sequence[int]) -> None:
-        self.batch = _batch(cost, tensors, cores)
-        self.size = self.batch.numel()
         first, second, kind, p, power = cost
+        self.batch = _batch(first, second, tensors, cores)
+        self.size = self.batch.numel()
         *held, epsilon = tensors
         self.given = (
-            self._flat(_array(first), 2, second is not None),
-            None if second is None else self._flat(_array(second), 2),
+            self._flat(first, 2, second is not None),
+            None if second is None else self._flat(second, 2),
             kind == "dot",
             p,
             power,
-            self._flat(_array(epsilon).astype(np.float64)[..., None], 1),
-            *(self._flat(_array(tensor), core) for tensor, core in zip(held, cores, strict=False)),
+            self._flat(epsilon, 0).astype(np.float64)[:, None],
+            *[self._flat(tensor, core) for tensor, core in zip(held, cores, strict=False)],
         )
 
-    def _flat(self, array: np.ndarray, core: int, pack: bool = True) -> np.ndarray:
-        """``array`` with one dimension of batch, of length one if the batch shares it."""
+    def _flat(self, tensor: Tensor, core: int, pack: bool = True) -> np.ndarray:
+        """An array with one dimension of batch, of length one if the batch shares it."""
+        array = (tensor.detach() if tensor.requires_grad else tensor).numpy()
         cut = array.ndim - core
-        shape = array.shape[cut:]
         if cut == 0:
             array = array[None]
-        elif math.prod(array.shape[:cut]) == 1:
+            return np.ascontiguousarray(array) if pack else array
+        shape = array.shape[cut:]
+        if math.prod(array.shape[:cut]) == 1:
             array = array.reshape(1, *shape)
         elif cut > 1 or array.shape[0] != self.size:
             if array.shape[:cut] != self.batch:
@@ -105,15 +108,9 @@ class Arrays:
         return np.ascontiguousarray(array) if pack else array
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    return (tensor.detach() if tensor.requires_grad else tensor).numpy()
-
-
-def _batch(cost: Cost, tensors: Sequence[Tensor], cores: Sequence[int]) -> torch.Size:
-    shapes = [tensor.shape[: tensor.ndim - core] for tensor, core in zip(tensors, cores, strict=True)]
-    if cost.second is not None:
-        shapes.append(cost.second.shape[:-2])
-    return broadcast_shapes(cost.first.shape[:-2], *shapes)
+def _batch(first: Tensor, second: Tensor | None, tensors: Sequence[Tensor], cores: Sequence[int]) -> torch.Size:
+    shapes = [tensor.shape[:-core] if core else tensor.shape for tensor, core in zip(tensors, cores, strict=True)]
+    return broadcast_shapes(first.shape[:-2], first.shape[:-2] if second is None else second.shape[:-2], *shapes)
 
 
 def loop(
@@ -138,37 +135,43 @@ def loop(
     """
     names, cores = zip(*((part.split(":")[0], len(part.split(":")[1])) for part in reads.split()), strict=True)
     cores, count = (*cores, 0), len(cores) + 1
-    values = next((k for k, core in enumerate(cores) if core == 2), None)
+    values, single = next((k for k, core in enumerate(cores) if core == 2), 0), " " not in writes
     taken = ", ".join(f"Tensor {each}" for each in (*names, "epsilon"))
     given = ", ".join(["Tensor"] * len(writes.split()))
     signature = f"{name}({_COST}, {taken}{', int k' if counted else ''}) -> {f'({given})' if ',' in given else given}"
 
-    def outputs(cost: Cost, tensors: Sequence[Tensor], k: Sequence[int], batch: torch.Size) -> Iterator[Tensor]:
-        sizes = dict(zip("nd", cost.first.shape[-2:], strict=True), e=1)
-        sizes["m"] = cost.first.shape[-1] if cost.second is None else cost.second.shape[-2]
-        if k or values is not None:
-            sizes["k"] = k[0] if k else tensors[values].shape[-1]
-        for dimensions in writes.split():
-            dtype = {"i": torch.int64, "e": torch.float64}.get(dimensions[0])
-            shape = (*batch, *(sizes[letter] for letter in dimensions.removeprefix("i")))
-            yield cost.first.new_empty(shape, dtype=dtype)
+    dtypes = {"i": torch.int64, "e": torch.float64}
+    written = [
+        (["ndmke".index(letter) for letter in shape if letter != "i"], dtypes.get(shape[0])) for shape in writes.split()
+    ]
 
-    def run(*arguments: Any) -> Any:
-        cost, tensors, k = Cost(*arguments[:5]), arguments[5 : 5 + count], arguments[5 + count :]
-        arrays = Arrays(cost, tensors, cores)
-        made = tuple(outputs(cost, tensors, k, arrays.batch))
+    def outputs(first: Tensor, second: Tensor | None, tensors: Sequence[Tensor], k: Any, batch: torch.Size) -> list:
+        n, d = first.shape[-2:]
+        sizes = n, d, d if second is None else second.shape[-2], k or (values and tensors[values].shape[-1]), 1
+        return [
+            torch.empty((*batch, *[sizes[place] for place in shape]), dtype=dtype or first.dtype, device=first.device)
+            for shape, dtype in written
+        ]
+
+    def run(first: Tensor, second: Tensor | None, kind: str, p: float, power: float, *rest: Any) -> Any:
+        tensors = rest[:count]
+        arrays = Arrays(Cost(first, second, kind, p, power), tensors, cores)
+        made = outputs(first, second, tensors, rest[-1] if counted else None, arrays.batch)
         cut = len(arrays.batch)
-        written = (out.numpy().reshape(arrays.size, *out.shape[cut:]) for out in made)
-        getattr(module(), name)(*arrays.given, *written, torch.get_num_threads())
-        return made if len(made) > 1 else made[0]
+        filled = [out.numpy().reshape(arrays.size, *out.shape[cut:]) if cut else out.numpy()[None] for out in made]
+        getattr(module(), name)(*arrays.given, *filled, torch.get_num_threads())
+        return made[0] if single else tuple(made)
 
     def fake(*arguments: Any) -> Any:
-        cost, tensors = Cost(*arguments[:5]), arguments[5 : 5 + count]
-        made = tuple(outputs(cost, tensors, arguments[5 + count :], _batch(cost, tensors, cores)))
-        return made if len(made) > 1 else made[0]
+        first, second, *_ = arguments
+        tensors = arguments[5 : 5 + count]
+        batch = _batch(first, second, tensors, cores)
+        made = outputs(first, second, tensors, arguments[-1] if counted else None, batch)
+        return made[0] if single else tuple(made)
 
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, made = ctx.saved_tensors[: 2 + count], ctx.saved_tensors[2 + count :]
+        saved = ctx.saved_tensors
+        inputs, made = saved[: 2 + count], saved[2 + count :]
         needs = (*ctx.needs_input_grad[:2], *ctx.needs_input_grad[5 : 5 + count])
         assert derivative is not None
         found = derivative(Cost(*inputs[:2], *ctx.plain), inputs[2:], made, slopes, needs)

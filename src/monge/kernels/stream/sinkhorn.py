@@ -65,4 +65,4 @@ def sinkhorn(
     check_epsilon(epsilon)
     vectors = (vector.to(dtype) for vector in (g, log_a, log_b))
     f, g_new, error = sinkhorn_native(*Cost.of(pairs, dtype), *vectors, epsilon_of(epsilon, g, dtype))
-    return f, g_new, error[..., 0].to(dtype)
+    return f, g_new, error.squeeze(-1).to(dtype)

@@ -12,7 +12,7 @@ from monge._arrays import working_dtype
 from monge._transforms import transformable
 from monge.errors import InputError
 
-from ._native_call import Cost, native_dtype
+from ._native_call import Cost, epsilon_of, native_dtype
 from .native import LARGEST_K, top_k_native
 from .pairs import Pairs
 from .reference import top_k_reference
@@ -52,7 +52,7 @@ def top_k(pairs: Pairs, g: Float[Tensor, "*#b m"], k: int) -> tuple[Float[Tensor
         if dtype is None or k > LARGEST_K:
             values, index = top_k_reference(pairs, g, k)
         else:
-            values, index = top_k_native(*Cost.of(pairs, dtype), g.to(dtype), g.new_ones((), dtype=dtype), k)
+            values, index = top_k_native(*Cost.of(pairs, dtype), g.to(dtype), epsilon_of(1.0, g, dtype), k)
     if torch.is_grad_enabled() and any(t.requires_grad for t in (*pairs.tensors(), g)):
         values = _chosen(pairs, g, index)
     return values, index

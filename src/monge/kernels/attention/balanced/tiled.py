@@ -107,7 +107,8 @@ def _allocate_gradients(*arguments: Any) -> tuple[Tensor, ...]:
 
 
 def _derivative(ctx: Any, d_out: Tensor, *rest: Tensor) -> tuple[Tensor | None, ...]:
-    inputs, kept = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
+    saved = ctx.saved_tensors
+    inputs, kept = saved[:5], saved[5:]
     if again():
         return *derivatives(balanced_apply_reference(*inputs, *ctx.plain), inputs, d_out), None
     found = _gradients(*inputs, *ctx.plain, *kept, d_out)
