@@ -72,8 +72,7 @@ def pick(held: Any, core: int, batch: torch.Size, index: Any) -> Any:
     """
     if not isinstance(held, Tensor):
         return held
-    parts = explicit(index, batch)
-    return held.expand(*batch, *held.shape[held.ndim - core :])[parts or ...]
+    return held.expand((*batch, *held.shape[held.ndim - core :]))[explicit(index, batch)]
 
 
 def broadcast_shapes(*shapes: Sequence[int]) -> torch.Size:
