@@ -18,11 +18,11 @@ def again() -> bool:
     return torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
-def derivatives(out: Tensor, inputs: Sequence[Tensor | None], slope: Tensor) -> list[Tensor | None]:
-    """Derivatives of ⟨out, slope⟩ along the inputs that have one, themselves differentiable."""
+def derivatives(out: Tensor, inputs: Sequence[Tensor | None], upstream: Tensor) -> list[Tensor | None]:
+    """Derivatives of ⟨out, upstream⟩ along the inputs that have one, themselves differentiable."""
     sources = [t for t in inputs if t is not None and t.requires_grad]
-    slopes = iter(torch.autograd.grad(out, sources, slope, create_graph=True, allow_unused=True))
-    return [next(slopes) if t is not None and t.requires_grad else None for t in inputs]
+    found = iter(torch.autograd.grad(out, sources, upstream, create_graph=True, allow_unused=True))
+    return [next(found) if t is not None and t.requires_grad else None for t in inputs]
 
 
 def defined(fast: Callable[..., Tensor], definition: Callable[..., Tensor], *tensors: Tensor | None) -> Tensor:
@@ -92,13 +92,13 @@ class _Defined(torch.autograd.Function):
         return out.detach()
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple:
         needed = ctx.needs_input_grad[2:]
         if again():
             tensors = ctx.saved_tensors
-            return None, None, *derivatives(ctx.definition(*tensors), tensors, slopes[0])
+            return None, None, *derivatives(ctx.definition(*tensors), tensors, upstream[0])
         leaves, out = ctx.inner
-        found = iter(torch.autograd.grad(out, leaves, slopes[0], retain_graph=True))
+        found = iter(torch.autograd.grad(out, leaves, upstream[0], retain_graph=True))
         return None, None, *(next(found) if need else None for need in needed)
 
 
@@ -109,7 +109,7 @@ class _Held(torch.autograd.Function):
         return number.clone()
 
     @staticmethod
-    def backward(ctx: Any, *slope: Tensor) -> tuple:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple:
         raise CapabilityError(ctx.told)
 
 
@@ -121,12 +121,12 @@ class _Once(torch.autograd.Function):
         return number.clone()
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple:
-        (slope,) = slopes
+    def backward(ctx: Any, *gradients: Tensor) -> tuple:
+        (upstream,) = gradients
         others = ctx.saved_tensors
         if torch.is_grad_enabled():
-            slope = slope * held(torch.ones_like(slope), others, ctx.told)
-        return None, slope, *(None,) * len(others)
+            upstream = upstream * held(torch.ones_like(upstream), others, ctx.told)
+        return None, upstream, *(None,) * len(others)
 
 
 class _Envelope(torch.autograd.Function):
@@ -138,7 +138,7 @@ class _Envelope(torch.autograd.Function):
         return function(tensors[:count], tensors[count : count + moving]).clone()
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple:
         count, width = ctx.sizes
         tensors, needed = ctx.saved_tensors, ctx.needs_input_grad[3 + count : 3 + count + width]
         constants, moving, others = tensors[:count], tensors[count : count + width], tensors[count + width :]
@@ -154,7 +154,7 @@ class _Envelope(torch.autograd.Function):
             out = ctx.function(constants, leaves)
             found: Any = [None] * len(wanted)
             if wanted and out.requires_grad:
-                found = torch.autograd.grad(out, wanted, slopes[0], create_graph=further, allow_unused=True)
+                found = torch.autograd.grad(out, wanted, upstream[0], create_graph=further, allow_unused=True)
         answer = iter(found)
         felt = [next(answer) if need else None for need in needed]
         return None, None, None, *(None,) * count, *felt, *(None,) * len(others)

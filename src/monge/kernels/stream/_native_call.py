@@ -169,12 +169,12 @@ def loop(
         made = outputs(first, second, tensors, arguments[-1] if counted else None, batch)
         return made[0] if single else tuple(made)
 
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
         inputs, made = saved[: 2 + count], saved[2 + count :]
         needs = (*ctx.needs_input_grad[:2], *ctx.needs_input_grad[5 : 5 + count])
         assert derivative is not None
-        found = derivative(Cost(*inputs[:2], *ctx.plain), inputs[2:], made, slopes, needs)
+        found = derivative(Cost(*inputs[:2], *ctx.plain), inputs[2:], made, upstream, needs)
         first, second, *rest = (
             sum_to(gradient, held) if need and gradient is not None else None
             for gradient, held, need in zip(found, inputs, needs, strict=True)

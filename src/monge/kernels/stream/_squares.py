@@ -29,7 +29,7 @@ def squares(centred: Clouds, given: Clouds, dtype: torch.dtype = torch.float64) 
     The product form |x|^2 + |y|^2 - 2 <x, y> loses digits where two points are near each other beside their distance
     from the origin. Its error stays below about (sqrt d + 6) u (|x| + |y|)^2, so those pairs are known: they are
     computed again, in groups around a point of their own where many are near, and else from their differences. So a
-    pair of equal points costs exactly zero, with no slope.
+    pair of equal points costs exactly zero, with no gradient.
 
     Args:
         centred: The clouds (*b, n, d) and (*b, m, d), moved to a common centre.

@@ -78,13 +78,13 @@ _pack = _on_cuda(
     "pack", f"{_SIDE}, Tensor? y", "Tensor", lambda x, z, bias, keep, y: _sums(bias, 0 if y is None else y.shape[-1])
 )
 _unpack = _on_cuda(
-    "unpack", f"{_SIDE}, Tensor table", "Tensor", lambda x, *_: x.new_empty(*x.shape[:-1], _[-1].shape[-1])
+    "unpack", f"{_SIDE}, Tensor table", "Tensor", lambda x, *rest: x.new_empty(*x.shape[:-1], rest[-1].shape[-1])
 )
 _gradient = _on_cuda(
     "gradient",
     f"{_SIDE}, Tensor? y, Tensor? table, Tensor d_use",
     "(Tensor, Tensor)",
-    lambda x, z, bias, *_: (x.new_empty(x.shape), _sums(bias, x.shape[-1])),
+    lambda x, z, bias, *rest: (x.new_empty(x.shape), _sums(bias, x.shape[-1])),
 )
 # As `mixing.mix` and `mixing.mix_gradient`.
 mix = _on_cuda("mix", _USES, "Tensor", lambda use_q, use_k, totals: totals.new_empty(totals.shape))

@@ -1,4 +1,4 @@
-"""The definition: evaluate the cost of a shift on the merged levels, bisect its slope; plain autograd."""
+"""The definition: evaluate the cost of a shift on the merged levels, bisect its derivative; plain autograd."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Lift(NamedTuple):
 
 
 def circle_distance(problem: RowProblem, p: float) -> Tensor:
-    """W_p^p of every row: the best shift, then a mixture of its two sides that leaves no slope."""
+    """W_p^p of every row: the best shift, then a mixture of its two sides that leaves no derivative."""
     x, y = _lift(problem.x, problem.a), _lift(problem.y, problem.b)
     with torch.no_grad():
         shift = _search(x, y, p)
@@ -30,7 +30,7 @@ def circle_distance(problem: RowProblem, p: float) -> Tensor:
         # Step off the kink, where rounding would decide between its two staircases.
         low, high = shift - 1e-9, shift + 1e-9
     # In the graph: the first derivative does not see how the share moves, the second one does.
-    fall, rise = _slope(x, y, low, p), _slope(x, y, high, p)
+    fall, rise = _by_shift(x, y, low, p), _by_shift(x, y, high, p)
     kink = rise > fall
     share = torch.where(kink, -fall / torch.where(kink, rise - fall, 1.0), 0.5).clamp(0, 1)[:, 0]
     mixed = (1 - share) * _cost(x, y, low, p) + share * _cost(x, y, high, p)
@@ -61,12 +61,12 @@ def _lift(x: Tensor, weights: Tensor | None) -> _Lift:
 
 
 def _search(x: _Lift, y: _Lift, p: float) -> Tensor:
-    """Bisection of the slope."""
+    """Bisection of the derivative."""
     low = x.position.new_full((len(x.position), 1), -1.5)
     high = -low
     for _ in range(60):
         middle = (low + high) / 2
-        falling = _slope(x, y, middle, p) < 0
+        falling = _by_shift(x, y, middle, p) < 0
         low, high = torch.where(falling, middle, low), torch.where(falling, high, middle)
     better = (_cost(x, y, low, p) <= _cost(x, y, high, p))[:, None]
     return torch.where(better, low, high)
@@ -95,7 +95,7 @@ def _cost(x: _Lift, y: _Lift, shift: Tensor, p: float, wrapped: bool = False) ->
     return (mass * gap_power(gap, p)).sum(-1)
 
 
-def _slope(x: _Lift, y: _Lift, shift: Tensor, p: float) -> Tensor:
+def _by_shift(x: _Lift, y: _Lift, shift: Tensor, p: float) -> Tensor:
     """The right-hand derivative of the cost by the shift: each column hands over to the next one."""
     after = torch.cat([y.position[:, 1:], y.position[:, :1] + 1], -1)
     level = (y.level - shift).remainder(1.0)

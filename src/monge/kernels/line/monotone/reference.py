@@ -38,4 +38,4 @@ def _levels(weights: Tensor, sums: Tensor, mass: Tensor) -> Tensor:
     """Running sums that reach the common mass at the last atom with any: rounding leaves nothing for absent ones."""
     full = (weights > 0).flip(-1).cumsum(-1).flip(-1) <= (weights > 0)
     reached = torch.where(full, mass, torch.minimum(sums, mass)).detach()
-    return sums + (reached - sums.detach())  # the value is the limit, the slope that of the sum
+    return sums + (reached - sums.detach())  # the value is the limit, the gradient that of the sum

@@ -84,10 +84,10 @@ def partial_plan(
     b: Float[Tensor, "*#b m"] | None = None,
     *,
     rule: str,
+    potentials: bool = False,
     level: Float[Tensor, "*#b"] | None = None,
     p: float = 2.0,
     period: float = 0.0,
-    potentials: bool = False,
 ) -> Pieces:
     r"""Optimal partial plans, and potentials where asked; exact, without gradient.
 
