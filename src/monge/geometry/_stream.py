@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 __all__ = [
     "apply",
     "column",
+    "column_bias",
     "ctransform",
     "derives",
     "entries",
     "inner",
-    "join",
     "mean",
     "resolved",
     "row_blocks",
@@ -52,7 +52,7 @@ def column(epsilon: float | Tensor, count: int) -> float | Tensor:
     return epsilon.reshape(*epsilon.shape, *(1 for _ in range(count)))
 
 
-def join(g: Float[Tensor, "*b m"], log_b: Float[Tensor, "*b m"], epsilon: float | Tensor) -> Tensor:
+def column_bias(g: Float[Tensor, "*b m"], log_b: Float[Tensor, "*b m"], epsilon: float | Tensor) -> Tensor:
     """The bias log b + g / epsilon, and -inf wherever the weight is zero, whatever the potential is there."""
     absent = log_b == -math.inf
     return (log_b + g.masked_fill(absent, 0) / column(epsilon, 1)).masked_fill(absent, -math.inf)
@@ -214,7 +214,7 @@ def sinkhorn(
     geometry: Geometry, g: Tensor, log_a: Tensor, log_b: Tensor, epsilon: float | Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One pass over the costs: f = T(g), the next g = T(f), and the L1 column error of (f, g)."""
-    geometry, bias = widened(geometry), join(g, log_b, epsilon)
+    geometry, bias = widened(geometry), column_bias(g, log_b, epsilon)
     f_parts, reached = [], None
     for rows in row_blocks(geometry, log_a, bias):
         score = _score(geometry._block(rows), torch.zeros_like(bias), epsilon)

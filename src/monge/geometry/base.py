@@ -112,7 +112,7 @@ class Geometry(Value, ABC):
         self, g: Float[Tensor, "*b m"], log_b: Float[Tensor, "*b m"], epsilon: float | Tensor
     ) -> Float[Tensor, "*b n"]:
         """The soft c-transform -epsilon log sum_j b_j exp((g_j - C_ij) / epsilon)."""
-        bias, pairs = _stream.join(g, log_b, epsilon), self._pairs()
+        bias, pairs = _stream.column_bias(g, log_b, epsilon), self._pairs()
         if pairs is None:
             return _stream.softmin(self, bias, epsilon)
         return kernels.softmin(pairs, bias, epsilon)

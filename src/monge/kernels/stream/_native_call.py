@@ -20,7 +20,7 @@ from .._extension import FULL_PRECISION, module
 from .._operator import operator, save_all, sum_to
 from .pairs import Matrix, Pairs, Points
 
-__all__ = ["Arrays", "Cost", "epsilon_of", "loop", "native_dtype"]
+__all__ = ["Arrays", "Cost", "loop", "native_dtype"]
 
 
 class Cost(NamedTuple):
@@ -63,13 +63,6 @@ def native_dtype(pairs: Pairs, *tensors: Tensor | None) -> torch.dtype | None:
     if dtype not in FULL_PRECISION or (isinstance(pairs, Matrix) and pairs.dtype != dtype):
         return None
     return dtype
-
-
-def epsilon_of(epsilon: float | Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
-    """Epsilon as a tensor with the dimensions of the batch."""
-    if isinstance(epsilon, Tensor):
-        return epsilon.to(dtype=dtype, device=like.device)
-    return torch.scalar_tensor(epsilon, dtype=dtype)
 
 
 class Arrays:

@@ -9,11 +9,11 @@ from torch import Tensor
 from monge._transforms import transformable
 from monge.errors import DeviceError, ShapeError
 
-from ._native_call import Cost, epsilon_of, native_dtype
+from ._native_call import Cost, native_dtype
 from .native import apply_native, attend_native
 from .pairs import Pairs
 from .reference import apply_reference
-from .scores import check_columns, check_epsilon, check_rows
+from .scores import check_columns, check_rows, epsilon_of
 
 __all__ = ["apply"]
 
@@ -65,7 +65,6 @@ def apply(
     dtype = native_dtype(pairs, row, col, v)
     if dtype is None:
         return apply_reference(pairs, row, col, v, epsilon)
-    check_epsilon(epsilon)
     rule, eps = Cost.of(pairs, dtype), epsilon_of(epsilon, col, dtype)
     if row is None:
         out = attend_native(*rule, col.to(dtype), v.to(dtype), eps)[0]

@@ -10,11 +10,11 @@ from monge._arrays import working_dtype
 from monge._transforms import transformable
 from monge.errors import ShapeError
 
-from ._native_call import epsilon_of, native_dtype
+from ._native_call import native_dtype
 from .native import extract_native
 from .pairs import Pairs
 from .reference import extract_reference
-from .scores import check_columns, check_epsilon, check_rows, epsilon_tensor
+from .scores import check_columns, check_rows, epsilon_of
 
 __all__ = ["extract"]
 
@@ -69,11 +69,10 @@ def extract(
         if native_dtype(pairs, row, col) is None:
             i, j, w = extract_reference(pairs, row, col, epsilon, limit)
         else:
-            check_epsilon(epsilon)
             eps = epsilon_of(epsilon, row, dtype)
             i, j, w = extract_native(pairs, row.to(dtype), col.to(dtype), eps, limit)
     graded = (*pairs.tensors(), row, col, *([epsilon] if isinstance(epsilon, Tensor) else []))
     if torch.is_grad_enabled() and any(t.requires_grad for t in graded):
-        eps = epsilon_tensor(epsilon, row, dtype)[..., 0, 0]
+        eps = epsilon_of(epsilon, row, dtype)
         w = torch.exp(row.to(dtype)[i] + col.to(dtype)[j] - pairs.at(i, j).to(dtype) / eps)
     return i, j, w

@@ -14,21 +14,24 @@ from monge.errors import DeviceError, DtypeError, InputError, ShapeError
 
 from .pairs import Pairs
 
-__all__ = ["Scores", "check_columns", "check_epsilon", "check_rows", "epsilon_tensor"]
+__all__ = ["Scores", "check_columns", "check_rows", "epsilon_of", "epsilon_tensor"]
+
+
+def epsilon_of(epsilon: float | Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
+    """Epsilon as a tensor with the dimensions of the batch.
+
+    A number must be positive and finite; a tensor is believed, for looking at it would stall a device.
+    """
+    if isinstance(epsilon, Tensor):
+        return epsilon.to(dtype=dtype, device=like.device)
+    if not 0 < epsilon < math.inf:
+        raise InputError(f"epsilon must be positive and finite, but is {epsilon!r}; epsilon = 0 is `ctransform`.")
+    return torch.scalar_tensor(epsilon, dtype=dtype, device=like.device)
 
 
 def epsilon_tensor(epsilon: float | Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
-    """Epsilon, broadcast to the batch, as a tensor (..., 1, 1) that meets blocks."""
-    check_epsilon(epsilon)
-    if not isinstance(epsilon, Tensor):
-        return torch.full((1, 1), epsilon, dtype=dtype, device=like.device)
-    return epsilon.to(dtype=dtype, device=like.device)[..., None, None]
-
-
-def check_epsilon(epsilon: float | Tensor) -> None:
-    """A number must be positive and finite; a tensor is believed, for looking at it would stall a device."""
-    if not isinstance(epsilon, Tensor) and not 0 < epsilon < math.inf:
-        raise InputError(f"epsilon must be positive and finite, but is {epsilon!r}; epsilon = 0 is `ctransform`.")
+    """The same as a tensor (..., 1, 1) that meets blocks."""
+    return epsilon_of(epsilon, like, dtype)[..., None, None]
 
 
 def check_columns(name: str, vector: Tensor, pairs: Pairs) -> None:

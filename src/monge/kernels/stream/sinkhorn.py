@@ -8,11 +8,11 @@ from torch import Tensor
 
 from monge._transforms import transformable
 
-from ._native_call import Cost, epsilon_of, native_dtype
+from ._native_call import Cost, native_dtype
 from .native import sinkhorn_native
 from .pairs import Pairs
 from .reference import sinkhorn_reference
-from .scores import check_columns, check_epsilon, check_rows
+from .scores import check_columns, check_rows, epsilon_of
 
 __all__ = ["sinkhorn"]
 
@@ -62,7 +62,6 @@ def sinkhorn(
     dtype = native_dtype(pairs, g, log_a, log_b)
     if dtype is None:
         return sinkhorn_reference(pairs, g, log_a, log_b, epsilon)
-    check_epsilon(epsilon)
     vectors = (vector.to(dtype) for vector in (g, log_a, log_b))
     f, g_new, error = sinkhorn_native(*Cost.of(pairs, dtype), *vectors, epsilon_of(epsilon, g, dtype))
     return f, g_new, error.squeeze(-1).to(dtype)

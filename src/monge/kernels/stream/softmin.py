@@ -7,11 +7,11 @@ from torch import Tensor
 
 from monge._transforms import transformable
 
-from ._native_call import Cost, epsilon_of, native_dtype
+from ._native_call import Cost, native_dtype
 from .native import softmin_native
 from .pairs import Pairs
 from .reference import softmin_reference
-from .scores import check_columns, check_epsilon
+from .scores import check_columns, epsilon_of
 
 __all__ = ["softmin"]
 
@@ -46,5 +46,4 @@ def softmin(pairs: Pairs, bias: Float[Tensor, "*#b m"], epsilon: float | Tensor)
     dtype = native_dtype(pairs, bias)
     if dtype is None:
         return softmin_reference(pairs, bias, epsilon)
-    check_epsilon(epsilon)
     return softmin_native(*Cost.of(pairs, dtype), bias.to(dtype), epsilon_of(epsilon, bias, dtype))

@@ -12,11 +12,11 @@ from monge._arrays import working_dtype
 from monge._transforms import transformable
 from monge.errors import InputError
 
-from ._native_call import Cost, epsilon_of, native_dtype
+from ._native_call import Cost, native_dtype
 from .native import LARGEST_K, top_k_native
 from .pairs import Pairs
 from .reference import top_k_reference
-from .scores import check_columns
+from .scores import check_columns, epsilon_of
 
 __all__ = ["ctransform", "top_k"]
 

@@ -6,12 +6,10 @@ is minus the softmax over the rows, so backward needs one such matrix a step, ma
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from .reference import log_sum_exp, row_shares
+from .reference import log_sum_exp, quotient, row_shares, start
 
 __all__ = ["backward", "forward"]
 
@@ -21,9 +19,9 @@ def forward(scores: Tensor, v: Tensor, a: Tensor, b: Tensor, n_half: int) -> tup
     log_a, log_b = a.log(), b.log()
     steps = n_half // 2
     rows, columns = (w.new_zeros(len(w), steps, w.shape[-1]) for w in (a, b))
-    g = _start(log_b)
+    g = start(log_b)
     for step in range(steps):
-        f = _start(log_a) if step == 0 and n_half % 2 == 0 else log_a - log_sum_exp(scores + g[..., None, :], -1)
+        f = start(log_a) if step == 0 and n_half % 2 == 0 else log_a - log_sum_exp(scores + g[..., None, :], -1)
         g = log_b - log_sum_exp(scores + f[..., None], -2)
         rows[:, step], columns[:, step] = f, g
     return row_shares(scores, g, log_a) @ v, rows, columns
@@ -37,7 +35,7 @@ def backward(
     log_a, log_b = a.log(), b.log()
     steps = n_half // 2
     d_log_a, d_log_b = torch.zeros_like(a), torch.zeros_like(b)
-    shares = row_shares(scores, columns[:, -1] if steps else _start(log_b), log_a)
+    shares = row_shares(scores, columns[:, -1] if steps else start(log_b), log_a)
     d_v = (d_out.mT @ shares).mT
     d_scores = shares * (d_out @ v.mT - (d_out * out).sum(-1, keepdim=True))
     d_g = d_scores.sum(-2)
@@ -49,22 +47,13 @@ def backward(
             break
         d_f = -moved.sum(-1)
         d_log_a += d_f
-        g = columns[:, step - 1] if step else _start(log_b)
+        g = columns[:, step - 1] if step else start(log_b)
         moved = _softmax(scores + g[..., None, :], -1) * d_f[..., None]
         d_scores -= moved
         d_g = -moved.sum(-2)
-    return d_scores, d_v, _over(d_log_a, a), _over(d_log_b, b)
-
-
-def _start(log_weight: Tensor) -> Tensor:
-    """Zero on what is present."""
-    return torch.zeros_like(log_weight).masked_fill(log_weight == -math.inf, -math.inf)
+    return d_scores, d_v, quotient(d_log_a, a), quotient(d_log_b, b)
 
 
 def _softmax(scores: Tensor, dim: int) -> Tensor:
     """Zero where a whole line is absent."""
     return torch.exp(scores - log_sum_exp(scores, dim).unsqueeze(dim))
-
-
-def _over(gradient: Tensor, weight: Tensor) -> Tensor:
-    return torch.where(weight > 0, gradient / weight, 0.0)

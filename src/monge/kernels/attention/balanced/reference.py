@@ -10,7 +10,7 @@ from torch import Tensor
 
 from monge import _arrays
 
-__all__ = ["balanced_apply_reference", "half_steps", "log_sum_exp", "row_shares"]
+__all__ = ["balanced_apply_reference", "half_steps", "log_sum_exp", "quotient", "row_shares", "start"]
 
 
 def half_steps(
@@ -37,8 +37,8 @@ def half_steps(
         u and v; the row marginal is exact.
     """
     if v is None:
-        v = torch.zeros_like(log_b).masked_fill(log_b == -math.inf, -math.inf)
-    u = torch.zeros_like(log_a).masked_fill(log_a == -math.inf, -math.inf)
+        v = start(log_b)
+    u = start(log_a)
     for left in range(n_half, 0, -1):
         if left % 2:
             u = log_a - log_sum_exp(scores + v[..., None, :], -1)
@@ -72,3 +72,13 @@ def balanced_apply_reference(
 def log_sum_exp(scores: Tensor, dim: int) -> Tensor:
     """Log-sum-exp with 0 for an empty sum, whose gradient is zero rather than NaN."""
     return _arrays.log_sum_exp(scores, dim)[0]
+
+
+def start(log_weight: Tensor) -> Tensor:
+    """Where a potential starts: at zero on what is present."""
+    return torch.zeros_like(log_weight).masked_fill(log_weight == -math.inf, -math.inf)
+
+
+def quotient(x: Tensor, total: Tensor) -> Tensor:
+    """Zero where there is nothing to divide by."""
+    return torch.where(total > 0, x / total, 0.0)

@@ -14,6 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .reference import quotient
+
 __all__ = ["RANGE", "backward", "forward"]
 
 # How far the scores of a row may lie apart: potentials spread as far, and products of all three must not underflow.
@@ -39,10 +41,10 @@ def forward(scores: Tensor, v: Tensor, a: Tensor, b: Tensor, n_half: int) -> tup
             # The iteration starts at one on unscaled rows; rows of K are scaled already.
             left = torch.exp(largest - largest.amax(-1, keepdim=True)) * (a > 0)
         else:
-            left = _over(a, _times(kernel, right))
-        right = _over(b, _times(left, kernel))
+            left = quotient(a, _times(kernel, right))
+        right = quotient(b, _times(left, kernel))
         rows[:, step], columns[:, step] = left, right
-    out = _over(kernel @ (right[..., None] * v), _times(kernel, right)[..., None])
+    out = quotient(kernel @ (right[..., None] * v), _times(kernel, right)[..., None])
     return out * (a > 0)[..., None], rows, columns
 
 
@@ -59,7 +61,7 @@ def backward(
 
     d_out = d_out * (a > 0)[..., None]
     total = _times(kernel, right)
-    d_sums, d_total = _over(d_out, total[..., None]), _over(-(d_out * out).sum(-1), total)
+    d_sums, d_total = quotient(d_out, total[..., None]), quotient(-(d_out * out).sum(-1), total)
     pulled = (d_sums.mT @ kernel).mT
     d_right = (pulled * v).sum(-1) + _times(d_total, kernel)
     d_v = right[..., None] * pulled
@@ -69,16 +71,16 @@ def backward(
         left, right = rows[:, step], columns[:, step]
         # What a relative change would do: scalings themselves may be very large or small.
         change = d_right * right
-        d_b += _over(change, b)
-        d_s = -change * _over(right, b)
+        d_b += quotient(change, b)
+        d_s = -change * quotient(right, b)
         thin_left.append(left[..., None])
         thin_right.append(d_s[..., None])
         if step == 0 and n_half % 2 == 0:
             break
         before = columns[:, step - 1] if step else start
         change = _times(kernel, d_s) * left
-        d_a += _over(change, a)
-        d_r = -change * _over(left, a)
+        d_a += quotient(change, a)
+        d_r = -change * quotient(left, a)
         thin_left.append(d_r[..., None])
         thin_right.append(before[..., None])
         d_right = _times(d_r, kernel)
@@ -97,8 +99,3 @@ def _times(x: Tensor, y: Tensor) -> Tensor:
         return (x[..., None, :] @ y)[..., 0, :] if x.ndim < y.ndim else (x @ y[..., None])[..., 0]
     # Batched products with vectors are slow in BLAS.
     return (x[..., None] * y).sum(-2) if x.ndim < y.ndim else (x * y[..., None, :]).sum(-1)
-
-
-def _over(x: Tensor, total: Tensor) -> Tensor:
-    """The quotient, zero where there is nothing to divide by."""
-    return torch.where(total > 0, x / total, 0.0)

@@ -96,23 +96,20 @@ mix_gradient = _on_cuda(
 )
 
 
-def pack(side: Side, y: Tensor | None, share: None = None) -> tuple[None, Tensor, Tensor]:
+def pack(side: Side, y: Tensor | None, _: None = None) -> tuple[None, Tensor, Tensor]:
     """As `reference.pack`, without an assignment to hand on."""
-    del share
     sums = _pack(*side, y)
     return None, sums[..., -1], sums[..., :-1]
 
 
-def unpack(side: Side, table: Tensor, share: None = None) -> Tensor:
+def unpack(side: Side, table: Tensor, _: None = None) -> Tensor:
     """As `reference.unpack`."""
-    del share
     return _unpack(*side, table)
 
 
 def gradient(
-    side: Side, y: Tensor | None, table: Tensor | None, d_use: Tensor, share: None = None
+    side: Side, y: Tensor | None, table: Tensor | None, d_use: Tensor, _: None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As `reference.gradient`."""
-    del share
     d_x, sums = _gradient(*side, y, table, d_use)
     return d_x, sums[..., :-1], sums[..., -1]
