@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -92,7 +91,7 @@ class Distance:
         """One cost per pair, differentiable by positions and weights, in the dtype of ``x``."""
         problem = row_problem(x, y, a, b)
         cost = _Priced.apply(self, p, *problem) if reads(problem.x) else self.definition(problem, p)
-        cost = _in_range(cost.to(x.dtype), problem, p, partial(self.definition, p=1.0))
+        cost = _in_range(cost.to(x.dtype), problem, p, lambda rows: self.definition(rows, 1.0))
         return cost.reshape(problem.batch)
 
     def smooth(self, x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, p: float) -> Tensor:
@@ -160,7 +159,7 @@ class _Priced(torch.autograd.Function):
         needed = ctx.needs_input_grad[2:6]
         found = distance.fast(RowProblem(x, y, a, b, batch), any(needed[:2]), any(needed[2:]), p)
         ctx.save_for_backward(x, y, a, b, found.dx, found.dy, found.f, found.g)
-        ctx.definition, ctx.batch = partial(distance.definition, p=p), batch
+        ctx.definition, ctx.p, ctx.batch = distance.definition, p, batch
         return found.cost
 
     @staticmethod
@@ -168,13 +167,15 @@ class _Priced(torch.autograd.Function):
         x, y, a, b, *found = ctx.saved_tensors
         inputs = x, y, a, b
         if again():
-            cost = ctx.definition(RowProblem(*inputs, ctx.batch))
+            cost = ctx.definition(RowProblem(*inputs, ctx.batch), ctx.p)
             return None, None, *derivatives(cost, inputs, upstream.to(cost.dtype)), None
         gradients: list[Tensor | None] = []
         for held, gradient, needed in zip(inputs, found, ctx.needs_input_grad[2:6], strict=True):
-            felt = gradient * upstream[:, None] if needed else None
-            shared = needed and len(held) != len(felt)
-            gradients.append(felt.sum(0, keepdim=True) if shared else felt)
+            if not needed or held is None:
+                gradients.append(None)
+                continue
+            felt = gradient * upstream[:, None]
+            gradients.append(felt if len(held) == len(felt) else felt.sum(0, keepdim=True))
         return None, None, *gradients, None
 
 
