@@ -106,6 +106,22 @@ def _batch(first: Tensor, second: Tensor | None, tensors: Sequence[Tensor], core
     return broadcast_shapes(first.shape[:-2], first.shape[:-2] if second is None else second.shape[:-2], *shapes)
 
 
+def _allocator(writes: Sequence[str], values: int) -> Callable[..., list[Tensor]]:
+    """Makes the outputs of a loop: n, d, m and k are sizes, k of the tensor number ``values`` if nobody says it."""
+    dtypes = {"i": torch.int64, "e": torch.float64}
+    written = [(["ndmke".index(letter) for letter in shape if letter != "i"], dtypes.get(shape[0])) for shape in writes]
+
+    def outputs(first: Tensor, second: Tensor | None, tensors: Sequence[Tensor], k: Any, batch: torch.Size) -> list:
+        n, d = first.shape[-2:]
+        sizes = n, d, d if second is None else second.shape[-2], k or (values and tensors[values].shape[-1]), 1
+        return [
+            torch.empty((*batch, *[sizes[place] for place in shape]), dtype=dtype or first.dtype, device=first.device)
+            for shape, dtype in written
+        ]
+
+    return outputs
+
+
 def loop(
     name: str,
     reads: str,
@@ -133,18 +149,7 @@ def loop(
     given = ", ".join(["Tensor"] * len(writes.split()))
     signature = f"{name}({_COST}, {taken}{', int k' if counted else ''}) -> {f'({given})' if ',' in given else given}"
 
-    dtypes = {"i": torch.int64, "e": torch.float64}
-    written = [
-        (["ndmke".index(letter) for letter in shape if letter != "i"], dtypes.get(shape[0])) for shape in writes.split()
-    ]
-
-    def outputs(first: Tensor, second: Tensor | None, tensors: Sequence[Tensor], k: Any, batch: torch.Size) -> list:
-        n, d = first.shape[-2:]
-        sizes = n, d, d if second is None else second.shape[-2], k or (values and tensors[values].shape[-1]), 1
-        return [
-            torch.empty((*batch, *[sizes[place] for place in shape]), dtype=dtype or first.dtype, device=first.device)
-            for shape, dtype in written
-        ]
+    outputs = _allocator(writes.split(), values)
 
     def run(first: Tensor, second: Tensor | None, kind: str, p: float, power: float, *rest: Any) -> Any:
         tensors = rest[:count]
