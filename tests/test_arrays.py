@@ -14,6 +14,7 @@ from monge._arrays import explicit, pick, root
 from monge.coupling import DenseCoupling, ProductCoupling, SparseCoupling
 from monge.geometry import Circle, CostMatrix, Geometry, Graph, Grid, Line, LowRankCost, PointCloud, Sphere, Tree
 from monge.problem import AtMost, Fixed, Linear, Relaxed
+from monge.testing import couplings
 from sweep import sweep
 
 
@@ -80,6 +81,54 @@ def a_geometry(kind: int, batch: tuple[int, ...], generator: torch.Generator) ->
         lambda: Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), rand(2)) * rand(*whole),
     ]
     return made[kind % len(made)]()
+
+
+def some_indices(draw: random.Random, batch: tuple[int, ...]) -> list[Any]:
+    """Indices that everyone writes, whatever the batch, and some of any kind."""
+    mask = torch.tensor([draw.random() < 0.6 for _ in range(torch.Size(batch).numel())]).reshape(batch)
+    first = [(0, ...), (..., -1), slice(1, None), torch.tensor([0, -1])] if batch else [torch.tensor(True)]
+    return [..., None, (), (None, ...), (..., None), mask, *first, *(some_index(draw, batch) for _ in range(4))]
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (2,), (2, 3)])
+def test_every_plan_is_indexed_as_its_tensor_is(batch: tuple[int, ...]) -> None:
+    draw = random.Random(7)
+    for example in couplings(shapes=[(3, 4), (3, 3)], batches=[batch], zeros=[True]):
+        P = example.coupling
+        dense = P.dense()
+        shape = dense.shape[:-2]
+        for index in some_indices(draw, tuple(shape)):
+            told = f"{example}, index {index!r}"
+            try:
+                places = torch.arange(shape.numel()).reshape(shape)[index]
+            except IndexError:
+                with pytest.raises(monge.errors.InputError, match="picks no problem"):
+                    P[index]
+                continue
+            found = P[index]
+            assert found.batch_shape == places.shape, told
+            if places.numel():
+                wanted = dense.reshape(-1, *dense.shape[-2:])[places]
+                torch.testing.assert_close(found.dense(), wanted, rtol=1e-10, atol=1e-14, msg=told)
+
+
+@pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
+def test_every_geometry_and_side_is_indexed_without_a_batch_too(batch: tuple[int, ...]) -> None:
+    draw, generator = random.Random(8), torch.Generator().manual_seed(8)
+    for kind in range(11) if batch else (0, 2, 3, 4, 5, 6, 7):
+        geometry = a_geometry(kind, batch, generator)
+        weights = torch.rand(*batch, 4, generator=generator)
+        for index in some_indices(draw, batch):
+            places = torch.arange(torch.Size(batch).numel()).reshape(batch)[index]
+            if places.numel() == 0:
+                continue
+            dense = geometry.dense().reshape(-1, *geometry.shape)[places]
+            torch.testing.assert_close(geometry[index].dense(), dense)
+            wanted = weights.reshape(-1, 4)[places]
+            shape = torch.Size(batch)
+            assert torch.equal(pick(weights, 1, shape, index), wanted)
+            for side in (Fixed(weights), AtMost(weights), Relaxed(weights, 0.5)):
+                assert torch.equal(side._select(index, shape).weights, wanted)
 
 
 @sweep(default=200)

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import monge
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "monge"

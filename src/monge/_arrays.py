@@ -1,14 +1,36 @@
-"""Numbers without a meaning of their own: how batches are indexed, and powers that are flat at zero."""
+"""Numbers without a meaning of their own: how batches are indexed and broadcast, precision, blocks, sums and powers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._C import _functorch as functorch  # type: ignore[attr-defined]
+from torch.utils.checkpoint import checkpoint
 
-__all__ = ["explicit", "is_mapped", "length", "pick", "power", "root"]
+from ._parts import parts_of
+
+__all__ = [
+    "broadcast_shapes",
+    "explicit",
+    "gap_power",
+    "is_mapped",
+    "length",
+    "log_sum_exp",
+    "pick",
+    "power",
+    "recompute",
+    "root",
+    "rows_per_block",
+    "working_dtype",
+]
+
+# One array of a block. A backward pass keeps about ten of them, so that peak memory stays under 100 MB.
+BLOCK_BYTES = 2**22
+_NO_SHAPE = torch.Size()
 
 
 def is_mapped() -> bool:
@@ -50,7 +72,69 @@ def pick(held: Any, core: int, batch: torch.Size, index: Any) -> Any:
     """
     if not isinstance(held, Tensor):
         return held
-    return held.expand(*batch, *held.shape[held.ndim - core :])[explicit(index, batch)]
+    return held.expand((*batch, *held.shape[held.ndim - core :]))[explicit(index, batch)]
+
+
+def broadcast_shapes(*shapes: Sequence[int]) -> torch.Size:
+    """What ``torch.broadcast_shapes`` says, without the computer algebra that its first call imports (seconds).
+
+    Raises:
+        RuntimeError: If the shapes do not broadcast.
+    """
+    whole: Sequence[int] = _NO_SHAPE
+    for shape in shapes:
+        if shape and shape != whole:  # there is nothing to do for most small problems
+            whole = _two_shapes(whole, shape, shapes) if whole else shape
+    return whole if isinstance(whole, torch.Size) else torch.Size(whole)
+
+
+def _two_shapes(one: Sequence[int], other: Sequence[int], told: Sequence[Sequence[int]]) -> Sequence[int]:
+    sizes = []
+    for mine, theirs in zip_longest(reversed(one), reversed(other), fillvalue=1):
+        if mine != theirs and 1 not in (mine, theirs):
+            raise RuntimeError(f"shapes {', '.join(str(tuple(shape)) for shape in told)} do not broadcast")
+        sizes.append(theirs if mine == 1 else mine)
+    return torch.Size(reversed(sizes))
+
+
+def working_dtype(*held: Any) -> torch.dtype:
+    """The widest dtype among dtypes and what has one, and at least float32: half precision is for storage."""
+    widest = torch.float32
+    for one in held:
+        if one is not None:
+            dtype = one if isinstance(one, torch.dtype) else one.dtype
+            widest = dtype if dtype == widest else torch.promote_types(widest, dtype)
+    return widest
+
+
+def rows_per_block(bytes_per_row: int, most: int | None = None) -> int:
+    """How many rows make a block of about ``most`` bytes, ``BLOCK_BYTES`` if not said; at least one."""
+    return max(1, (most or BLOCK_BYTES) // max(1, bytes_per_row))
+
+
+def recompute(function: Callable[..., Any], *arguments: Any) -> Any:
+    """``function(*arguments)``, made again in a backward pass, with the parameters that its modules have now."""
+    if not torch.is_grad_enabled():
+        return function(*arguments)
+    parts, same = parts_of(function), function
+    if parts.modules:
+        lent = list(parts.tensors)
+
+        def same(*given: Any) -> Any:
+            return parts.within(lent, lambda held: held(*given))
+
+    return checkpoint(same, *arguments, use_reentrant=False, preserve_rng_state=False)
+
+
+def log_sum_exp(scores: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
+    """The log of the sum of exp along ``dim``, and where only -inf was summed; there the first is zero.
+
+    The zero keeps derivatives finite: callers put the infinity of their own sign last.
+    """
+    empty = (scores == -torch.inf).all(dim, keepdim=True)
+    total = torch.logsumexp(scores.masked_fill(empty, 0), dim)
+    empty = empty.squeeze(dim)
+    return total.masked_fill(empty, 0), empty
 
 
 def power(base: Tensor, exponent: float) -> Tensor:
@@ -61,6 +145,11 @@ def power(base: Tensor, exponent: float) -> Tensor:
         return base * base
     zero = base == 0
     return base.masked_fill(zero, 1).pow(exponent).masked_fill(zero, 0)
+
+
+def gap_power(gap: Tensor, exponent: float) -> Tensor:
+    """``|gap| ** exponent`` with a zero derivative at zero, whatever exponent >= 1."""
+    return gap * gap if exponent == 2 else power(gap.abs(), exponent)
 
 
 def root(base: Tensor, order: float) -> Tensor:

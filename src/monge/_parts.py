@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from .errors import CapabilityError
 
-__all__ = ["Parts", "parts_of", "recomputed"]
+__all__ = ["Parts", "parts_of"]
 
 _PLAIN = (str, int, float, bool, type(None))
 Build = Callable[[Sequence[Tensor]], Any]
@@ -171,22 +170,6 @@ def parts_of(held: Any, modules: bool = True) -> Parts:
     parts = Parts(modules)
     parts._root = parts._take(held)
     return parts
-
-
-def recomputed(function: Callable[..., Any], *arguments: Any) -> Any:
-    """``function(*arguments)``, made again in a backward pass, with the parameters that its modules have now."""
-    if not torch.is_grad_enabled():
-        return function(*arguments)
-    # A tracing compiler follows parameters by itself, and cannot take functions apart.
-    if not torch.compiler.is_compiling() and (parts := parts_of(function)).modules:
-        lent = list(parts.tensors)
-        return checkpoint(
-            lambda *given: parts.within(lent, lambda same: same(*given)),
-            *arguments,
-            use_reentrant=False,
-            preserve_rng_state=False,
-        )
-    return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
 
 
 def _globals_of(function: types.FunctionType) -> dict[str, Any]:

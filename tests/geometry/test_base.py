@@ -6,13 +6,14 @@ import pytest
 import torch
 from dense import Bare, assert_answers, questions, smooth_answers
 
+from monge import _arrays
 from monge.errors import DenseLimitError, InfeasibleError, InputError, ShapeError
-from monge.geometry import Circle, Grid, Line, _stream
+from monge.geometry import Circle, Grid, Line
 
 
 @pytest.fixture(params=[2**22, 200], ids=["one block", "many blocks"])
 def _blocks(request, monkeypatch):
-    monkeypatch.setattr(_stream, "BLOCK_BYTES", request.param)
+    monkeypatch.setattr(_arrays, "BLOCK_BYTES", request.param)
 
 
 def random_cost(*shape: int, dtype=torch.float64, seed: int = 0) -> torch.Tensor:

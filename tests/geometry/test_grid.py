@@ -6,8 +6,9 @@ import pytest
 import torch
 from dense import Bare, assert_answers, questions, smooth_answers
 
+from monge import _arrays
 from monge.errors import DtypeError, InputError, ShapeError
-from monge.geometry import Circle, CostMatrix, Grid, Line, PointCloud, _separable, _stream
+from monge.geometry import Circle, CostMatrix, Grid, Line, PointCloud, _separable
 
 
 def coordinates(*sizes: int) -> tuple[torch.Tensor, ...]:
@@ -25,7 +26,7 @@ def _paths(request, monkeypatch):
     if request.param != "products":
         monkeypatch.setattr(_separable, "_resolved", lambda cost, epsilon: False)
     if "blocks" in request.param:
-        monkeypatch.setattr(_stream, "BLOCK_BYTES", 300)
+        monkeypatch.setattr(_arrays, "BLOCK_BYTES", 300)
 
 
 @pytest.mark.usefixtures("_paths")

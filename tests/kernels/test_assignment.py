@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from monge.errors import DtypeError, InfeasibleError, InputError, ShapeError
-from monge.kernels import assignment
-from monge.kernels.assignment import native
+from monge.kernels import _extension, assignment
 
 
 @pytest.fixture(params=["native", "reference"])
 def twin(request, monkeypatch):
     if request.param == "reference":
-        monkeypatch.setattr(native, "AVAILABLE", False)
-    elif not native.AVAILABLE:
+        monkeypatch.setattr(_extension, "AVAILABLE", False)
+    elif not _extension.AVAILABLE:
         pytest.skip("the native kernels are not built")
 
 

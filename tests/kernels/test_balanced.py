@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from monge import _arrays
 from monge.kernels import balanced_apply
-from monge.kernels.balanced import balanced_apply_reference, scaling, tiled
+from monge.kernels.attention.balanced import balanced_apply_reference, scaling, tiled
 
 D = torch.float64
 
@@ -85,7 +86,7 @@ def test_every_scale_of_scores(dtype, scale):
 
 
 def test_heads_out_of_range_do_not_drag_others_along(monkeypatch):
-    monkeypatch.setattr(tiled, "_TILE", 1)
+    monkeypatch.setattr(_arrays, "BLOCK_BYTES", 1)
     arguments = [t.detach() for t in problem(8, 9)]
     arguments[0][1] *= 1000.0
     _, _, _, served = tiled._balanced(*arguments, 5)
@@ -100,7 +101,7 @@ def test_heads_out_of_range_do_not_drag_others_along(monkeypatch):
 def test_tiles_change_nothing(monkeypatch):
     arguments = problem(8, 9, heads=7)
     whole = answers(balanced_apply, arguments, 5)
-    monkeypatch.setattr(tiled, "_TILE", 3 * 72)
+    monkeypatch.setattr(_arrays, "BLOCK_BYTES", 4 * 3 * 72)
     for got, expected in zip(answers(balanced_apply, arguments, 5), whole, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-14)
 
@@ -151,7 +152,7 @@ def test_inside_of_modes_that_watch_operations(form):
 def test_obeys_the_rules_of_torch(form):
     arguments = problem(6, 5)
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
-    torch.library.opcheck(tiled._balanced.overload, (*arguments, 4), test_utils=checks)
+    torch.library.opcheck(tiled._balanced, (*arguments, 4), test_utils=checks)
 
 
 def test_derivatives_of_derivatives():

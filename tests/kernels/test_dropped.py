@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from monge.kernels import dropped_softmax
-from monge.kernels.dropped import dropped_softmax_reference, tiled
+from monge.kernels.attention.dropped import tiled
+from monge.kernels.attention.dropped.reference import dropped_softmax_reference
 from monge.nn.functional import softmax_attention
 
 D = torch.float64
@@ -103,4 +104,4 @@ def test_derivatives_of_derivatives():
 def test_obeys_the_rules_of_torch():
     arguments = (draw(2, 6, 4, seed=1), draw(2, 5, 4, seed=2), draw(2, 5, 3, seed=3), None, torch.tensor(1), 0.3)
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
-    torch.library.opcheck(tiled._dropped.overload, arguments, test_utils=checks)
+    torch.library.opcheck(tiled._dropped, arguments, test_utils=checks)

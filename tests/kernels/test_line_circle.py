@@ -9,9 +9,9 @@ import torch
 from scipy.optimize import linprog
 
 from monge.kernels import circle_distance, line_distance, linear_circle_distance
-from monge.kernels._rows import row_problem
-from monge.kernels.circle import reference as circle_reference
-from monge.kernels.line import reference as line_reference
+from monge.kernels.line import row_problem
+from monge.kernels.line.circle import reference as circle_reference
+from monge.kernels.line.straight import reference as line_reference
 
 ORDERS = (1.0, 1.5, 2.0, 3.0)
 

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 
 from monge.errors import DeviceError, DtypeError, ShapeError
-from monge.kernels import monotone, simplex
-from monge.kernels.monotone import native, reference
+from monge.kernels import _extension, monotone, simplex
+from monge.kernels.line.monotone import reference
 
 
 @pytest.fixture(params=["native", "reference"])
 def twin(request, monkeypatch):
     if request.param == "reference":
-        monkeypatch.setattr(native, "AVAILABLE", False)
-    elif not native.AVAILABLE:
+        monkeypatch.setattr(_extension, "AVAILABLE", False)
+    elif not _extension.AVAILABLE:
         pytest.skip("the native kernels are not built")
 
 
@@ -135,7 +135,7 @@ def test_half_precision_goes_the_slow_way():
     assert monotone(a, b)[2].dtype == torch.half
 
 
-@pytest.mark.skipif(not native.AVAILABLE, reason="the operator is the native one")
+@pytest.mark.skipif(not _extension.AVAILABLE, reason="the operator is the native one")
 def test_operator_is_sound():
     a, b = balanced(draw(2, 3, seed=1), draw(2, 4, seed=2))
     torch.library.opcheck(torch.ops.monge.monotone.default, (a.requires_grad_(), b.requires_grad_()))

@@ -10,12 +10,23 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from monge.kernels import Matrix, Points, apply, ctransform, extract, sinkhorn, softmin, top_k
-from monge.kernels._load import module
-from monge.kernels.apply import apply_reference
-from monge.kernels.extract import extract_reference
-from monge.kernels.sinkhorn import sinkhorn_reference
-from monge.kernels.softmin import softmin_reference
-from monge.kernels.top_k import top_k_reference
+from monge.kernels._extension import module
+from monge.kernels.stream.native import (
+    apply_native,
+    attend_native,
+    moment_native,
+    plan_native,
+    sinkhorn_native,
+    softmin_native,
+    top_k_native,
+)
+from monge.kernels.stream.reference import (
+    apply_reference,
+    extract_reference,
+    sinkhorn_reference,
+    softmin_reference,
+    top_k_reference,
+)
 
 RULES = [
     {},
@@ -394,12 +405,6 @@ def test_vmap():
 
 def test_operators_obey_the_rules_of_torch():
     """Schema, fake tensors and autograd registration, checked by torch itself."""
-    from monge.kernels.apply.moment import moment_native, plan_native
-    from monge.kernels.apply.native import apply_native, attend_native
-    from monge.kernels.sinkhorn.native import sinkhorn_native
-    from monge.kernels.softmin.native import softmin_native
-    from monge.kernels.top_k.native import top_k_native
-
     x, y, row, col, v = inputs(*clouds(5, 4, 2, torch.float64))
     epsilon = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     rule, l = (x, y, "norm", 2.0, 2.0), torch.randn(5, 3, dtype=torch.float64)
@@ -411,12 +416,12 @@ def test_operators_obey_the_rules_of_torch():
         (attend_native, (*cost, col, v, epsilon)),
         (moment_native, (*rule, row, col, l, v, epsilon)),
         (plan_native, (*cost, row, col, l, v, epsilon)),
-        (top_k_native, (*rule, col, 2)),
+        (top_k_native, (*rule, col, epsilon, 2)),
         (sinkhorn_native, (*rule, col, row, col, epsilon)),
     ]:
         graded = operator not in (top_k_native, sinkhorn_native)
         detached = tuple(t.detach() if isinstance(t, torch.Tensor) else t for t in arguments)
-        torch.library.opcheck(operator.overload, arguments if graded else detached, test_utils=tests)
+        torch.library.opcheck(operator, arguments if graded else detached, test_utils=tests)
 
 
 class _Largest(TorchDispatchMode):

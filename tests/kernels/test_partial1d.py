@@ -9,8 +9,8 @@ from scipy.optimize import linear_sum_assignment, linprog
 
 from monge.errors import CapabilityError, InfeasibleError
 from monge.kernels import circle_distance, line_distance, partial_cost, partial_plan, partial_profile
-from monge.kernels._rows import row_problem
-from monge.kernels.partial1d import reference
+from monge.kernels.line import row_problem
+from monge.kernels.line.partial import reference
 
 FAMILIES = ("random", "integer", "separated", "heavy", "arc", "wrap", "rounding", "tiny", "single", "absent")
 ORDERS = (1.0, 1.5, 2.0, 3.0)
@@ -349,6 +349,6 @@ def test_wrong_input_is_told():
 def test_operators_have_fake_twins():
     x, y, level = torch.rand(3, 7), torch.rand(3, 5), torch.ones(1, 1, dtype=torch.float64)
     torch.library.opcheck(
-        torch.ops.monge.partial_plan, (x, y, None, None, level, 2.0, 0.0, 0, 5, True), test_utils="test_faketensor"
+        torch.ops.monge.partial_plan, (x, y, None, None, 2.0, 0.0, 0, level, 5, True), test_utils="test_faketensor"
     )
     torch.library.opcheck(torch.ops.monge.partial_profile, (x, y, 2.0, 0.0, math.inf, 5), test_utils="test_faketensor")

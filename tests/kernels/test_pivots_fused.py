@@ -16,9 +16,9 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from monge.kernels.pivots import assign, fused, mix, occupancy, pivot_apply
-from monge.kernels.pivots.middle import TINY
-from monge.kernels.pivots.reference import Side
+from monge.kernels.attention.pivots import assign, mix, occupancy, operators, pivot_apply
+from monge.kernels.attention.pivots.mixing import TINY
+from monge.kernels.attention.pivots.reference import Side
 from monge.nn import Attention
 from monge.nn.functional import entropic_pivot_attention, pivot_attention
 
@@ -29,14 +29,14 @@ needs_device = pytest.mark.skipif(
 )
 
 if INTERPRETED:
-    from monge.kernels.pivots import triton as kernels
+    from monge.kernels.attention.pivots import triton as kernels
 
     _library = torch.library.Library("monge", "IMPL")
     _library.impl("pivot_pack", lambda x, z, b, keep, y: kernels.pack(Side(x, z, b, keep), y), "CPU")
     _library.impl("pivot_unpack", lambda x, z, b, keep, t: kernels.unpack(Side(x, z, b, keep), t), "CPU")
-    _library.impl("pivot_slope", lambda x, z, b, keep, *rest: kernels.slope(Side(x, z, b, keep), *rest), "CPU")
+    _library.impl("pivot_gradient", lambda x, z, b, keep, *rest: kernels.gradient(Side(x, z, b, keep), *rest), "CPU")
     _library.impl("pivot_mix", lambda *given: kernels.mix(*given), "CPU")
-    _library.impl("pivot_mix_slope", lambda *given: kernels.mix_slope(*given), "CPU")
+    _library.impl("pivot_mix_gradient", lambda *given: kernels.mix_gradient(*given), "CPU")
 
 
 @pytest.mark.skipif(INTERPRETED, reason="this is the process that it starts")
@@ -52,7 +52,7 @@ def test_in_the_interpreter():
 @pytest.fixture
 def forced(monkeypatch):
     """Fused kernels on whatever device."""
-    monkeypatch.setattr(fused, "takes", takes_anywhere)
+    monkeypatch.setattr(operators, "takes", takes_anywhere)
 
 
 @pytest.fixture
@@ -201,9 +201,9 @@ class TestKernels:
             (operators.pivot_pack, (x, z, bias, keep, y)),
             (operators.pivot_pack, (x, z, bias, None, None)),
             (operators.pivot_unpack, (x, z, bias, None, table)),
-            (operators.pivot_slope, (x, z, bias, keep, y, table, bias)),
+            (operators.pivot_gradient, (x, z, bias, keep, y, table, bias)),
             (operators.pivot_mix, (bias.exp(), bias.exp(), table)),
-            (operators.pivot_mix_slope, (bias.exp(), bias.exp(), table, table)),
+            (operators.pivot_mix_gradient, (bias.exp(), bias.exp(), table, table)),
         ):
             torch.library.opcheck(operator, arguments, test_utils=("test_schema", "test_faketensor"))
 
@@ -245,7 +245,7 @@ def test_the_compiler_takes_what_the_interpreter_runs(token, precision):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from monge.kernels.pivots import triton as kernels
+    from monge.kernels.attention.pivots import triton as kernels
 
     def compile_for(kernel, pointers, constants):
         names = kernel.arg_names
@@ -256,19 +256,19 @@ def test_the_compiler_takes_what_the_interpreter_runs(token, precision):
 
     single = dict.fromkeys(("pivots", "bias", "keep", "table", "d_use", "sums", "use_q", "use_k", "totals"), "*fp32")
     sizes = {"R": 32, "D": 64, "C": 64, "BLOCK": 32, "HAS_KEEP": True, "PRECISION": precision}
-    for task in ("pack", "unpack", "slope"):
+    for task in ("pack", "unpack", "gradient"):
         pointers = {**single, "x": token, "y": token, "out": token}
         made = compile_for(kernels._pass, pointers, {**sizes, "HAS_Y": task != "unpack", "TASK": task})
         assert made.metadata.shared < 100_000
     for slope in (False, True):
         pointers = {**single, **dict.fromkeys(("d_table", "out", "d_use_q", "d_use_k"), "*fp32")}
-        compile_for(kernels._mix, pointers, {"R": 32, "C": 64, "TINY": TINY, "SLOPE": slope})
+        compile_for(kernels._mix, pointers, {"R": 32, "C": 64, "TINY": TINY, "GRADIENT": slope})
 
 
 class TestDispatch:
     def test_the_processor_has_its_own(self):
         x = torch.zeros(1, 3, 2)
-        assert not fused.takes((x,), torch.zeros(1, 2, 2))
+        assert not operators.takes((x,), torch.zeros(1, 2, 2))
 
     def test_what_fits(self):
         with FakeTensorMode():
@@ -280,21 +280,21 @@ class TestDispatch:
                 return torch.empty(8, count, 64, device="cuda")
 
             half = tokens(torch.bfloat16)
-            assert fused.takes((tokens(), tokens(), tokens()), pivots())
-            assert fused.takes((half, half, half), pivots())
-            assert not fused.takes((half, tokens(), half), pivots())
-            assert not fused.takes((tokens(torch.float64),), pivots())
-            assert not fused.takes((tokens(), tokens(width=129)), pivots())
-            assert not fused.takes((tokens(),), pivots(65))
-            assert not fused.takes((tokens(),), None)
+            assert operators.takes((tokens(), tokens(), tokens()), pivots())
+            assert operators.takes((half, half, half), pivots())
+            assert not operators.takes((half, tokens(), half), pivots())
+            assert not operators.takes((tokens(torch.float64),), pivots())
+            assert not operators.takes((tokens(), tokens(width=129)), pivots())
+            assert not operators.takes((tokens(),), pivots(65))
+            assert not operators.takes((tokens(),), None)
 
     def test_a_missing_triton_is_said_once(self, monkeypatch):
-        monkeypatch.setattr(fused, "_INSTALLED", False)
+        monkeypatch.setattr(operators, "_INSTALLED", False)
         with FakeTensorMode():
             x, z = torch.empty(1, 2, 3, 16, device="cuda"), torch.empty(2, 4, 16, device="cuda")
             with pytest.warns(RuntimeWarning, match=r"Triton is missing.*install the package triton"):
-                assert not fused.takes((x,), z)
+                assert not operators.takes((x,), z)
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                assert not fused.takes((x,), z)
-        fused._missing.cache_clear()
+                assert not operators.takes((x,), z)
+        operators._missing.cache_clear()

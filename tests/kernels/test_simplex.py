@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monge.errors import InfeasibleError, InputError, NotConvergedError, ShapeError
-from monge.kernels import Matrix, Points
-from monge.kernels.simplex import Basis, native, reference, simplex
+from monge.kernels import Basis, Matrix, Points, _extension, simplex
+from monge.kernels.exact.simplex import reference
 
 RULES = [(2, 2), (2, 1), (1, 1), (1, 2), (3, 1.5), (math.inf, 1), (math.inf, 2), (2, 3.0), (1.5, 1.5)]
 
@@ -243,12 +243,12 @@ def test_single_precision_and_gradients_are_left_at_the_door():
     assert cost.grad is None
 
 
-@pytest.mark.skipif(not native.AVAILABLE, reason="compares the native loop with the reference")
+@pytest.mark.skipif(not _extension.AVAILABLE, reason="compares the native loop with the reference")
 def test_reference_agrees(monkeypatch):
     cost = torch.rand(8, 9, dtype=torch.float64, generator=generator(0))
     a, b = torch.full((8,), 9.0, dtype=torch.float64), torch.full((9,), 8.0, dtype=torch.float64)
     basis = simplex(cost, a, b)
-    monkeypatch.setattr(native, "AVAILABLE", False)
+    monkeypatch.setattr(_extension, "AVAILABLE", False)
     slow = simplex(cost, a, b)
     assert torch.equal(torch.stack(basis[:2], 1).unique(dim=0), torch.stack(slow[:2], 1).unique(dim=0))
     cost[0] = math.inf

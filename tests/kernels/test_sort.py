@@ -8,15 +8,14 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from monge.kernels import argsort, sort
-from monge.kernels.sort import native
+from monge.kernels import _extension, argsort, sort
 
 
 @pytest.fixture(params=["native", "reference"])
 def twin(request, monkeypatch):
     if request.param == "reference":
-        monkeypatch.setattr(native, "AVAILABLE", False)
-    elif not native.AVAILABLE:
+        monkeypatch.setattr(_extension, "AVAILABLE", False)
+    elif not _extension.AVAILABLE:
         pytest.skip("the native kernels are not built")
 
 
@@ -86,7 +85,7 @@ def test_half_precision():
     assert torch.equal(sort(x), torch.sort(x).values)
 
 
-@pytest.mark.skipif(not native.AVAILABLE, reason="the operators are the native ones")
+@pytest.mark.skipif(not _extension.AVAILABLE, reason="the operators are the native ones")
 def test_operators_are_sound():
     x = draw("plain", 3, 6)
     torch.library.opcheck(torch.ops.monge.sort.default, (x,))

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
+from monge import _arrays
 from monge.errors import DeviceError, DtypeError, InputError, ShapeError
-from monge.kernels import Matrix, Points, apply, bridge, ctransform, extract, sinkhorn, softmin, top_k
-from monge.kernels import stream as stream_module
+from monge.kernels import Matrix, Points, _extension, apply, ctransform, extract, sinkhorn, softmin, top_k
 
 RULES = [
     {},
@@ -26,16 +26,16 @@ RULES = [
 @pytest.fixture(params=["native", "reference", "reference in many blocks"])
 def engine(request, monkeypatch):
     if request.param != "native":
-        monkeypatch.setattr(bridge, "AVAILABLE", False)
+        monkeypatch.setattr(_extension, "AVAILABLE", False)
     if request.param == "reference in many blocks":
-        monkeypatch.setattr(stream_module, "BLOCK_BYTES", 64)
+        monkeypatch.setattr(_arrays, "BLOCK_BYTES", 64)
 
 
 @pytest.fixture(params=["native", "reference in many blocks"])
 def slope_engine(request, monkeypatch):
     if request.param != "native":
-        monkeypatch.setattr(bridge, "AVAILABLE", False)
-    monkeypatch.setattr(stream_module, "BLOCK_BYTES", 64)
+        monkeypatch.setattr(_extension, "AVAILABLE", False)
+    monkeypatch.setattr(_arrays, "BLOCK_BYTES", 64)
 
 
 def problem(d: int = 3, n: int = 7, m: int = 5, seed: int = 0, grad: bool = True):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from monge.errors import InputError, ShapeError
 from monge.kernels import half_steps
-from monge.kernels.pivots import mix, pivot_apply
+from monge.kernels.attention import mix, pivot_apply
 from monge.nn.couplers import EntropicPivots, Pivots
 from monge.nn.functional import entropic_pivot_attention, pivot_attention, softmax_attention
 from monge.nn.functional._fixed_point import balanced

@@ -8,8 +8,8 @@ import torch
 from monge import kernels
 from monge.errors import InputError, ShapeError
 from monge.geometry import Circle
-from monge.kernels._rows import row_problem
-from monge.kernels.circle import reference
+from monge.kernels.line import row_problem
+from monge.kernels.line.circle import reference
 from monge.sliced import (
     circular_wasserstein,
     directions,

@@ -9,8 +9,8 @@ from scipy.optimize import linprog
 
 from monge import kernels
 from monge.errors import InputError
-from monge.kernels._rows import row_problem
-from monge.kernels.line import reference
+from monge.kernels.line import row_problem
+from monge.kernels.line.straight import reference
 from monge.sliced import (
     Balanced,
     Circular,

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import working_dtype
 from monge._checks import check_points, check_same, check_weights
 from monge.errors import InputError, ShapeError
 
@@ -75,7 +76,7 @@ def _as_measure(name: str, given: Any) -> Measure:
     check_points(name, x)
     if x.ndim != 2:
         raise ShapeError(f"{name} must be one cloud of shape (n, d), but has {tuple(x.shape)}: list the clouds.")
-    wide = torch.promote_types(x.dtype, torch.float32)  # half precision has too few digits for sums
+    wide = working_dtype(x)  # half precision has too few digits for sums
     if a is None:
         return Measure(x, torch.full((len(x),), 1.0 / len(x), dtype=wide, device=x.device), True)
     check_weights(f"the weights of {name}", a, len(x))

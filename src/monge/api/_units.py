@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import working_dtype
 from monge._checks import check_number
 from monge.geometry import log_largest, log_reach
 from monge.problem.epsilon import Relative
@@ -23,7 +24,7 @@ _FLAT = 60.0
 
 def in_range(x: Tensor, y: Tensor, p: float) -> bool:
     """Whether the p-th powers of all distances surely are finite, and squares of the largest ones are not zero."""
-    finite = torch.finfo(torch.promote_types(x.dtype, torch.float32))
+    finite = torch.finfo(working_dtype(x))
     size = max(log_largest(x), log_largest(y))
     reach = size + math.log(2) + math.log(x.shape[-1]) / 2
     return size == -math.inf or (
@@ -55,4 +56,4 @@ def scaled_epsilon(epsilon: float | Tensor | Relative, unit: Tensor, p: float, d
     wide = epsilon.double()
     floor = math.log2(torch.finfo(dtype).tiny)
     wanted = (wide.detach().log2() - p * unit).clamp(floor, _FLAT).exp2()
-    return (wide * (wanted / wide.detach())).to(torch.promote_types(dtype, torch.float32))
+    return (wide * (wanted / wide.detach())).to(working_dtype(dtype))

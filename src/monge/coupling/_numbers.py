@@ -6,14 +6,9 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes
 
-__all__ = ["accumulator", "at", "draw", "dust", "fraction", "minus_x_log_x", "positive_log"]
-
-
-def accumulator(dtype: torch.dtype) -> torch.dtype:
-    """The dtype that sums are taken in: at least float32."""
-    return torch.promote_types(dtype, torch.float32)
+__all__ = ["at", "draw", "dust", "fraction", "minus_x_log_x", "positive_log"]
 
 
 def fraction(above: Tensor, below: Tensor) -> Tensor:

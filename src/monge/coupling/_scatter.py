@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["gather_dot", "scatter_matmul"]
+from monge._arrays import rows_per_block
 
-_PIECE_BYTES = 2**22
+__all__ = ["gather_dot", "scatter_matmul"]
 
 
 def scatter_matmul(
@@ -32,7 +32,7 @@ def gather_dot(
 
 
 def _pieces(count: int, k: int, itemsize: int) -> Iterator[slice]:
-    size = max(1, _PIECE_BYTES // max(1, k * itemsize))
+    size = rows_per_block(k * itemsize)
     return (slice(start, start + size) for start in range(0, count, size))
 
 

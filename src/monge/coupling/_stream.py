@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._parts import recomputed
+from monge._arrays import recompute, rows_per_block, working_dtype
 
-from ._numbers import accumulator, fraction, minus_x_log_x
+from ._numbers import fraction, minus_x_log_x
 
 if TYPE_CHECKING:
     from monge.geometry import Geometry
@@ -28,30 +28,19 @@ __all__ = [
     "factored_inner",
     "inner",
     "matmul",
-    "recompute",
     "row_blocks",
     "sample_rows",
     "top_k",
     "weighted",
 ]
 
-# One array of a block; a block and its backward hold a handful of them.
-BLOCK_BYTES = 2**22
-
-
-def recompute(function: Callable[..., Any], *arguments: Any) -> Any:
-    """``function(*arguments)``, to be computed again in a backward pass instead of kept for it."""
-    if not torch.is_grad_enabled():
-        return function(*arguments)
-    return recomputed(function, *arguments)
-
 
 def step(P: Representation, *, width: int = 1, max_bytes: int | None = None) -> int:
     """How many rows make a block of ``max_bytes``, when ``width`` numbers are held per entry."""
     *batch, _, m = P._shape()
-    size = accumulator(P.dtype).itemsize
+    size = working_dtype(P).itemsize
     held = max(1, width, P._scalars_per_entry())
-    return max(1, (max_bytes or BLOCK_BYTES) // max(1, math.prod(batch) * m * size * held))
+    return rows_per_block(math.prod(batch) * m * size * held, max_bytes)
 
 
 def row_blocks(P: Representation, *, width: int = 1, max_bytes: int | None = None) -> Iterator[slice]:
@@ -113,7 +102,7 @@ def factored_inner(P: Representation, geometry: Geometry) -> Float[Tensor, "*b"]
 
 def weighted(plan: Tensor, cost: Tensor) -> Tensor:
     """Plan * cost, where no mass on a forbidden pair costs nothing, and derivatives there are zero."""
-    cost = cost.to(torch.promote_types(accumulator(plan.dtype), cost.dtype))
+    cost = cost.to(working_dtype(plan, cost))
     forbidden = cost == math.inf
     spent = plan * cost.masked_fill(forbidden, 0)
     return spent.masked_fill(forbidden & (plan > 0), math.inf)
@@ -124,7 +113,7 @@ def entropy(P: Representation) -> Float[Tensor, "*b"]:
 
     def body(rows: slice) -> Tensor:
         block = P._block(rows)
-        return minus_x_log_x(block.to(accumulator(block.dtype))).sum((-1, -2))
+        return minus_x_log_x(block.to(working_dtype(block))).sum((-1, -2))
 
     return torch.stack([recompute(body, rows) for rows in row_blocks(P, width=3)]).sum(0)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes
 from monge._checks import check_finite, check_floating, check_number, chosen_rows
 from monge._value import Value
 from monge.errors import DeviceError, DtypeError, InfeasibleError, InputError, ShapeError

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes, working_dtype
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import DenseLimitError, InfeasibleError, InputError
@@ -18,7 +18,7 @@ from monge.errors import DenseLimitError, InfeasibleError, InputError
 from . import _stream, _validate
 from ._algebra import Algebra
 from ._hooks import Entries, Rows
-from ._numbers import accumulator, draw, dust, positive_log
+from ._numbers import draw, dust, positive_log
 
 if TYPE_CHECKING:
     from monge.geometry import Geometry
@@ -318,7 +318,7 @@ class Coupling(Algebra):
         """
         _validate.weights(self, a, b)
         row, col = self.marginals()
-        row, col = row.to(accumulator(row.dtype)), col.to(accumulator(col.dtype))
+        row, col = row.to(working_dtype(row)), col.to(working_dtype(col))
         expected = (row * positive_log(a)).sum(-1) + (col * positive_log(b)).sum(-1)
         outside = ((row > 0) & (a == 0)).any(-1) | ((col > 0) & (b == 0)).any(-1)
         value = self._entropy().neg() - expected - row.sum(-1) + a.sum(-1) * b.sum(-1)

@@ -10,15 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import pick
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes, pick, recompute, rows_per_block, working_dtype
 from monge._checks import check_floating
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
 from . import _validate
-from ._numbers import accumulator
-from ._stream import BLOCK_BYTES, recompute
 from .base import Coupling, Entries, Rows
 
 if TYPE_CHECKING:
@@ -98,7 +95,7 @@ class MixtureCoupling(Coupling):
             numbers: How many numbers one plan's answer holds.
         """
         count = self.weights.shape[-1]
-        size = min(count, max(1, BLOCK_BYTES // (accumulator(self.dtype).itemsize * max(1, numbers))))
+        size = min(count, rows_per_block(working_dtype(self).itemsize * numbers))
         batch = self.component.batch_shape
 
         def part(some: slice) -> Tensor:

@@ -11,13 +11,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes, working_dtype
 from monge._checks import check_choice, check_floating, check_same, check_weights
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
 from . import _stream, _validate
-from ._numbers import accumulator, at
+from ._numbers import at
 from .base import Coupling, Rows
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class PotentialCoupling(Coupling):
 
     def _wide(self) -> Geometry:
         """The costs at least in float32: over a small epsilon their rounding to half precision is all that is left."""
-        wide = accumulator(self.geometry.dtype)
+        wide = working_dtype(self.geometry)
         return self.geometry if wide == self.geometry.dtype else self.geometry.to(wide)
 
     def _epsilon(self, trailing: int) -> float | Tensor:
@@ -167,7 +167,7 @@ class PotentialCoupling(Coupling):
         return block.expand(*self._shape()[:-2], *block.shape[-2:])
 
     def _link(self, cost: Tensor, rows: Rows) -> Tensor:
-        wide = torch.promote_types(accumulator(cost.dtype), self.f.dtype)
+        wide = working_dtype(cost, self.f)
         forbidden = cost == math.inf
         cost = cost.to(wide).masked_fill(forbidden, 0)
         if self.link == "exp":
@@ -187,7 +187,7 @@ class PotentialCoupling(Coupling):
     def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
         cost = self._wide()._entries(i, j)
         forbidden = cost == math.inf
-        cost = cost.to(torch.promote_types(accumulator(cost.dtype), self.f.dtype)).masked_fill(forbidden, 0)
+        cost = cost.to(working_dtype(cost, self.f)).masked_fill(forbidden, 0)
         if self.link == "exp":
             row, col = self._biases()
             score = at(row, i) + at(col, j) - cost / self._epsilon(1)

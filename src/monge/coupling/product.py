@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes
 from monge._checks import check_same, check_weights
 from monge._value import value
 from monge.errors import InputError

@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes, working_dtype
 from monge._checks import check_floating
 from monge._value import value
 from monge.errors import DeviceError, ShapeError
 
 from . import _validate
-from ._numbers import accumulator, at, fraction, minus_x_log_x
+from ._numbers import at, fraction, minus_x_log_x
 from ._scatter import scatter_matmul
 from ._stream import weighted
 from .base import Coupling, Entries, Rows
@@ -101,7 +101,7 @@ class SparseCoupling(Coupling):
     def _product(self, v: Float[Tensor, "bm k"], *batch: int) -> Float[Tensor, "bn k"]:
         """A batch of problems is one problem, with as many rows and columns side by side."""
         i, j, w = self._lists(*batch)
-        count, wide = math.prod(batch), accumulator(v.dtype)
+        count, wide = math.prod(batch), working_dtype(v)
         place = torch.arange(count, device=i.device)[:, None]
         flat = (count, w.shape[-1])
         i, j = (i.reshape(flat) + place * self.n).reshape(-1), (j.reshape(flat) + place * self.m).reshape(-1)
@@ -116,14 +116,14 @@ class SparseCoupling(Coupling):
         place = torch.full((self.n,), len(kept), device=self.i.device)
         place[kept] = torch.arange(len(kept), device=self.i.device)
         i, j, w = self._lists()
-        flat = w.new_zeros(*batch, (len(kept) + 1) * self.m, dtype=accumulator(w.dtype))
+        flat = w.new_zeros(*batch, (len(kept) + 1) * self.m, dtype=working_dtype(w))
         flat = flat.scatter_add(-1, place[i] * self.m + j, w.to(flat.dtype)).to(w.dtype)
         block = flat.reshape(*batch, len(kept) + 1, self.m)[..., :-1, :]
         return block if inverse is None else block[..., inverse, :]
 
     def _row_sums(self) -> Float[Tensor, "*b n"]:
         i, _, w = self._lists()
-        out = w.new_zeros(*w.shape[:-1], self.n, dtype=accumulator(w.dtype))
+        out = w.new_zeros(*w.shape[:-1], self.n, dtype=working_dtype(w))
         return out.scatter_add(-1, i, w.to(out.dtype)).to(w.dtype)
 
     def _cheap_mass(self) -> Tensor:
@@ -146,13 +146,13 @@ class SparseCoupling(Coupling):
         first = torch.ones_like(key, dtype=torch.bool)
         first[..., 1:] = key[..., 1:] != key[..., :-1]
         group = first.long().cumsum(-1) - 1
-        total = torch.zeros_like(w, dtype=accumulator(w.dtype)).scatter_add(-1, group, w.to(accumulator(w.dtype)))
+        total = torch.zeros_like(w, dtype=working_dtype(w)).scatter_add(-1, group, w.to(working_dtype(w)))
         merged = total.gather(-1, group).masked_fill(~first, 0).to(w.dtype)
         return key // self.m, key % self.m, merged
 
     def _entropy(self) -> Float[Tensor, "*b"]:
         w = self._sorted()[2]
-        return minus_x_log_x(w.to(accumulator(w.dtype))).sum(-1)
+        return minus_x_log_x(w.to(working_dtype(w))).sum(-1)
 
     def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
         row, col, w = self._sorted()

@@ -7,10 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from monge._arrays import is_mapped
+from monge._arrays import is_mapped, working_dtype
 from monge.errors import InputError
-
-from ._stream import working_dtype
 
 __all__ = ["check_distances", "check_range", "log_largest", "log_reach"]
 
@@ -64,7 +62,7 @@ def check_distances(x: Tensor, y: Tensor, order: float, power: float) -> None:
         return
     inner = 1.0 if order == math.inf else order
     steepest = max(power, inner)
-    finite = torch.finfo(working_dtype(x.dtype))
+    finite = torch.finfo(working_dtype(x))
     size = max(log_largest(x), log_largest(y))
     rough = size + math.log(2) + math.log(x.shape[-1]) / order
     low = math.log(finite.tiny) / 2 / inner

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
+from monge._arrays import log_sum_exp, recompute, rows_per_block
 
 from . import _stream
 
@@ -99,7 +100,7 @@ def _log_step(state: State, cost: Tensor, epsilon: float | Tensor) -> State:
 
     def body(lines: slice) -> tuple[Tensor | None, ...]:
         score = state.log[..., lines, None, :] - scaled[..., None, :, :]
-        log, empty = _stream.log_sum_exp(score.masked_fill(forbidden[..., None, :, :], -math.inf))
+        log, empty = log_sum_exp(score.masked_fill(forbidden[..., None, :, :], -math.inf))
         values = paid = None
         if state.values is not None or state.cost is not None:
             weight = (score - log[..., None]).exp()
@@ -109,7 +110,7 @@ def _log_step(state: State, cost: Tensor, epsilon: float | Tensor) -> State:
                 paid = (weight * (state.cost[..., lines, None, :] + finite[..., None, :, :])).sum(-1)
         return log.masked_fill(empty, -math.inf), values, paid
 
-    parts = [_stream.recompute(body, lines) for lines in _lines(state.log, cost)]
+    parts = [recompute(body, lines) for lines in _lines(state.log, cost)]
     log, values, paid = (None if part[0] is None else torch.cat(part, -2) for part in zip(*parts, strict=True))
     assert log is not None
     return State(log, values, paid)
@@ -140,5 +141,5 @@ def _lines(state: Tensor, cost: Tensor) -> list[slice]:
     """Slices of the lines of a state, so that a block of lines x n x m stays small."""
     lines, m = state.shape[-2:]
     size = math.prod((*state.shape[:-2], *cost.shape[:-1])) * m * state.element_size()
-    count = max(1, _stream.BLOCK_BYTES // max(1, size))
+    count = rows_per_block(size)
     return [slice(start, start + count) for start in range(0, lines, count)]

@@ -6,16 +6,15 @@ Each block is checkpointed, so that a backward pass computes it again instead of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
-from monge._batch import broadcast_shapes
-from monge._parts import recomputed
+from monge._arrays import broadcast_shapes, log_sum_exp, recompute, rows_per_block, working_dtype
 
 if TYPE_CHECKING:
     from monge.kernels import Points
@@ -25,34 +24,20 @@ if TYPE_CHECKING:
 __all__ = [
     "apply",
     "column",
+    "column_bias",
     "ctransform",
     "derives",
     "entries",
     "gradients",
     "inner",
-    "join",
-    "log_sum_exp",
     "mean",
-    "recompute",
     "resolved",
     "row_blocks",
     "sinkhorn",
     "softmin",
     "top_k",
     "widened",
-    "working_dtype",
 ]
-
-# One array of a block; a block and its backward hold a handful of them.
-BLOCK_BYTES = 2**22
-
-
-def working_dtype(*dtypes: torch.dtype) -> torch.dtype:
-    """The widest of ``dtypes``, and at least float32: half precision is for storage."""
-    widest = torch.float32
-    for dtype in dtypes:
-        widest = torch.promote_types(widest, dtype)
-    return widest
 
 
 def widened(geometry: Geometry) -> Geometry:
@@ -67,26 +52,14 @@ def column(epsilon: float | Tensor, count: int) -> float | Tensor:
     return epsilon.reshape(*epsilon.shape, *(1 for _ in range(count)))
 
 
-def join(g: Float[Tensor, "*b m"], log_b: Float[Tensor, "*b m"], epsilon: float | Tensor) -> Tensor:
+def column_bias(g: Float[Tensor, "*b m"], log_b: Float[Tensor, "*b m"], epsilon: float | Tensor) -> Tensor:
     """The bias log b + g / epsilon, and -inf wherever the weight is zero, whatever the potential is there."""
     absent = log_b == -math.inf
     return (log_b + g.masked_fill(absent, 0) / column(epsilon, 1)).masked_fill(absent, -math.inf)
 
 
-def log_sum_exp(score: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
-    """The log of the sum of exp along ``dim``, and where only -inf was summed; there the first is zero.
-
-    The zero keeps derivatives finite: callers put the infinity of their own sign last.
-    """
-    top = score.detach().amax(dim, keepdim=True)
-    top = top.masked_fill(~top.isfinite(), 0)
-    total = (score - top).exp().sum(dim)
-    empty = total == 0
-    return total.masked_fill(empty, 1).log() + top.squeeze(dim).masked_fill(empty, 0), empty
-
-
 def row_blocks(geometry: Geometry, *others: Tensor | None, width: int = 1) -> Iterator[slice]:
-    """Slices of rows whose blocks take about ``BLOCK_BYTES`` an array.
+    """Slices of rows whose blocks take a few megabytes an array.
 
     Args:
         geometry: The costs.
@@ -97,15 +70,8 @@ def row_blocks(geometry: Geometry, *others: Tensor | None, width: int = 1) -> It
     leading = (other.shape[:-1] for other in others if other is not None)
     batch = math.prod(broadcast_shapes(geometry.batch_shape, *leading))
     size = 8 if geometry.dtype == torch.float64 else 4
-    step = max(1, BLOCK_BYTES // max(1, batch * m * size * max(width, geometry._scalars_per_entry())))
+    step = rows_per_block(batch * m * size * max(width, geometry._scalars_per_entry()))
     return (slice(start, min(n, start + step)) for start in range(0, n, step))
-
-
-def recompute(function: Callable[..., Any], *arguments: Any) -> Any:
-    """``function(*arguments)``, to be computed again in a backward pass instead of kept for it."""
-    if not torch.is_grad_enabled():
-        return function(*arguments)
-    return recomputed(function, *arguments)
 
 
 def _score(cost: Tensor, bias: Tensor, epsilon: float | Tensor) -> Tensor:
@@ -248,7 +214,7 @@ def sinkhorn(
     geometry: Geometry, g: Tensor, log_a: Tensor, log_b: Tensor, epsilon: float | Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One pass over the costs: f = T(g), the next g = T(f), and the L1 column error of (f, g)."""
-    geometry, bias = widened(geometry), join(g, log_b, epsilon)
+    geometry, bias = widened(geometry), column_bias(g, log_b, epsilon)
     f_parts, reached = [], None
     for rows in row_blocks(geometry, log_a, bias):
         score = _score(geometry._block(rows), torch.zeros_like(bias), epsilon)
@@ -280,7 +246,7 @@ def entries(geometry: Geometry, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) 
         block = geometry._block(rows)
         return block.expand(*batch, *block.shape[-2:]).reshape(-1, len(rows), m)[problem, place, j]
 
-    step = max(1, BLOCK_BYTES // max(1, math.prod(batch) * m * 8 * geometry._scalars_per_entry()))
+    step = rows_per_block(math.prod(batch) * m * 8 * geometry._scalars_per_entry())
     cuts = torch.arange(0, len(needed) + step, step, device=i.device)
     bounds = torch.searchsorted(place, cuts).tolist()
     parts = [

@@ -12,8 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
-from monge._arrays import explicit, pick
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes, explicit, pick, working_dtype
 from monge._checks import check_same, check_weights, chosen_rows
 from monge._transforms import transformable
 from monge._value import Value, value
@@ -113,7 +112,7 @@ class Geometry(Value, ABC):
         self, g: Float[Tensor, "*b m"], log_b: Float[Tensor, "*b m"], epsilon: float | Tensor
     ) -> Float[Tensor, "*b n"]:
         """The soft c-transform -epsilon log sum_j b_j exp((g_j - C_ij) / epsilon)."""
-        bias, pairs = _stream.join(g, log_b, epsilon), self._pairs()
+        bias, pairs = _stream.column_bias(g, log_b, epsilon), self._pairs()
         if pairs is None:
             return _stream.softmin(self, bias, epsilon)
         return kernels.softmin(pairs, bias, epsilon)
@@ -263,7 +262,7 @@ class Geometry(Value, ABC):
             InfeasibleError: If every pair of points with mass is forbidden.
         """
         n, m = self.shape
-        dtype = _stream.working_dtype(self.dtype)
+        dtype = working_dtype(self)
         for name, weights, count in (("a", a, n), ("b", b, m)):
             if weights is not None:
                 check_weights(name, weights, count)

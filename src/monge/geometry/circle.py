@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import pick, power
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes, pick, power
 from monge._checks import check_number
 from monge._value import value
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import power
+from monge._arrays import power, rows_per_block
 from monge._checks import check_finite, check_floating, check_number
 from monge._transforms import transformable
 from monge._value import value
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 __all__ = ["Graph"]
-
-# Numbers of one block of sources while distances are computed.
-_BLOCK = 2**22
 
 
 @value
@@ -180,7 +177,7 @@ def _shortest(i: Tensor, j: Tensor, length: Tensor, n: int, rows: Tensor, column
     pair, order = pair[first], order[first]
     matrix = _sparse(i[order], j[order], length[order], n)
     parts = []
-    for some in rows.split(max(1, _BLOCK // n)):
+    for some in rows.split(rows_per_block(8 * n)):
         found, before = dijkstra(matrix, indices=some.cpu().numpy(), return_predecessors=True)
         distance = torch.from_numpy(found).to(length)
         if length.requires_grad:
@@ -226,7 +223,7 @@ def _heat(
     )
     component = torch.from_numpy(connected_components(joined, directed=False)[1]).to(length.device)
     parts = []
-    for some in columns.split(max(1, _BLOCK // n)):
+    for some in columns.split(rows_per_block(8 * n)):
         start = torch.zeros(n, len(some), dtype=torch.float64)
         start[some.cpu(), torch.arange(len(some))] = 1
         heat = start.numpy()

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes, working_dtype
 from monge._checks import check_number
 from monge._value import value
 from monge.errors import DtypeError, InputError, ShapeError
@@ -161,12 +161,12 @@ class Grid(Geometry):
         return state
 
     def _start(self, col: Tensor) -> Tensor:
-        dtype = _stream.working_dtype(self.dtype, col.dtype)
+        dtype = working_dtype(self, col)
         batch = broadcast_shapes(self.batch_shape, col.shape[:-1])
         return col.to(dtype).expand(*batch, -1)
 
     def _softmin(self, g: Tensor, log_b: Tensor, epsilon: float | Tensor) -> Tensor:
-        log = self._iteration(State(self._start(_stream.join(g, log_b, epsilon))), epsilon).log
+        log = self._iteration(State(self._start(_stream.column_bias(g, log_b, epsilon))), epsilon).log
         empty = log == -math.inf
         return (-_stream.column(epsilon, 1) * log.masked_fill(empty, 0)).masked_fill(empty, math.inf)
 
@@ -188,8 +188,8 @@ class Grid(Geometry):
         self, g: Tensor, log_a: Tensor, log_b: Tensor, epsilon: float | Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         f = self._softmin(g, log_b, epsilon)
-        reached = self._transpose()._iteration(State(self._start(_stream.join(f, log_a, epsilon))), epsilon).log
-        error = ((_stream.join(g, log_b, epsilon) + reached).exp() - log_b.exp()).abs().sum(-1)
+        reached = self._transpose()._iteration(State(self._start(_stream.column_bias(f, log_a, epsilon))), epsilon).log
+        error = ((_stream.column_bias(g, log_b, epsilon) + reached).exp() - log_b.exp()).abs().sum(-1)
         return f, -_stream.column(epsilon, 1) * reached, error
 
     def _top_k(self, g: Tensor, k: int) -> tuple[Tensor, Tensor]:

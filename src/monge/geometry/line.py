@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import pick
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes, pick
 from monge._checks import check_finite, check_floating, check_number, check_same
 from monge._value import value
 from monge.errors import ShapeError

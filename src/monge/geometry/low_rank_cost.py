@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import pick
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes, pick
 from monge._checks import check_number
 from monge._transforms import transformable
 from monge._value import value

@@ -11,14 +11,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import pick
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes, pick, working_dtype
 from monge._checks import check_choice, check_finite, check_number, check_points, check_same
 from monge._value import value
 from monge.errors import InputError, ShapeError
 from monge.kernels import Points
 
-from . import _stream
 from ._range import check_distances, check_range, log_largest, log_reach
 from .base import Geometry, Rows, take
 
@@ -209,7 +207,7 @@ def _expanded(left: Tensor, right: Tensor, batch: torch.Size) -> tuple[Tensor, T
 
 def _square_factors(x: Tensor, y: Tensor, batch: torch.Size) -> tuple[Tensor, Tensor]:
     """|x - y|^2 = [|x|^2, 1, -2x] . [1, |y|^2, y], with both clouds moved to a common centre."""
-    dtype = _stream.working_dtype(x.dtype)
+    dtype = working_dtype(x)
     x, y = x.to(dtype), y.to(dtype)
     centre = (x.detach().mean(-2, keepdim=True) + y.detach().mean(-2, keepdim=True)) / 2
     x, y = x - centre, y - centre

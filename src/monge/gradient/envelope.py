@@ -8,7 +8,7 @@ from torch import Tensor
 
 from monge._parts import parts_of
 from monge._value import value
-from monge.kernels.twice import envelope
+from monge.kernels.derivatives import envelope
 
 from .base import Gradient
 

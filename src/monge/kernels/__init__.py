@@ -1,4 +1,8 @@
-"""The few hot loops that everything else is composed of; one folder each.
+"""The few hot loops that everything else is composed of, in four rooms by what they serve.
+
+`stream` holds loops over all pairs of a cost, `line` those along the line and the circle, `attention` those of
+attention that is balanced, goes through pivots or is dropped, `exact` the sparse exact solvers; `derivatives` has what
+backward passes share.
 
 Every kernel has a definition in plain torch, ``reference.py``, and most have a C++ twin, ``native.py``, which must
 equal it on outputs and gradients. The twin takes float32 and float64 tensors on the CPU (half-precision points are
@@ -10,24 +14,33 @@ few heads at a time, so that nothing of the size of all pairs leaves the cache.
 
 from __future__ import annotations
 
-from ._load import AVAILABLE
-from .apply import apply
-from .assignment import Matching, assignment
-from .balanced import balanced_apply, half_steps, log_sum_exp, row_shares
-from .circle import circle_distance, circle_shift, linear_circle_distance
-from .ctransform import ctransform
-from .dropped import dropped_softmax, dropping
-from .extract import extract
-from .line import line_distance, line_potentials
-from .monotone import monotone
-from .pairs import Matrix, Pairs, Points
-from .partial1d import partial_cost, partial_plan, partial_profile
-from .pivots import occupancy, pivot_apply
-from .simplex import Basis, simplex
-from .sinkhorn import sinkhorn
-from .softmin import softmin
-from .sort import argsort, sort
-from .top_k import top_k
+from . import attention, derivatives, exact, line, stream
+from ._extension import AVAILABLE
+from .attention import (
+    balanced_apply,
+    dropped_softmax,
+    dropping,
+    half_steps,
+    log_sum_exp,
+    occupancy,
+    pivot_apply,
+    row_shares,
+)
+from .exact import Basis, Matching, assignment, simplex
+from .line import (
+    argsort,
+    circle_distance,
+    circle_shift,
+    line_distance,
+    line_potentials,
+    linear_circle_distance,
+    monotone,
+    partial_cost,
+    partial_plan,
+    partial_profile,
+    sort,
+)
+from .stream import Matrix, Pairs, Points, apply, ctransform, extract, sinkhorn, softmin, top_k
 
 __all__ = [
     "AVAILABLE",
@@ -39,14 +52,18 @@ __all__ = [
     "apply",
     "argsort",
     "assignment",
+    "attention",
     "balanced_apply",
     "circle_distance",
     "circle_shift",
     "ctransform",
+    "derivatives",
     "dropped_softmax",
     "dropping",
+    "exact",
     "extract",
     "half_steps",
+    "line",
     "line_distance",
     "line_potentials",
     "linear_circle_distance",
@@ -62,5 +79,6 @@ __all__ = [
     "sinkhorn",
     "softmin",
     "sort",
+    "stream",
     "top_k",
 ]

@@ -1,13 +1,14 @@
-"""Native loops as torch operators, seen by the compiler, by fake tensors and by autograd."""
+"""Native loops as torch operators, seen by the compiler, by fake tensors, by autograd and by vmap."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
-__all__ = ["CustomOperator", "custom_op", "operator"]
+__all__ = ["operator", "save_all", "sum_to"]
 
 _library = torch.library.Library("monge", "FRAGMENT")
 
@@ -15,61 +16,71 @@ _library = torch.library.Library("monge", "FRAGMENT")
 def operator(
     schema: str,
     run: Callable[..., Any],
-    *,
     fake: Callable[..., Any],
+    *,
     setup: Callable[..., None] | None = None,
     backward: Callable[..., Any] | None = None,
+    cores: Sequence[int | None] | None = None,
     device: str = "CPU",
 ) -> Callable[..., Any]:
     """Registers ``torch.ops.monge.<name>`` for a device, the CPU if not said, and returns it.
 
     ``torch.library.custom_op`` would do the same, but its first call imports the whole compiler, which takes seconds.
+    What torch does not offer to operators is ``torch.func.grad``; ``torch.autograd.grad`` works, also around
+    ``torch.vmap``.
 
     Args:
         schema: The signature, for instance ``"double(Tensor x) -> Tensor"``.
         run: What it does on real tensors; the outputs share no memory with the inputs.
         fake: The same, up to the values: allocates the outputs.
-        setup: ``setup(ctx, inputs, output)`` keeps what backward needs.
-        backward: ``backward(ctx, *slopes)`` gives one derivative per input.
+        setup: ``setup(ctx, inputs, output)`` keeps what backward needs, `save_all` if not said.
+        backward: ``backward(ctx, *gradients)`` gives one gradient per input.
+        cores: How many dimensions of its own each argument has, behind those of a batch, which ``torch.vmap`` may then
+            add; None for what has none.
         device: Where ``run`` runs.
     """
     name = schema.partition("(")[0]
     _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     _library.impl(name, run, device)
     torch.library.register_fake(f"monge::{name}", fake, lib=_library)
+    made = getattr(torch.ops.monge, name).default
     if backward is not None:
-        torch.library.register_autograd(f"monge::{name}", backward, setup_context=setup, lib=_library)
-    return getattr(torch.ops.monge, name).default
+        torch.library.register_autograd(f"monge::{name}", backward, setup_context=setup or save_all, lib=_library)
+    if cores is not None:
+        torch.library.register_vmap(f"monge::{name}", _vmap_rule(made, cores), lib=_library)
+    return made
 
 
-class CustomOperator:
-    """What ``torch.library.custom_op`` makes, as far as it is used here, without the import of the compiler."""
-
-    def __init__(self, name: str, run: Callable[..., Any]) -> None:
-        self.name = f"monge::{name}"
-        schema = torch.library.infer_schema(run, mutates_args=())
-        _library.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
-        _library.impl(name, run, "CPU")
-        self.overload = getattr(torch.ops.monge, name).default
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """Run it, through torch's dispatcher."""
-        return self.overload(*arguments, **named)
-
-    def register_fake(self, fake: Callable[..., Any]) -> Callable[..., Any]:
-        """``fake`` allocates the outputs; a decorator."""
-        torch.library.register_fake(self.name, fake, lib=_library)
-        return fake
-
-    def register_autograd(self, backward: Callable[..., Any], *, setup_context: Callable[..., None]) -> None:
-        """``backward(ctx, *slopes)`` gives one derivative per input; ``setup_context`` keeps what it needs."""
-        torch.library.register_autograd(self.name, backward, setup_context=setup_context, lib=_library)
-
-    def register_vmap(self, rule: Callable[..., Any]) -> None:
-        """``rule(info, in_dims, *arguments)`` runs a batch of calls at once."""
-        torch.library.register_vmap(self.name, rule, lib=_library)
+def save_all(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    """Keep all tensors, inputs and then outputs, and in ``ctx.plain`` what is none."""
+    ctx.plain = [held for held in inputs if held is not None and not isinstance(held, Tensor)]
+    held = [held for held in inputs if held is None or isinstance(held, Tensor)]
+    ctx.save_for_backward(*held, *([output] if isinstance(output, Tensor) else output))
 
 
-def custom_op(name: str) -> Callable[[Callable[..., Any]], CustomOperator]:
-    """A decorator: the function, with its annotations as schema, becomes ``torch.ops.monge.<name>`` on the CPU."""
-    return lambda run: CustomOperator(name, run)
+def sum_to(gradient: Tensor, like: Tensor) -> Tensor:
+    """``gradient`` summed over the dimensions in which ``like`` was broadcast."""
+    return gradient if gradient.shape == like.shape else gradient.sum_to_size(like.shape)
+
+
+def _vmap_rule(run: Callable[..., Any], cores: Sequence[int | None]) -> Callable[..., tuple[Any, Any]]:
+    """One call with a further dimension of the batch in front, aligned by those of each argument's own."""
+
+    def rule(info: Any, in_dims: tuple, *arguments: Any) -> tuple[Any, Any]:
+        depth = max(
+            argument.ndim - core - (where is not None)
+            for core, argument, where in zip(cores, arguments, in_dims, strict=True)
+            if isinstance(argument, Tensor) and core is not None
+        )
+
+        def align(core: int | None, argument: Any, where: int | None) -> Any:
+            if where is None or core is None:
+                return argument
+            moved = argument.movedim(where, 0)
+            missing = depth - (moved.ndim - 1 - core)
+            return moved.reshape(moved.shape[0], *[1] * missing, *moved.shape[1:])
+
+        out = run(*(align(*each) for each in zip(cores, arguments, in_dims, strict=True)))
+        return out, 0 if isinstance(out, Tensor) else (0,) * len(out)
+
+    return rule

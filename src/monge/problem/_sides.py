@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes
 from monge._checks import check_same
 from monge.errors import InfeasibleError, InputError, ShapeError
 from monge.geometry import Geometry, PointCloud

@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._arrays import pick
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes, pick
 from monge._checks import check_choice, check_weights
 from monge._transforms import transformable
 from monge._value import value

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from monge.kernels.twice import again, derivatives
+from monge._arrays import recompute, rows_per_block
+from monge.kernels.derivatives import again, derivatives
 
 __all__ = ["chunks", "mean", "mean_over_slices", "recorded"]
 
@@ -17,7 +17,7 @@ CHUNK_BYTES = 8 * 2**20
 
 def chunks(count: int, scalars_per_slice: int, itemsize: int) -> Iterator[slice]:
     """Ranges of slices whose projections fit into a fixed, small memory."""
-    size = max(1, min(count, CHUNK_BYTES // max(1, scalars_per_slice * itemsize)))
+    size = max(1, min(count, rows_per_block(scalars_per_slice * itemsize, CHUNK_BYTES)))
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
@@ -92,6 +92,6 @@ def recorded(
     costs: Callable[..., Tensor], parts: list[slice], tensors: Sequence[Tensor | None], weights: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """The mean in the graph of autograd, whose chunks are made again where they are needed, and the costs."""
-    found = [checkpoint(costs, part, *tensors, use_reentrant=False, preserve_rng_state=False) for part in parts]
+    found = [recompute(costs, part, *tensors) for part in parts]
     slices = torch.cat(found, -1)
     return mean(slices, weights), slices

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from monge._checks import check_number, check_points, check_same
 from monge._transforms import transformable
-from monge.kernels.line.reference import levels
+from monge.kernels.line import levels
 
 from ._aligned_clouds import aligned, check_theta, of_mass_one
 from .slicer import LinearSlicer

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from monge._checks import check_choice, check_number
 from monge._transforms import transformable
-from monge.kernels.twice import once
+from monge.kernels.derivatives import once
 
 from ._aligned_clouds import aligned, centred, picked
 from .directions import directions

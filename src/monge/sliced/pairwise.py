@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import gap_power
 from monge._checks import check_number, check_points, check_same, check_weights
 from monge._transforms import transformable
 from monge.errors import ShapeError
-from monge.kernels.line.reference import levels, power, staircase
+from monge.kernels.line import levels, staircase
 
 from ._aligned_clouds import check_theta, of_mass_one, together, working
 from ._over_slices import chunks
@@ -100,7 +101,7 @@ def pairwise_sliced_wasserstein(
             for l in range(k):
                 i, j, mass = staircase(level[k], level[l])
                 gap = ordered[k].values.gather(-1, i) - ordered[l].values.gather(-1, j)
-                total[..., k, l] += (mass * power(gap.double(), p)).sum((-1, -2))
+                total[..., k, l] += (mass * gap_power(gap.double(), p)).sum((-1, -2))
                 total[..., l, k] = total[..., k, l]
     lost = (total < torch.finfo(total.dtype).tiny).reshape(-1, *total.shape[-2:]).any(0)
     for k, l in lost.tril(-1).nonzero().tolist():  # powers that vanish between clouds that are apart are refused

@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import Self
 
+from monge._arrays import working_dtype
 from monge._checks import check_number
 from monge._value import Value, value
 from monge.errors import InputError
-from monge.kernels.twice import distances
+from monge.kernels.derivatives import distances
 
 __all__ = ["STRAIGHT", "Augmented", "LinearSlicer", "Network", "Polynomial", "Slicer", "Spheres", "monomials"]
 
@@ -53,7 +54,7 @@ class Slicer(Value, ABC):
         self, x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b m d"]
     ) -> tuple[Float[Tensor, "*b n d"], Float[Tensor, "*b m d"]]:
         """Both clouds in single precision at least: half precision would make ties of neighbours."""
-        return tuple(side.to(torch.promote_types(side.dtype, torch.float32)) for side in (x, y))  # type: ignore[return-value]
+        return tuple(side.to(working_dtype(side)) for side in (x, y))  # type: ignore[return-value]
 
 
 class _Family(Slicer):

@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._arrays import power
+from monge._arrays import power, working_dtype
 from monge._checks import check_number
 from monge._transforms import transformable
 from monge._value import Value, value
 from monge.errors import ShapeError
 
-from ._aligned_clouds import Clouds, aligned, centred, of_mass_one, together, working
+from ._aligned_clouds import Clouds, aligned, centred, of_mass_one, together
 from ._over_slices import mean_over_slices
 from .directions import rotations
 from .estimate import Estimate
@@ -76,7 +76,7 @@ def tree_system(
     spread = 0.1 * around.square().sum(-2, keepdim=True).sqrt()
     normal = torch.randn(trees, d, generator=generator, dtype=torch.float64).to(x.device)
     theta = rotations(trees, d, generator=generator).transpose(-1, -2)[:, :lines]
-    return TreeSystem((mean + spread * normal).to(working(x.dtype)), theta.to(x.device, working(x.dtype)))
+    return TreeSystem((mean + spread * normal).to(working_dtype(x)), theta.to(x.device, working_dtype(x)))
 
 
 @transformable

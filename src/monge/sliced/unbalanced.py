@@ -13,7 +13,7 @@ from monge._parts import parts_of
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InputError
-from monge.kernels.twice import held, once
+from monge.kernels.derivatives import held, once
 
 from ._aligned_clouds import aligned
 from ._over_slices import chunks

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from monge.errors import InfeasibleError
-from monge.kernels.simplex import Basis
+from monge.kernels import Basis
 from monge.problem import AtMost, Fixed, Free, Linear, Relaxed
 from monge.problem.marginal import Marginal
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from monge._parts import parts_of
 from monge.geometry import CostMatrix
-from monge.kernels.twice import envelope, held
+from monge.kernels.derivatives import envelope, held
 from monge.problem import AtMost, Fixed, Relaxed
 from monge.problem.marginal import Constraint, Marginal, column, pairing
 

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from monge import kernels
+from monge._arrays import rows_per_block
 from monge.errors import InfeasibleError
 from monge.problem import AtMost, Fixed, Linear
 from monge.problem.marginal import Marginal
@@ -93,7 +94,7 @@ def _demands(problem: Linear) -> Iterator[_Demand]:
 
 
 def _rows(shape: tuple[int, int]) -> Iterator[slice]:
-    step = max(1, 2**20 // shape[1])
+    step = rows_per_block(4 * shape[1])
     return (slice(start, min(shape[0], start + step)) for start in range(0, shape[0], step))
 
 

@@ -18,7 +18,7 @@ from monge.problem.marginal import column
 if TYPE_CHECKING:
     from monge.problem import Linear
 
-__all__ = ["Accuracy", "default_tol", "potential_dtype", "stored", "unit", "widened"]
+__all__ = ["Accuracy", "default_tol", "stored", "unit", "widened"]
 
 # Rows of the cost from which its range is estimated.
 _SAMPLED_ROWS = 16
@@ -34,11 +34,6 @@ def default_tol(dtype: torch.dtype, *, newton: bool = False) -> float:
         return 1e-9 if newton else 1e-6
     # Entries of a plan of half precision are themselves rounded by as much.
     return {torch.float32: 1e-4, torch.float16: 1e-3}.get(dtype, 1e-2)
-
-
-def potential_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of the potentials that are handed out."""
-    return torch.promote_types(dtype, torch.float32)
 
 
 def unit(dtype: torch.dtype) -> float:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import working_dtype
 from monge._checks import check_number
 from monge._value import value
 from monge.dual import Ascent
@@ -19,7 +20,7 @@ from ._entropic_solution import entropic_solution
 from ._feasible import check_feasible
 from ._loop import Goal
 from ._newton_loop import newton_loop
-from ._working import Accuracy, default_tol, potential_dtype, stored, widened
+from ._working import Accuracy, default_tol, stored, widened
 from .base import Capability, Case, Solver
 from .sinkhorn import initial_potential
 from .solution import DualSolution
@@ -87,7 +88,7 @@ class Newton(Solver):
         return Capability(True, cost, f"about {passes} passes over the {n} x {m} costs, linear systems included.")
 
     def _solve(self, problem: Linear) -> DualSolution:
-        dtype = potential_dtype(problem.geometry.dtype)
+        dtype = working_dtype(problem.geometry.dtype)
         wide = widened(problem, dtype)
         tol = default_tol(problem.geometry.dtype, newton=True) if self.tol is None else self.tol
         check_feasible(problem)

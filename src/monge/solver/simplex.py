@@ -15,7 +15,7 @@ from monge._checks import check_number
 from monge._value import value
 from monge.coupling import SparseCoupling
 from monge.errors import DenseLimitError
-from monge.kernels.simplex import Basis
+from monge.kernels import Basis
 from monge.problem import Linear
 
 from ._dummies import extend

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import working_dtype
 from monge._checks import check_number
 from monge._value import value
 from monge.dual import Ascent
@@ -20,7 +21,7 @@ from ._entropic_solution import entropic_solution
 from ._feasible import check_feasible
 from ._loop import Goal
 from ._sinkhorn_loop import sinkhorn_loop
-from ._working import Accuracy, default_tol, potential_dtype, widened
+from ._working import Accuracy, default_tol, widened
 from .base import Capability, Case, Solver
 from .solution import DualSolution
 
@@ -89,7 +90,7 @@ class Sinkhorn(Solver):
         return Capability(True, cost, f"about {iterations} iterations over the {n} x {m} costs, streamed.")
 
     def _solve(self, problem: Linear) -> DualSolution:
-        dtype = potential_dtype(problem.geometry.dtype)
+        dtype = working_dtype(problem.geometry.dtype)
         wide = widened(problem, dtype)
         if self.gradient._recorded:
             return self._unrolled(wide, problem.geometry.dtype)

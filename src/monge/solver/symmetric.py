@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 
+from monge._arrays import working_dtype
 from monge._checks import check_number
 from monge._value import value
 from monge.dual import Ascent
@@ -16,7 +17,7 @@ from monge.problem.marginal import column, log_weights
 
 from ._entropic_solution import entropic_solution
 from ._loop import Goal
-from ._working import Accuracy, default_tol, potential_dtype, widened
+from ._working import Accuracy, default_tol, widened
 from .base import Capability, Case, Solver
 from .solution import DualSolution
 
@@ -67,7 +68,7 @@ class Symmetric(Solver):
         return Capability(True, math.inf, "for problems that are their own transpose; never chosen: ask for it.")
 
     def _solve(self, problem: Linear) -> DualSolution:
-        dtype = potential_dtype(problem.geometry.dtype)
+        dtype = working_dtype(problem.geometry.dtype)
         tol = default_tol(problem.geometry.dtype, newton=True) if self.tol is None else self.tol
         wide = widened(problem, dtype)
         constant = wide.detach()

@@ -9,16 +9,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from monge._parts import recomputed
+from monge._arrays import recompute, rows_per_block
 from monge._value import value
 from monge.coupling import Coupling
 from monge.coupling.base import Rows
 from monge.geometry import Geometry, PointCloud
 
 __all__ = ["RowCoupling"]
-
-# Numbers of one block of scores.
-_BLOCK = 2**20
 
 
 @value
@@ -55,10 +52,10 @@ class RowCoupling(Coupling):
 
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
         if not self.turned:
-            return torch.cat([recomputed(lambda rows: self._spread(rows) @ v, rows) for rows in self._rows()], -2)
+            return torch.cat([recompute(lambda rows: self._spread(rows) @ v, rows) for rows in self._rows()], -2)
         total = v.new_zeros(())
         for rows in self._rows():
-            total = total + recomputed(lambda rows: self._spread(rows).mT @ v[..., rows, :], rows)
+            total = total + recompute(lambda rows: self._spread(rows).mT @ v[..., rows, :], rows)
         return total
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
@@ -86,7 +83,7 @@ class RowCoupling(Coupling):
 
     def _rows(self) -> list[slice]:
         n, m = self.q.shape[-2], self.k.shape[-2]
-        size = max(1, _BLOCK // max(1, self.q.shape[:-2].numel() * m))
+        size = rows_per_block(4 * self.q.shape[:-2].numel() * m)
         return [slice(start, min(n, start + size)) for start in range(0, n, size)]
 
     def _replaced(self, **parts: Tensor | bool) -> RowCoupling:

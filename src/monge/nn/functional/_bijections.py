@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge.kernels.twice import again, derivatives
+from monge.kernels.derivatives import again, derivatives
 
 __all__ = ["costs_of", "mean_of"]
 

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from monge._arrays import working_dtype
+
 __all__ = [
     "at_least_single",
     "blank",
@@ -22,8 +24,8 @@ __all__ = [
 
 def at_least_single(*tensors: Tensor) -> tuple[Tensor, ...]:
     """The tensors in float64 if any is, else in float32: plans are normalised in no less."""
-    wide = any(tensor.dtype == torch.float64 for tensor in tensors)
-    return tuple(tensor.to(torch.float64 if wide else torch.float32) for tensor in tensors)
+    dtype = working_dtype(*tensors)
+    return tuple(tensor.to(dtype) for tensor in tensors)
 
 
 def full_precision(tensor: Tensor) -> torch.autocast:

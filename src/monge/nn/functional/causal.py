@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from monge._transforms import transformable
-from monge.kernels.pivots import assign
+from monge.kernels.attention import assign
 
 from ._heads import Heads
 from ._padding import at_least_single, blank, full_precision, unpadded

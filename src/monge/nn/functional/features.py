@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from monge._transforms import transformable
-from monge.kernels.twice import again, derivatives
+from monge.kernels.derivatives import again, derivatives
 
 from ._masks import check_padding
 from ._padding import at_least_single, blank, full_precision

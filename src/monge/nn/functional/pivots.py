@@ -14,7 +14,7 @@ from torch import Tensor
 from monge._checks import check_choice
 from monge._transforms import transformable
 from monge.errors import InputError, ShapeError
-from monge.kernels.pivots import assign, fused, maximal_coupling, occupancy, pivot_apply
+from monge.kernels.attention import assign, maximal_coupling, occupancy, on_device, pivot_apply
 
 from ._fixed_point import fixed_point
 from ._heads import Heads
@@ -56,7 +56,7 @@ class Pivoting:
                 f"pivots must have shape (*heads, r, {width}), the width of q, but have {tuple(self.pivots.shape)}."
             )
         (pivots,), epsilon = at_least_single(self.pivots), self.epsilon
-        if not (values and fused.takes((heads.q, heads.k, *values), pivots)):
+        if not (values and on_device((heads.q, heads.k, *values), pivots)):
             heads, (pivots, *rest) = heads.single(self.pivots, *values)
             values = tuple(rest)
         if isinstance(epsilon, Tensor):
@@ -301,7 +301,7 @@ def entropic_factors(heads: Heads, pivoting: Pivoting, n_half: int) -> tuple[Ten
 def _scored_once(located: Located, heads: Heads, v: Tensor) -> tuple[Located, Heads]:
     """Scores of queries and keys without pivots, for a use in several rounds, unless kernels recompute them faster."""
     points = located.points
-    if points is None or fused.takes((heads.q, heads.k, v), points):
+    if points is None or on_device((heads.q, heads.k, v), points):
         return located, heads
     return replace(located, points=None), heads._replace(q=heads.q @ points.mT, k=heads.k @ points.mT)
 

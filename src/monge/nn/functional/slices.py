@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from monge import kernels
-from monge._parts import recomputed
+from monge._arrays import recompute
 from monge._transforms import transformable
-from monge.kernels.twice import distances
+from monge.kernels.derivatives import distances
 
 from ._bijections import costs_of, mean_of
 from ._heads import Heads
@@ -164,7 +164,7 @@ def slice_weights(
     if i is None:
         costs = costs_of(x, y, j, w)
     else:
-        costs = torch.cat([recomputed(body, x, y, i[..., c, :], j[..., c, :], w) for c in _groups(j, x.shape[-1])], -1)
+        costs = torch.cat([recompute(body, x, y, i[..., c, :], j[..., c, :], w) for c in _groups(j, x.shape[-1])], -1)
     if inverse_temperature == math.inf:
         cheapest = costs.argmin(-1, keepdim=True)
         # A cost that is no number stays one, and the derivative by the costs is zero.
@@ -266,11 +266,11 @@ def soft_plan(heads: Heads, inverse_temperature: float, softness: float, scale: 
             return total + weight[..., None, None] * slice_plan(x, y)
 
         columns = list(zip(x.unbind(-1), y.unbind(-1), strict=True))
-        costs = torch.stack([recomputed(slice_cost, *column, cost) for column in columns], -1)
+        costs = torch.stack([recompute(slice_cost, *column, cost) for column in columns], -1)
         weights = torch.softmax(-inverse_temperature * costs, -1)
         total = torch.zeros_like(cost)
         for weight, column in zip(weights.unbind(-1), columns, strict=True):
-            total = recomputed(add, total, weight, *column)
+            total = recompute(add, total, weight, *column)
         return total
 
 
@@ -325,7 +325,7 @@ def _spread(v: Tensor, matches: Matches, weights: Tensor, n: int) -> Tensor:
         index = i.flatten(-2)[..., None].expand(*i.shape[:-2], -1, v.shape[-1])
         return v.new_zeros(*v.shape[:-2], n, v.shape[-1]).scatter_add(-2, index, moved.flatten(-3, -2))
 
-    parts = [recomputed(body, v, weights[..., c], w, i[..., c, :], j[..., c, :]) for c in _groups(j, v.shape[-1])]
+    parts = [recompute(body, v, weights[..., c], w, i[..., c, :], j[..., c, :]) for c in _groups(j, v.shape[-1])]
     return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
 

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from monge import kernels
 from monge._transforms import transformable
-from monge.kernels.twice import defined
+from monge.kernels.derivatives import defined
 
 from ._heads import Heads
 from ._padding import blank, scale_of, unless_scored

@@ -15,7 +15,7 @@ from monge._value import value
 from monge.coupling import Coupling
 from monge.errors import ShapeError
 from monge.geometry import Geometry, PointCloud
-from monge.kernels.line.reference import levels, staircase
+from monge.kernels.line import levels, staircase
 
 from .._aligned_clouds import aligned, of_mass_one, together
 from ..directions import directions

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._batch import broadcast_shapes
+from monge._arrays import broadcast_shapes
 from monge._checks import check_number, check_points, check_same
 from monge._transforms import transformable
 from monge.errors import ShapeError

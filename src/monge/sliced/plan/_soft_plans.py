@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from monge.kernels.monotone import monotone
+from monge.kernels.line import monotone
 
 from .._aligned_clouds import together
 from .sorting import lap_sort

@@ -6,10 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import working_dtype
 from monge._checks import check_number
 from monge._transforms import transformable
-
-from .._aligned_clouds import working
 
 __all__ = ["lap_sort", "soft_sort"]
 
@@ -41,7 +40,7 @@ def soft_sort(
     """
     check_number("temperature", temperature, low=0.0, strict=True)
     check_number("power", power, low=0.0, strict=True)
-    dtype, scores = scores.dtype, scores.to(working(scores.dtype))
+    dtype, scores = scores.dtype, scores.to(working_dtype(scores))
     ordered = scores.sort(dim=-1, descending=True).values
     soft = (-(ordered[..., :, None] - scores[..., None, :]).abs().pow(power) / temperature).softmax(-1)
     if not hard:
@@ -73,7 +72,7 @@ def lap_sort(scores: Float[Tensor, "*b n"], scale: float) -> Float[Tensor, "*b n
     """
     check_number("scale", scale, low=0.0, strict=True)
     dtype, n = scores.dtype, scores.shape[-1]
-    scores = scores.to(working(dtype))
+    scores = scores.to(working_dtype(dtype))
     if n == 1:
         return (torch.ones_like(scores)[..., None] + 0 * scores[..., None]).to(dtype)
     precise = (scores / scale).double()

@@ -13,7 +13,7 @@ from monge._arrays import root
 from monge._checks import check_number
 from monge._transforms import transformable
 from monge.coupling import MonotoneCoupling
-from monge.kernels.line.reference import levels, staircase
+from monge.kernels.line import levels, staircase
 
 from .._aligned_clouds import of_mass_one, on_a_line, working
 

@@ -1,0 +1,19 @@
+"""The C++ twin: a short auction, then shortest augmenting paths; problems in parallel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..._extension import module
+
+__all__ = ["assignment"]
+
+
+def assignment(cost: Tensor) -> tuple[int, Tensor, Tensor, Tensor]:
+    """The number of an infeasible problem or -1, then permutations and potentials of a batch (b, n, n)."""
+    perm = torch.empty(cost.shape[:2], dtype=torch.int64)
+    f, g = torch.empty(cost.shape[:2], dtype=torch.float64), torch.empty(cost.shape[:2], dtype=torch.float64)
+    outputs = perm.numpy(), f.numpy(), g.numpy()
+    infeasible = module().assignment(cost.contiguous().numpy(), *outputs, torch.get_num_threads())
+    return infeasible, perm, f, g

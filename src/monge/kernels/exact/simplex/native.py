@@ -1,0 +1,61 @@
+"""The C++ twin: a network simplex on integer masses."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..._extension import module
+from ...stream import Matrix, Pairs
+from .._reduced import Reduced
+
+__all__ = ["INFEASIBLE", "LIMIT", "OPTIMAL", "Hints", "Solved", "simplex"]
+
+OPTIMAL, LIMIT, INFEASIBLE = 0, 1, 2
+
+
+class Hints(NamedTuple):
+    """Where to start: arcs of an earlier plan, potentials of a similar problem; None for no idea."""
+
+    i: Tensor | None = None
+    j: Tensor | None = None
+    f: Tensor | None = None
+    g: Tensor | None = None
+
+    def of(self, costs: Reduced) -> Hints:
+        """The same hints for reduced costs."""
+        if self.f is None or self.g is None:
+            return self
+        f, g = (self.f - costs.row) / costs.scale, (self.g - costs.col) / costs.scale
+        return self._replace(f=f, g=g)
+
+
+class Solved(NamedTuple):
+    """What the loop reached, and why it stopped."""
+
+    status: int
+    pivots: int
+    i: Tensor
+    j: Tensor
+    w: Tensor
+    f: Tensor
+    g: Tensor
+
+
+def simplex(pairs: Pairs, a: Tensor, b: Tensor, hints: Hints, max_iter: int | None, rounding: float) -> Solved:
+    """Positive float64 weights of equal mass on the CPU, float64 costs; the rest is settled here."""
+    limit = -1 if max_iter is None else max_iter
+    guesses = [None if hint is None else hint.contiguous().numpy() for hint in hints]
+    weights = a.contiguous().numpy(), b.contiguous().numpy()
+    threads = torch.get_num_threads()
+    if isinstance(pairs, Matrix):
+        cost = pairs.cost.contiguous().numpy()
+        status, pivots, *arrays = module().simplex_matrix(cost, *weights, *guesses, limit, rounding, threads)
+    else:
+        x, y = pairs.x.contiguous().numpy(), pairs.y.contiguous().numpy()
+        rule = pairs.kind == "dot", float(pairs.p), float(pairs.power)
+        status, pivots, *arrays = module().simplex_points(x, y, *rule, *weights, *guesses, limit, rounding, threads)
+    i, j, w, f, g = (torch.from_numpy(array) for array in arrays)
+    return Solved(status, pivots, i.long(), j.long(), w, f, g)

@@ -1,0 +1,62 @@
+"""The C++ twin: a heap over neighbours for equal weights, a sweep of slopes or a growing staircase for others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._rows import ROWS, RowProblem, row_loop
+from ._form import Pieces, Profile
+
+__all__ = ["partial_plan", "partial_profile"]
+
+_RULES = ("penalty", "mass", "knee")
+
+
+def partial_plan(
+    problem: RowProblem, p: float, period: float, rule: str, level: Tensor, width: int, potentials: bool
+) -> Pieces:
+    """Plans of at most ``width`` entries."""
+    return Pieces(*_partial_plan(*problem[:4], p, period, _RULES.index(rule), level, width, potentials))
+
+
+def partial_profile(problem: RowProblem, p: float, period: float, stop: float, most: int) -> Profile:
+    """The first ``most`` steps, or those before the first marginal that is not below ``stop``."""
+    return Profile(*_partial_profile(problem.x, problem.y, p, period, stop, most))
+
+
+def _pieces(x: Tensor, y: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    *_, width, potentials = rest
+    return (
+        x.new_empty(len(x), width, dtype=torch.int64),
+        x.new_empty(len(x), width, dtype=torch.int64),
+        x.new_empty(len(x), width, dtype=torch.float64),
+        x.new_empty(len(x), 1, dtype=torch.float64),
+        *(t.new_empty(t.shape if potentials else 0, dtype=torch.float64) for t in (x, y)),
+    )
+
+
+def _profile(x: Tensor, y: Tensor, p: float, period: float, stop: float, most: int) -> tuple[Tensor, ...]:
+    return (
+        x.new_empty(len(x), most, dtype=torch.float64),
+        x.new_empty(len(x), most, dtype=torch.int64),
+        x.new_empty(len(x), most, dtype=torch.int64),
+        x.new_empty(x.shape, dtype=torch.float64),
+        y.new_empty(y.shape, dtype=torch.float64),
+    )
+
+
+_partial_plan = row_loop(
+    f"partial_plan({ROWS}, float p, float period, int rule, Tensor level, int width, bool potentials) "
+    "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _pieces,
+    given=8,
+)
+_partial_profile = row_loop(
+    "partial_profile(Tensor x, Tensor y, float p, float period, float stop, int most) "
+    "-> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _profile,
+    given=5,
+)

@@ -1,0 +1,26 @@
+"""Loops over all pairs of a cost that is read tile by tile: the costs themselves, and what is made of their scores.
+
+`softmin`, `apply`, `sinkhorn`, `top_k`, `ctransform` and `extract` are defined in ``reference.py``; their C++ twins and
+derivatives are in ``native.py``.
+"""
+
+from __future__ import annotations
+
+from .apply import apply
+from .extract import extract
+from .pairs import Matrix, Pairs, Points
+from .sinkhorn import sinkhorn
+from .softmin import softmin
+from .top_k import ctransform, top_k
+
+__all__ = [
+    "Matrix",
+    "Pairs",
+    "Points",
+    "apply",
+    "ctransform",
+    "extract",
+    "sinkhorn",
+    "softmin",
+    "top_k",
+]

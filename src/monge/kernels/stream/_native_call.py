@@ -1,0 +1,189 @@
+"""The one way from costs, vectors and values to a native loop, as an operator that torch knows.
+
+The loops read arrays with one dimension of batch, of length one where the batch shares something.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from monge._arrays import broadcast_shapes, working_dtype
+
+from .. import _extension
+from .._extension import FULL_PRECISION, module
+from .._operator import operator, save_all, sum_to
+from .pairs import Matrix, Pairs, Points
+
+__all__ = ["Arrays", "Cost", "loop", "native_dtype"]
+
+
+class Cost(NamedTuple):
+    """A `Pairs` as arguments of an operator."""
+
+    first: Tensor
+    second: Tensor | None
+    kind: str
+    p: float
+    power: float
+
+    @classmethod
+    def of(cls, pairs: Pairs, dtype: torch.dtype) -> Cost:
+        """The arguments, with points in ``dtype``."""
+        if isinstance(pairs, Matrix):
+            return cls(pairs.cost, None, "matrix", 2.0, 2.0)
+        return cls(pairs.x.to(dtype), pairs.y.to(dtype), pairs.kind, float(pairs.p), float(pairs.power))
+
+    @property
+    def pairs(self) -> Pairs:
+        """The costs again."""
+        return Matrix(self.first) if self.second is None else Points(*self)  # type: ignore[arg-type]
+
+
+_COST = "Tensor first, Tensor? second, str kind, float p, float power"
+
+
+def native_dtype(pairs: Pairs, *tensors: Tensor | None) -> torch.dtype | None:
+    """The dtype in which the native loops would take these tensors, or None if the reference must.
+
+    They read float32 and float64 on the CPU. Points and vectors of lower precision are converted; a stored cost is not,
+    since it is as large as everything that streaming avoids.
+    """
+    if not _extension.AVAILABLE or pairs.device.type != "cpu" or 0 in pairs.shape or 0 in pairs.batch_shape:
+        return None
+    for tensor in tensors:
+        if tensor is not None and 0 in tensor.shape:
+            return None
+    dtype = working_dtype(pairs.dtype, *tensors)
+    if dtype not in FULL_PRECISION or (isinstance(pairs, Matrix) and pairs.dtype != dtype):
+        return None
+    return dtype
+
+
+class Arrays:
+    """What one call hands to C++: the batch flattened to one dimension, tensors as arrays of their own memory."""
+
+    def __init__(self, cost: Cost, tensors: Sequence[Tensor], cores: Sequence[int]) -> None:
+        first, second, kind, p, power = cost
+        self.batch = _batch(first, second, tensors, cores)
+        self.size = self.batch.numel()
+        *held, epsilon = tensors
+        self.given = (
+            self._flat(first, 2, second is not None),
+            None if second is None else self._flat(second, 2),
+            kind == "dot",
+            p,
+            power,
+            self._flat(epsilon, 0).astype(np.float64)[:, None],
+            *[self._flat(tensor, core) for tensor, core in zip(held, cores, strict=False)],
+        )
+
+    def _flat(self, tensor: Tensor, core: int, pack: bool = True) -> np.ndarray:
+        """An array with one dimension of batch, of length one if the batch shares it."""
+        array = (tensor.detach() if tensor.requires_grad else tensor).numpy()
+        cut = array.ndim - core
+        if cut == 0:
+            array = array[None]
+            return np.ascontiguousarray(array) if pack else array
+        shape = array.shape[cut:]
+        if math.prod(array.shape[:cut]) == 1:
+            array = array.reshape(1, *shape)
+        elif cut > 1 or array.shape[0] != self.size:
+            if array.shape[:cut] != self.batch:
+                # A copy, since broadcast arrays are read-only, which the loops do not accept.
+                array = np.broadcast_to(array, (*self.batch, *shape)).copy()
+            array = array.reshape(self.size, *shape)
+        return np.ascontiguousarray(array) if pack else array
+
+
+def _batch(first: Tensor, second: Tensor | None, tensors: Sequence[Tensor], cores: Sequence[int]) -> torch.Size:
+    shapes = [tensor.shape[:-core] if core else tensor.shape for tensor, core in zip(tensors, cores, strict=True)]
+    return broadcast_shapes(first.shape[:-2], first.shape[:-2] if second is None else second.shape[:-2], *shapes)
+
+
+def _allocator(writes: Sequence[str], values: int) -> Callable[..., list[Tensor]]:
+    """Makes the outputs of a loop: n, d, m and k are sizes, k of the tensor number ``values`` if nobody says it."""
+    dtypes = {"i": torch.int64, "e": torch.float64}
+    written = [(["ndmke".index(letter) for letter in shape if letter != "i"], dtypes.get(shape[0])) for shape in writes]
+
+    def outputs(first: Tensor, second: Tensor | None, tensors: Sequence[Tensor], k: Any, batch: torch.Size) -> list:
+        n, d = first.shape[-2:]
+        sizes = n, d, d if second is None else second.shape[-2], k or (values and tensors[values].shape[-1]), 1
+        return [
+            torch.empty((*batch, *[sizes[place] for place in shape]), dtype=dtype or first.dtype, device=first.device)
+            for shape, dtype in written
+        ]
+
+    return outputs
+
+
+def loop(
+    name: str,
+    reads: str,
+    writes: str,
+    derivative: Callable[..., Sequence[Any]] | None = None,
+    *,
+    counted: bool = False,
+) -> Callable[..., Any]:
+    """The loop of that name as an operator of a `Cost`, what it reads, epsilon, and if counted a number k.
+
+    Args:
+        name: Of the loop and of the operator.
+        reads: Names and dimensions of tensors, such as ``"col:m v:mk"``; n and m count rows and columns, d coordinates,
+            k the columns of values.
+        writes: Dimensions of the outputs; ``i`` before them for whole numbers, ``e`` alone for one float64.
+        derivative: ``derivative(cost, tensors, outputs, gradients, needs)`` gives the gradients along the first and
+            second tensor of the cost and along ``tensors``, epsilon among them; they may be broadcast, or more than
+            what is needed.
+        counted: Whether it takes k.
+    """
+    names, cores = zip(*((part.split(":")[0], len(part.split(":")[1])) for part in reads.split()), strict=True)
+    cores, count = (*cores, 0), len(cores) + 1
+    values, single = next((k for k, core in enumerate(cores) if core == 2), 0), " " not in writes
+    taken = ", ".join(f"Tensor {each}" for each in (*names, "epsilon"))
+    given = ", ".join(["Tensor"] * len(writes.split()))
+    signature = f"{name}({_COST}, {taken}{', int k' if counted else ''}) -> {f'({given})' if ',' in given else given}"
+
+    outputs = _allocator(writes.split(), values)
+
+    def run(first: Tensor, second: Tensor | None, kind: str, p: float, power: float, *rest: Any) -> Any:
+        tensors = rest[:count]
+        arrays = Arrays(Cost(first, second, kind, p, power), tensors, cores)
+        made = outputs(first, second, tensors, rest[-1] if counted else None, arrays.batch)
+        cut = len(arrays.batch)
+        filled = [out.numpy().reshape(arrays.size, *out.shape[cut:]) if cut else out.numpy()[None] for out in made]
+        getattr(module(), name)(*arrays.given, *filled, torch.get_num_threads())
+        return made[0] if single else tuple(made)
+
+    def fake(*arguments: Any) -> Any:
+        first, second, *_ = arguments
+        tensors = arguments[5 : 5 + count]
+        batch = _batch(first, second, tensors, cores)
+        made = outputs(first, second, tensors, arguments[-1] if counted else None, batch)
+        return made[0] if single else tuple(made)
+
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        inputs, made = saved[: 2 + count], saved[2 + count :]
+        needs = (*ctx.needs_input_grad[:2], *ctx.needs_input_grad[5 : 5 + count])
+        assert derivative is not None
+        found = derivative(Cost(*inputs[:2], *ctx.plain), inputs[2:], made, upstream, needs)
+        first, second, *rest = (
+            sum_to(gradient, held) if need and gradient is not None else None
+            for gradient, held, need in zip(found, inputs, needs, strict=True)
+        )
+        return first, second, None, None, None, *rest
+
+    return operator(
+        signature,
+        run,
+        fake,
+        setup=save_all,
+        backward=None if derivative is None else backward,
+        cores=(2, 2, None, None, None, *cores, *[None] * counted),
+    )
