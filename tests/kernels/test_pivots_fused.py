@@ -32,9 +32,11 @@ if INTERPRETED:
     from monge.kernels.attention.pivots import triton as kernels
 
     _library = torch.library.Library("monge", "IMPL")
-    _library.impl("pivot_pack", lambda x, z, b, keep, y: kernels.pack(Side(x, z, b, keep), y), "CPU")
-    _library.impl("pivot_unpack", lambda x, z, b, keep, t: kernels.unpack(Side(x, z, b, keep), t), "CPU")
-    _library.impl("pivot_gradient", lambda x, z, b, keep, *rest: kernels.gradient(Side(x, z, b, keep), *rest), "CPU")
+    _library.impl("pivot_pack", lambda x, z, b, unpadded, y: kernels.pack(Side(x, z, b, unpadded), y), "CPU")
+    _library.impl("pivot_unpack", lambda x, z, b, unpadded, t: kernels.unpack(Side(x, z, b, unpadded), t), "CPU")
+    _library.impl(
+        "pivot_gradient", lambda x, z, b, unpadded, *rest: kernels.gradient(Side(x, z, b, unpadded), *rest), "CPU"
+    )
     _library.impl("pivot_mix", lambda *given: kernels.mix(*given), "CPU")
     _library.impl("pivot_mix_gradient", lambda *given: kernels.mix_gradient(*given), "CPU")
 
@@ -141,18 +143,18 @@ class TestKernels:
     def test_padding_and_broadcast_pivots(self, forced, poisoned, device):
         q, k, v = (draw(3, 2, n, 8, seed=i, device=device) for i, n in enumerate((70, 66, 66)))
         z, bias = draw(2, 5, 8, seed=4, device=device), draw(2, 5, seed=5, device=device)
-        keep_q = (torch.arange(70, device=device) % 7 != 3).float().expand(3, 1, 70)
-        keep_k = torch.ones(3, 1, 66, device=device)
-        keep_k[1, :, 40:] = 0
-        keep_k[2] = 0
+        unpadded_q = (torch.arange(70, device=device) % 7 != 3).float().expand(3, 1, 70)
+        unpadded_k = torch.ones(3, 1, 66, device=device)
+        unpadded_k[1, :, 40:] = 0
+        unpadded_k[2] = 0
 
         def apply(q, k, v, z, bias):
-            return pivot_apply(q, k, v, z, bias, bias, keep_q.to(q.dtype), keep_k.to(q.dtype))
+            return pivot_apply(q, k, v, z, bias, bias, unpadded_q.to(q.dtype), unpadded_k.to(q.dtype))
 
         answers = both(apply, (q, k, v, z, bias))
         agree(answers, 2e-5)
         assert (answers[0][0][..., 3, :] == 0).all()
-        k = k.masked_fill(keep_k[..., None] == 0, torch.nan)
+        k = k.masked_fill(unpadded_k[..., None] == 0, torch.nan)
         torch.testing.assert_close(apply(q, k, v, z, bias), answers[0][0])
 
     @pytest.mark.parametrize("scale", [1e-3, 30.0, 1e4])
@@ -195,13 +197,13 @@ class TestKernels:
         x, y = (draw(2, 3, 7, width, seed=1, device=device, dtype=torch.bfloat16) for width in (16, 5))
         z, bias = draw(2, 3, 4, 16, seed=2, device=device), draw(2, 3, 4, seed=3, device=device)
         table = draw(2, 3, 4, 5, seed=4, device=device).contiguous()
-        keep = torch.ones(2, 3, 7, device=device)
+        unpadded = torch.ones(2, 3, 7, device=device)
         operators = torch.ops.monge
         for operator, arguments in (
-            (operators.pivot_pack, (x, z, bias, keep, y)),
+            (operators.pivot_pack, (x, z, bias, unpadded, y)),
             (operators.pivot_pack, (x, z, bias, None, None)),
             (operators.pivot_unpack, (x, z, bias, None, table)),
-            (operators.pivot_gradient, (x, z, bias, keep, y, table, bias)),
+            (operators.pivot_gradient, (x, z, bias, unpadded, y, table, bias)),
             (operators.pivot_mix, (bias.exp(), bias.exp(), table)),
             (operators.pivot_mix_gradient, (bias.exp(), bias.exp(), table, table)),
         ):
@@ -254,8 +256,10 @@ def test_the_compiler_takes_what_the_interpreter_runs(token, precision):
         source = ASTSource(fn=kernel, signature=types, constexprs=constants)
         return triton.compile(source, target=GPUTarget("cuda", 80, 32))
 
-    single = dict.fromkeys(("pivots", "bias", "keep", "table", "d_use", "sums", "use_q", "use_k", "totals"), "*fp32")
-    sizes = {"R": 32, "D": 64, "C": 64, "BLOCK": 32, "HAS_KEEP": True, "PRECISION": precision}
+    single = dict.fromkeys(
+        ("pivots", "bias", "unpadded", "table", "d_use", "sums", "use_q", "use_k", "totals"), "*fp32"
+    )
+    sizes = {"R": 32, "D": 64, "C": 64, "BLOCK": 32, "HAS_PADDING": True, "PRECISION": precision}
     for task in ("pack", "unpack", "gradient"):
         pointers = {**single, "x": token, "y": token, "out": token}
         made = compile_for(kernels._pass, pointers, {**sizes, "HAS_Y": task != "unpack", "TASK": task})

@@ -147,7 +147,7 @@ class _Search:
         self.shares = shares[:, None]
         # Bins out of reach of a whole histogram; with finite costs there are none.
         self.absent = (kernel.rows(self.log_b) == -math.inf).any(0) if kernel.costs.spread == math.inf else None
-        stuck = kernel.columns(self.present(bins.new_zeros(kernel.costs.geometry.shape[0]))) == -math.inf
+        stuck = kernel.columns(self.where_reached(bins.new_zeros(kernel.costs.geometry.shape[0]))) == -math.inf
         if bool((stuck & (bins > 0)).any()):
             raise InfeasibleError(
                 "every barycentre needs pairs of infinite cost: allow more pairs in the geometry, or empty the bins "
@@ -176,29 +176,29 @@ class _Search:
     def iteration(self, z: Tensor) -> _Swept:
         """One projection on each constraint."""
         log_d = (self.shares * z).sum(0) if self.debiased else z.new_zeros(z.shape[-1])
-        log_u = -self.kernel.columns(self.present(z))
-        reached = self.present(self.kernel.rows(torch.where(self.bins > 0, self.log_b + log_u, -math.inf)), 0.0)
+        log_u = -self.kernel.columns(self.where_reached(z))
+        reached = self.where_reached(self.kernel.rows(torch.where(self.bins > 0, self.log_b + log_u, -math.inf)), 0.0)
         mean = (self.shares * reached).sum(0)
         log_q, gradient = mean, torch.zeros_like(mean)
         if self.debiased:
-            blurred = self.present(self.kernel.rows(self.present(log_d)), 0.0)
-            scale = self.present(log_d + blurred).logsumexp(-1) / 2
+            blurred = self.where_reached(self.kernel.rows(self.where_reached(log_d)), 0.0)
+            scale = self.where_reached(log_d + blurred).logsumexp(-1) / 2
             log_d, blurred = log_d - scale, blurred - scale
-            log_q, gradient = self.present(log_d + blurred), blurred - mean
+            log_q, gradient = self.where_reached(log_d + blurred), blurred - mean
             # Constants have no meaning, and left alone they would grow.
             gradient = gradient - (torch.exp(log_q) * gradient).sum()
             log_d = log_d - gradient / 2
-        log_q = self.present(log_q - log_q.logsumexp(-1))
+        log_q = self.where_reached(log_q - log_q.logsumexp(-1))
         return _Swept(log_d + mean - reached, log_q, gradient, log_u, z + reached)
 
-    def present(self, log: Tensor, absent: float = -math.inf) -> Tensor:
+    def where_reached(self, log: Tensor, absent: float = -math.inf) -> Tensor:
         """A state or a sum, with a number of its own for bins that nothing reaches."""
         return log if self.absent is None else log.masked_fill(self.absent, absent)
 
     def errors(self, swept: _Swept, z: Tensor) -> tuple[float, float]:
         """The largest error of a marginal, and the gap of the objective as a share of what the plans cost."""
         q = torch.exp(swept.log_q)
-        missed = float((self.present(swept.log_rows).exp() - q).abs().sum(-1).max())
+        missed = float((self.where_reached(swept.log_rows).exp() - q).abs().sum(-1).max())
         if not self.debiased:
             return missed, 0.0
         log_v = (self.shares * z).sum(0) - swept.log_q

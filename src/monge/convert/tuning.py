@@ -222,14 +222,14 @@ def _seen(modules: dict[str, nn.Module]) -> Iterator[dict[str, tuple[tuple[Any, 
     """Arguments and output of the modules while the model runs."""
     calls: dict[str, tuple[tuple[Any, ...], dict[str, Any], Tensor]] = {}
 
-    def keep(name: str) -> Callable[..., None]:
+    def recorder(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
             kwargs = {key: given for key, given in kwargs.items() if key not in _ANSWER}
             calls[name] = (args, kwargs, out[0] if isinstance(out, tuple) else out)
 
         return hook
 
-    handles = [module.register_forward_hook(keep(name), with_kwargs=True) for name, module in modules.items()]
+    handles = [module.register_forward_hook(recorder(name), with_kwargs=True) for name, module in modules.items()]
     # The fused encoder of torch would pass its attention by, and what hangs on it.
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

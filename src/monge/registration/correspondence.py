@@ -114,10 +114,10 @@ class Plans(Correspondence):
 
     A pair at distance r weighs $e^{(2\lambda - r^2 + f_i + g_j)/\lambda}$ with potentials $f, g \le 0$ that keep every
     point from taking or giving more than one unit. Quadratic time a step, memory of the clouds; every step is a few
-    streamed sweeps.
+    streamed iterations.
 
     Args:
-        iterations: Sweeps per step.
+        iterations: Iterations per step.
 
     Source:
         Benamou et al., Iterative Bregman projections for regularized transportation problems (arXiv 1412.5154); Chui,

@@ -122,14 +122,14 @@ def effective_dimension(
         tensor(True)
     """
     # Of n times the covariance, as many points as are there.
-    pooled = torch.cat([_present(s, w).sqrt() * centred(s.double(), w)[1] for s, w in ((x, a), (y, b))], -2)
+    pooled = torch.cat([_count(s, w).sqrt() * centred(s.double(), w)[1] for s, w in ((x, a), (y, b))], -2)
     wide = pooled.shape[-1] > pooled.shape[-2]
     gram = pooled @ pooled.transpose(-1, -2) if wide else pooled.transpose(-1, -2) @ pooled
     trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1)
     return torch.where(trace > 0, trace.square() / gram.square().sum((-1, -2)).clamp_min(1e-300), 1.0)
 
 
-def _present(points: Tensor, weights: Tensor | None) -> Tensor:
+def _count(points: Tensor, weights: Tensor | None) -> Tensor:
     counted = points.new_ones(points.shape[:-1]) if weights is None else weights > 0
     return counted.double().sum(-1)[..., None, None]
 

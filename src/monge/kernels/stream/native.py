@@ -169,7 +169,7 @@ attend_native = loop("attend", "col:m v:mk", "nk n", _of_attend)
 # Sums over j of Q_ij dC_ij / dx_i and of Q_ij, see `moment_reference`, and the matrix Q itself.
 moment_native = loop("moment", "row:n col:m l:nk r:mk", "nd n", _through(moment_reference))
 plan_native = loop("plan", "row:n col:m l:nk r:mk", "nm", _through(plan_reference))
-# f, the new g, and the L1 error of the columns before the update.
+# f, the new g, and the L1 error of the columns before its new value.
 sinkhorn_native = loop("sinkhorn", "g:m log_a:n log_b:m", "n m e")
 # The k smallest of C_ij - g_j in every row, and their columns.
 top_k_native = loop("top_k", "g:m", "nk ink", counted=True)

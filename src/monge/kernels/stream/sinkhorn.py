@@ -42,7 +42,7 @@ def sinkhorn(
         epsilon: The temperature, positive: a float, or a tensor that broadcasts to the batch.
 
     Returns:
-        f, g_new, and the L1 error sum_j |column sum_j - b_j| of the plan of (f, g) before the update of g.
+        f, g_new, and the L1 error sum_j |column sum_j - b_j| of the plan of (f, g) before g is new.
         There is no gradient. Rows and columns that nothing reaches have potential +inf.
 
     Raises:

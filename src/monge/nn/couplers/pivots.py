@@ -88,7 +88,7 @@ class LearnedPivots(Coupler):
 
     @property
     def epsilon(self) -> float | Tensor:
-        """The regularisation, one number per head if it is learned."""
+        """Epsilon, one number per head if it is learned."""
         return F.softplus(self.epsilon_logits) if self._epsilon is None else self._epsilon
 
     def _pivoting(self) -> Pivoting:
@@ -128,7 +128,7 @@ class Pivots(ShardedPivots):
         width: Width of a head.
         pivots: r, number of pivots per head.
         iterations: Rounds of balancing that move the use of the pivots towards their masses before the exact step.
-        epsilon: Regularisation of the assignments.
+        epsilon: Strength of the entropy of the assignments.
         learn_epsilon: Make it a parameter per head, kept positive by softplus.
         learn_mass: Make the masses parameters.
         temperature: Of the softmax that gives the masses.
@@ -176,7 +176,7 @@ class EntropicPivots(ShardedPivots):
         width: Width of a head.
         pivots: r, number of pivots per head.
         n_half: Half-steps of each problem, odd: they begin and end on the queries, and on the pivots.
-        epsilon: Regularisation of both problems.
+        epsilon: Strength of the entropy of both problems.
         learn_epsilon: Make it a parameter per head, kept positive by softplus.
         learn_mass: Make the masses parameters; with one half-step, which does not use them, they are not.
         temperature: Of the softmax that gives the masses.

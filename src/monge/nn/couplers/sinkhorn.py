@@ -26,7 +26,7 @@ class Sinkhorn(Coupler):
 
     Args:
         n_half: Half-steps, the last one on the rows; 1 is softmax attention.
-        epsilon: Regularisation; lower is closer to a matching, and slower to converge.
+        epsilon: Strength of the entropy; lower is closer to a matching, and slower to converge.
         tol: If given, iterate until the L1 error of the columns is below it, looked at every ten rounds.
         max_iter: Rounds at most, with ``tol``.
         gradient: "unrolled" through the half-steps, or "implicit" at their fixed point.
@@ -78,7 +78,7 @@ class Sinkhorn(Coupler):
 
     @property
     def epsilon(self) -> float | Tensor:
-        """The regularisation now."""
+        """Epsilon now."""
         return F.softplus(self._epsilon) if isinstance(self._epsilon, Tensor) else self._epsilon
 
     def _balance(self) -> Balance:

@@ -49,7 +49,7 @@ def prefix_pivot_attention(
         pivots: Locations; without leading dimensions, or with those of the heads.
         log_mass: Added to the scores of the pivots; none if None.
         scale: $s$, $d^{-1/2}$ if None.
-        epsilon: Regularisation of the assignments.
+        epsilon: Strength of the entropy of the assignments.
         padding: True where a position is absent; its output is zero.
 
     Returns:

@@ -110,7 +110,7 @@ def pivot_attention(
         pivots: Locations; without leading dimensions, or with those of the heads.
         log_mass: Logarithm of the mass each pivot should carry; uniform if None.
         scale: $s$, $d^{-1/2}$ if None.
-        epsilon: Regularisation of the two assignments.
+        epsilon: Strength of the entropy of the two assignments.
         iterations: Rounds of balancing before the exact step.
         gradient: "unrolled" through the rounds, or "implicit" at their fixed point.
         query_padding: True where a query is absent; its output is zero.

@@ -54,7 +54,7 @@ def sinkhorn_attention(
         k: Keys.
         v: Values.
         scale: $s$, $d^{-1/2}$ if None.
-        epsilon: Regularisation.
+        epsilon: Strength of the entropy.
         n_half: Half-steps; 1, on the rows, is softmax attention.
         tol: If given, iterate until the L1 error of the other marginal is below it, instead of ``n_half``.
         max_iter: Rounds at most, with ``tol``.

@@ -28,7 +28,7 @@ def balanced_apply(
     than that is stored; elsewhere the definition runs in the log domain.
 
     Args:
-        q: queries, divided by the regularisation.
+        q: queries, divided by epsilon.
         k: keys.
         v: values.
         a: weights of the queries; zero is absence, and reads zero.

@@ -27,7 +27,7 @@ def half_steps(
     :math:`-\infty` there and nothing else changes.
 
     Args:
-        scores: S over the regularisation; -inf forbids a pair.
+        scores: S over epsilon; -inf forbids a pair.
         log_a: log weights of the rows, -inf for absence.
         log_b: log weights of the columns.
         n_half: at least 1; 1 is the softmax of every row.

@@ -46,8 +46,8 @@ def pivot_apply(
     pivots: Float[Tensor, "*#b r d"] | None,
     bias_q: Float[Tensor, "*#b r"],
     bias_k: Float[Tensor, "*#b r"],
-    keep_q: Float[Tensor, "*#b n"] | None = None,
-    keep_k: Float[Tensor, "*#b m"] | None = None,
+    unpadded_q: Float[Tensor, "*#b n"] | None = None,
+    unpadded_k: Float[Tensor, "*#b m"] | None = None,
     *,
     exact: bool = True,
     total: Total | None = None,
@@ -58,21 +58,21 @@ def pivot_apply(
     keep nothing of size (n + m) r; everything else through operations of torch.
 
     Args:
-        q: queries; rows dropped by ``keep_q`` must be zero.
+        q: queries; rows dropped by ``unpadded_q`` must be zero.
         k: keys, likewise.
-        v: values; rows dropped by ``keep_k`` must be zero.
+        v: values; rows dropped by ``unpadded_k`` must be zero.
         pivots: locations, already multiplied by the scale of the scores; None if ``q`` and ``k`` hold scores.
         bias_q: added to the scores of the queries.
         bias_k: added to the scores of the keys.
-        keep_q: 1 for queries that count, 0 for padding.
-        keep_k: 1 for keys that count, 0 for padding.
+        unpadded_q: 1 for queries that count, 0 for padding.
+        unpadded_k: 1 for keys that count, 0 for padding.
         exact: join the sides by the maximal coupling; else a query reads the mean of each pivot's keys.
         total: differentiable sum over the shards of the sequence, if this is one of several.
 
     Returns:
         What every query reads, zero on padded queries.
     """
-    return _apply(_Pivots, (q, k, v), (pivots, bias_q, bias_k), (keep_q, keep_k), exact, total)
+    return _apply(_Pivots, (q, k, v), (pivots, bias_q, bias_k), (unpadded_q, unpadded_k), exact, total)
 
 
 @transformable
@@ -80,17 +80,17 @@ def occupancy(
     x: Float[Tensor, "*b n d"],
     pivots: Float[Tensor, "*#b r d"] | None,
     bias: Float[Tensor, "*#b r"],
-    keep: Float[Tensor, "*#b n"] | None = None,
+    unpadded: Float[Tensor, "*#b n"] | None = None,
 ) -> Float[Tensor, "*b r"]:
     """Total assignment of the tokens to every pivot: what one round of balancing needs to know."""
-    return _apply(_Occupancy, (x,), (pivots, bias), (keep,))
+    return _apply(_Occupancy, (x,), (pivots, bias), (unpadded,))
 
 
 def _apply(
     function: Any,
     tokens: tuple[Tensor, ...],
     shared: tuple[Tensor | None, ...],
-    keeps: tuple[Tensor | None, ...],
+    unpadded: tuple[Tensor | None, ...],
     *rest: Any,
 ) -> Tensor:
     """Calls a function with the dimensions of the batch made two for the kernels of CUDA, one for batched products."""
@@ -103,7 +103,7 @@ def _apply(
 
     with torch.autocast(device_type=tokens[0].device.type, enabled=False):
         arguments = [flat(t, 2) for t in tokens]
-        arguments += [flat(shared[0], 2), *(flat(t, 1) for t in shared[1:]), *(flat(t, 1) for t in keeps)]
+        arguments += [flat(shared[0], 2), *(flat(t, 1) for t in shared[1:]), *(flat(t, 1) for t in unpadded)]
         out = function.apply(*arguments, *rest, operators if fused else reference)
     return out.reshape(*batch, *out.shape[len(lead) :])
 
@@ -149,8 +149,8 @@ class _Pivots(torch.autograd.Function):
 
 def _sides(tensors: Sequence[Any]) -> tuple[Tensor, Side, Side]:
     """The values, and the sides of the queries and of the keys, of the tensors that `pivot_apply` takes."""
-    q, k, v, pivots, bias_q, bias_k, keep_q, keep_k = tensors
-    return v, Side(q, pivots, bias_q, keep_q), Side(k, pivots, bias_k, keep_k)
+    q, k, v, pivots, bias_q, bias_k, unpadded_q, unpadded_k = tensors
+    return v, Side(q, pivots, bias_q, unpadded_q), Side(k, pivots, bias_k, unpadded_k)
 
 
 def _add_up(use_q: Tensor, use_k: Tensor, totals: Tensor, total: Total | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -66,7 +66,7 @@ def _on_cuda(task: str, takes: str, gives: str, fake: Callable[..., Any]) -> Cal
     return operator(f"pivot_{task}({takes}) -> {gives}", run, fake, device="CUDA")
 
 
-_SIDE = "Tensor x, Tensor pivots, Tensor bias, Tensor? keep"
+_SIDE = "Tensor x, Tensor pivots, Tensor bias, Tensor? unpadded"
 _USES = "Tensor use_q, Tensor use_k, Tensor totals"
 
 
@@ -75,7 +75,10 @@ def _sums(bias: Tensor, width: int) -> Tensor:
 
 
 _pack = _on_cuda(
-    "pack", f"{_SIDE}, Tensor? y", "Tensor", lambda x, z, bias, keep, y: _sums(bias, 0 if y is None else y.shape[-1])
+    "pack",
+    f"{_SIDE}, Tensor? y",
+    "Tensor",
+    lambda x, z, bias, unpadded, y: _sums(bias, 0 if y is None else y.shape[-1]),
 )
 _unpack = _on_cuda(
     "unpack", f"{_SIDE}, Tensor table", "Tensor", lambda x, *rest: x.new_empty(*x.shape[:-1], rest[-1].shape[-1])

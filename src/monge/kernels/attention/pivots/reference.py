@@ -23,19 +23,19 @@ class Side(NamedTuple):
     x: Float[Tensor, "*b n d"]
     pivots: Float[Tensor, "*#b r d"] | None
     bias: Float[Tensor, "*#b r"]
-    keep: Float[Tensor, "*#b n"] | None = None
+    unpadded: Float[Tensor, "*#b n"] | None = None
 
 
 def assign(
     x: Float[Tensor, "*b n d"],
     pivots: Float[Tensor, "*#b r d"] | None,
     bias: Float[Tensor, "*#b r"],
-    keep: Float[Tensor, "*#b n"] | None = None,
+    unpadded: Float[Tensor, "*#b n"] | None = None,
 ) -> Float[Tensor, "*b n r"]:
-    """Soft assignment of every token to the pivots; rows with ``keep`` zero are zero."""
+    """Soft assignment of every token to the pivots; rows with ``unpadded`` zero are zero."""
     scores = x if pivots is None else x.to(pivots.dtype) @ pivots.mT
     share = torch.softmax(scores + bias[..., None, :], -1)
-    return share if keep is None else share * keep[..., None]
+    return share if unpadded is None else share * unpadded[..., None]
 
 
 def pack(
@@ -45,7 +45,7 @@ def pack(
     if share is None:
         x, pivots, bias = side.x, side.pivots, side.bias[:, None]
         share = torch.softmax(x + bias if pivots is None else torch.baddbmm(bias, x, pivots.mT), -1)
-        share = share if side.keep is None else share * side.keep[..., None]
+        share = share if side.unpadded is None else share * side.unpadded[..., None]
     return share, share.sum(1), None if y is None else torch.bmm(share.mT, y)
 
 

@@ -42,11 +42,11 @@ def _tile(base, rows, columns, stride_row, stride_column, n_rows, n_columns):
 
 
 @triton.jit
-def _alive(keep, rows, stride, n, HAS_KEEP: tl.constexpr):
+def _alive(unpadded, rows, stride, n, HAS_PADDING: tl.constexpr):
     """Which rows exist and count."""
     alive = rows < n
-    if HAS_KEEP:
-        alive = alive & (tl.load(keep + rows.to(tl.int64) * stride, mask=alive, other=0.0) != 0)
+    if HAS_PADDING:
+        alive = alive & (tl.load(unpadded + rows.to(tl.int64) * stride, mask=alive, other=0.0) != 0)
     return alive
 
 
@@ -54,20 +54,17 @@ def _alive(keep, rows, stride, n, HAS_KEEP: tl.constexpr):
 def _pass(
     x, x_outer, x_head, x_row, x_column,
     pivots, z_outer, z_head, z_row, z_column,
-    bias, b_outer, b_head, b_column,
-    keep, k_outer, k_head, k_row,
+    bias, b_outer, b_head, b_column, unpadded, k_outer, k_head, k_row,
     y, y_outer, y_head, y_row, y_column,
-    table, d_use, out, sums,
-    heads, blocks, n, r, d, c,
+    table, d_use, out, sums, heads, blocks, n, r, d, c,
     R: tl.constexpr, D: tl.constexpr, C: tl.constexpr, BLOCK: tl.constexpr,
-    HAS_KEEP: tl.constexpr, HAS_Y: tl.constexpr, TASK: tl.constexpr, PRECISION: tl.constexpr,
+    HAS_PADDING: tl.constexpr, HAS_Y: tl.constexpr, TASK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """One part of the tokens of one head: TASK says whether they are packed, unpacked, or differentiated."""
     part, head = tl.program_id(0), tl.program_id(1).to(tl.int64)
     outer, inner = head // heads, head % heads
-    x += outer * x_outer + inner * x_head
-    keep += outer * k_outer + inner * k_head
-    y += outer * y_outer + inner * y_head
+    x, y = x + outer * x_outer + inner * x_head, y + outer * y_outer + inner * y_head
+    unpadded += outer * k_outer + inner * k_head
     pivot, width, column = tl.arange(0, R), tl.arange(0, D), tl.arange(0, C)
     z = _tile(pivots + outer * z_outer + inner * z_head, pivot, width, z_row, z_column, r, d)
     bias += outer * b_outer + inner * b_head
@@ -84,7 +81,7 @@ def _pass(
     use = tl.zeros((R,), tl.float32)
     for block in range(part * blocks, (part + 1) * blocks):
         rows = block * BLOCK + tl.arange(0, BLOCK)
-        alive = _alive(keep, rows, k_row, n, HAS_KEEP)
+        alive = _alive(unpadded, rows, k_row, n, HAS_PADDING)
         tokens = tl.where(alive[:, None], _tile(x, rows, width, x_row, x_column, n, d), 0.0)
         share = _share(tokens, z, b, alive, PRECISION)
         if HAS_Y:
@@ -194,7 +191,7 @@ def _run(
     d_use: Tensor | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
-    x, pivots, bias, keep = side
+    x, pivots, bias, unpadded = side
     assert pivots is not None
     (outer, heads, n, d), r = x.shape, pivots.shape[-2]
     sizes = {"R": _padded(r), "D": _padded(d), "C": _padded(c)}
@@ -207,11 +204,11 @@ def _run(
     sums = x if task == "unpack" else x.new_empty(parts, outer, heads, r, wide, dtype=torch.float32)
     _launch(
         _pass, (parts, outer * heads), x, *x.stride(), pivots, *pivots.stride(), bias, *bias.stride(),
-        *((x, 0, 0, 0) if keep is None else (keep, *keep.stride())),
+        *((x, 0, 0, 0) if unpadded is None else (unpadded, *unpadded.stride())),
         *((x, 0, 0, 0, 0) if y is None else (y, *y.stride())),
         x if table is None else table.contiguous(), x if d_use is None else d_use.contiguous(),
         x if out is None else out, sums, heads, blocks, n, r, d, c,
-        **sizes, BLOCK=block, HAS_KEEP=keep is not None, HAS_Y=y is not None, TASK=task,
+        **sizes, BLOCK=block, HAS_PADDING=unpadded is not None, HAS_Y=y is not None, TASK=task,
         PRECISION="ieee" if x.dtype == torch.float32 else "tf32",
     )  # fmt: skip
     return sums if task == "unpack" else sums[0] if parts == 1 else sums.sum(0)

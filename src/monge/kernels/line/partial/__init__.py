@@ -91,8 +91,8 @@ def partial_plan(
 ) -> Pieces:
     r"""Optimal partial plans, and potentials where asked; exact, without gradient.
 
-    Equal weights take the greedy of `partial_profile`. Other weights on the line take, for p = 1, a sweep that keeps
-    the cost of carrying a flow as two heaps of slopes, $O(N \log N)$ and moved by chords to a given mass; for other
+    Equal weights take the greedy of `partial_profile`. Other weights on the line take, for p = 1, a pass that keeps
+    the cost of carrying a flow as two heaps of kinks, $O(N \log N)$ and moved by chords to a given mass; for other
     orders the greedy of infinitesimal atoms, whose steps last until a boundary of the plan meets the end of an atom.
     What is left, other weights or orders on a circle, is a linear program with n m numbers.
 
@@ -112,7 +112,7 @@ def partial_plan(
         `Pieces`, with the dimensions of the batch in front.
 
     Source:
-        The sweep follows Gouvine (arXiv 2311.17704).
+        The pass follows Gouvine (arXiv 2311.17704).
 
     Example:
         >>> import torch

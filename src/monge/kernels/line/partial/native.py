@@ -1,4 +1,4 @@
-"""The C++ twin: a heap over neighbours for equal weights, a sweep of slopes or a growing staircase for others."""
+"""The C++ twin: a heap over neighbours for equal weights, a pass over kinks or a growing staircase for others."""
 
 from __future__ import annotations
 
