@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from monge.geometry import PointCloud
 from monge.sequences import Classifier, ScheduleConfig, classification
-from monge.sliced import TransferableSlicer
+from monge.sliced.plan import TransferableSlicer
 from monge.train import Data, MachineConfig, Objective, Schedule, Trainer, World, seeded
 from sequences.toy import MODEL, toy
 
