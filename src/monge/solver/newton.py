@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from monge._arrays import working_dtype
-from monge._checks import check_number
 from monge._value import value
 from monge.dual import Ascent
 from monge.gradient import Gradient, Implicit
 from monge.problem import Linear
 
-from ._entropic_solution import entropic_solution
 from ._feasible import check_feasible
+from ._iterative import Iterative
 from ._loop import Goal
 from ._newton_loop import newton_loop
 from ._working import Accuracy, default_tol, stored, widened
-from .base import Capability, Case, Solver
+from .base import Capability, Case
 from .sinkhorn import initial_potential
 from .solution import DualSolution
 
@@ -33,7 +31,7 @@ _FEW_PASSES, _PASSES_PER_DECADE = 80, 40
 
 
 @value
-class Newton(Solver):
+class Newton(Iterative):
     """Newton's method on the dual: for a small epsilon, or for marginals met to many digits.
 
     Where block ascent needs a number of iterations that grows like 1 / epsilon, this needs a handful for each halving
@@ -71,12 +69,6 @@ class Newton(Solver):
     init: tuple[Float[Tensor, "*b n"], Float[Tensor, "*b m"]] | DualSolution | None = None
     gradient: Gradient = Implicit()
     strict: bool = False
-    treats: ClassVar[frozenset[str]] = frozenset({"linear", "entropic"})
-
-    def __post_init__(self) -> None:
-        if self.tol is not None:
-            check_number("tol", self.tol, low=0.0, high=1.0, strict=True)
-        check_number("max_iter", self.max_iter, low=1)
 
     def _capability(self, case: Case) -> Capability:
         problem = case.problem
@@ -103,14 +95,4 @@ class Newton(Solver):
                 epsilon = constant.epsilon.broadcast_to(constant.batch_shape)
             goal = Goal(accuracy.goal, accuracy.floor(torch.float64))
             end = newton_loop(constant, g, epsilon, goal=goal, max_iter=int(self.max_iter))
-        return entropic_solution(
-            wide,
-            end.f,
-            end.g,
-            gradient=self.gradient,
-            iterations=end.iterations,
-            ended=end.settled,
-            tol=tol,
-            dtype=problem.geometry.dtype,
-            warned=warned,
-        )
+        return self._ended(problem, wide, end, tol, warned)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from monge._arrays import working_dtype
-from monge._checks import check_number
 from monge._value import value
 from monge.dual import Ascent
 from monge.errors import InputError, ShapeError
@@ -19,10 +17,11 @@ from monge.problem import Linear
 
 from ._entropic_solution import entropic_solution
 from ._feasible import check_feasible
+from ._iterative import Iterative
 from ._loop import Goal
 from ._sinkhorn_loop import sinkhorn_loop
 from ._working import Accuracy, default_tol, widened
-from .base import Capability, Case, Solver
+from .base import Capability, Case
 from .solution import DualSolution
 
 __all__ = ["Sinkhorn"]
@@ -33,7 +32,7 @@ _FEW_ITERATIONS, _ITERATIONS_OVER_EPSILON = 20, 1.2
 
 
 @value
-class Sinkhorn(Solver):
+class Sinkhorn(Iterative):
     """Sinkhorn's algorithm, in the log domain, for every kind of marginal.
 
     Each iteration maximises the dual exactly over f, then over g: f = U(T(g)) with the soft c-transform
@@ -73,12 +72,6 @@ class Sinkhorn(Solver):
     accelerate: bool = True
     gradient: Gradient = Implicit()
     strict: bool = False
-    treats: ClassVar[frozenset[str]] = frozenset({"linear", "entropic"})
-
-    def __post_init__(self) -> None:
-        if self.tol is not None:
-            check_number("tol", self.tol, low=0.0, high=1.0, strict=True)
-        check_number("max_iter", self.max_iter, low=1)
 
     def _capability(self, case: Case) -> Capability:
         problem = case.problem
@@ -112,17 +105,7 @@ class Sinkhorn(Solver):
                 max_iter=max_iter,
                 accelerate=self.accelerate,
             )
-        return entropic_solution(
-            wide,
-            end.f,
-            end.g,
-            gradient=self.gradient,
-            iterations=end.iterations,
-            ended=end.settled,
-            tol=tol,
-            dtype=problem.geometry.dtype,
-            warned=warned,
-        )
+        return self._ended(problem, wide, end, tol, warned)
 
     def _unrolled(self, problem: Linear, dtype: torch.dtype) -> DualSolution:
         """A fixed number of plain iterations in the graph of autograd."""

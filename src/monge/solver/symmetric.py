@@ -6,38 +6,42 @@ import math
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from monge._arrays import working_dtype
-from monge._checks import check_number
 from monge._value import value
 from monge.dual import Ascent
+from monge.errors import InputError
 from monge.gradient import Gradient, Implicit
 from monge.problem import Linear
 from monge.problem.marginal import column, log_weights
 
 from ._entropic_solution import entropic_solution
+from ._iterative import Iterative
 from ._loop import Goal
 from ._working import Accuracy, default_tol, widened
-from .base import Capability, Case, Solver
+from .base import Capability, Case
 from .solution import DualSolution
 
 __all__ = ["Symmetric"]
 
 
 @value
-class Symmetric(Solver):
+class Symmetric(Iterative):
     r"""For entropic problems that are their own transpose, as a measure against itself is.
 
     Both potentials are one, $f = U(T(f))$. Near the solution that map has derivatives in [-1, 0] wherever
     $\exp(-C / \epsilon)$ is positive definite, as it is for powers up to two of the Euclidean distance: the mean of
-    f and $U(T(f))$ then contracts by two or better, whatever epsilon. That the problem is symmetric is not checked
-    beforehand; the marginals of the plan that comes out are measured, and the status tells.
+    f and $U(T(f))$ then contracts by two or better, whatever epsilon.
 
     Args:
         tol: L1 marginal error relative to the mass asked for; None is 1e-9 in float64 and 1e-4 in lower precision.
         max_iter: Limit of the number of iterations.
         gradient: How the answer is differentiated.
         strict: Whether to raise NotConvergedError instead of reporting an unmet tolerance.
+
+    Raises:
+        InputError: If rows and columns of the problem are not the same.
 
     Example:
         >>> import torch
@@ -57,11 +61,6 @@ class Symmetric(Solver):
     strict: bool = False
     treats: ClassVar[frozenset[str]] = frozenset({"linear", "entropic", "square"})
 
-    def __post_init__(self) -> None:
-        if self.tol is not None:
-            check_number("tol", self.tol, low=0.0, high=1.0, strict=True)
-        check_number("max_iter", self.max_iter, low=1)
-
     def _capability(self, case: Case) -> Capability:
         if self.gradient._recorded:
             return Capability.no("Symmetric has no fixed number of iterations to record; Sinkhorn has.")
@@ -80,6 +79,7 @@ class Symmetric(Solver):
             warned = accuracy.foretell()
             log_a = log_weights(constant.a)
             f = constant.a.new_zeros(*batch, constant.shape[0])
+            _check_symmetric(constant, f)
             spent = torch.full(batch, int(self.max_iter), dtype=torch.long, device=f.device)
             ended = torch.zeros_like(spent, dtype=torch.bool)
             for k in range(1, int(self.max_iter) + 1):
@@ -104,4 +104,16 @@ class Symmetric(Solver):
             tol=tol,
             dtype=problem.geometry.dtype,
             warned=warned,
+        )
+
+
+def _check_symmetric(problem: Linear, f: Tensor) -> None:
+    """Rows and columns must have equal weights, and see equal costs on a soft average."""
+    rows, columns = problem._row_transform(f), problem._col_transform(f)
+    allowed = 1e3 * torch.finfo(f.dtype).eps
+    same = torch.allclose(rows, columns, rtol=allowed, atol=float(allowed * problem.epsilon.max()))
+    if f.numel() and not (same and torch.allclose(problem.a, problem.b, rtol=allowed)):
+        raise InputError(
+            "Symmetric needs a problem that is its own transpose, with the same points and weights on both sides, but "
+            "rows and columns differ: use Sinkhorn or Newton."
         )
