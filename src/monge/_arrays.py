@@ -116,8 +116,9 @@ def recompute(function: Callable[..., Any], *arguments: Any) -> Any:
     """``function(*arguments)``, made again in a backward pass, with the parameters that its modules have now."""
     if not torch.is_grad_enabled():
         return function(*arguments)
-    parts, same = parts_of(function), function
-    if parts.modules:
+    # A tracing compiler follows parameters by itself, and cannot take functions apart.
+    parts, same = None if torch.compiler.is_compiling() else parts_of(function), function
+    if parts is not None and parts.modules:
         lent = list(parts.tensors)
 
         def same(*given: Any) -> Any:

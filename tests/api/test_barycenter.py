@@ -123,7 +123,7 @@ def test_points_are_differentiable_in_measures_and_shares() -> None:
 
 
 def test_not_resting_is_told() -> None:
-    with pytest.warns(ConvergenceWarning, match="max_iter=1 updates"):
+    with pytest.warns(ConvergenceWarning, match="max_iter=1 iterations"):
         found = monge.barycenter([cloud(20), cloud(20, 2, 1) + 1, cloud(20, 2, 2) - 1], max_iter=1)
     assert isinstance(found, Barycenter)
     assert found.status is Status.MAX_ITER
@@ -223,7 +223,7 @@ def test_batches_and_masses() -> None:
 
 
 def test_missing_the_tolerance_is_told() -> None:
-    with pytest.warns(ConvergenceWarning, match="max_iter=2 sweeps"):
+    with pytest.warns(ConvergenceWarning, match="max_iter=2 iterations"):
         monge.barycenter_on(Grid((40,)), torch.stack([bump(40, 10, 3), bump(40, 25, 6)]).float(), epsilon=1, max_iter=2)
 
 

@@ -33,7 +33,7 @@ def test_update_maximises_its_block(marginal, epsilon):
         rest = marginal._conjugate(best)[..., None]
         return pointwise - rest - eps * A * (torch.exp((f - q) / eps) - torch.exp((best - q) / eps))
 
-    best = marginal._update(q, eps)
+    best = marginal._maximiser(q, eps)
     assert best.isfinite().all()
     for step in (1e-3, -1e-3, 0.3, -0.3):
         change = objective(best + step * epsilon)
@@ -46,7 +46,7 @@ def test_update_maximises_its_block(marginal, epsilon):
 )  # fmt: skip
 def test_l2_update_solves_its_equation_to_rounding(q, a, rho, epsilon):
     weights, eps = torch.tensor([a], dtype=torch.float64), torch.tensor(epsilon, dtype=torch.float64)
-    f = float(Relaxed(weights, rho, "l2")._update(torch.tensor([q], dtype=torch.float64), eps))
+    f = float(Relaxed(weights, rho, "l2")._maximiser(torch.tensor([q], dtype=torch.float64), eps))
     k = rho * a
     # (f - q) / epsilon = log(1 - f / k), whichever side keeps its digits.
     if f < 0.9 * k:
@@ -86,7 +86,7 @@ def test_unreachable_points_of_relaxed_sides_are_dropped_at_their_price():
     eps = torch.tensor(0.1, dtype=torch.float64)
     for penalty, price in (("kl", 0.7 * 0.5), ("l2", 0.35 * 0.25), ("tv", 0.7 * 0.5)):
         marginal = Relaxed(A, 0.7, penalty)
-        f = marginal._update(q, eps)
+        f = marginal._maximiser(q, eps)
         assert f.isfinite().all()
         alone = torch.where(torch.arange(4) == 2, f, 0.0)
         assert float(marginal._conjugate(alone)) == pytest.approx(price)

@@ -51,7 +51,7 @@ def test_interrupted_and_resumed_is_uninterrupted(
     whole = fit(task, coupler, folder=tmp_path / "whole", **options())
     assert_same(whole, fit(task, coupler, **options()))
 
-    method = {"before the update": "_update", "while saving": "save", "after the evaluation": "_validate"}[where]
+    method = {"before the update": "_descend", "while saving": "save", "after the evaluation": "_validate"}[where]
     kept, left = getattr(Trainer, method), [6]
 
     def dies(self, *args):

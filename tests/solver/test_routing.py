@@ -89,3 +89,8 @@ def test_terms_add_up_to_the_objective(epsilon: float, penalty: str) -> None:
         torch.testing.assert_close(sum(terms), solution.value, rtol=1e-5, atol=1e-7)
     moved = monge.solve(Linear(monge.geometry.PointCloud(X, Y), AtMost(a), AtMost(b), epsilon=epsilon, mass=2.0)).terms
     assert float(moved.source) == float(moved.target) == 0
+
+
+def test_terms_of_half_precision_are_told_too() -> None:
+    terms = monge.solve(Linear.between(X.half(), Y.half(), epsilon=0.5)).terms
+    assert all(bool(part.isfinite()) for part in terms)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes
+from monge._arrays import broadcast_shapes, working_dtype
 from monge._checks import check_finite, check_floating, check_number, chosen_rows
 from monge._value import Value
 from monge.errors import DeviceError, DtypeError, InfeasibleError, InputError, ShapeError
@@ -44,14 +44,14 @@ def count(name: str, given: Any, *, low: int, high: int | None = None) -> None:
         raise InputError(f"{name} must be {span}, but is {given}.")
 
 
-def _like(P: Representation, name: str, tensor: Tensor) -> None:
+def _like(P: Representation, name: str, tensor: Tensor, *also: torch.dtype) -> None:
     check_floating(name, tensor)
     if tensor.device != P.device:
         raise DeviceError(
             f"{name} must live where the plan lives, but is on {tensor.device} and the plan on {P.device}: "
             f"use {name}.to({str(P.device)!r})."
         )
-    if tensor.dtype != P.dtype:
+    if tensor.dtype not in (P.dtype, *also):
         raise DtypeError(
             f"{name} must have the dtype of the plan, {P.dtype}, but is {tensor.dtype}: use {name}.to({P.dtype}) "
             f"or P.to({tensor.dtype})."
@@ -75,10 +75,10 @@ def values(P: Representation, v: Any) -> tuple[Tensor, torch.Size]:
 
 
 def weights(P: Representation, a: Any, b: Any) -> None:
-    """Reference weights a of the rows and b of the columns."""
+    """Reference weights a of the rows and b of the columns; those of a plan in half precision are kept in float32."""
     *leading, n, m = P._shape()
     for name, tensor, size, side in (("a", a, n, "source"), ("b", b, m, "target")):
-        _like(P, name, tensor)
+        _like(P, name, tensor, working_dtype(P))
         if tensor.ndim < 1 or tensor.shape[-1] != size:
             raise ShapeError(
                 f"{name} must have shape (*batch, {size}), one weight per {side} point, but has {tuple(tensor.shape)}."

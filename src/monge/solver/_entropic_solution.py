@@ -50,6 +50,7 @@ def entropic_solution(
     f, g = (part.to(problem.a.dtype) for part in problem._normalised(f, g))
     seen, f, g = gradient._attach(problem, f, g)
     geometry = seen.geometry if dtype is None else seen.geometry.to(dtype)
+    told = seen._replace(geometry=geometry)
     plan = PotentialCoupling._make(geometry=geometry, f=f, g=g, a=seen.a, b=seen.b, epsilon=seen.epsilon, link="exp")
     with torch.no_grad():
         measured = plan_error(problem.detach(), plan.detach())
@@ -66,7 +67,7 @@ def entropic_solution(
         epsilon=problem.epsilon.detach().broadcast_to(problem.batch_shape),
     )
     value = gradient._value(problem, f, g) if differentiable else dual.to(f.dtype)
-    return DualSolution._make(coupling=plan, value=value, report=report, problem=problem, f=f, g=g)
+    return DualSolution._make(coupling=plan, value=value, report=report, problem=told, f=f, g=g)
 
 
 def _values(problem: Linear, plan: PlanError, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
