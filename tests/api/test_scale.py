@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -127,3 +128,22 @@ def test_circles_refuse_powers_out_of_range() -> None:
     with pytest.raises(InputError, match="vanish"):
         monge.sliced.circular_wasserstein(x, y, p=100.0)
     assert float(monge.sliced.circular_wasserstein(x.double(), y.double(), p=100.0)) == pytest.approx(0.1, rel=1e-6)
+
+
+def test_dear_pairs_do_not_hide_the_digits_of_cheap_ones() -> None:
+    """Equal clouds are at distance zero, whatever the order: powers of the others' distances are 1e238 here."""
+    x, y, _, p, _ = a_case(2731)
+    assert p == 500 and torch.equal(x, y)
+    assert float(monge.wasserstein(x, y, p=p)) == 0
+
+
+@sweep(default=40, slow=2000)
+def test_large_orders_find_the_best_bijection(seeds: range) -> None:
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        n, p = 2 + seed % 4, (20.0, 50.0, 175.0, 500.0)[seed // 4 % 4]
+        x, y = torch.randn(2, n, 2, generator=generator, dtype=torch.float64).unbind()
+        apart = torch.cdist(x, y).log()
+        totals = [torch.logsumexp(p * apart[range(n), order], 0) for order in itertools.permutations(range(n))]
+        want = math.exp((float(torch.stack(totals).min()) - math.log(n)) / p)
+        assert float(monge.wasserstein(x, y, p=p)) == pytest.approx(want, rel=1e-9), f"seed {seed}"

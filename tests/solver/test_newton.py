@@ -96,6 +96,7 @@ def hard_batch(seed):
     return kind, Linear(geometry, a, b, epsilon=relative(share))
 
 
+@pytest.mark.filterwarnings("ignore::monge.errors.PrecisionWarning")  # rounding may be foretold; it is measured here
 @sweep(9, slow=10_000)
 def test_small_epsilon_in_batches(seeds):
     """Marginals are met in float64 to 1e-8, and in each problem of a batch as if it were alone."""

@@ -36,14 +36,14 @@ def anchored_matrix(
     The *carrier* ``allowed`` says which pairs exist. The *link* is the exponential, E = exp(S) on the carrier, the one
     under which scores add as evidence multiplies. The *anchor* picks one matrix among those that differ by a gauge:
 
-    ==========  ================================================  =================================
-    anchor      matrix                                            scores that cannot matter
-    ==========  ================================================  =================================
-    ``none``    $E$                                               none
-    ``row``     $diag(1/E1) E$, softmax                           $α 1^T$
-    ``column``  $E diag(1/E^T 1)$                                 $1 β^T$
-    ``plan``    $diag(1/a) P$, P the entropic plan of a and b     $α 1^T + 1 β^T$
-    ==========  ================================================  =================================
+    ==========  ==============================================================  =================================
+    anchor      matrix                                                          scores that cannot matter
+    ==========  ==============================================================  =================================
+    ``none``    $E$                                                             none
+    ``row``     $diag(1/E1) E$, softmax                                         $α 1^T$
+    ``column``  $E diag(1/E^T 1)$                                               $1 β^T$
+    ``plan``    $diag(1/a) P$, P the entropic plan of a and b                   $α 1^T + 1 β^T$
+    ==========  ==============================================================  =================================
 
     For the last, only the doubly centred scores matter: see `monge.nn.diagnostics.double_center`.
 
