@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import math
 
@@ -148,3 +149,15 @@ def test_large_orders_find_the_best_bijection(seeds: range) -> None:
         totals = [torch.logsumexp(p * apart[range(n), order], 0) for order in itertools.permutations(range(n))]
         want = math.exp((float(torch.stack(totals).min()) - math.log(n)) / p)
         assert float(monge.wasserstein(x, y, p=p)) == pytest.approx(want, rel=1e-9), f"seed {seed}"
+
+
+def test_no_matrix_is_built_where_no_digit_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    module = importlib.import_module("monge.api.wasserstein")
+    monkeypatch.setattr(module, "_without_dear_pairs", lambda *given: asked.append(given) or given[1])
+    x, y = torch.randn(2, 30, 2, generator=torch.Generator().manual_seed(0)).unbind()
+    monge.wasserstein(x, y)
+    monge.wasserstein(x, y[:20], p=1.0)
+    assert not asked
+    monge.wasserstein(x.double(), y.double(), p=175.0)
+    assert asked

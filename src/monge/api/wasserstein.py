@@ -13,7 +13,7 @@ from monge._arrays import root
 from monge._checks import check_clouds, check_number
 from monge._transforms import transformable
 from monge.errors import InputError
-from monge.geometry import CostMatrix, PointCloud
+from monge.geometry import CostMatrix, PointCloud, log_reach
 from monge.problem import Linear
 from monge.problem.epsilon import Relative
 from monge.solver import Solution, Solver
@@ -84,7 +84,7 @@ def wasserstein(
 def _cost(problem: Linear, solver: Solver | None) -> tuple[Tensor, bool]:
     """The transport cost, and whether powers of positive distances were rounded to zero in some problem."""
     solution = warned_solution(problem, solver)
-    if not problem.entropic and problem.geometry._on_line() is None:
+    if not problem.entropic and _may_hide_digits(problem, solution):
         solution = _without_dear_pairs(problem, solution, solver)
     cost = solution.coupling.transport_cost() if problem.entropic else solution.value
     finite = torch.finfo(cost.dtype)
@@ -96,6 +96,16 @@ def _cost(problem: Linear, solver: Solver | None) -> tuple[Tensor, bool]:
     assert isinstance(cloud, PointCloud)
     moved = PointCloud._make(x=cloud.x, y=cloud.y, cost="cityblock", p=2.0, power=None)
     return cost, bool((tiny & (solution.coupling.detach().transport_cost(moved) > 0)).any())
+
+
+def _may_hide_digits(problem: Linear, solution: Solution) -> bool:
+    """Whether the dearest pair may cost so much that float64 rounds the plan's own costs away, by the points alone."""
+    cloud, value = problem.geometry.detach(), solution.value.detach().double()
+    if cloud._on_line() is not None or not isinstance(cloud, PointCloud):
+        return False
+    dearest = float(cloud.power or 1.0) * log_reach(cloud.x, cloud.y, 2.0).double()
+    hidden = dearest + math.log(torch.finfo(torch.float64).eps) > value.log() + math.log(1e-9)
+    return bool((hidden & (value > 0)).any())
 
 
 def _without_dear_pairs(problem: Linear, solution: Solution, solver: Solver | None) -> Solution:
