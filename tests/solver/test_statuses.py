@@ -111,7 +111,7 @@ def test_converged_is_true(seeds):
             assert not (report.iterations < 60).all() or report.status is Status.PRECISION, told
 
 
-@sweep(12, slow=2_000)
+@sweep(12)
 def test_a_batch_is_as_good_as_a_loop(seeds):
     """Answers agree as far as both are known: to a few errors, and of one status but for a hair's breadth."""
     for seed in seeds:
