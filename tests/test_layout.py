@@ -30,7 +30,18 @@ STOREYS = {
     name: storey
     for storey, names in enumerate(
         [
-            ("_arrays", "_batch", "_checks", "_files", "_parts", "_transforms", "_value", "_version", "errors"),
+            (
+                "_arrays",
+                "_batch",
+                "_checks",
+                "_files",
+                "_parts",
+                "_transforms",
+                "_value",
+                "_version",
+                "errors",
+                "registry",
+            ),
             # The loop of training knows no plan and no kernel: it is handed an objective and data.
             ("kernels", "train"),
             ("geometry",),
