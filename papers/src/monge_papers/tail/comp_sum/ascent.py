@@ -31,10 +31,10 @@ class Ascent:
         InputError: A setting is outside its range.
 
     Example:
-        >>> ascent = Ascent(radius=0.5, norm=2, steps=20)
+        >>> ascent = Ascent(radius=0.5, norm=2, length=1.0)
         >>> uphill = torch.tensor([3.0, 4.0])
         >>> far = ascent.worst(lambda x: x @ uphill, torch.zeros(1, 2))
-        >>> bool(far @ uphill > 2.49)  # the largest value is 2.5, at (0.3, 0.4)
+        >>> bool(far @ uphill > 2.499)  # the largest value is 2.5, at (0.3, 0.4)
         True
 
     Source: Madry et al., Towards deep learning models resistant to adversarial attacks, arXiv 1706.06083.
