@@ -69,25 +69,23 @@ def comp_sum_loss(
     """
     _check_options(order, label_smoothing, reduction)
     axis = _check_shapes(scores, labels, weight)
-    classes = scores.shape[axis]
-    costs = _costs(scores, axis)
-    weights = costs.new_ones(classes) if weight is None else weight.to(costs)
-    even = label_smoothing / classes
-    # The weights along the axis of the classes.
-    across = weights.reshape(classes, *(1,) * (costs.ndim - axis - 1))
+    wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    weights = wide.new_ones(scores.shape[axis]) if weight is None else weight.to(wide)
+    across = _along(axis, weights, wide)
+    even = label_smoothing / len(weights)
     if labels.is_floating_point():
-        losses = _mean_over(axis, across * ((1 - label_smoothing) * labels.to(costs) + even), costs, order)
+        losses = _expected(wide, across * ((1 - label_smoothing) * labels.to(wide) + even), axis, order)
         counted = torch.ones_like(losses)
     else:
         absent = labels == ignore_index
         chosen = labels.long().masked_fill(absent, 0)
         counted = weights[chosen].masked_fill(absent, 0)
         # What is absent leaves before the exponential, where an infinite derivative times zero would not be zero.
-        cost = costs.gather(axis, chosen.unsqueeze(axis)).squeeze(axis).masked_fill(absent, 0)
-        losses = counted * _of_order(cost, order)
+        costs = _costs(wide, chosen.unsqueeze(axis), axis).squeeze(axis).masked_fill(absent, 0)
+        losses = (1 - label_smoothing) * counted * _of_order(costs, order)
         if label_smoothing:
-            spread = _mean_over(axis, (even * across).masked_fill(absent.unsqueeze(axis), 0), costs, order)
-            losses = (1 - label_smoothing) * losses + spread
+            shares = (even * across).masked_fill(absent.unsqueeze(axis), 0)
+            losses = losses + _expected(wide, shares, axis, order)
     return _reduced(losses, counted, reduction).to(scores.dtype)
 
 
@@ -146,19 +144,26 @@ def _of_order(cost: Tensor, order: float) -> Tensor:
     return torch.expm1(rest * cost) / rest if rest else cost
 
 
-def _costs(scores: Tensor, axis: int) -> Tensor:
-    """The cross-entropy of every class as if it were the label, a sum of two terms that are not negative."""
-    wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    best = wide.argmax(axis, keepdim=True)
-    is_best = torch.zeros_like(wide, dtype=torch.bool).scatter(axis, best, True)
-    behind = (wide.gather(axis, best) - wide).masked_fill(is_best, 0)
-    others = (-behind).exp().masked_fill(is_best, 0).sum(axis, keepdim=True)
+def _costs(scores: Tensor, chosen: Tensor, axis: int) -> Tensor:
+    """The cross-entropy of chosen classes as if they were the label, a sum of two terms that are not negative."""
+    best = scores.argmax(axis, keepdim=True)
+    top = scores.gather(axis, best)
+    others = (scores - top).exp().scatter(axis, best, 0).sum(axis, keepdim=True)
+    # Filled where it is zero anyway: its derivatives, one and minus one, would swallow that of the other term.
+    behind = (top - scores.gather(axis, chosen)).masked_fill(chosen == best, 0)
     return behind + others.log1p()
 
 
-def _mean_over(axis: int, shares: Tensor, costs: Tensor, order: float) -> Tensor:
-    """The mean of the losses of all classes by their shares; a class without a share may have an infinite loss."""
-    return (shares * _of_order(costs.masked_fill(shares == 0, 0), order)).sum(axis)
+def _expected(scores: Tensor, shares: Tensor, axis: int, order: float) -> Tensor:
+    """The losses of all classes times their shares; a class without a share may have an infinite loss."""
+    every = _along(axis, torch.arange(scores.shape[axis], device=scores.device), scores).expand_as(scores)
+    costs = _costs(scores, every, axis).masked_fill(shares == 0, 0)
+    return (shares * _of_order(costs, order)).sum(axis)
+
+
+def _along(axis: int, numbers: Tensor, scores: Tensor) -> Tensor:
+    """Numbers of classes, along the axis of the classes of scores."""
+    return numbers.reshape(-1, *(1,) * (scores.ndim - axis - 1))
 
 
 def _reduced(losses: Tensor, counted: Tensor, reduction: str) -> Tensor:
