@@ -346,7 +346,8 @@ def test_the_distributions_are_apart_and_of_one_version() -> None:
     tomllib = pytest.importorskip("tomllib")
     ours, theirs = (tomllib.loads((ROOT / place / "pyproject.toml").read_text()) for place in ("", "papers"))
     assert ours["tool"]["scikit-build"]["wheel"]["packages"] == ["src/monge"]
-    assert "papers" in ours["tool"]["scikit-build"]["sdist"]["exclude"]
+    # The slash matters: without it `monge.papers` would stay out of the wheel too.
+    assert "/papers" in ours["tool"]["scikit-build"]["sdist"]["exclude"]
     assert theirs["tool"]["scikit-build"]["wheel"] == {"cmake": False, "packages": ["src/monge_papers"]}
     assert theirs["project"]["version"] == monge.__version__
     assert f"monge=={monge.__version__}" in theirs["project"]["dependencies"]
