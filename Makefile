@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Two distributions: monge, here, and monge_papers, in papers/. Everything below serves both.
 # An editable installation knows its files by name: when some come or go, it is made anew.
-STAMP  := $(VENV)/.installed-$(shell find src -name '*.py' | LC_ALL=C sort | cksum | cut -d' ' -f1)
-INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
+STAMP  := $(VENV)/.installed-$(shell find src papers/src -name '*.py' | LC_ALL=C sort | cksum | cut -d' ' -f1)
+INPUTS := pyproject.toml papers/pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint docs bench clean
@@ -23,7 +24,7 @@ $(BIN)/python:
 # The build tools go first, at pinned versions, so that no build happens in an environment of its own.
 $(STAMP): $(INPUTS) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt scikit-build-core nanobind cmake ninja
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev]' -e ./papers
 	@touch $@
 
 install: $(STAMP)
@@ -49,5 +50,5 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) build dist docs/_build docs/gallery docs/generated .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build docs/gallery docs/gallery_papers docs/generated .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

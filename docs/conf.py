@@ -25,7 +25,10 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "generated", "gallery/*.ipynb", "gallery/*.py", "gallery/*.md5", "gallery/*.zip"]
+# Where pictures of a distribution are drawn from, by where they go.
+GALLERIES = {"gallery": "../examples", "gallery_papers": "../papers/examples"}
+NOT_PAGES = ("ipynb", "py", "md5", "zip")
+exclude_patterns = ["_build", "generated", *(f"{gallery}/*.{kind}" for gallery in GALLERIES for kind in NOT_PAGES)]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 # In docstrings, `name` is a link where the name is known and code where it is not.
@@ -48,8 +51,8 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
 sphinx_gallery_conf = {
-    "examples_dirs": "../examples",
-    "gallery_dirs": "gallery",
+    "examples_dirs": list(GALLERIES.values()),
+    "gallery_dirs": list(GALLERIES),
     "filename_pattern": r"/plot_",
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,

@@ -14,6 +14,7 @@ from monge import explain
 from monge.geometry import CostMatrix, Line, PointCloud
 from monge.gradient import INPUTS, MODE_TABLE, MODES, OUTPUTS, TABLE
 from monge.nn import couplers
+from monge.papers import papers
 from monge.problem import AtMost, Linear, Relaxed
 
 ROOT = Path(__file__).parent.parent
@@ -34,6 +35,7 @@ def write(folder: Path) -> None:
         "training-measured": measured("training"),
         "long-range-measured": measured("long_range"),
         "face": face(),
+        "papers": registered(),
     }
     for name, text in parts.items():
         path = folder / f"{name}.md"
@@ -159,6 +161,15 @@ def face() -> str:
     lines = ["```{eval-rst}"]
     lines += [f".. autofunction:: monge.{name}" for name in functions]
     return "\n".join([*lines, "```", ""])
+
+
+def registered() -> str:
+    """Every paper that an installed distribution registers, with the line that runs it."""
+    lines = []
+    for number, paper in enumerate(papers(), 1):
+        lines += [f"{number}. [{paper.title}](https://arxiv.org/abs/{paper.arxiv}), in `{paper.where}`", ""]
+        lines += ["    ```bash", f"    {paper.line}", "    ```", ""]
+    return "\n".join(lines)
 
 
 def row(cells: list[str]) -> str:

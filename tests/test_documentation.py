@@ -1,4 +1,4 @@
-"""Code that people will copy runs: every docstring example of the package, every Python block of README and docs."""
+"""Code that people will copy runs: every docstring example of both packages, every Python block of README and docs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 import monge
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "src" / "monge"
+PACKAGES = {"monge": ROOT / "src", "monge_papers": ROOT / "papers" / "src"}
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 OPTIONAL = re.compile(r"^(?:import|from) .*?\b(ot|ott|geomloss|torchcfm|sklearn|matplotlib)\b", re.MULTILINE)
@@ -30,19 +30,24 @@ def docstrings(path: Path) -> Iterator[tuple[str, str, int]]:
                 yield getattr(node, "name", path.stem), text, getattr(node, "lineno", 1)
 
 
-EXAMPLES = [path for path in sorted(PACKAGE.rglob("*.py")) if any(docstrings(path))]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = [
+    pytest.param(source, path, id=str(path.relative_to(source)))
+    for package, source in PACKAGES.items()
+    for path in sorted((source / package).rglob("*.py"))
+    if any(docstrings(path))
+]
+PAGES = [ROOT / "README.md", ROOT / "papers" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_docstring_examples(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("source", "path"), EXAMPLES)
+def test_docstring_examples(source: Path, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    name = ".".join(("monge", *(part for part in parts if part != "__init__")))
+    package, *parts = path.relative_to(source).with_suffix("").parts
+    name = ".".join((package, *(part for part in parts if part != "__init__")))
     if parts[0] == "plot":
         pytest.importorskip("matplotlib")
     # An example may use the names of its room besides those of its file.
-    names = {**vars(importlib.import_module(f"monge.{parts[0]}"))} if len(parts) > 1 else {}
+    names = {**vars(importlib.import_module(f"{package}.{parts[0]}"))} if len(parts) > 1 else {}
     names |= {"monge": monge, "torch": torch} | vars(importlib.import_module(name))
     runner = doctest.DocTestRunner(optionflags=FLAGS)
     for title, text, line in docstrings(path):
@@ -52,7 +57,7 @@ def test_docstring_examples(path: Path, tmp_path: Path, monkeypatch: pytest.Monk
         assert not told, "".join(told)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_pages(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of one page share one namespace and run in order; those with prompts must print what they show."""
     monkeypatch.chdir(tmp_path)

@@ -34,6 +34,7 @@ STOREYS = {
                 "_arrays",
                 "_batch",
                 "_checks",
+                "_entry_points",
                 "_files",
                 "_parts",
                 "_transforms",
@@ -62,8 +63,8 @@ STOREYS = {
 }
 FOUNDATION = {name for name, storey in STOREYS.items() if storey == 0}
 # Leaves hang beside the house: only the wings and the command line use them. Each names the last storey that it uses.
-LEAVES = {"data": "errors", "plot": "api", "testing": "api"}
-GUESTS = {"data": {*WINGS, "cli"}, "plot": {*WINGS, "cli"}, "testing": set()}
+LEAVES = {"data": "errors", "papers": "errors", "plot": "api", "testing": "api"}
+GUESTS = {"data": {*WINGS, "cli"}, "papers": {"cli"}, "plot": {*WINGS, "cli"}, "testing": set()}
 # Names in the face, `import monge`, that are no room of their own stand for the storey whose functions it shows.
 FACE = "api"
 
@@ -207,6 +208,7 @@ def test_the_face_opens_rooms_and_keeps_nothing_to_itself() -> None:
 
 
 OUTSIDE = sorted(path for folder in ("examples", "benchmarks") for path in (ROOT / folder).glob("*.py"))
+OUTSIDE += sorted((ROOT / "papers" / "examples").glob("*.py"))
 
 
 @pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: path.name)
@@ -274,6 +276,85 @@ def test_rooms_of_one_storey_do_not_know_each_other() -> None:
     assert not [pair for pair in both if may_import(*pair) and may_import(*reversed(pair))]
 
 
+# ---------------------------------------------------------------------- the second distribution
+# What strangers can build on is what it may use: names that a face of Monge lists, and nothing else.
+
+GUEST = ROOT / "papers" / "src" / "monge_papers"
+GUEST_SOURCES = sorted(GUEST.rglob("*.py"))
+
+
+def is_listed(name: tuple[str, ...]) -> bool:
+    """Whether a dotted name leads through public modules to what the last of them lists, or to a public module."""
+    for last in range(1, len(name)):
+        module, part = name[:last], name[last]
+        # Rooms are public by their names. A file inside one is not: a room may arrange its files anew.
+        is_room = is_module((*module, part)) and (last == 1 or PACKAGE.joinpath(*module[1:], part).is_dir())
+        if is_private(part) or not (is_room or part in importlib.import_module(".".join(module)).__all__):
+            return False
+        if not is_module((*module, part)):
+            return True
+    return True
+
+
+def unlisted(text: str, path: Path) -> list[str]:
+    """What a file of another distribution takes from Monge that no face lists."""
+    tree = ast.parse(text)
+    names = from_here(tree, ("monge_papers", *path.relative_to(GUEST).parts[:-1]))
+    return [one.says() for one in (*names, *reached(tree, names)) if not is_listed(one.name)]
+
+
+@pytest.mark.parametrize("path", GUEST_SOURCES, ids=lambda path: str(path.relative_to(GUEST)))
+def test_the_second_distribution_uses_what_faces_list(path: Path) -> None:
+    assert not unlisted(path.read_text(), path)
+
+
+STRANGE = {
+    "a private file": "from monge._checks import check_number",
+    "a private file as a name": "from monge import _checks",
+    "a private name": "from monge.coupling import _told",
+    "a private name, written in full": "import monge\nmonge.coupling._told()",
+    "a private name of a room": "from monge import sliced\nsliced._told()",
+    "a file of a room": "from monge.coupling.base import Coupling",
+    "a file of a room, as a module": "from monge.nn import attention",
+    "a file of a room, for types": "if TYPE_CHECKING:\n    from monge.sliced.plan.lift import lifted_plans",
+    "a name that no face lists": "from monge.solver import stored_costs_of_nobody",
+    "a file, by its name": "importlib.import_module('monge.cli.app')",
+}
+FRIENDLY = {
+    "the face": "import monge\nmonge.couple(x, y)",
+    "a name of the face": "from monge import __version__, couple",
+    "a room": "from monge import sliced\nsliced.plan.SetTransformer(2)",
+    "a name of a room": "from monge.papers import Paper\nfrom monge.errors import InputError",
+    "a file that a room lists": "from monge.nn import diagnostics\nfrom monge.nn.diagnostics import diagnose",
+    "a name of a room inside a room": "from monge.sliced.plan import SetTransformer",
+    "a method": "import monge\nmonge.Coupling.pair",
+    "its own": "from ._own import anything\nfrom . import _own\nfrom monge_papers.tail._x import y",
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_the_rule_of_strangers_can_fail(name: str) -> None:
+    assert unlisted(STRANGE[name], GUEST / "tail" / "x.py")
+
+
+@pytest.mark.parametrize("name", FRIENDLY)
+def test_the_rule_of_strangers_can_be_kept(name: str) -> None:
+    assert not unlisted(FRIENDLY[name], GUEST / "tail" / "x.py")
+
+
+def test_the_distributions_are_apart_and_of_one_version() -> None:
+    """What goes into the wheels, read from the settings of their builds."""
+    tomllib = pytest.importorskip("tomllib")
+    ours, theirs = (tomllib.loads((ROOT / place / "pyproject.toml").read_text()) for place in ("", "papers"))
+    assert ours["tool"]["scikit-build"]["wheel"]["packages"] == ["src/monge"]
+    # The slash matters: without it `monge.papers` would stay out of the wheel too.
+    assert "/papers" in ours["tool"]["scikit-build"]["sdist"]["exclude"]
+    assert theirs["tool"]["scikit-build"]["wheel"] == {"cmake": False, "packages": ["src/monge_papers"]}
+    assert theirs["project"]["version"] == monge.__version__
+    assert f"monge=={monge.__version__}" in theirs["project"]["dependencies"]
+    assert not [path for path in SOURCES if "monge_papers" in path.read_text()]
+
+
 # ---------------------------------------------------------------------- files and functions
 
 FILE, FUNCTION = 500, 60
@@ -292,7 +373,7 @@ def long_functions(tree: ast.AST) -> list[str]:
     return [f"line {f.lineno}: {f.name}, {lines_of(f)} lines" for f in functions if lines_of(f) > FUNCTION]
 
 
-@PATHS
+@pytest.mark.parametrize("path", [*SOURCES, *GUEST_SOURCES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_are_short_and_quiet(path: Path) -> None:
     text = path.read_text()
     tree = ast.parse(text)
@@ -385,7 +466,11 @@ def test_matplotlib_waits_for_a_picture() -> None:
     assert not HEAVY & modules_added("\n".join(f"import monge.{name}" for name in rooms))
 
 
-MODULES = ["monge", *sorted(name for _, name, _ in pkgutil.iter_modules([str(PACKAGE)], "monge.") if "._" not in name)]
+MODULES = [
+    *("monge", "monge_papers"),
+    *sorted(name for _, name, _ in pkgutil.iter_modules([str(PACKAGE)], "monge.") if "._" not in name),
+    *sorted(name for _, name, _ in pkgutil.walk_packages([str(GUEST)], "monge_papers.") if "._" not in name),
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -18,12 +18,14 @@ import monge
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "monge"
-SOURCES = sorted(PACKAGE.rglob("*.py"))
+GUEST = ROOT / "papers" / "src" / "monge_papers"
+SOURCES = sorted([*PACKAGE.rglob("*.py"), *GUEST.rglob("*.py")])
 GLOSSARY = ROOT / "docs" / "glossary.md"
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "papers/README.md")),
     *(page for page in sorted((ROOT / "docs").glob("*.md")) if page != GLOSSARY),
     *sorted((ROOT / "examples").glob("*.py")),
+    *sorted((ROOT / "papers" / "examples").glob("*.py")),
     *sorted((ROOT / "benchmarks").glob("*.py")),
 ]
 
@@ -89,6 +91,8 @@ ONLY = {entry.word: entry for entry in ENTRIES if entry.only}
 
 
 def room_of(path: Path) -> str:
+    if path.is_relative_to(GUEST):
+        return "monge_papers"
     first = path.relative_to(PACKAGE).parts[0]
     return first if (PACKAGE / first).is_dir() else "the foundation"
 
@@ -155,7 +159,7 @@ def faults() -> dict[str, list[str]]:
     """Everything that the glossary rules out, by "word in room"."""
     found: dict[str, list[str]] = {}
     for path in SOURCES:
-        text, place = path.read_text(), path.relative_to(PACKAGE)
+        text, place = path.read_text(), path.relative_to(ROOT)
         if path.stem.lstrip("_") in VAGUE:
             found.setdefault(f"{path.stem.lstrip('_')} in {room_of(path)}", []).append(f"{place}: name what it gives")
         for word, line, told in (*bad_words(text), *bad_names(text, path.stem)):

@@ -7,27 +7,19 @@ from typing import Annotated
 
 import typer
 
+from monge._entry_points import entry_points
 from monge._version import __version__
-from monge.errors import TransportError
+from monge.errors import InputError, TransportError
 
 from . import console
 from .cite import cite
 from .couple import couple
 from .demo import demo
 from .doctor import doctor
+from .papers import papers
 from .train import train
 
 __all__ = ["app", "run"]
-
-app = typer.Typer(
-    name="monge",
-    help="Optimal transport: plans between point clouds, and networks made of them, from the command line.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
 
 def _version(wanted: bool) -> None:
@@ -36,8 +28,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def root(
+def _root(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_version)
     ] = False,
@@ -45,8 +36,33 @@ def root(
     """Optimal transport: plans between point clouds, and networks made of them, from the command line."""
 
 
-for command in (couple, train, demo, doctor, cite):
-    app.command()(command)
+_OURS = {command.__name__: command for command in (couple, train, demo, doctor, cite, papers)}
+
+
+def app() -> typer.Typer:
+    """The command with all its subcommands: those of this library, and those of the entry points ``monge.commands``.
+
+    Raises:
+        InputError: If another distribution registers a command under a name of this library.
+    """
+    made = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    made.callback()(_root)
+    others = entry_points("monge.commands")
+    taken = _OURS.keys() & others.keys()
+    if taken:
+        raise InputError(
+            f"An entry point of monge.commands is named {', '.join(sorted(taken))}, as a command of Monge is: "
+            "uninstall its distribution, or ask its authors for another name."
+        )
+    for name, command in {**_OURS, **others}.items():
+        made.command(name)(command)
+    return made
 
 
 def run(arguments: list[str] | None = None) -> None:
@@ -54,7 +70,7 @@ def run(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     try:
-        app(args=[argument for argument in arguments if argument != "--debug"], prog_name="monge")
+        app()(args=[argument for argument in arguments if argument != "--debug"], prog_name="monge")
     except Exception as error:
         if debug:
             raise

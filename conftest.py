@@ -14,6 +14,7 @@ if importlib.util.find_spec("beartype") and "monge" not in sys.modules:
     from _shapes import check_shapes_of
 
     check_shapes_of("monge")
+    check_shapes_of("monge_papers")
 
 import jaxtyping
 import numpy as np
