@@ -34,7 +34,6 @@ STOREYS = {
                 "_arrays",
                 "_batch",
                 "_checks",
-                "_entry_points",
                 "_files",
                 "_parts",
                 "_transforms",

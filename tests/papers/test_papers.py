@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from monge._entry_points import entry_points
 from monge.errors import InputError
-from monge.papers import PAPERS, Paper, papers
+from monge.papers import PAPERS, SHELVES, Paper, papers
 
 pytest.importorskip("typer")
 
 from monge.cli import main
+from monge.cli.app import COMMANDS
 
 ROW = 'Paper("ours", "A paper of ours", "1901.00001", "stranger.room", "python -c pass")'
 
@@ -32,6 +32,10 @@ def run(*arguments: str) -> int:
 def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Installs a distribution whose only module has the given text, with entry points as they stand in a file."""
     monkeypatch.syspath_prepend(tmp_path)
+    for registry in (SHELVES, COMMANDS):
+        for state in ("_held", "_sentences"):
+            monkeypatch.setattr(registry, state, dict(getattr(registry, state)))
+        monkeypatch.setattr(registry, "_waiting", None)
 
     def install(text: str, points: str, name: str = "stranger") -> None:
         (tmp_path / f"{name}.py").write_text(text)
@@ -41,6 +45,8 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., N
         (information / "entry_points.txt").write_text(points)
         monkeypatch.delitem(sys.modules, name, raising=False)
         importlib.invalidate_caches()
+        # A program that runs does not look for new packages by itself.
+        SHELVES._waiting = COMMANDS._waiting = None
 
     return install
 
@@ -152,23 +158,4 @@ def test_a_stranger_adds_a_command(stranger: Callable[..., None], capsys: pytest
 def test_a_command_of_ours_is_not_replaced(stranger: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     stranger(COMMAND, "[monge.commands]\ncite = stranger:greet\n")
     assert run("cite") == 2
-    assert "named cite, as a command of Monge is" in capsys.readouterr().err
-
-
-def test_entry_points_come_in_the_order_of_their_names(stranger: Callable[..., None]) -> None:
-    stranger("first, last = 1, 2", "[a group]\nz = stranger:last\na = stranger:first\n")
-    assert list(entry_points("a group").items()) == [("a", 1), ("z", 2)]
-    assert entry_points("another group") == {}
-
-
-def test_one_name_of_two_strangers(stranger: Callable[..., None]) -> None:
-    stranger("held = 1", "[a group]\nname = stranger:held\n")
-    stranger("held = 2", "[a group]\nname = second:held\n", name="second")
-    with pytest.raises(InputError, match=r"registers 'name' in a group, where that name is taken: .*pip uninstall"):
-        entry_points("a group")
-
-
-def test_a_broken_stranger_is_named(stranger: Callable[..., None]) -> None:
-    stranger("raise RuntimeError('no luck')", "[a group]\nname = stranger:held\n")
-    with pytest.raises(InputError, match=r"stranger registers 'name'.*RuntimeError: no luck.*pip uninstall stranger"):
-        entry_points("a group")
+    assert "declares a command 'cite', but there is one of this name already" in capsys.readouterr().err

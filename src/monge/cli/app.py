@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from monge._entry_points import entry_points
 from monge._version import __version__
-from monge.errors import InputError, TransportError
+from monge.errors import TransportError
+from monge.registry import Registry
 
 from . import console
 from .cite import cite
@@ -19,7 +20,7 @@ from .doctor import doctor
 from .papers import papers
 from .train import train
 
-__all__ = ["app", "run"]
+__all__ = ["COMMANDS", "app", "run"]
 
 
 def _version(wanted: bool) -> None:
@@ -36,15 +37,14 @@ def _root(
     """Optimal transport: plans between point clouds, and networks made of them, from the command line."""
 
 
-_OURS = {command.__name__: command for command in (couple, train, demo, doctor, cite, papers)}
+COMMANDS: Registry[Callable[..., None]] = Registry("command")
+"""Functions of typer by the name of their subcommand; another distribution adds to them in ``monge.commands``."""
+for _command in (couple, train, demo, doctor, cite, papers):
+    COMMANDS.register(_command.__name__, _command)
 
 
 def app() -> typer.Typer:
-    """The command with all its subcommands: those of this library, and those of the entry points ``monge.commands``.
-
-    Raises:
-        InputError: If another distribution registers a command under a name of this library.
-    """
+    """The command with all its subcommands: those of this library, and those that other distributions register."""
     made = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
@@ -53,14 +53,7 @@ def app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     made.callback()(_root)
-    others = entry_points("monge.commands")
-    taken = _OURS.keys() & others.keys()
-    if taken:
-        raise InputError(
-            f"An entry point of monge.commands is named {', '.join(sorted(taken))}, as a command of Monge is: "
-            "uninstall its distribution, or ask its authors for another name."
-        )
-    for name, command in {**_OURS, **others}.items():
+    for name, command in COMMANDS.items():
         made.command(name)(command)
     return made
 

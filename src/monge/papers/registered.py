@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from monge._entry_points import entry_points
+from collections.abc import Sequence
+
 from monge.errors import InputError
+from monge.registry import Registry
 
 from .paper import Paper
 from .rows import PAPERS
 
-__all__ = ["papers"]
+__all__ = ["SHELVES", "papers"]
+
+
+def _papers_only(name: str, shelf: object) -> None:
+    rows = shelf if isinstance(shelf, Sequence) and not isinstance(shelf, str) else (shelf,)
+    for row in rows:
+        if not isinstance(row, Paper):
+            raise InputError(
+                f"{name!r} of monge.papers must name a sequence of monge.papers.Paper, but holds {row!r}: wrap each "
+                "row in Paper(...)."
+            )
+
+
+SHELVES: Registry[Sequence[Paper]] = Registry("paper", check=_papers_only)
+"""The papers of each distribution, by its name."""
+SHELVES.register("monge", PAPERS, "The papers that stand in Monge itself.")
 
 
 def papers() -> tuple[Paper, ...]:
@@ -29,14 +46,9 @@ def papers() -> tuple[Paper, ...]:
         >>> next(paper.where for paper in papers() if paper.key == "lotformer")
         'monge.nn'
     """
-    rows = {paper.key: paper for paper in PAPERS}
-    for name, held in entry_points("monge.papers").items():
-        for paper in held:
-            if not isinstance(paper, Paper):
-                raise InputError(
-                    f"The entry point {name!r} of monge.papers must name a sequence of monge.papers.Paper, but "
-                    f"holds {paper!r}: wrap each row in Paper(...)."
-                )
+    rows: dict[str, Paper] = {}
+    for _, shelf in SHELVES.items():
+        for paper in shelf:
             if paper.key in rows:
                 raise InputError(
                     f"The papers {rows[paper.key].title!r} and {paper.title!r} share the key {paper.key!r}: "
