@@ -51,7 +51,7 @@ class _OverSlices(torch.autograd.Function):
     def forward(ctx, costs, parts, weights, *tensors):
         wanted = ctx.needs_input_grad[3:]
         leaves = [t if t is None else t.detach().requires_grad_(w) for t, w in zip(tensors, wanted, strict=True)]
-        inputs = [leaf for leaf, w in zip(leaves, wanted, strict=True) if w]
+        inputs = [leaf for leaf in leaves if leaf is not None and leaf.requires_grad]
         grads = [torch.zeros_like(leaf) for leaf in inputs]
         costed = []
         for chunk in parts:

@@ -102,6 +102,8 @@ class Unbalanced(LineProblem):
         """Potentials and gaps, a few problems at a time: each keeps a list of potentials."""
         batch = lines.x.shape[:-1]
         u, v, a, b = lines.map(lambda part: part.expand(*batch, part.shape[-1]).reshape(-1, part.shape[-1]))
+        assert a is not None
+        assert b is not None
         found = Ascent(*(torch.zeros_like(part, dtype=torch.float64) for part in (u, v, u[:, 0])))
         for rows in chunks(len(u), 2 * (MOST_CORNERS + 1) * (u.shape[-1] + v.shape[-1]), 8):
 

@@ -100,9 +100,10 @@ class GromovSlicer(LearnedSlicer):
         return self._loss(x, y, _metrics(within(x, y, spaces)), scale)
 
     def _loss(self, x: Tensor, y: Tensor, metrics: Metrics, scale: float) -> Tensor:
-        equal = [equal_unless(None, side.left[..., 0]) for side in metrics]
-        plans = (plan.to(equal[0].dtype) for plan in soft_plans(*self(x, y), scale))
-        first, second = (distortion(plan.matmul, (equal[0], equal[1]), metrics) for plan in plans)
+        (u, v), (left, right) = self(x, y), metrics
+        equal = equal_unless(None, left.left[..., 0]), equal_unless(None, right.left[..., 0])
+        plans = (plan.to(left.left.dtype) for plan in soft_plans(u, v, scale))
+        first, second = (distortion(plan.matmul, equal, metrics) for plan in plans)
         return (first + second) / 2
 
     def fit(

@@ -112,8 +112,8 @@ def partial_plan(
     a: Float[Tensor, "*b n"] | None = None,
     b: Float[Tensor, "*b m"] | None = None,
     *,
-    penalty: Amount = None,
     mass: Amount | str = None,
+    penalty: Amount = None,
     p: float = 2.0,
 ) -> MonotoneCoupling:
     """The optimal plan of `partial_cost`: the atoms that are kept, matched in order.
@@ -123,8 +123,8 @@ def partial_plan(
         y: Positions of the targets.
         a: Non-negative masses of the sources; None is one each.
         b: The same for `y`.
-        penalty: Price of leaving a unit of mass, on either side.
-        mass: How much to move instead, see `partial_cost`.
+        mass: How much to move, see `partial_cost`.
+        penalty: Price of leaving a unit of mass instead, on either side.
         p: Order, at least 1.
 
     Example:
@@ -144,8 +144,8 @@ def circular_partial_plan(
     a: Float[Tensor, "*b n"] | None = None,
     b: Float[Tensor, "*b m"] | None = None,
     *,
-    penalty: Amount = None,
     mass: Amount | str = None,
+    penalty: Amount = None,
     p: float = 1.0,
     circumference: float = 1.0,
 ) -> MonotoneCoupling:
@@ -156,8 +156,8 @@ def circular_partial_plan(
         y: Positions of the targets.
         a: Non-negative masses of the sources; None is one each.
         b: The same for `y`.
-        penalty: Price of leaving a unit of mass, on either side.
-        mass: How much to move instead, see `partial_cost`.
+        mass: How much to move, see `partial_cost`.
+        penalty: Price of leaving a unit of mass instead, on either side.
         p: Order, at least 1.
         circumference: Length of the circle; 2 pi for angles.
 

@@ -29,8 +29,8 @@ def sliced_partial_wasserstein(
     penalty: Amount = None,
     mass: Amount | str = None,
     p: float = 2.0,
-    slices: int = 128,
     theta: Float[Tensor, "*b slices d"] | None = None,
+    slices: int = 128,
     kind: str = "orthogonal",
     generator: torch.Generator | None = None,
 ) -> Estimate:
@@ -53,8 +53,8 @@ def sliced_partial_wasserstein(
             power of the data.
         mass: How much to move instead: a number, a tensor likewise, or ``"knee"``.
         p: Order, at least 1.
-        slices: How many directions to draw; orthogonal ones are rounded up to whole bases.
-        theta: Directions to use instead of drawing.
+        theta: Directions to use, drawn if None.
+        slices: How many to draw; orthogonal ones are rounded up to whole bases.
         kind: Their law, see `directions`.
         generator: Source of the directions.
 

@@ -27,6 +27,15 @@ __all__ = [
 ]
 
 
+def _turns(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, p: float, circumference: float) -> Clouds:
+    """Checked positions in turns, and weights, of one batch."""
+    check_number("p", float(p), low=1.0)
+    check_number("circumference", float(circumference), low=0.0, strict=True)
+    clouds = on_a_line(x, y, a, b)
+    x, y = (side.to(working_dtype(side)) / circumference for side in clouds[:2])
+    return clouds._replace(x=x, y=y)
+
+
 @transformable
 def circular_wasserstein(
     x: Float[Tensor, "*b n"],
@@ -221,15 +230,6 @@ def circular_plan(
     j = order_v.gather(-1, pieces.gather(-1, j))
     i = order_u.gather(-1, i)
     return MonotoneCoupling._make(i=i, j=j, w=mass.to(x.dtype), n=u.shape[-1], m=v.shape[-1])
-
-
-def _turns(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, p: float, circumference: float) -> Clouds:
-    """Checked positions in turns, and weights, of one batch."""
-    check_number("p", float(p), low=1.0)
-    check_number("circumference", float(circumference), low=0.0, strict=True)
-    clouds = on_a_line(x, y, a, b)
-    x, y = (side.to(working_dtype(side)) / circumference for side in clouds[:2])
-    return clouds._replace(x=x, y=y)
 
 
 def _ends(places: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
