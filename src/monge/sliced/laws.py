@@ -89,10 +89,10 @@ def max_sliced_wasserstein(
     best = theta = theta.expand(*near.x.shape[:-2], *theta.shape[-2:])
     best_cost = theta.new_full(theta.shape[:-1], -1.0)
     for step in range(steps + 1):
-        costs, slope = _slope(near, line, family._at, theta)
+        costs, gradient = _gradient(near, line, family._at, theta)
         better = costs > best_cost
         best, best_cost = torch.where(better[..., None], theta, best), torch.where(better, costs, best_cost)
-        theta = along_sphere(theta, slope, step_size, step / max(1, steps))
+        theta = along_sphere(theta, gradient, step_size, step / max(1, steps))
     winner = picked(best, best_cost.argmax(-1))[..., None, :]
     return _fixed(averaged(clouds, family._at(winner), line), clouds), winner
 
@@ -202,20 +202,20 @@ def distributional_sliced_wasserstein(
         return LinearSlicer(normalize(centre + blur / math.sqrt(concentration), dim=-1))
 
     for step in range(steps if concentration > 0 else 0):
-        _, slope = _slope(near, line, around, centre)
-        centre = along_sphere(centre, slope, step_size, step / steps)
+        _, gradient = _gradient(near, line, around, centre)
+        centre = along_sphere(centre, gradient, step_size, step / steps)
     return _fixed(averaged(clouds, around(centre), line), clouds)
 
 
-def _slope(
+def _gradient(
     near: Clouds, line: LineProblem, slicer: Callable[[Tensor], Slicer], at: Tensor
 ) -> tuple[Float[Tensor, "*b slices"], Tensor]:
     """The costs on the slices at parameters, and the gradient of their sum by these."""
     at = at.detach().requires_grad_()
     with torch.enable_grad():
         costs = line._costs(slicer(at)._lines(near))
-    (slope,) = torch.autograd.grad(costs.sum(), at)
-    return costs.detach(), slope
+    (gradient,) = torch.autograd.grad(costs.sum(), at)
+    return costs.detach(), gradient
 
 
 def _fixed(found: Estimate, sources: Clouds) -> Estimate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -25,15 +26,15 @@ Pairs = Sequence[tuple[Tensor, Tensor]]
 Rows = slice | Tensor
 
 
-class LearnedSlicer(nn.Module):
+class LearnedSlicer(nn.Module, ABC):
     """A module that gives the points of two clouds scores, whose sorted orders couple them."""
 
     _one_space: ClassVar[bool] = True
     fit_pairs: Callable[..., Tensor]
 
+    @abstractmethod
     def _scores(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The scores of both clouds, (*b, n) and (*b, m)."""
-        raise NotImplementedError
 
     def couple(
         self,

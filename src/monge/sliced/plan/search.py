@@ -181,15 +181,15 @@ def _annealing(search: _Search, best: _Found, steps: int) -> _Found:
 
 
 # The gradient of the cost at directions, made smooth at a width between one and zero, and the cheapest that was seen.
-_Slope = Callable[[_Search, Tensor, float], tuple[Tensor, _Found]]
+_Smoothed = Callable[[_Search, Tensor, float], tuple[Tensor, _Found]]
 
 
-def _descent(search: _Search, best: _Found, steps: int, slope: _Slope) -> _Found:
+def _descent(search: _Search, best: _Found, steps: int, smoothed: _Smoothed) -> _Found:
     """Adam with the norm of the whole vector: a direction has no preferred axes."""
     theta = best.theta
     moment, square = torch.zeros_like(theta), torch.zeros_like(theta[..., :1])
     for step in range(steps):
-        gradient, seen = slope(search, theta, 1 - 0.8 * step / steps)
+        gradient, seen = smoothed(search, theta, 1 - 0.8 * step / steps)
         best = best.or_cheaper(seen)
         moment = 0.8 * moment + 0.2 * gradient
         square = 0.95 * square + 0.05 * gradient.square().sum(-1, keepdim=True)
@@ -245,8 +245,8 @@ def _in_order(points: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
 
 
 _WAYS = {
-    "stein": partial(_descent, slope=_stein),
-    "replicas": partial(_descent, slope=_replicas),
+    "stein": partial(_descent, smoothed=_stein),
+    "replicas": partial(_descent, smoothed=_replicas),
     "annealing": _annealing,
     "random": _random,
 }
