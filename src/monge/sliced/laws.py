@@ -214,7 +214,7 @@ def _gradient(
     at = at.detach().requires_grad_()
     with torch.enable_grad():
         costs = line._costs(slicer(at)._lines(near))
-    (gradient,) = torch.autograd.grad(costs.sum(), at)
+        (gradient,) = torch.autograd.grad(costs.sum(), at)
     return costs.detach(), gradient
 
 
