@@ -9,6 +9,7 @@ from monge.coupling import DenseCoupling, MixtureCoupling, PermutationCoupling, 
 from monge.errors import InputError, ShapeError
 from monge.geometry import CostMatrix, PointCloud
 from monge.sliced import Gromov, Linear, directions, gromov_cost, rotations, sliced_gromov_wasserstein
+from monge.sliced._aligned_clouds import Clouds
 from monge.sliced.gromov import GromovSlicer, best_gromov_plan, distance_profiles
 from monge.sliced.plan import SetTransformer, lifted_plans, monotone_plan, sine_network
 
@@ -220,10 +221,10 @@ def test_lines_take_the_better_of_two_orders(weighted):
         a, b = (torch.rand(len(side), generator=generator(k)).double() for k, side in enumerate((u, v)))
         a, b = a / a.sum(), b / b.sum()
     both = [gromov_cost(monotone_plan(u[:, 0], sign * v[:, 0], a, b), u, v) for sign in (1, -1)]
-    found = Gromov()._costs(u.T, v.T, a, b)
+    found = Gromov()._costs(Clouds(u.T, v.T, a, b))
     torch.testing.assert_close(found[0], min(both))
     leaves = [t.requires_grad_() for t in (u.T.clone(), v.T.clone(), *((a, b) if weighted else ()))]
-    assert torch.autograd.gradcheck(lambda u, v, *w: Gromov()._costs(u, v, *(w or (None, None))), leaves)
+    assert torch.autograd.gradcheck(lambda u, v, *w: Gromov()._costs(Clouds(u, v, *w)), leaves)
 
 
 def test_sliced_gromov_is_zero_on_reflections_and_pads_dimensions():

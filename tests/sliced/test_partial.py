@@ -267,3 +267,19 @@ def test_wrong_input_is_told():
         partial_cost(x[:, 0], y[:, 0], penalty=torch.tensor(math.inf))
     with pytest.raises(ShapeError, match="one mass per point"):
         partial_cost(x[:, 0], y[:, 0], torch.ones(3), penalty=1.0)
+
+
+def test_prices_of_single_slices_go_with_them_and_have_gradients(monkeypatch):
+    g = torch.Generator().manual_seed(3)
+    x, y = torch.randn(9, 2, generator=g, dtype=torch.float64), torch.randn(7, 2, generator=g, dtype=torch.float64)
+    theta = directions(6, 2, generator=g, dtype=torch.float64)
+    price = (0.1 + torch.rand(6, generator=g, dtype=torch.float64)).requires_grad_()
+    alone = torch.stack([
+        sliced_partial_wasserstein(x, y, penalty=price[k], theta=theta[k : k + 1]).cost for k in range(6)
+    ])  # fmt: skip
+    (expected,) = torch.autograd.grad(alone.mean(), price)
+    monkeypatch.setattr("monge.sliced._over_slices.CHUNK_BYTES", 1)  # every slice in a chunk of its own
+    found = estimate(x, y, slicer=Lines(theta), line=Partial(penalty=price))
+    torch.testing.assert_close(found.slices, alone.detach())
+    (gradient,) = torch.autograd.grad(found.cost, price)
+    torch.testing.assert_close(gradient, expected)

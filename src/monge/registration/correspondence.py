@@ -87,7 +87,7 @@ class Slices(Correspondence):
         d = moved.shape[-1]
         bases = max(1, math.ceil(self.bases * min(effort, 3) / 3))
         theta = directions(bases * d, d, generator=generator, dtype=moved.dtype, device=moved.device)
-        u = theta @ moved.transpose(-1, -2)
+        u = theta @ moved.mT
         v = (theta @ target.T).expand(len(moved), -1, -1)
         rule, level = self._rule(min(u.shape[-1], v.shape[-1]), price)
         plan = kernels.partial_plan(u, v, rule=rule, level=u.new_tensor(level), p=2.0)
@@ -136,19 +136,16 @@ class Plans(Correspondence):
     def _match(
         self, moved: Tensor, target: Tensor, price: float, effort: int, generator: torch.Generator | None
     ) -> Goals:
-        told = self._told(moved, target, price)
-        weight = told[..., 0]
-        floor = torch.finfo(weight.dtype).tiny
-        return Goals(told[..., 1:-1] / weight.clamp_min(floor)[..., None], weight)
+        weight, place, _ = self._told(moved, target, price)
+        return Goals(place / weight.clamp_min(torch.finfo(weight.dtype).tiny)[..., None], weight)
 
     def _gain(self, moved: Tensor, target: Tensor, price: float) -> Tensor:
         """How much every position has to offer: its matched pairs, by how far they are below the price."""
-        told = self._told(moved, target, price)
-        weight, place, square = told[..., 0], told[..., 1:-1], told[..., -1]
+        weight, place, square = self._told(moved, target, price)
         cost = weight * moved.square().sum(-1) - 2 * (moved * place).sum(-1) + square
         return (2 * price * weight - cost).sum(-1)
 
-    def _told(self, moved: Tensor, target: Tensor, price: float) -> Tensor:
+    def _told(self, moved: Tensor, target: Tensor, price: float) -> tuple[Tensor, Tensor, Tensor]:
         """Sums over the plan's rows of one, the target's places, and their squares."""
         pairs = Points(moved, target.expand(len(moved), *target.shape))
         f, g = moved.new_zeros(moved.shape[:-1]), moved.new_zeros(len(moved), len(target))
@@ -157,4 +154,5 @@ class Plans(Correspondence):
             g = (kernels.softmin(pairs.transpose(), f / price, price) - 2 * price).clamp_max(0)
         values = torch.cat([torch.ones_like(target[:, :1]), target, target.square().sum(-1, keepdim=True)], -1)
         values = values.expand(len(moved), *values.shape)
-        return kernels.apply(pairs, (2 * price + f) / price, g / price, values, price)
+        told = kernels.apply(pairs, (2 * price + f) / price, g / price, values, price)
+        return told[..., 0], told[..., 1:-1], told[..., -1]

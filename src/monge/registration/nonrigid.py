@@ -80,20 +80,18 @@ def nonrigid(
         check_number(name, number, low=1)
     for number in stiffness:
         check_number("stiffness", float(number), low=0.0, strict=True)
-    d = x.shape[-1]
     if start is None:
-        start = Rigid(torch.eye(d).to(x), torch.zeros(d).to(x), torch.ones(()).to(x))
-    start = start.to(torch.float64)
-    placed = start._apply(x)
-    size = spread(y)
+        d = x.shape[-1]
+        start = Rigid(torch.eye(d), torch.zeros(d), torch.ones(()))
+    start, size = start.to(x.device, torch.float64), spread(y)
     last = 1e-9 * size**2 if penalty is None else float(penalty)
     first = max(0.03 * size**2, last)
+    placed, told = start._apply(x), Steps(progress, steps)
     goals = matching._match(placed[None], y, first, 3, generator)
     control = _farthest(placed[goals.weight[0] >= goals.weight[0].median()], controls)
     fit = _Ridge(start, x, control, size / 2, kernel)
     warp = fit.solve(goals, stiffness[0])
     price, eta, seen, waited, best = first, stiffness[0], 0.0, 0, None
-    told = Steps(progress, steps)
     while told.done < steps:
         goals = matching._match(warp._apply(x)[None], y, price, 3, generator)
         mass = float(goals.weight.sum())
@@ -110,8 +108,7 @@ def nonrigid(
         warp = fit.solve(goals, eta)
         told.tell()
     assert best is not None
-    warp, goals, price = best
-    return Registration._of(warp, goals, price, told.done, source.dtype)
+    return Registration._of(*best, told.done, source.dtype)
 
 
 class _Ridge:
@@ -135,7 +132,7 @@ class _Ridge:
         weight = goals.weight[0].clamp_min(0)
         weight = weight / weight.sum().clamp_min(1e-300)
         design, d = self.design, self.control.shape[-1]
-        identity = torch.cat([torch.eye(d), torch.zeros(design.shape[-1] - d, d)]).to(design)
+        identity = torch.eye(design.shape[-1], d).to(design)
         normal = design.T @ (weight[:, None] * design)
         normal[d + 1 :, d + 1 :] += eta * self.energy
         # A touch of pull towards the identity, for points that do not span the space.
@@ -156,17 +153,16 @@ class _Ridge:
 def _free_of_affine(control: Tensor) -> Tensor:
     """A basis of the displacements that sum to zero against every affine function."""
     affine = torch.cat([control, torch.ones_like(control[:, :1])], -1)
-    left, size, _ = torch.linalg.svd(affine, full_matrices=True)
+    left, size, _ = torch.linalg.svd(affine)
     rank = int((size > 1e-10 * size.max()).sum())
     return left[:, rank:]
 
 
 def _farthest(points: Tensor, count: int) -> Tensor:
     """Points that cover the others: each one is the farthest from those before."""
-    count = min(count, len(points))
     chosen = [int((points - points.mean(0)).square().sum(-1).argmin())]
-    distance = (points - points[chosen[0]]).square().sum(-1)
-    while len(chosen) < count:
-        chosen.append(int(distance.argmax()))
+    distance = torch.full_like(points[:, 0], torch.inf)
+    for _ in range(min(count, len(points)) - 1):
         distance = torch.minimum(distance, (points - points[chosen[-1]]).square().sum(-1))
-    return points[torch.tensor(chosen, device=points.device)]
+        chosen.append(int(distance.argmax()))
+    return points[chosen]

@@ -75,27 +75,33 @@ def rigid(
         True
     """
     x, y = prepared(source, target, penalty)
-    matching = Slices() if matching is None else matching
     d = x.shape[-1]
     count = {1: 1, 2: 12}.get(d, 60) if starts is None else starts
     check_number("starts", count, low=1)
     check_number("polish", polish, low=0)
-    most = sum(count for _, _, count, _, _ in LOOKS) + LAST_STEPS + polish
-    work = _Work(x, y, spread(y), matching, scale, generator, Steps(progress, most))
-    ratio = spread(y) / spread(x) if scale else 1.0
-    first = _first_motions(x, y, start_rotations(d, count, generator).to(x), ratio)
-    motion, goals, price = work.settled(work.looked(first), penalty)
+    told = Steps(progress, sum(look.steps for look in LOOKS) + LAST_STEPS + polish)
+    search = _Search(x, y, spread(y), Slices() if matching is None else matching, scale, generator, told)
+    motion = search.looked(search.turned(start_rotations(d, count, generator).to(x)))
+    motion, goals, price = search.settled(motion, penalty)
     for _ in range(polish):
-        motion, goals = work.step(motion, price, Plans(), 3)
-    return Registration._of(motion._map(lambda held: held[0]), goals, price, work.steps.done, source.dtype)
+        motion, goals = search.step(motion, price, Plans(), 3)
+    return Registration._of(motion._pick(0), goals, price, told.done, source.dtype)
 
 
-# Looks at some points only: the first and the last price in squares of the size of the target and how many in between,
-# the points of either cloud that are seen, and the motions that go on.
-LOOKS = ((1.0, 3e-3, 36, 120, 3), (3e-2, 1e-4, 24, 600, 1))
+class _Look(NamedTuple):
+    """A look at some points only, while the price falls."""
+
+    first: float  # the prices, in squares of the size of the target
+    last: float
+    steps: int
+    seen: int  # points of either cloud
+    kept: int  # motions that go on
 
 
-class _Work(NamedTuple):
+LOOKS = (_Look(1.0, 3e-3, 36, 120, 3), _Look(3e-2, 1e-4, 24, 600, 1))
+
+
+class _Search(NamedTuple):
     """Two clouds, and how motions between them are found: matches and motions by turns."""
 
     x: Tensor
@@ -104,7 +110,16 @@ class _Work(NamedTuple):
     matching: Correspondence
     scale: bool
     generator: torch.Generator | None
-    steps: Steps
+    told: Steps
+
+    def turned(self, rotation: Tensor) -> Rigid:
+        """Motions by rotations about the medians, which they lay on each other."""
+        centre_x, centre_y = self.x.median(0).values, self.y.median(0).values
+        factor = self.size / spread(self.x) if self.scale else 1.0
+        translation = centre_y - factor * rotation @ centre_x
+        return Rigid._make(
+            rotation=rotation, translation=translation, scale=rotation.new_full((len(rotation),), factor)
+        )
 
     def step(
         self, motion: Rigid, price: float, matching: Correspondence, effort: int, overshoot: float = 1.0
@@ -113,38 +128,61 @@ class _Work(NamedTuple):
         moved = motion._apply(self.x)
         goals = matching._match(moved, self.y, price, effort, self.generator)
         beyond = goals._replace(place=moved + overshoot * (goals.place - moved))
-        self.steps.tell()
+        self.told.tell()
         return procrustes(self.x, beyond, self.scale), goals
 
     def looked(self, motion: Rigid) -> Rigid:
         """Of many motions the one that looks best, on a few points first, then on more of them."""
-        for effort, (first, last, count, seen, kept) in enumerate(LOOKS, 1):
-            some = self._replace(x=_some(self.x, seen, self.generator), y=_some(self.y, seen, self.generator))
-            for price in torch.logspace(math.log10(first), math.log10(last), count, dtype=torch.float64).tolist():
-                motion, _ = some.step(motion, price * self.size**2, self.matching, effort)
-            middle = some.y.mean(0)
-            gain = Plans()._gain(motion._apply(some.x) - middle, some.y - middle, last * self.size**2)
-            motion = motion._pick(gain.topk(min(kept, len(gain))).indices)
+        for effort, look in enumerate(LOOKS, 1):
+            some = self._replace(x=_some(self.x, look.seen, self.generator), y=_some(self.y, look.seen, self.generator))
+            prices = torch.logspace(math.log10(look.first), math.log10(look.last), look.steps, dtype=torch.float64)
+            for price in (prices * self.size**2).tolist():
+                motion, _ = some.step(motion, price, self.matching, effort)
+            gain = some.gain(motion, look.last * self.size**2)
+            motion = motion._pick(gain.topk(min(look.kept, len(gain))).indices)
         return motion
+
+    def gain(self, motion: Rigid, price: float) -> Float[Tensor, " motions"]:
+        """How much every motion has to offer."""
+        middle = self.y.mean(0)
+        return Plans()._gain(motion._apply(self.x) - middle, self.y - middle, price)
 
     def settled(self, motion: Rigid, penalty: float | None) -> tuple[Rigid, Goals, float]:
         """The motion at the last price before matched points become fewer, and a price for what is left to do."""
         floor = 1e-12 * self.size**2 if penalty is None else float(penalty)
-        price, most_mass, stopped, resting = max(1e-3 * self.size**2, floor), 0.0, math.inf, 0
-        best = None
+        fall, most, best = _Fall(max(1e-3 * self.size**2, floor), floor), 0.0, None
         for _ in range(LAST_STEPS):
-            motion, goals = self.step(motion, price, self.matching, 3, self.matching._overshoot)
+            motion, goals = self.step(motion, fall.price, self.matching, 3, self.matching._overshoot)
             mass = float(goals.weight.sum())
-            if mass >= 0.5 * most_mass or penalty is not None:
-                most_mass, best = max(most_mass, mass), (motion, goals, price)
-                price, resting = (price, resting - 1) if resting > 0 else (max(0.75 * price, floor), 0)
-            elif price > 0.5 * stopped:
+            if mass >= 0.5 * most or penalty is not None:
+                most, best = max(most, mass), (motion, goals, fall.price)
+                fall.on()
+            elif not fall.back():
                 break
-            else:  # At the noise, or not there yet: settle at a higher price, and see whether it falls further then.
-                stopped, price, resting = price, 3 * price, REST
         assert best is not None
         motion, goals, price = best
         return motion, goals, price if penalty is not None else max(3 * price, floor)
+
+
+class _Fall:
+    """A price that falls by a quarter a step, and may have to go back."""
+
+    def __init__(self, price: float, floor: float):
+        self.price, self.floor, self.stopped, self.resting = price, floor, math.inf, 0
+
+    def on(self) -> None:
+        """Down, unless it still rests."""
+        if self.resting > 0:
+            self.resting -= 1
+        else:
+            self.price = max(0.75 * self.price, self.floor)
+
+    def back(self) -> bool:
+        """At the noise, or not there yet: rest at a higher price, once, and see whether it falls further then."""
+        if self.price > 0.5 * self.stopped:
+            return False
+        self.stopped, self.price, self.resting = self.price, 3 * self.price, REST
+        return True
 
 
 def procrustes(x: Float[Tensor, "n d"], goals: Goals, scale: bool) -> Rigid:
@@ -154,7 +192,7 @@ def procrustes(x: Float[Tensor, "n d"], goals: Goals, scale: bool) -> Rigid:
     mean_x = (weight[..., None] * x).sum(-2, keepdim=True)
     mean_y = (weight[..., None] * goals.place).sum(-2, keepdim=True)
     centred = x - mean_x
-    cross = (weight[..., None] * (goals.place - mean_y)).transpose(-1, -2) @ centred
+    cross = (weight[..., None] * (goals.place - mean_y)).mT @ centred
     left, stretch, right = torch.linalg.svd(cross)
     turn = torch.ones_like(stretch)
     turn[..., -1] = torch.where(torch.linalg.det(left @ right) < 0, -1.0, 1.0)
@@ -162,7 +200,7 @@ def procrustes(x: Float[Tensor, "n d"], goals: Goals, scale: bool) -> Rigid:
     factor = torch.ones_like(stretch[..., 0])
     if scale:
         factor = (stretch * turn).sum(-1) / (weight[..., None] * centred.square()).sum((-1, -2))
-    moved = factor[..., None] * (rotation @ mean_x.transpose(-1, -2))[..., 0]
+    moved = factor[..., None] * (rotation @ mean_x.mT)[..., 0]
     return Rigid._make(rotation=rotation, translation=mean_y[..., 0, :] - moved, scale=factor)
 
 
@@ -211,13 +249,6 @@ def prepared(source: Tensor, target: Tensor, penalty: float | None) -> tuple[Ten
     if penalty is not None:
         check_number("penalty", float(penalty), low=0.0, strict=True)
     return source.detach().double(), target.detach().double()
-
-
-def _first_motions(x: Tensor, y: Tensor, turns: Tensor, ratio: float) -> Rigid:
-    """Every rotation, about the medians."""
-    centre_x, centre_y = x.median(0).values, y.median(0).values
-    factor = turns.new_full((len(turns),), ratio)
-    return Rigid._make(rotation=turns, translation=centre_y - ratio * turns @ centre_x, scale=factor)
 
 
 def _some(points: Tensor, count: int, generator: torch.Generator | None) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import power
 from monge._checks import check_choice, check_number, check_points
 from monge._value import Value, value
 from monge.errors import ShapeError
@@ -64,17 +65,17 @@ class Rigid(Transformation):
             )
 
     def _apply(self, points: Tensor) -> Tensor:
-        turned = points @ self.rotation.transpose(-1, -2)
+        turned = points @ self.rotation.mT
         return self.scale[..., None, None] * turned + self.translation[..., None, :]
 
     def inverse(self) -> Rigid:
         """The way back."""
-        rotation = self.rotation.transpose(-1, -2)
+        rotation = self.rotation.mT
         back = -(rotation @ self.translation[..., None])[..., 0] / self.scale[..., None]
         return self._make(rotation=rotation, translation=back, scale=1 / self.scale)
 
-    def _pick(self, index: Tensor) -> Rigid:
-        """Some motions of a batch."""
+    def _pick(self, index: int | Tensor) -> Rigid:
+        """One motion of a batch, or some."""
         return self._map(lambda held: held[index])
 
 
@@ -131,7 +132,4 @@ def radial(x: Tensor, control: Tensor, length: Tensor, kernel: str) -> Tensor:
     square = (x[..., :, None, :] - control).square().sum(-1) / length**2
     if kernel == "gaussian":
         return torch.exp(-square / 2)
-    if x.shape[-1] == 2:
-        return torch.where(square > 0, square, 1).log() * square / 2
-    safe = torch.where(square > 0, square, 1)
-    return torch.where(square > 0, -safe.sqrt(), 0.0)
+    return torch.where(square > 0, square, 1).log() * square / 2 if x.shape[-1] == 2 else -power(square, 0.5)

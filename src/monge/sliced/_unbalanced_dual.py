@@ -12,7 +12,9 @@ from torch import Tensor
 
 from monge.errors import ConvergenceWarning
 
-__all__ = ["MOST_CORNERS", "Ascent", "Prices", "climb", "penalty", "reweighted"]
+from ._aligned_clouds import gathered
+
+__all__ = ["MOST_CORNERS", "Ascent", "Dual", "Prices", "climb"]
 
 MOST_CORNERS = 24  # potentials that are kept; beyond them some are replaced by the mixture found so far
 NEWTON_STEPS = 3  # over the mixtures, for every corner
@@ -41,10 +43,38 @@ class Ascent(NamedTuple):
     gap: Tensor  # (rows,), the objective less the dual
 
 
-def reweighted(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: Prices) -> tuple[Tensor, Tensor]:
-    """The marginals a e^{-f/rho}, b e^{-g/rho} after the best common shift, which gives them one mass."""
-    log_a, log_b, middle = _logarithms(a, b, f, g, rho)
-    return log_a.softmax(-1) * middle.exp(), log_b.softmax(-1) * middle.exp()
+class Dual(NamedTuple):
+    """Weights of both sides, and potentials that imply others after the best common shift, of one mass."""
+
+    a: Tensor
+    b: Tensor
+    f: Tensor
+    g: Tensor
+    rho: Prices
+
+    @property
+    def kept(self) -> tuple[Tensor, Tensor]:
+        """The marginals a e^{-f/rho}, b e^{-g/rho}."""
+        log_a, log_b, middle = self._logarithms()
+        return log_a.softmax(-1) * middle.exp(), log_b.softmax(-1) * middle.exp()
+
+    @property
+    def penalty(self) -> Tensor:
+        """What the changes of mass cost, free of cancellation: a pinned side has none."""
+        log_a, log_b, middle = self._logarithms()
+        total = torch.zeros_like(middle[..., 0])
+        for price, weights, potential, log in zip(self.rho, self[:2], self[2:4], (log_a, log_b), strict=True):
+            if price < math.inf:
+                change = middle - log.logsumexp(-1, keepdim=True) - potential / price
+                change = torch.where(weights > 0, change, 0.0)  # absent points may be anywhere
+                total = total + price * (weights.double() * (change * change.exp() - change.expm1())).sum(-1)
+        return total
+
+    def _logarithms(self) -> tuple[Tensor, Tensor, Tensor]:
+        a, b, f, g, rho = self
+        log_a, log_b = a.double().log() - f / rho.x, b.double().log() - g / rho.y
+        total_a, total_b = log_a.logsumexp(-1, keepdim=True), log_b.logsumexp(-1, keepdim=True)
+        return log_a, log_b, rho.share * total_a + (1 - rho.share) * total_b
 
 
 def climb(a: Tensor, b: Tensor, rho: Prices, oracle: Oracle, tol: float, steps: int) -> Ascent:
@@ -65,12 +95,11 @@ def climb(a: Tensor, b: Tensor, rho: Prices, oracle: Oracle, tol: float, steps: 
     gap = value = gaps
     done = gaps > 0
     for step in range(steps + 1):
-        f, g = here[:, :n], here[:, n:]
-        kept = reweighted(a, b, f, g, rho)
-        corner = torch.cat(oracle(rows, *kept), -1)
-        mass = torch.cat(kept, -1)
+        dual = Dual(a, b, here[:, :n], here[:, n:], rho)
+        kept = dual.kept
+        corner, mass = torch.cat(oracle(rows, *kept), -1), torch.cat(kept, -1)
         gap = (mass * (corner - here)).sum(-1).clamp_min(0)
-        value = (mass * corner).sum(-1) + penalty(a, b, f, g, rho)
+        value = (mass * corner).sum(-1) + dual.penalty
         rounding = 1e-13 * (mass * (corner.abs() + here.abs())).sum(-1)
         done = gap <= (tol * value).maximum(rounding)
         found[rows], gaps[rows] = here, gap
@@ -99,30 +128,12 @@ def climb(a: Tensor, b: Tensor, rho: Prices, oracle: Oracle, tol: float, steps: 
     return Ascent(found[:, :n], found[:, n:], gaps)
 
 
-def penalty(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: Prices) -> Tensor:
-    """What the changes of mass cost, free of cancellation: a pinned side has none."""
-    log_a, log_b, middle = _logarithms(a, b, f, g, rho)
-    total = torch.zeros_like(middle[..., 0])
-    for price, weights, potential, log in ((rho.x, a, f, log_a), (rho.y, b, g, log_b)):
-        if price < math.inf:
-            change = middle - log.logsumexp(-1, keepdim=True) - potential / price
-            change = torch.where(weights > 0, change, 0.0)  # absent points may be anywhere
-            total = total + price * (weights.double() * (change * change.exp() - change.expm1())).sum(-1)
-    return total
-
-
-def _logarithms(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: Prices) -> tuple[Tensor, Tensor, Tensor]:
-    log_a, log_b = a.double().log() - f / rho.x, b.double().log() - g / rho.y
-    total_a, total_b = log_a.logsumexp(-1, keepdim=True), log_b.logsumexp(-1, keepdim=True)
-    return log_a, log_b, rho.share * total_a + (1 - rho.share) * total_b
-
-
 def _joined(corners: Tensor, shares: Tensor, corner: Tensor, here: Tensor) -> tuple[Tensor, Tensor]:
     """The corners with a new one at the end, of share zero. Where they are too many, the mixture stands for all."""
     if shares.shape[-1] >= MOST_CORNERS:
         order = shares.argsort(dim=-1, descending=True)[..., : MOST_CORNERS - 1]
         kept = shares.gather(-1, order)
-        corners = corners.gather(-2, order[..., None].expand(*order.shape, corners.shape[-1]))
+        corners = gathered(corners, order)
         lost = (shares.sum(-1, keepdim=True) - kept.sum(-1, keepdim=True)) > 1e-12
         whole = torch.zeros_like(kept)
         whole[..., -1] = 1

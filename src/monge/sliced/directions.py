@@ -9,15 +9,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from monge._arrays import working_dtype
 from monge._checks import check_choice, check_number
 from monge._transforms import transformable
 from monge.errors import ShapeError
 
-from ._aligned_clouds import check_theta, working
+from ._aligned_clouds import check_theta
 
-__all__ = ["KINDS", "directions", "drawn", "frames", "rotations"]
-
-KINDS = ("orthogonal", "iid", "sobol", "area", "spiral", "repulsive", "grid")
+__all__ = ["KINDS", "directions", "directions_for", "drawn", "frames", "rotations"]
 
 
 @transformable
@@ -62,11 +61,11 @@ def directions(
     """
     check_number("count", count, low=1)
     check_number("dimension", dimension, low=1)
-    check_choice("kind", kind, KINDS)
+    check_choice("kind", kind, _LAWS)
     needed = {"area": 3, "spiral": 3, "grid": 2}.get(kind, dimension)
     if needed != dimension:
         raise ShapeError(f"kind={kind!r} exists in dimension {needed} only, not {dimension}: use kind='orthogonal'.")
-    return _DRAW[kind](count, dimension, generator).to(dtype=dtype, device=device)
+    return _LAWS[kind](count, dimension, generator).to(dtype=dtype, device=device)
 
 
 @transformable
@@ -110,7 +109,7 @@ def frames(
     if dimension < 2:
         raise ShapeError(f"A frame needs at least two dimensions, but dimension is {dimension}.")
     planes = dimension // 2
-    bases = rotations(-(-count // planes), dimension, generator=generator).transpose(-1, -2)
+    bases = rotations(-(-count // planes), dimension, generator=generator).mT
     stacked = bases[:, : 2 * planes].reshape(-1, 2, dimension)[:count]
     return stacked.to(dtype=dtype, device=device)
 
@@ -125,7 +124,13 @@ def drawn(
         return theta, 1
     block = d if kind == "orthogonal" else 1
     count = count if count < block else -(-count // block) * block
-    return directions(count, d, kind, generator=generator, dtype=working(like.dtype), device=like.device), block
+    return directions_for(like, count, generator, kind), block
+
+
+def directions_for(like: Tensor, count: int, generator: torch.Generator | None, kind: str = "orthogonal") -> Tensor:
+    """As many directions as are asked for, of the dimension of clouds, in the precision to project them in."""
+    dtype = working_dtype(like)
+    return directions(count, like.shape[-1], kind, generator=generator, dtype=dtype, device=like.device)
 
 
 def _iid(count: int, dimension: int, generator: torch.Generator | None) -> Tensor:
@@ -135,20 +140,22 @@ def _iid(count: int, dimension: int, generator: torch.Generator | None) -> Tenso
 
 def _orthogonal(count: int, dimension: int, generator: torch.Generator | None) -> Tensor:
     bases = rotations(-(-count // dimension), dimension, generator=generator)
-    return bases.transpose(-1, -2).reshape(-1, dimension)[:count]
+    return bases.mT.reshape(-1, dimension)[:count]
+
+
+def _quasirandom(count: int, dimension: int, generator: torch.Generator | None) -> Tensor:
+    """A scrambled Sobol sequence in the unit cube."""
+    seed = int(torch.randint(2**31, (), generator=generator))
+    return torch.quasirandom.SobolEngine(dimension, scramble=True, seed=seed).draw(count, dtype=torch.float64)
 
 
 def _sobol(count: int, dimension: int, generator: torch.Generator | None) -> Tensor:
-    seed = int(torch.randint(2**31, (), generator=generator))
-    engine = torch.quasirandom.SobolEngine(dimension, scramble=True, seed=seed)
-    uniform = engine.draw(count, dtype=torch.float64).clamp(1e-6, 1 - 1e-6)
+    uniform = _quasirandom(count, dimension, generator).clamp(1e-6, 1 - 1e-6)
     return normalize(torch.special.ndtri(uniform), dim=-1)
 
 
 def _area(count: int, dimension: int, generator: torch.Generator | None) -> Tensor:
-    del dimension  # three: checked by the caller
-    seed = int(torch.randint(2**31, (), generator=generator))
-    turn, height = torch.quasirandom.SobolEngine(2, scramble=True, seed=seed).draw(count, dtype=torch.float64).T
+    turn, height = _quasirandom(count, dimension - 1, generator).T
     radius, angle = 2 * (height - height.square()).clamp_min(0).sqrt(), 2 * math.pi * turn
     return torch.stack([radius * angle.cos(), radius * angle.sin(), 1 - 2 * height], -1)
 
@@ -183,7 +190,7 @@ def _grid(count: int, dimension: int, generator: torch.Generator | None) -> Tens
     return torch.stack([angle.cos(), angle.sin()], -1)
 
 
-_DRAW = {
+_LAWS = {
     "orthogonal": _orthogonal,
     "iid": _iid,
     "sobol": _sobol,
@@ -192,3 +199,4 @@ _DRAW = {
     "repulsive": _repulsive,
     "grid": _grid,
 }
+KINDS = tuple(_LAWS)

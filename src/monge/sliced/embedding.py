@@ -10,8 +10,8 @@ from monge._checks import check_number, check_points, check_same
 from monge._transforms import transformable
 from monge.kernels.line import levels
 
-from ._aligned_clouds import aligned, check_theta, of_mass_one
-from .slicer import LinearSlicer
+from ._aligned_clouds import aligned, check_theta, midpoints, of_mass_one
+from .slicer import ALL, LinearSlicer
 
 __all__ = ["sliced_embedding"]
 
@@ -62,11 +62,11 @@ def sliced_embedding(
     size = n if size is None else size
     check_number("size", size, low=1)
     dtype, slicer = x.dtype, LinearSlicer(theta)
-    x, _, a, _, _ = aligned(x, x, a, slicer=slicer).wide()
-    ordered, order = slicer._coordinates(x, slice(None)).sort(dim=-1, stable=True)
+    x, _, a, _ = aligned(x, x, a, slices=slicer._batch).wide()
+    ordered, order = slicer._coordinates(x, ALL).sort(dim=-1, stable=True)
     if a is not None or size != n:
-        level = levels(None if a is None else of_mass_one(x.double(), a)[..., None, :], order).contiguous()
-        wanted = (torch.arange(size, dtype=torch.float64, device=x.device) + 0.5) / size
+        level = levels(None if a is None else of_mass_one(a, x[..., 0].double())[..., None, :], order).contiguous()
+        wanted = midpoints(size, level)
         index = torch.searchsorted(level, wanted.expand(*level.shape[:-1], size).contiguous())
         ordered = ordered.gather(-1, index)
     return (ordered / (theta.shape[-2] * size) ** (1 / p)).to(dtype)

@@ -17,13 +17,13 @@ from monge._transforms import transformable
 from monge._value import Value, value
 from monge.errors import InputError
 
-from ._aligned_clouds import aligned
+from ._aligned_clouds import Clouds, aligned
 from ._control_variates import CONTROL_VARIATES, controlled
 from ._over_slices import chunks, mean, mean_over_slices, recorded
 from .line import Balanced, LineProblem
 from .slicer import LinearSlicer, Slicer
 
-__all__ = ["Estimate", "estimate", "refine", "slice_costs", "visible"]
+__all__ = ["Estimate", "averaged", "enough", "estimate", "refine", "slice_costs"]
 
 
 @value
@@ -139,20 +139,18 @@ def estimate(
         >>> estimate(x, y, slicer=LinearSlicer(torch.eye(2))).cost  # the mean of 9 and 16
         tensor(12.5000)
     """
-    x, y, a, b, _ = aligned(x, y, a, b, slicer=slicer)
+    clouds = aligned(x, y, a, b, slices=slicer._batch)
     line = Balanced() if line is None else line
     if control_variate is None:
-        return _estimate(x, y, a, b, slicer, line, weights, block, differentiable)
+        return averaged(clouds, slicer, line, weights, block, differentiable)
     check_choice("control_variate", control_variate, CONTROL_VARIATES)
     if not isinstance(slicer, LinearSlicer) or weights is not None:
         raise InputError(
             f"control_variate={control_variate!r} needs Linear slices of a uniform law without weights, but got "
             f"{type(slicer).__name__}{' and weights' if weights is not None else ''}: leave it out."
         )
-    plain = _estimate(x, y, a, b, slicer, line, None, block, differentiable)
-    held = slicer._prepared(x, y)
-    theta = slicer.theta.to(held[0].dtype)
-    cost, slices = controlled(plain.cost, plain.slices, held, (a, b), theta, control_variate)
+    plain, near = averaged(clouds, slicer, line, None, block, differentiable), slicer._prepared(clouds)
+    cost, slices = controlled(plain.cost, plain.slices, near, slicer.theta.to(near.x.dtype), control_variate)
     return plain._replace(cost=cost, slices=slices)._made_of(x.dtype)
 
 
@@ -192,79 +190,53 @@ def refine(draw: Callable[[int], Estimate], *, tol: float, slices: int = 128, ma
     return found
 
 
-def slice_costs(
-    x: Float[Tensor, "*b n d"],
-    y: Float[Tensor, "*b m d"],
-    a: Float[Tensor, "*b n"] | None,
-    b: Float[Tensor, "*b m"] | None,
-    *,
-    slicer: Slicer,
-    line: LineProblem,
-) -> Float[Tensor, "*b slices"]:
+def enough(draw: Callable[[int], Estimate], slices: int, tol: float | None, max_slices: int = 100_000) -> Estimate:
+    """So many fresh slices, or as many as a tolerance asks for, where there is one."""
+    return draw(slices) if tol is None else refine(draw, tol=tol, slices=slices, max_slices=max_slices)
+
+
+def slice_costs(clouds: Clouds, slicer: Slicer, line: LineProblem) -> Float[Tensor, "*b slices"]:
     """The cost on every slice, in the graph of autograd; chunks of slices are made again in a backward pass."""
-    x, y, a, b, _ = aligned(x, y, a, b, slicer=slicer)
-    dtype, (x, y) = x.dtype, slicer._prepared(x, y)
-    parts = list(chunks(slicer.count, _scalars(x, y), x.element_size()))
-    return recorded(_on(slicer, line._costs), parts, (x, y, a, b), None)[1].to(dtype)
+    return recorded(*_on_slices(clouds, slicer, line, [].append), None)[1].to(clouds.x.dtype)
 
 
-def _estimate(
-    x: Tensor,
-    y: Tensor,
-    a: Tensor | None,
-    b: Tensor | None,
+def averaged(
+    clouds: Clouds,
     slicer: Slicer,
     line: LineProblem,
     weights: Tensor | None = None,
     block: int = 1,
     differentiable: bool = False,
 ) -> Estimate:
-    """The mean, for clouds and weights that are checked and of one batch."""
-    dtype, (x, y), batch = x.dtype, slicer._prepared(x, y), x.shape[:-2]
+    """`estimate`, for clouds and weights that are checked and of one batch."""
     gaps: list[Tensor] = []
-
-    def measured(u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-        found, gap = line._measured(u, v, a, b)
-        gaps.append(gap.flatten(len(batch)))
-        return found
-
-    costs, tensors = _on(slicer, measured), (x, y, a, b)
+    costs, parts, tensors = _on_slices(clouds, slicer, line, gaps.append)
     if differentiable:
         slices = costs(slice(None), *tensors)
         cost = mean(slices, weights)
     else:
-        cost, slices = mean_over_slices(costs, slicer.count, _scalars(x, y), tensors, weights, parts_of(slicer).tensors)
+        cost, slices = mean_over_slices(costs, parts, tensors, weights, parts_of(slicer).tensors)
     gap = mean(torch.cat(gaps, -1).detach(), weights)
-    return Estimate(cost.to(dtype), slices.detach().to(dtype), block, line.p, weights, gap)
+    return Estimate(cost, slices.detach(), block, float(line.p), weights, gap)._made_of(clouds.x.dtype)
 
 
-def _scalars(x: Tensor, y: Tensor) -> int:
-    """The numbers that a slice takes: coordinates and their gradients."""
-    return 2 * x.shape[:-2].numel() * (x.shape[-2] + y.shape[-2])
+def _on_slices(
+    clouds: Clouds, slicer: Slicer, line: LineProblem, tell: Callable[[Tensor], None]
+) -> tuple[Callable[..., Tensor], list[slice], tuple[Tensor | None, ...]]:
+    """The costs on the slices of a chunk, which tell their gaps, the chunks, and the tensors that the costs are of.
 
+    These are points and weights, and what the problem holds, which may differ from slice to slice.
+    """
+    near, batch = slicer._prepared(clouds), clouds.x.shape[:-2]
+    own = parts_of(line._map(lambda held: held.expand(*batch, held.shape[-1] if held.ndim else 1)))
 
-def _on(slicer: Slicer, solve: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The costs of the slices of a chunk."""
+    def costs(chunk: slice, x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, *held: Tensor) -> Tensor:
+        here = line
+        if held:
+            here = own.build(held)._map(lambda part: part if part.shape[-1] == 1 else part[..., chunk])
+        found, gap = here._measured(here._posed(slicer, Clouds(x, y, a, b), chunk))
+        tell(gap)
+        return found
 
-    def costs(chunk: slice, x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-        u, v = slicer._coordinates(x, chunk), slicer._coordinates(y, chunk)
-        left, right = slicer._seen(x, chunk), slicer._seen(y, chunk)
-        if left is None and right is None:
-            return solve(u, v, a, b)
-        # Absence differs from slice to slice: every slice is a problem of the batch.
-        shares = visible(u, a, left), visible(v, b, right)
-        return solve(u[..., None, :], v[..., None, :], *shares)[..., 0]
-
-    return costs
-
-
-def visible(places: Tensor, weights: Tensor | None, seen: Tensor | None) -> Tensor:
-    """Weights of every slice: what has no coordinate gives its mass to the others, unless nobody has one."""
-    n = places.shape[-1]
-    given = torch.full_like(places, 1 / n) if weights is None else weights[..., None, :].expand(places.shape)
-    if seen is None:
-        return given
-    kept = given * seen
-    left = kept.sum(-1, keepdim=True)
-    total = given.sum(-1, keepdim=True)
-    return torch.where(left > 0, kept * (total / torch.where(left > 0, left, 1)), given)
+    scalars = line._scalars * batch.numel() * (near.x.shape[-2] + near.y.shape[-2])
+    return costs, chunks(slicer.count, scalars, near.x.element_size()), (*near, *own.tensors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -13,9 +14,9 @@ from monge._checks import check_choice, check_number
 from monge._transforms import transformable
 from monge.kernels.derivatives import once
 
-from ._aligned_clouds import aligned, centred, picked
-from .directions import directions
-from .estimate import Estimate, estimate, slice_costs
+from ._aligned_clouds import Clouds, aligned, centred, equal_unless, gathered, noise, picked
+from .directions import directions_for
+from .estimate import Estimate, averaged, slice_costs
 from .line import Balanced, LineProblem
 from .slicer import STRAIGHT, Augmented, LinearSlicer, Polynomial, Slicer, Spheres
 
@@ -77,32 +78,23 @@ def max_sliced_wasserstein(
     """
     check_number("steps", steps, low=0)
     check_number("restarts", restarts, low=0)
-    line = Balanced(p)
-    x, y, a, b, batch = aligned(x, y, a, b, slicer=slicer)
-    weights = [None if t is None else t.detach() for t in (a, b)]
-    clouds = (slicer or STRAIGHT)._prepared(x.detach(), y.detach())
-    family = LinearSlicer(landmarks(*clouds, *weights)) if slicer is None else slicer
-    theta = normalize(family.theta.detach().to(clouds[0].dtype), dim=-1)
+    given, line = slicer or STRAIGHT, Balanced(p)
+    clouds = aligned(x, y, a, b, slices=given._batch)
+    near = given._prepared(clouds.map(Tensor.detach))
+    family = LinearSlicer(landmarks(near)) if slicer is None else slicer
+    theta = normalize(family.theta.detach().to(near.x.dtype), dim=-1)
     if restarts:  # the same for all problems: none depends on its neighbours in the batch
-        drawn = directions(restarts, theta.shape[-1], generator=generator, dtype=theta.dtype, device=x.device)
+        drawn = directions_for(theta, restarts, generator)
         theta = torch.cat([theta, drawn.expand(*theta.shape[:-2], *drawn.shape)], -2)
-    theta = theta.expand(*batch, *theta.shape[-2:])
-    best, best_cost = theta, theta.new_full(theta.shape[:-1], -1.0)
+    best = theta = theta.expand(*near.x.shape[:-2], *theta.shape[-2:])
+    best_cost = theta.new_full(theta.shape[:-1], -1.0)
     for step in range(steps + 1):
-        theta = theta.detach().requires_grad_()
-        with torch.enable_grad():
-            here = family._at(theta)
-            costs = line._costs(*(here._coordinates(cloud, slice(None)) for cloud in clouds), *weights)
-        with torch.no_grad():
-            better = costs > best_cost
-            best = torch.where(better[..., None], theta, best)
-            best_cost = torch.where(better, costs, best_cost)
-            if step == steps:
-                break
-            (gradient,) = torch.autograd.grad(costs, theta, torch.ones_like(costs))
-            theta = along_sphere(theta, gradient, step_size, step / steps)
-    winner = picked(best, best_cost.argmax(-1))[..., None, :].detach()
-    return _fixed(estimate(x, y, a, b, slicer=family._at(winner), line=line), (x, y, a, b)), winner
+        costs, gradient = _gradient(near, line, family._at, theta)
+        better = costs > best_cost
+        best, best_cost = torch.where(better[..., None], theta, best), torch.where(better, costs, best_cost)
+        theta = along_sphere(theta, gradient, step_size, step / max(1, steps))
+    winner = picked(best, best_cost.argmax(-1))[..., None, :]
+    return _fixed(averaged(clouds, family._at(winner), line), clouds), winner
 
 
 @transformable
@@ -149,7 +141,7 @@ def energy_based_sliced_wasserstein(
     check_number("temperature", temperature, low=0.0, strict=True)
     check_number("power", power, low=0.0)
     line = Balanced() if line is None else line
-    costs = slice_costs(x, y, a, b, slicer=slicer, line=line)
+    costs = slice_costs(aligned(x, y, a, b, slices=slicer._batch), slicer, line)
     logits = costs / temperature if energy == "exponential" else power * costs.clamp_min(1e-300).log()
     weights = logits.softmax(-1)
     return Estimate((weights * costs).sum(-1), costs.detach(), 1, line.p, weights.detach())
@@ -199,31 +191,34 @@ def distributional_sliced_wasserstein(
     check_number("concentration", concentration, low=0.0)
     check_number("slices", slices, low=1)
     check_number("steps", steps, low=0)
-    line = Balanced(p)
-    x, y, a, b, _ = aligned(x, y, a, b)
-    weights = [None if t is None else t.detach() for t in (a, b)]
-    clouds = STRAIGHT._prepared(x.detach(), y.detach())
-    centre = landmarks(*clouds, *weights)[..., :1, :]
-    noise = torch.randn(slices, x.shape[-1], generator=generator, dtype=torch.float64).to(centre)
+    line, clouds = Balanced(p), aligned(x, y, a, b)
+    near = STRAIGHT._prepared(clouds.map(Tensor.detach))
+    centre = landmarks(near)[..., :1, :]
+    blur = noise((slices, x.shape[-1]), generator, centre)
 
-    def around(centre: Tensor) -> Tensor:
+    def around(centre: Tensor) -> LinearSlicer:
         if concentration == 0:
-            return normalize(noise, dim=-1).expand(*centre.shape[:-2], *noise.shape)
-        return normalize(centre + noise / math.sqrt(concentration), dim=-1)
+            return LinearSlicer(normalize(blur, dim=-1).expand(*centre.shape[:-2], *blur.shape))
+        return LinearSlicer(normalize(centre + blur / math.sqrt(concentration), dim=-1))
 
-    for step in range(steps):
-        centre = centre.detach().requires_grad_()
-        if concentration == 0:
-            break
-        with torch.enable_grad():
-            slicer = LinearSlicer(around(centre))
-            costs = line._costs(*(slicer._coordinates(cloud, slice(None)) for cloud in clouds), *weights)
-        (gradient,) = torch.autograd.grad(costs.mean(-1).sum(), centre)
-        centre = along_sphere(centre.detach(), gradient, step_size, step / steps)
-    return _fixed(estimate(x, y, a, b, slicer=LinearSlicer(around(centre.detach()).detach()), line=line), (x, y, a, b))
+    for step in range(steps if concentration > 0 else 0):
+        _, gradient = _gradient(near, line, around, centre)
+        centre = along_sphere(centre, gradient, step_size, step / steps)
+    return _fixed(averaged(clouds, around(centre), line), clouds)
 
 
-def _fixed(found: Estimate, sources: tuple[Tensor | None, ...]) -> Estimate:
+def _gradient(
+    near: Clouds, line: LineProblem, slicer: Callable[[Tensor], Slicer], at: Tensor
+) -> tuple[Float[Tensor, "*b slices"], Tensor]:
+    """The costs on the slices at parameters, and the gradient of their sum by these."""
+    at = at.detach().requires_grad_()
+    with torch.enable_grad():
+        costs = line._costs(slicer(at)._lines(near))
+        (gradient,) = torch.autograd.grad(costs.sum(), at)
+    return costs.detach(), gradient
+
+
+def _fixed(found: Estimate, sources: Clouds) -> Estimate:
     """An estimate at slices that were searched for: by the envelope theorem they are constants, but only once."""
     told = (
         "Slices that are searched for have a first derivative only, by the envelope theorem: for a second one pass the "
@@ -267,25 +262,24 @@ def random_path_directions(
     """
     check_number("count", count, low=1)
     check_number("concentration", concentration, low=0.0, strict=True)
-    x, y, a, b, batch = aligned(x, y, a, b)
-    near = STRAIGHT._prepared(x.detach(), y.detach())
+    near = STRAIGHT._prepared(aligned(x, y, a, b).map(Tensor.detach))
     ends = []
-    for points, weights in zip(near, (a, b), strict=True):
+    for points, weights in ((near.x, near.a), (near.y, near.b)):
         # One draw for all problems: the same levels, each in its own law.
         level = torch.rand(count, generator=generator, dtype=torch.float64).to(x.device)
-        row = points.new_ones(points.shape[:-1]) if weights is None else weights.detach()
+        row = equal_unless(weights, points[..., 0])
         law = row.double().cumsum(-1)
         place = torch.searchsorted(law, (level * law[..., -1:]).contiguous(), right=True)
         last = (row > 0).long().cumsum(-1).argmax(-1, keepdim=True)  # rounding never draws what is absent
-        ends.append(points.gather(-2, place.minimum(last)[..., None].expand(*batch, count, points.shape[-1])))
-    noise = torch.randn(count, x.shape[-1], generator=generator, dtype=torch.float64).to(ends[0])
+        ends.append(gathered(points, place.minimum(last)))
     path = normalize(ends[0] - ends[1], dim=-1)
-    return normalize(path + noise / math.sqrt(concentration), dim=-1).to(x.dtype)
+    blur = noise((count, x.shape[-1]), generator, path)
+    return normalize(path + blur / math.sqrt(concentration), dim=-1).to(x.dtype)
 
 
-def landmarks(x: Tensor, y: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> Float[Tensor, "*b 3 d"]:
+def landmarks(clouds: Clouds) -> Float[Tensor, "*b 3 d"]:
     """The difference of the means and the extreme eigenvectors of the difference of the covariances."""
-    (mean_x, first), (mean_y, second) = centred(x, a), centred(y, b)
+    (mean_x, first), (mean_y, second) = centred(clouds.x, clouds.a), centred(clouds.y, clouds.b)
     axes = torch.linalg.eigh(first.mT @ first - second.mT @ second).eigenvectors.mT
     return with_shift(mean_x - mean_y, axes[..., [0, -1], :])
 

@@ -14,32 +14,46 @@ from monge import kernels
 from monge._checks import check_number
 from monge._value import Value, value
 
-from ._aligned_clouds import per_slice
+from ._aligned_clouds import Clouds, equal_unless
+from .slicer import Slicer
 
-__all__ = ["Balanced", "Circular", "LineProblem", "LinearCircular"]
+__all__ = ["Balanced", "Circular", "LineProblem", "LinearCircular", "visible"]
 
 
 class LineProblem(Value, ABC):
-    """A transport problem between the coordinates of two clouds on every slice."""
+    """A transport problem between two clouds on every slice: coordinates (*b, slices, n), weights (*b, #slices, n).
+
+    Tensors that it holds broadcast to (*b, slices).
+    """
 
     p: float
+    _scalars: ClassVar[int] = 2  # numbers that a point takes on a slice: its coordinate and the gradient
 
     @abstractmethod
-    def _costs(
-        self,
-        u: Float[Tensor, "*b slices n"],
-        v: Float[Tensor, "*b slices m"],
-        a: Float[Tensor, "*b n"] | None,
-        b: Float[Tensor, "*b m"] | None,
-    ) -> Float[Tensor, "*b slices"]:
+    def _costs(self, lines: Clouds) -> Float[Tensor, "*b slices"]:
         """The p-th power of the distance on every slice."""
 
-    def _measured(
-        self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None
-    ) -> tuple[Float[Tensor, "*b slices"], Float[Tensor, "*b slices"]]:
+    def _measured(self, lines: Clouds) -> tuple[Float[Tensor, "*b slices"], Float[Tensor, "*b slices"]]:
         """The costs, and how far each may lie above the optimum; what is solved exactly has no gap."""
-        costs = self._costs(u, v, a, b)
+        costs = self._costs(lines)
         return costs, torch.zeros_like(costs, dtype=torch.float64)
+
+    def _posed(self, slicer: Slicer, clouds: Clouds, chunk: slice) -> Clouds:
+        """The clouds on the slices of a chunk: what has no coordinate on one gives its mass to the others there."""
+        lines, (left, right) = slicer._lines(clouds, chunk), (slicer._seen(side, chunk) for side in clouds[:2])
+        if left is None and right is None:
+            return lines
+        return lines._replace(a=visible(lines.x, lines.a, left), b=visible(lines.y, lines.b, right))
+
+
+def visible(places: Tensor, weights: Tensor | None, seen: Tensor | None) -> Tensor:
+    """Weights of every slice: what has no coordinate gives its mass to the others, unless nobody has one."""
+    given = equal_unless(weights, places).expand(places.shape)
+    if seen is None:
+        return given
+    kept = given * seen
+    left, total = kept.sum(-1, keepdim=True), given.sum(-1, keepdim=True)
+    return torch.where(left > 0, kept * (total / torch.where(left > 0, left, 1)), given)
 
 
 @value
@@ -52,22 +66,16 @@ class _OfOrder(LineProblem):
     def __post_init__(self) -> None:
         check_number("p", float(self.p), low=1.0)
 
-    def _costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-        return type(self)._distance(u, v, *per_slice(a, b), self.p)
+    def _costs(self, lines: Clouds) -> Tensor:
+        return type(self)._distance(*lines, self.p)
 
-    def _potentials(
-        self,
-        u: Float[Tensor, "*b slices n"],
-        v: Float[Tensor, "*b slices m"],
-        a: Float[Tensor, "*b #slices n"],
-        b: Float[Tensor, "*b #slices m"],
-    ) -> tuple[Float[Tensor, "*b slices n"], Float[Tensor, "*b slices m"]]:
+    def _potentials(self, lines: Clouds) -> tuple[Float[Tensor, "*b slices n"], Float[Tensor, "*b slices m"]]:
         """Kantorovich potentials, in float64: the gradient of the cost by the weights, centred, and the cost."""
-        batch = u.shape[:-1]
-        a, b = (side.detach().double().expand(*batch, side.shape[-1]).clone().requires_grad_() for side in (a, b))
+        u, v, a, b = lines.map(lambda held: held.detach().double())
+        a, b = (equal_unless(w, side).expand(side.shape).clone().requires_grad_() for side, w in ((u, a), (v, b)))
         with torch.enable_grad():
             scaled = (a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True))
-            cost = type(self)._distance(u.detach().double(), v.detach().double(), *scaled, self.p)
+            cost = type(self)._distance(u, v, *scaled, self.p)
             f, g = torch.autograd.grad(cost.sum(), scaled)
         return f + cost.detach()[..., None], g
 
@@ -86,8 +94,8 @@ class Balanced(_OfOrder):
 
     _distance = staticmethod(kernels.line_distance)
 
-    def _potentials(self, u: Tensor, v: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        return kernels.line_potentials(u, v, a, b, self.p)
+    def _potentials(self, lines: Clouds) -> tuple[Tensor, Tensor]:
+        return kernels.line_potentials(*lines, self.p)
 
 
 @value
@@ -98,8 +106,11 @@ class Circular(_OfOrder):
         p: Order, at least 1.
 
     Example:
-        >>> Circular(2.0)
-        Circular(p=2.0)
+        >>> import torch
+        >>> from monge.sliced import GreatCircles, estimate
+        >>> x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+        >>> estimate(x, y, slicer=GreatCircles(torch.eye(2)[None]), line=Circular(1.0)).cost  # a quarter turn
+        tensor(0.2500)
     """
 
     _distance = staticmethod(kernels.circle_distance)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import torch
 from jaxtyping import Float
@@ -14,9 +15,9 @@ from monge._transforms import transformable
 from monge.errors import ShapeError
 from monge.kernels.line import levels, staircase
 
-from ._aligned_clouds import check_theta, of_mass_one, together, working
+from ._aligned_clouds import Clouds, check_theta, of_mass_one, together
 from ._over_slices import chunks
-from .directions import directions
+from .directions import directions_for
 from .line import Balanced
 from .slicer import LinearSlicer
 
@@ -78,15 +79,18 @@ def pairwise_sliced_wasserstein(
             check_weights(f"weights[{k}]", weight, cloud.shape[-2])
             batches[f"weights[{k}]"] = weight.shape[:-1]
     if theta is None:
-        theta = directions(slices, d, generator=generator, dtype=working(first.dtype), device=first.device)
+        theta = directions_for(first, slices, generator)
     check_theta(theta, d)
     batch = together(theta=theta.shape[:-2], **batches)
     slicer = LinearSlicer(theta)
-    points = [slicer._prepared(first, cloud)[1].expand(*batch, *cloud.shape[-2:]) for cloud in clouds]
+    points = [slicer._prepared(Clouds(first, cloud)).y.expand(*batch, *cloud.shape[-2:]) for cloud in clouds]
     unit = torch.stack([side.abs().amax((-1, -2)) for side in points]).amax(0)[..., None, None]
     unit = torch.where(unit > 0, unit, 1)  # powers stay in range
     points = [side / unit for side in points]
-    held = [None if w is None else of_mass_one(side.double(), w) for side, w in zip(points, held, strict=True)]
+    held = [
+        None if w is None else of_mass_one(w, side[..., 0].double())[..., None, :]
+        for side, w in zip(points, held, strict=True)
+    ]
     alike = all(w is None for w in held) and len({cloud.shape[-2] for cloud in clouds}) == 1
     total = torch.zeros(*batch, len(clouds), len(clouds), dtype=torch.float64, device=first.device)
     for chunk in chunks(slicer.count, 3 * batch.numel() * sum(cloud.shape[-2] for cloud in clouds), 8):
@@ -94,19 +98,15 @@ def pairwise_sliced_wasserstein(
         if alike:
             total += _alike(torch.stack([values.flatten(-2) for values, _ in ordered], -2), p) / first.shape[-2]
             continue
-        level = [
-            levels(None if w is None else w[..., None, :], order) for w, (_, order) in zip(held, ordered, strict=True)
-        ]
-        for k in range(len(clouds)):
-            for l in range(k):
-                i, j, mass = staircase(level[k], level[l])
-                gap = ordered[k].values.gather(-1, i) - ordered[l].values.gather(-1, j)
-                total[..., k, l] += (mass * gap_power(gap.double(), p)).sum((-1, -2))
-                total[..., l, k] = total[..., k, l]
+        level = [levels(w, order) for w, (_, order) in zip(held, ordered, strict=True)]
+        for k, l in combinations(range(len(clouds)), 2):
+            i, j, mass = staircase(level[k], level[l])
+            gap = ordered[k].values.gather(-1, i) - ordered[l].values.gather(-1, j)
+            total[..., k, l] += (mass * gap_power(gap.double(), p)).sum((-1, -2))
+            total[..., l, k] = total[..., k, l]
     lost = (total < torch.finfo(total.dtype).tiny).reshape(-1, *total.shape[-2:]).any(0)
     for k, l in lost.tril(-1).nonzero().tolist():  # powers that vanish between clouds that are apart are refused
-        u, v = (slicer._coordinates(points[side].double(), slice(None)) for side in (k, l))
-        Balanced(p)._costs(u, v, held[k], held[l])
+        Balanced(p)._costs(slicer._lines(Clouds(points[k].double(), points[l].double()))._replace(a=held[k], b=held[l]))
     return (unit * (total / slicer.count).pow(1 / p)).to(first.dtype)
 
 

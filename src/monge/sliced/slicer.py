@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import Self
 
-from monge._arrays import working_dtype
 from monge._checks import check_number
 from monge._value import Value, value
 from monge.errors import InputError
 from monge.kernels.derivatives import distances
 
-__all__ = ["STRAIGHT", "Augmented", "LinearSlicer", "Network", "Polynomial", "Slicer", "Spheres", "monomials"]
+from ._aligned_clouds import Clouds, per_slice
+
+__all__ = [
+    "ALL",
+    "STRAIGHT",
+    "Augmented",
+    "LinearSlicer",
+    "Network",
+    "ParametricSlicer",
+    "Polynomial",
+    "Slicer",
+    "Spheres",
+    "monomials",
+]
+
+ALL = slice(None)
 
 
 class Slicer(Value, ABC):
@@ -43,40 +58,53 @@ class Slicer(Value, ABC):
         """Which points have a coordinate on which slice; None, which is the rule, for all on all."""
         return None
 
-    def _projected(
-        self, x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b m d"]
-    ) -> tuple[Float[Tensor, "*b slices n"], Float[Tensor, "*b slices m"]]:
-        """The coordinates of both clouds on all slices, as constants."""
-        x, y = self._prepared(x.detach(), y.detach())
-        return self._coordinates(x, slice(None)), self._coordinates(y, slice(None))
+    def _prepared(self, clouds: Clouds) -> Clouds:
+        """The clouds as coordinates are taken of them: in single precision at least."""
+        return clouds.wide()
 
-    def _prepared(
-        self, x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b m d"]
-    ) -> tuple[Float[Tensor, "*b n d"], Float[Tensor, "*b m d"]]:
-        """Both clouds in single precision at least: half precision would make ties of neighbours."""
-        return tuple(side.to(working_dtype(side)) for side in (x, y))  # type: ignore[return-value]
+    def _lines(self, clouds: Clouds, chunk: slice = ALL) -> Clouds:
+        """Prepared clouds on the slices of a chunk: coordinates (*b, chunk, n), weights (*b, 1, n)."""
+        x, y, a, b = clouds
+        return Clouds(self._coordinates(x, chunk), self._coordinates(y, chunk), *per_slice(a, b))
+
+    def _projected(self, clouds: Clouds) -> Clouds:
+        """Clouds on all slices, whose coordinates are constants."""
+        return self._lines(self._prepared(clouds._replace(x=clouds.x.detach(), y=clouds.y.detach())))
 
 
-class _Family(Slicer):
-    """Slices that differ by a unit vector of parameters, so that one can look for the best of them.
+class ParametricSlicer(Slicer):
+    """Slices that differ by parameters, which are the first field; their leading dimensions are problems.
 
-    Leading dimensions of the parameters are problems: every one has slices of its own.
+    Every one of these problems has slices of its own.
     """
 
-    theta: Tensor
+    _core: ClassVar[int] = 1  # dimensions of the parameters of one slice
 
     @property
     def count(self) -> int:
         """How many slices there are."""
-        return self.theta.shape[-2]
+        return self._parameters.shape[-1 - self._core]
 
     @property
     def _batch(self) -> torch.Size:
-        return self.theta.shape[:-2]
+        return self._parameters.shape[: -1 - self._core]
 
-    def _chunk(self, chunk: slice, points: Tensor) -> Tensor:
-        """The parameters of a chunk, in the precision of the points."""
-        return self.theta[..., chunk, :].to(points.dtype)
+    @property
+    def _parameters(self) -> Tensor:
+        return next(self._tensors())
+
+
+class _Family(ParametricSlicer):
+    """Slices that differ by a unit vector, so that one can look for the best of them."""
+
+    theta: Tensor
+
+    def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
+        return self.theta[..., chunk, :].to(points.dtype) @ self._features(points).mT
+
+    def _features(self, points: Tensor) -> Tensor:
+        """What the parameters weigh, the coordinates of the points themselves if not said."""
+        return points
 
     def _at(self, theta: Float[Tensor, "*b slices k"]) -> Self:
         """The same family at other parameters."""
@@ -98,14 +126,11 @@ class LinearSlicer(_Family):
 
     theta: Float[Tensor, "*b slices d"]
 
-    def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
-        return self._chunk(chunk, points) @ points.transpose(-1, -2)
-
-    def _prepared(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _prepared(self, clouds: Clouds) -> Clouds:
         # Far from the origin a product with a direction rounds what a difference of points keeps.
-        x, y = super()._prepared(x, y)
-        centre = x.detach().mean(-2, keepdim=True)
-        return x - centre, y - centre
+        clouds = super()._prepared(clouds)
+        centre = clouds.x.detach().mean(-2, keepdim=True)
+        return clouds._replace(x=clouds.x - centre, y=clouds.y - centre)
 
 
 STRAIGHT = LinearSlicer(torch.empty(0, 1))  # what straight lines do to clouds, whatever their directions
@@ -141,8 +166,8 @@ class Polynomial(_Family):
                 f"so that the distance would not be a metric; take {self.degree + 1}."
             )
 
-    def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
-        return self._chunk(chunk, points) @ monomials(points, self.degree).transpose(-1, -2)
+    def _features(self, points: Tensor) -> Tensor:
+        return monomials(points, self.degree)
 
 
 @value
@@ -172,7 +197,7 @@ class Spheres(_Family):
         check_number("radius", float(self.radius), low=0.0, strict=True)
 
     def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
-        return distances(self.radius * self._chunk(chunk, points), points)
+        return distances(self.radius * self.theta[..., chunk, :].to(points.dtype), points)
 
 
 @value
@@ -197,8 +222,8 @@ class Augmented(_Family):
     theta: Float[Tensor, "*b slices k"]
     features: Callable[[Tensor], Tensor]
 
-    def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
-        return self._chunk(chunk, points) @ torch.cat([points, self.features(points)], -1).transpose(-1, -2)
+    def _features(self, points: Tensor) -> Tensor:
+        return torch.cat([points, self.features(points)], -1)
 
 
 @value
@@ -226,7 +251,7 @@ class Network(Slicer):
         return self.slices
 
     def _coordinates(self, points: Tensor, chunk: slice) -> Tensor:
-        return self.network(points)[..., chunk].transpose(-1, -2)
+        return self.network(points)[..., chunk].mT
 
 
 def monomials(points: Float[Tensor, "*b n d"], degree: int) -> Float[Tensor, "*b n k"]:

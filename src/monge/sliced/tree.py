@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from monge._arrays import power, working_dtype
 from monge._checks import check_number
@@ -14,8 +15,8 @@ from monge._transforms import transformable
 from monge._value import Value, value
 from monge.errors import ShapeError
 
-from ._aligned_clouds import Clouds, aligned, centred, of_mass_one, together
-from ._over_slices import mean_over_slices
+from ._aligned_clouds import Clouds, aligned, centred, equal_unless, noise, of_mass_one, together
+from ._over_slices import chunks, mean_over_slices
 from .directions import rotations
 from .estimate import Estimate
 
@@ -69,13 +70,13 @@ def tree_system(
     if not 1 <= lines <= d:
         raise ShapeError(f"lines must lie between 1 and the dimension {d} to be orthonormal, but is {lines}.")
     check_number("trees", trees, low=1)
-    x, y, a, b, _ = aligned(x.detach(), y.detach(), a, b)
-    pooled = torch.cat([x, y], -2).double()
-    present = [p.new_ones(p.shape[:-1]) if w is None else (w > 0).to(p.dtype) for p, w in ((x, a), (y, b))]
-    mean, around = centred(pooled, torch.cat(present, -1))
+    pooled = aligned(x.detach(), y.detach(), a, b)
+    sides = ((pooled.x, pooled.a), (pooled.y, pooled.b))
+    present = torch.cat([equal_unless(w, side[..., 0]) > 0 for side, w in sides], -1)
+    mean, around = centred(torch.cat([pooled.x, pooled.y], -2).double(), present)
     spread = 0.1 * around.square().sum(-2, keepdim=True).sqrt()
-    normal = torch.randn(trees, d, generator=generator, dtype=torch.float64).to(x.device)
-    theta = rotations(trees, d, generator=generator).transpose(-1, -2)[:, :lines]
+    normal = noise((trees, d), generator, spread)
+    theta = rotations(trees, d, generator=generator).mT[:, :lines]
     return TreeSystem((mean + spread * normal).to(working_dtype(x)), theta.to(x.device, working_dtype(x)))
 
 
@@ -120,7 +121,7 @@ def tree_sliced_wasserstein(
         tensor(3.)
     """
     check_number("sharpness", sharpness, low=0.0)
-    dtype, (x, y, a, b, batch) = x.dtype, aligned(x, y, a, b).wide()
+    dtype, (x, y, a, b) = x.dtype, aligned(x, y, a, b).wide()
     # Around the clouds: far from the origin single precision rounds roots and points apart.
     centre = x.detach().mean(-2, keepdim=True)
     x, y = x - centre, y - centre
@@ -131,11 +132,11 @@ def tree_sliced_wasserstein(
 
     def shared(points: Tensor, chunk: slice) -> tuple[Tensor, Tensor]:
         away = points[..., None, :, :] - system.root[..., chunk, None, :]
-        place = system.theta[..., chunk, :, :] @ away.transpose(-1, -2)
+        place = system.theta[..., chunk, :, :] @ away.mT
         off = (away.square().sum(-1)[..., None, :] - place.square()).clamp_min(1e-20).sqrt()
         return place, (-sharpness * off).softmax(-2)
 
-    return over_trees(Clouds(x, y, a, b, batch), system, shared, 1.0)._made_of(dtype)
+    return over_trees(Clouds(x, y, a, b), system, shared, 1.0)._made_of(dtype)
 
 
 def over_trees(
@@ -149,20 +150,20 @@ def over_trees(
     ``shared(points, chunk)`` gives coordinates (*b, trees, lines or one, n) and the shares of all lines. Every line is
     two rays, which leave the root at zero.
     """
-    x, y, a, b, batch = clouds
-    batch = together(clouds=batch, system=together(root=system.root.shape[:-2], theta=system.theta.shape[:-3]))
+    x, y, a, b = clouds
+    own = together(root=system.root.shape[:-2], theta=system.theta.shape[:-3])
+    batch = together(clouds=x.shape[:-2], system=own)
     x, y = (points.expand(*batch, *points.shape[-2:]) for points in (x, y))
 
     def costs(chunk: slice, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
         (place_x, share_x), (place_y, share_y) = shared(x, chunk), shared(y, chunk)
-        zero = torch.zeros_like(place_x[..., :1])
-        place, order = torch.cat([place_x, place_y, zero], -1).sort(dim=-1, stable=True)
-        mass = [share_x * a[..., None, None, :], -share_y * b[..., None, None, :], torch.zeros_like(share_x[..., :1])]
-        mass = torch.cat(mass, -1)
+        place, order = pad(torch.cat([place_x, place_y], -1), (0, 1)).sort(dim=-1, stable=True)
+        mass = pad(torch.cat([share_x * a[..., None, None, :], -share_y * b[..., None, None, :]], -1), (0, 1))
         outward = mass.gather(-1, order.expand(mass.shape)).cumsum(-1)
         beyond = torch.where(place[..., 1:] <= 0, outward[..., :-1], outward[..., -1:] - outward[..., :-1])
         return (place.diff(dim=-1) * power(beyond.abs(), p)).sum((-1, -2))
 
     scalars = 8 * system.theta.shape[-2] * batch.numel() * (x.shape[-2] + y.shape[-2])
-    tensors = (x, y, of_mass_one(x, a), of_mass_one(y, b))
-    return Estimate(*mean_over_slices(costs, system.root.shape[-2], scalars, tensors), 1, p)
+    parts = chunks(system.root.shape[-2], scalars, x.element_size())
+    tensors = (x, y, of_mass_one(a, x[..., 0]), of_mass_one(b, y[..., 0]))
+    return Estimate(*mean_over_slices(costs, parts, tensors), 1, p)

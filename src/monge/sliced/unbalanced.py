@@ -15,11 +15,11 @@ from monge._value import value
 from monge.errors import InputError
 from monge.kernels.derivatives import held, once
 
-from ._aligned_clouds import aligned
+from ._aligned_clouds import Clouds, aligned, equal_unless
 from ._over_slices import chunks
-from ._unbalanced_dual import MOST_CORNERS, Ascent, Prices, climb, penalty, reweighted
-from .estimate import Estimate, _estimate, visible
-from .line import Balanced, Circular, LineProblem
+from ._unbalanced_dual import MOST_CORNERS, Ascent, Dual, Prices, climb
+from .estimate import Estimate, averaged
+from .line import Balanced, Circular, LineProblem, visible
 from .slicer import Slicer
 
 __all__ = ["Unbalanced", "unbalanced_sliced_wasserstein"]
@@ -57,44 +57,62 @@ class Unbalanced(LineProblem):
     """
 
     rho: float | tuple[float, float]
-    line: LineProblem = Balanced()
+    line: Balanced | Circular = Balanced()
     tol: float = 1e-4
     steps: int = 300
 
     def __post_init__(self) -> None:
-        _checked(self.rho, self.line, self.tol, self.steps)
+        if isinstance(self.rho, tuple) and len(self.rho) != 2:
+            raise InputError(f"rho must be one price or a pair, one a side, but is {self.rho!r}.")
+        for price in self._prices:
+            check_number("rho", price, low=0.0, strict=True, infinity=True)
+        if min(self._prices) == math.inf:
+            raise InputError("rho must be finite on one side at least: for rho=inf on both use the balanced distance.")
+        if not isinstance(self.line, (Balanced, Circular)):
+            raise InputError(
+                f"line must be Balanced() or Circular(), whose potentials are known, but is {self.line!r}."
+            )
+        check_number("tol", float(self.tol), low=0.0, strict=True)
+        check_number("steps", self.steps, low=1)
 
     @property
     def p(self) -> float:  # type: ignore[override]
         """The order of the problem underneath."""
         return self.line.p
 
-    def _costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-        return self._measured(u, v, a, b)[0]
+    @property
+    def _prices(self) -> Prices:
+        return Prices(*map(float, self.rho if isinstance(self.rho, tuple) else (self.rho, self.rho)))
 
-    def _measured(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensor]:
-        a, b = visible(u, a, None), visible(v, b, None)
-        prices, line = _checked(self.rho, self.line, self.tol, self.steps)
+    def _costs(self, lines: Clouds) -> Tensor:
+        return self._measured(lines)[0]
+
+    def _measured(self, lines: Clouds) -> tuple[Tensor, Tensor]:
+        u, v = lines[:2]
+        a, b = visible(u, lines.a, None), visible(v, lines.b, None)
         with torch.no_grad():
-            f, g, gap = self._potentials(line, prices, u.detach(), v.detach(), a.detach(), b.detach())
-            kept = reweighted(a, b, f, g, prices)
-        moved = line._costs(u[..., None, :], v[..., None, :], *kept)[..., 0]
-        value = (kept[0].sum(-1) * moved.double() + _penalty(a, b, f, g, prices)).to(u.dtype)
+            f, g, gap = self._potentials(Clouds(u, v, a, b).map(Tensor.detach))
+            dual = Dual(a, b, f, g, self._prices)
+            kept = dual.kept
+        moved = self.line._costs(Clouds(u, v, *kept))
+        value = (kept[0].sum(-1) * moved.double() + _penalty(dual)).to(u.dtype)
         return once(value, (u, v, a, b), _TOLD), gap
 
-    def _potentials(self, line: Balanced | Circular, prices: Prices, *held: Tensor) -> Ascent:
+    def _potentials(self, lines: Clouds) -> Ascent:
         """Potentials and gaps, a few problems at a time: each keeps a list of potentials."""
-        batch = held[0].shape[:-1]
-        u, v, a, b = (part.expand(*batch, part.shape[-1]).reshape(-1, part.shape[-1]) for part in held)
+        batch = lines.x.shape[:-1]
+        u, v, a, b = lines.map(lambda part: part.expand(*batch, part.shape[-1]).reshape(-1, part.shape[-1]))
+        assert a is not None
+        assert b is not None
         found = Ascent(*(torch.zeros_like(part, dtype=torch.float64) for part in (u, v, u[:, 0])))
         for rows in chunks(len(u), 2 * (MOST_CORNERS + 1) * (u.shape[-1] + v.shape[-1]), 8):
 
             def oracle(
                 some: Tensor, pi: Tensor, other: Tensor, u: Tensor = u[rows], v: Tensor = v[rows]
             ) -> tuple[Tensor, Tensor]:
-                return line._potentials(u[some], v[some], pi, other)
+                return self.line._potentials(Clouds(u[some], v[some], pi, other))
 
-            here = climb(a[rows], b[rows], prices, oracle, self.tol, self.steps)
+            here = climb(a[rows], b[rows], self._prices, oracle, self.tol, self.steps)
             for whole, part in zip(found, here, strict=True):
                 whole[rows] = part
         return Ascent(*(whole.reshape(*batch, *whole.shape[1:]) for whole in found))
@@ -147,27 +165,27 @@ def unbalanced_sliced_wasserstein(
         >>> bool(kept[1] < 0.1 * kept[0])
         True
     """
-    prices, problem = _checked(rho, Balanced() if line is None else line, tol, steps)
-    x, y, a, b, batch = aligned(x, y, a, b, slicer=slicer)
-    n, m = x.shape[-2], y.shape[-2]
-    a, b = (p.new_full(p.shape[:-1], 1 / p.shape[-2]) if w is None else w for p, w in ((x, a), (y, b)))
-    near = slicer._prepared(x.detach(), y.detach())
+    problem = Unbalanced(rho, Balanced() if line is None else line, tol, steps)  # type: ignore[arg-type]
+    balanced, prices = problem.line, problem._prices
+    x, y, a, b = aligned(x, y, a, b, slices=slicer._batch)
+    a, b = equal_unless(a, x[..., 0]), equal_unless(b, y[..., 0])
+    near, batch, n, m = slicer._prepared(Clouds(x, y).map(Tensor.detach)), x.shape[:-2], x.shape[-2], y.shape[-2]
 
     def oracle(rows: Tensor, pi: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
         f, g = torch.zeros_like(pi), torch.zeros_like(other)
         for chunk in chunks(slicer.count, 4 * batch.numel() * (n + m), 8):
-            u, v = (slicer._coordinates(side, chunk) for side in near)
-            u, v = (side.reshape(batch.numel(), *side.shape[-2:])[rows] for side in (u, v))
-            for total, part in zip((f, g), problem._potentials(u, v, pi[:, None, :], other[:, None, :]), strict=True):
+            lines = slicer._lines(near, chunk).map(lambda side: side.reshape(-1, *side.shape[-2:])[rows])
+            lines = lines._replace(a=pi[:, None, :], b=other[:, None, :])
+            for total, part in zip((f, g), balanced._potentials(lines), strict=True):
                 total += part.sum(-2) / slicer.count
         return f, g
 
     with torch.no_grad():
         f, g, gap = climb(a.detach().reshape(-1, n), b.detach().reshape(-1, m), prices, oracle, tol, steps)
-        f, g = f.reshape(*batch, n), g.reshape(*batch, m)
-        kept_x, kept_y = reweighted(a, b, f, g, prices)
-    moved = _estimate(x, y, kept_x, kept_y, slicer, problem)
-    mass, penalty = kept_x.sum(-1), _penalty(a, b, f, g, prices)
+        dual = Dual(a, b, f.reshape(*batch, n), g.reshape(*batch, m), prices)
+        kept_x, kept_y = dual.kept
+    moved = averaged(Clouds(x, y, kept_x, kept_y), slicer, balanced)
+    mass, penalty = kept_x.sum(-1), _penalty(dual)
     sources = (x, y, a, b, *parts_of(slicer).tensors)
     whole = Estimate(
         once((mass * moved.cost + penalty).to(x.dtype), sources, _TOLD),
@@ -176,34 +194,16 @@ def unbalanced_sliced_wasserstein(
         problem.p,
         gap=gap.reshape(batch),
     )
-    kept_x, kept_y = (held(kept.to(x.dtype), sources, _KEPT) for kept in (kept_x, kept_y))
-    return whole, kept_x, kept_y
+    return whole, held(kept_x.to(x.dtype), sources, _KEPT), held(kept_y.to(x.dtype), sources, _KEPT)
 
 
-def _checked(
-    rho: float | tuple[float, float], line: LineProblem, tol: float, steps: int
-) -> tuple[Prices, Balanced | Circular]:
-    """Prices, and a line whose potentials are known."""
-    both = rho if isinstance(rho, tuple) else (rho, rho)
-    if len(both) != 2:
-        raise InputError(f"rho must be one price or a pair, one a side, but is {rho!r}.")
-    for price in both:
-        check_number("rho", float(price), low=0.0, strict=True, infinity=True)
-    if min(both) == math.inf:
-        raise InputError("rho must be finite on one side at least: for rho=inf on both use the balanced distance.")
-    if not isinstance(line, (Balanced, Circular)):
-        raise InputError(f"line must be Balanced() or Circular(), whose potentials are known, but is {line!r}.")
-    check_number("tol", float(tol), low=0.0, strict=True)
-    check_number("steps", steps, low=1)
-    return Prices(float(both[0]), float(both[1])), line
-
-
-def _lean(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: Prices) -> Tensor:
+def _lean(dual: Dual) -> Tensor:
     """Zero, with the gradient of the optimum by the weights of a side that may not change: its potential.
 
     The optimum likes marginals whose levels meet, where the distance itself has a kink: only the dual knows
     the gradient.
     """
+    a, b, f, g, rho = dual
     if max(rho) < math.inf:
         return torch.zeros((), dtype=f.dtype, device=f.device)
     pinned, potential, free = (a, f, b.log() - g / rho.y) if rho.x == math.inf else (b, g, a.log() - f / rho.x)
@@ -212,13 +212,13 @@ def _lean(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: Prices) -> Tensor:
     return ((pinned - pinned.detach()) * (potential + shift)).sum(-1)
 
 
-def _penalty(a: Tensor, b: Tensor, f: Tensor, g: Tensor, rho: Prices) -> Tensor:
+def _penalty(dual: Dual) -> Tensor:
     """What the changes of mass cost, with its gradient by the weights at the marginals found: rho (1 - pi / a)."""
-    value = penalty(a.detach(), b.detach(), f, g, rho)
-    kept = reweighted(a.detach(), b.detach(), f, g, rho)
-    for price, pi, w in zip(rho, kept, (a, b), strict=True):
+    still = dual._replace(a=dual.a.detach(), b=dual.b.detach())
+    value = still.penalty
+    for price, pi, w in zip(dual.rho, still.kept, (dual.a, dual.b), strict=True):
         if price < math.inf:
             held = w.detach().double()
             gradient = price * (1 - pi / torch.where(held > 0, held, 1)) * torch.ones_like(held)
             value = value + ((w - held) * gradient).sum(-1)
-    return value + _lean(a, b, f, g, rho)
+    return value + _lean(dual)

@@ -11,9 +11,9 @@ from torch import Tensor
 from monge._checks import check_choice, check_number
 from monge._transforms import transformable
 
-from ._aligned_clouds import aligned, centred
+from ._aligned_clouds import Clouds, aligned, centred, equal_unless
 from .directions import drawn
-from .estimate import Estimate, estimate, refine
+from .estimate import Estimate, enough, estimate
 from .line import Balanced
 from .slicer import LinearSlicer
 
@@ -78,20 +78,15 @@ def sliced_wasserstein(
         >>> round(float(found.cost), 4)  # |x - y|^2 / d, exactly, on an orthonormal basis
         1.3333
     """
-    line = Balanced(p)
-    x, y, a, b, _ = aligned(x, y, a, b)
-    factor = _factor(scale, x, y, a, b, p)
+    line, clouds = Balanced(p), aligned(x, y, a, b)
+    factor = _factor(scale, clouds, p)
     check_number("slices", slices, low=1)
 
     def draw(count: int) -> Estimate:
         given, block = drawn(x, theta, count, kind, generator)
-        slicer = LinearSlicer(given)
-        return estimate(x, y, a, b, slicer=slicer, line=line, control_variate=control_variate, block=block)
+        return estimate(*clouds, slicer=LinearSlicer(given), line=line, control_variate=control_variate, block=block)
 
-    if tol is None or theta is not None:
-        found = draw(slices)
-    else:
-        found = refine(draw, tol=tol, slices=slices, max_slices=max_slices)
+    found = enough(draw, slices, tol if theta is None else None, max_slices)
     return found if factor is None else found._scaled(factor)
 
 
@@ -102,10 +97,12 @@ def dirac_factor(dimension: int, p: float) -> float:
         >>> dirac_factor(4, 2.0)
         0.25
     """
-    logarithm = (
-        math.lgamma((p + 1) / 2) + math.lgamma(dimension / 2) - math.lgamma(0.5) - math.lgamma((dimension + p) / 2)
-    )
-    return round(math.exp(logarithm), 15)
+    return round(float(_dirac_factors(torch.tensor(float(dimension), dtype=torch.float64), p)), 15)
+
+
+def _dirac_factors(dimension: Tensor, p: float) -> Tensor:
+    up, down = torch.lgamma(dimension / 2) - math.lgamma(0.5), torch.lgamma((dimension + p) / 2)
+    return (math.lgamma((p + 1) / 2) + up - down).exp()
 
 
 def effective_dimension(
@@ -122,31 +119,28 @@ def effective_dimension(
         tensor(True)
     """
     # Of n times the covariance, as many points as are there.
-    pooled = torch.cat([_count(s, w).sqrt() * centred(s.double(), w)[1] for s, w in ((x, a), (y, b))], -2)
+    sides = [(side.double(), w) for side, w in ((x, a), (y, b))]
+    pooled = torch.cat([_count(side, w).sqrt() * centred(side, w)[1] for side, w in sides], -2)
     wide = pooled.shape[-1] > pooled.shape[-2]
-    gram = pooled @ pooled.transpose(-1, -2) if wide else pooled.transpose(-1, -2) @ pooled
+    gram = pooled @ pooled.mT if wide else pooled.mT @ pooled
     trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1)
     return torch.where(trace > 0, trace.square() / gram.square().sum((-1, -2)).clamp_min(1e-300), 1.0)
 
 
 def _count(points: Tensor, weights: Tensor | None) -> Tensor:
-    counted = points.new_ones(points.shape[:-1]) if weights is None else weights > 0
-    return counted.double().sum(-1)[..., None, None]
+    return (equal_unless(weights, points[..., 0]) > 0).double().sum(-1)[..., None, None]
 
 
-def _factor(
-    scale: str | float | None, x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, p: float
-) -> Tensor | None:
+def _factor(scale: str | float | None, clouds: Clouds, p: float) -> Tensor | None:
     if scale is None:
         return None
+    x = clouds.x
     if not isinstance(scale, str):
         check_number("scale", float(scale), low=0.0, strict=True)
         return x.new_tensor(float(scale))
     check_choice("scale", scale, ("dimension", "effective"))
-    inverse = 1.0 / dirac_factor(x.shape[-1], p)
+    full = dirac_factor(x.shape[-1], p)
     if scale == "dimension":
-        return x.new_tensor(inverse)
-    k = effective_dimension(x.detach(), y.detach(), *(None if w is None else w.detach() for w in (a, b)))
-    logarithm = torch.lgamma((p + 1) / 2 * torch.ones_like(k)) + torch.lgamma(k / 2)
-    logarithm = logarithm - math.lgamma(0.5) - torch.lgamma((k + p) / 2)
-    return (logarithm.exp() * inverse).to(x.dtype)
+        return x.new_tensor(1.0 / full)
+    filled = effective_dimension(*clouds.map(Tensor.detach))
+    return (_dirac_factors(filled, p) / full).to(x.dtype)

@@ -11,10 +11,10 @@ from monge.coupling import Coupling
 from monge.errors import ShapeError
 from monge.geometry import Geometry
 
-from .._aligned_clouds import aligned, per_slice, together
+from .._aligned_clouds import Clouds, aligned, per_slice, together
 from ..plan.lift import chosen, in_dtype, monotone_plan
 from ..slicer import Slicer
-from .wasserstein import distances, gromov_cost
+from .wasserstein import gromov_cost, within
 
 __all__ = ["best_gromov_plan"]
 
@@ -56,10 +56,10 @@ def best_gromov_plan(
     other = slicer if slicer_y is None else slicer_y
     if slicer.count != other.count:
         raise ShapeError(f"slicer and slicer_y must have as many slices, but have {slicer.count} and {other.count}.")
-    x, y, a, b, _ = aligned(x, y, a, b, slicer=slicer, one_space=False)
-    aligned(y, y, slicer=other)
-    u, v = slicer._projected(x, x)[0], other._projected(y, y)[0]
-    left, right = (distances("x", x), distances("y", y)) if spaces is None else spaces
+    x, y, a, b = aligned(x, y, a, b, slices=slicer._batch, one_space=False)
+    aligned(y, y, slices=other._batch)
+    u, v = slicer._projected(Clouds(x, x)).x, other._projected(Clouds(y, y)).x
+    left, right = within(x, y, spaces)
     batch = together(points=u.shape[:-2], y=v.shape[:-2], x_space=left.batch_shape, y_space=right.batch_shape)
     u, v = (torch.cat([side, sign * side], -2).expand(*batch, -1, -1) for side, sign in ((u, 1), (v, -1)))
     plans = monotone_plan(u, v, *(None if w is None else w.to(u.dtype) for w in per_slice(a, b)))

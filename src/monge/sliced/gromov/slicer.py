@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from monge.coupling import Coupling
+from monge._checks import check_number
 from monge.errors import ShapeError
-from monge.geometry import Geometry
 
-from .._aligned_clouds import aligned
-from ..plan._fit import Pairs, fit, some_pair
-from ..plan._soft_plans import soft_plans
-from ..plan.lift import monotone_plan
+from .._aligned_clouds import aligned, equal_unless
+from ..plan._learned_slicer import Annealing, LearnedSlicer, Pairs, some_pair
 from ..plan.networks import score, sine_network
-from .wasserstein import Metric, distances, gromov_cost, metric
+from ..plan.sorting import soft_plans
+from .wasserstein import Metric, Spaces, distortion, gromov_cost, metric, within
 
 __all__ = ["GromovSlicer"]
 
-Spaces = tuple[Geometry, Geometry]
+Metrics = tuple[Metric, Metric]
 
 
-class GromovSlicer(nn.Module):
+class GromovSlicer(LearnedSlicer):
     r"""Coupled scores of two clouds in different spaces, whose sorted orders match their distances (min-GSGW).
 
     $$\min_{h, f}\ \mathrm{GW}(\gamma_{h, f}), \qquad \gamma_{h,f} = \text{monotone coupling of } f(h(X)), f(Y),$$
@@ -56,6 +54,7 @@ class GromovSlicer(nn.Module):
     """
 
     sign: Tensor
+    _one_space: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -78,18 +77,8 @@ class GromovSlicer(nn.Module):
         """The scores of both clouds, (*b, n) and (*b, m)."""
         return score(self.slicer, self.lift(x)), self.sign * score(self.slicer, y)
 
-    def couple(
-        self,
-        x: Float[Tensor, "*b n d"],
-        y: Float[Tensor, "*b m e"],
-        a: Float[Tensor, "*b n"] | None = None,
-        b: Float[Tensor, "*b m"] | None = None,
-    ) -> Coupling:
-        """The plan between two clouds, of any sizes and weights."""
-        x, y, a, b, _ = aligned(x, y, a, b, one_space=False)
-        with torch.no_grad():
-            u, v = self(x, y)
-        return monotone_plan(u, v, a, b)
+    def _scores(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return self(x, y)
 
     def loss(
         self,
@@ -107,17 +96,15 @@ class GromovSlicer(nn.Module):
             scale: Width of the soft permutation, in standard deviations of the scores.
             spaces: The distances within both clouds; squared Euclidean ones if None.
         """
-        x, y, _, _, _ = aligned(x, y, one_space=False)
-        return self._loss(x, y, _metrics(_spaces(x, y, spaces)), scale)
+        x, y, *_ = aligned(x, y, one_space=False)
+        return self._loss(x, y, _metrics(within(x, y, spaces)), scale)
 
-    def _loss(self, x: Tensor, y: Tensor, metrics: tuple[Metric, Metric], scale: float) -> Tensor:
-        (left, right), n, m = metrics, x.shape[-2], y.shape[-2]
-        own = left.square(left.left.new_full((n,), 1 / n)) + right.square(right.left.new_full((m,), 1 / m))
-        cross, (u, v) = [], self(x, y)
-        for plan in soft_plans(u, v, scale):
-            held = plan.to(left.left.dtype)
-            cross.append(((left.right.mT @ held @ right.left) * (left.left.mT @ held @ right.right)).sum((-1, -2)))
-        return own - cross[0] - cross[1]
+    def _loss(self, x: Tensor, y: Tensor, metrics: Metrics, scale: float) -> Tensor:
+        (u, v), (left, right) = self(x, y), metrics
+        equal = equal_unless(None, left.left[..., 0]), equal_unless(None, right.left[..., 0])
+        plans = (plan.to(left.left.dtype) for plan in soft_plans(u, v, scale))
+        first, second = (distortion(plan.matmul, equal, metrics) for plan in plans)
+        return (first + second) / 2
 
     def fit(
         self,
@@ -165,33 +152,33 @@ class GromovSlicer(nn.Module):
         Raises:
             InputError: No pair, or a slicer without parameters.
         """
-        held = [_spaces(x, y, None if spaces is None else spaces[k]) for k, (x, y) in enumerate(pairs)]
+        held = [within(x, y, None if spaces is None else spaces[k]) for k, (x, y) in enumerate(pairs)]
         metrics = [_metrics(both) for both in held]
-        best = _Best(self, pairs, held)
+        self._check(pairs)
+        check_number("restarts", restarts, low=1)
 
         def loss(width: float) -> Tensor:
             k, i, j = some_pair(pairs, batch)
             (x, y), (left, right) = pairs[k], metrics[k]
             return self._loss(x[i], y[j], (left.at(i), right.at(j)), width)
 
-        def restart(start: int) -> None:
-            _restart(self, generator)
-            self.sign.fill_((-1.0) ** start)
+        annealing = Annealing(steps, learning_rate, scale, final_scale, generator)
+        return self._from_many_starts(annealing, loss, _Best(self, pairs, held), restarts)
 
-        history = fit(
-            self,
-            pairs,
-            loss,
-            steps=steps,
-            learning_rate=learning_rate,
-            scale=scale,
-            final_scale=final_scale,
-            generator=generator,
-            one_space=False,
-            restarts=restarts,
-            restart=restart,
-            watch=best.look,
-        )
+    def _from_many_starts(
+        self, annealing: Annealing, loss: Callable[[float], Tensor], best: _Best, starts: int
+    ) -> Tensor:
+        """The losses of the start that won; the slicer is then as it was at its best."""
+        history = torch.empty(0)
+        for start in range(starts):
+            if start:
+                _restart(self, annealing.generator)
+                self.sign.fill_((-1.0) ** start)
+            before = best.cost
+            best.look()
+            losses = annealing.train(self, loss, best.look)
+            if best.cost < before or not start:
+                history = losses
         self.load_state_dict(best.state)
         return history
 
@@ -203,9 +190,8 @@ class _Best:
         self.slicer, self.pairs, self.spaces = slicer, pairs, spaces
         self.cost, self.state = torch.inf, copy.deepcopy(slicer.state_dict())
 
-    def look(self) -> bool:
-        """Whether the slicer as it is, or with the other sign, is better than all before."""
-        found = False
+    def look(self) -> None:
+        """Keep the slicer as it is, or with the other sign, if it is better than all before."""
         for _ in range(2):
             costs = [
                 gromov_cost(self.slicer.couple(*pair), *both)
@@ -213,16 +199,11 @@ class _Best:
             ]
             cost = float(torch.stack(costs).mean())
             if cost < self.cost:
-                self.cost, self.state, found = cost, copy.deepcopy(self.slicer.state_dict()), True
+                self.cost, self.state = cost, copy.deepcopy(self.slicer.state_dict())
             self.slicer.sign.neg_()
-        return found
 
 
-def _spaces(x: Tensor, y: Tensor, spaces: Spaces | None) -> Spaces:
-    return (distances("x", x), distances("y", y)) if spaces is None else spaces
-
-
-def _metrics(spaces: Spaces) -> tuple[Metric, Metric]:
+def _metrics(spaces: Spaces) -> Metrics:
     return metric(spaces[0]), metric(spaces[1])
 
 

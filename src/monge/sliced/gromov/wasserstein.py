@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from monge._checks import check_number, check_points
 from monge._transforms import transformable
@@ -17,13 +19,24 @@ from monge.errors import ShapeError
 from monge.geometry import Geometry, PointCloud
 from monge.kernels.line import levels, staircase
 
-from .._aligned_clouds import aligned, of_mass_one, together
-from ..directions import directions
+from .._aligned_clouds import Clouds, aligned, of_mass_one, together
+from ..directions import directions_for
 from ..estimate import Estimate, estimate
 from ..line import LineProblem
 from ..slicer import LinearSlicer
 
-__all__ = ["Gromov", "Metric", "distances", "gromov_cost", "metric", "sliced_gromov_wasserstein"]
+__all__ = [
+    "Gromov",
+    "Metric",
+    "Spaces",
+    "distortion",
+    "gromov_cost",
+    "metric",
+    "sliced_gromov_wasserstein",
+    "within",
+]
+
+Spaces = tuple[Geometry, Geometry]
 
 PAIR_BYTES = 2**26
 
@@ -71,7 +84,7 @@ def gromov_cost(
         >>> bool(gromov_cost(PermutationCoupling(torch.tensor([1, 2, 0])), x, y) < 1e-12)  # an isometry
         True
     """
-    spaces = [distances(name, side) for name, side in (("x", x), ("y", y))]
+    spaces = within(x, y)
     for name, space, count in zip(("x", "y"), spaces, P.shape[-2:], strict=True):
         if space.shape != (count, count):
             raise ShapeError(
@@ -79,12 +92,12 @@ def gromov_cost(
                 f"shape {tuple(space.shape)}."
             )
     if samples is not None:
-        return _sampled(P, spaces[0], spaces[1], samples, generator)
+        return _sampled(P, *spaces, samples, generator)
     plan, (left, right) = P.to(torch.float64), [space.to(torch.float64) for space in spaces]
     factors = left.factors(), right.factors()
     entries = plan._entries() if None in factors else None
     if entries is None or entries[2].shape[-1] > 2 * sum(P.shape[-2:]):
-        found = _factored(plan, metric(left), metric(right))
+        found = _not_negative(distortion(plan._matmul, plan._marginals(), (metric(left), metric(right))))
     else:
         batch = together(P=P.batch_shape, x=left.batch_shape, y=right.batch_shape)
         i, j, w = (part.expand(*batch, part.shape[-1]) for part in entries)
@@ -117,16 +130,22 @@ def metric(space: Geometry) -> Metric:
     if factors is not None:
         return Metric(*factors, thin=True)
     dense = space.dense()
-    return Metric(dense, torch.eye(dense.shape[-1], dtype=dense.dtype, device=dense.device), thin=False)
+    return Metric(dense, torch.eye(dense.shape[-1]).to(dense), thin=False)
 
 
-def _factored(plan: Coupling, x: Metric, y: Metric) -> Tensor:
-    row, col = plan._marginals()
-    moved = plan._matmul(torch.cat([y.left, y.right], -1))
-    rank = y.left.shape[-1]
-    cross = ((x.right.mT @ moved[..., :rank]) * (x.left.mT @ moved[..., rank:])).sum((-1, -2))
-    found = x.square(row) + y.square(col) - 2 * cross
-    return torch.where(found < 0, found - found.detach(), found)  # rounding only: the gradient is good
+def distortion(
+    matmul: Callable[[Tensor], Tensor], marginals: tuple[Tensor, Tensor], metrics: tuple[Metric, Metric]
+) -> Tensor:
+    """The loss of the plan that ``matmul`` applies, by products with thin matrices."""
+    x, y = metrics
+    left, right = matmul(torch.cat([y.left, y.right], -1)).chunk(2, -1)
+    cross = ((x.right.mT @ left) * (x.left.mT @ right)).sum((-1, -2))
+    return x.square(marginals[0]) + y.square(marginals[1]) - 2 * cross
+
+
+def _not_negative(found: Tensor) -> Tensor:
+    """Below zero there is rounding only: the gradient is good."""
+    return torch.where(found < 0, found - found.detach(), found)
 
 
 def _one(space: Geometry, at: tuple[int, ...]) -> Geometry:
@@ -155,8 +174,12 @@ def _sampled(plan: Coupling, x: Geometry, y: Geometry, samples: int, generator: 
     return (x._entries(i, k) - y._entries(j, l)).square().mean(-1) * plan.mass.square()
 
 
-def distances(name: str, side: Tensor | Geometry) -> Geometry:
-    """The distances within a cloud, squared Euclidean ones of points."""
+def within(x: Tensor | Geometry, y: Tensor | Geometry, spaces: Spaces | None = None) -> Spaces:
+    """The distances within both clouds, where they are not given: squared Euclidean ones of points."""
+    return (_distances("x", x), _distances("y", y)) if spaces is None else spaces
+
+
+def _distances(name: str, side: Tensor | Geometry) -> Geometry:
     if isinstance(side, Geometry):
         return side
     check_points(name, side)
@@ -176,8 +199,8 @@ class Gromov(LineProblem):
 
     Example:
         >>> import torch
-        >>> u = torch.tensor([[0.0, 1.0, 3.0]])
-        >>> bool(Gromov()._costs(u, 7 - u, None, None) < 1e-12)  # a reflection
+        >>> x = torch.tensor([[0.0], [1.0], [3.0]])
+        >>> bool(estimate(x, 7 - x, slicer=LinearSlicer(torch.ones(1, 1)), line=Gromov()).cost < 1e-12)  # a reflection
         True
     """
 
@@ -186,28 +209,23 @@ class Gromov(LineProblem):
     def __post_init__(self) -> None:
         check_number("p", float(self.p), low=2.0, high=2.0)
 
-    def _costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-        dtype = u.dtype
-        u, v = u.double(), v.double()
+    def _costs(self, lines: Clouds) -> Tensor:
+        u, v, a, b = lines.map(Tensor.double)
         equal = a is None and b is None and u.shape[-1] == v.shape[-1]
-        a, b = (of_mass_one(side[..., :1, :].mT, w).unsqueeze(-2) for side, w in ((u, a), (v, b)))
+        a, b = of_mass_one(a, u), of_mass_one(b, v)
         (u, second_u, fourth_u), (v, second_v, fourth_v) = _moments(u, a), _moments(v, b)
         (first, order_u), (last, order_v) = u.sort(dim=-1, stable=True), v.sort(dim=-1, stable=True)
         own = 2 * (fourth_u + fourth_v) + 6 * (second_u.square() + second_v.square())
         found = []
-        for turned in (False, True):
-            if turned:
-                last, order_v = last.flip(-1), order_v.flip(-1)
-            if equal:
-                left, right, mass = first, last, a
-            else:
-                i, j, mass = staircase(levels(a, order_u), levels(b, order_v))
-                left, right = first.gather(-1, i), last.gather(-1, j)
+        for turned, order in ((last, order_v), (last.flip(-1), order_v.flip(-1))):
+            left, right, mass = first, turned, a
+            if not equal:
+                i, j, mass = staircase(levels(a, order_u), levels(b, order))
+                left, right = first.gather(-1, i), turned.gather(-1, j)
             both = (mass * left * right).sum(-1)
             squares = (mass * left.square() * right.square()).sum(-1)
             found.append(own - 4 * (squares + second_u * second_v + 2 * both.square()))
-        lower = torch.minimum(*found)
-        return torch.where(lower < 0, lower - lower.detach(), lower).to(dtype)
+        return _not_negative(torch.minimum(*found)).to(lines.x.dtype)
 
 
 def _moments(u: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -252,10 +270,10 @@ def sliced_gromov_wasserstein(
         True
     """
     dtype, d = x.dtype, max(x.shape[-1], y.shape[-1])
-    x, y, a, b, _ = aligned(x, y, a, b, one_space=False).wide()
+    clouds = aligned(x, y, a, b, one_space=False).wide()
     # Each is centred on its own: distances within a cloud know no place.
-    x, y = (side - side.detach().mean(-2, keepdim=True) for side in (x, y))
-    x, y = (torch.nn.functional.pad(side, (0, d - side.shape[-1])) for side in (x, y))
+    x, y = (pad(side - side.detach().mean(-2, keepdim=True), (0, d - side.shape[-1])) for side in clouds[:2])
     if theta is None:
-        theta = directions(slices, d, generator=generator, dtype=x.dtype, device=x.device)
-    return estimate(x, y, a, b, slicer=LinearSlicer(theta), line=Gromov())._made_of(dtype)
+        theta = directions_for(x, slices, generator)
+    found = estimate(x, y, clouds.a, clouds.b, slicer=LinearSlicer(theta), line=Gromov())
+    return found._made_of(dtype)

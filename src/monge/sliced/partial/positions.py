@@ -12,8 +12,8 @@ from monge import kernels
 from monge._transforms import transformable
 from monge.coupling import MonotoneCoupling
 
-from ._stopping_rule import Amount, stopping
-from .profile import check_line
+from .._aligned_clouds import Clouds, on_a_line
+from .problem import Amount, Partial, period_of
 
 __all__ = ["circular_partial_cost", "circular_partial_plan", "partial_cost", "partial_plan"]
 
@@ -64,7 +64,7 @@ def partial_cost(
         >>> partial_cost(x, y, mass=1.5)
         tensor(0.0900)
     """
-    return _solved(kernels.partial_cost, x, y, a, b, penalty, mass, p)
+    return _solved(kernels.partial_cost, Partial(penalty, mass, p), (x, y, a, b))
 
 
 @transformable
@@ -102,7 +102,7 @@ def circular_partial_cost(
         >>> circular_partial_cost(torch.tensor([0.05, 0.5]), torch.tensor([0.95]))  # across the cut
         tensor(0.1000)
     """
-    return _solved(kernels.partial_cost, x, y, a, b, penalty, mass, p, circumference)
+    return _solved(kernels.partial_cost, Partial(penalty, mass, p), (x, y, a, b), circumference)
 
 
 @transformable
@@ -112,8 +112,8 @@ def partial_plan(
     a: Float[Tensor, "*b n"] | None = None,
     b: Float[Tensor, "*b m"] | None = None,
     *,
-    penalty: Amount = None,
     mass: Amount | str = None,
+    penalty: Amount = None,
     p: float = 2.0,
 ) -> MonotoneCoupling:
     """The optimal plan of `partial_cost`: the atoms that are kept, matched in order.
@@ -123,8 +123,8 @@ def partial_plan(
         y: Positions of the targets.
         a: Non-negative masses of the sources; None is one each.
         b: The same for `y`.
-        penalty: Price of leaving a unit of mass, on either side.
-        mass: How much to move instead, see `partial_cost`.
+        mass: How much to move, see `partial_cost`.
+        penalty: Price of leaving a unit of mass instead, on either side.
         p: Order, at least 1.
 
     Example:
@@ -134,7 +134,7 @@ def partial_plan(
         >>> plan.i, plan.j
         (tensor([0, 2]), tensor([1, 0]))
     """
-    return _coupling(x, y, _solved(kernels.partial_plan, x, y, a, b, penalty, mass, p))
+    return _solved(_plan, Partial(penalty, mass, p), (x, y, a, b))
 
 
 @transformable
@@ -144,8 +144,8 @@ def circular_partial_plan(
     a: Float[Tensor, "*b n"] | None = None,
     b: Float[Tensor, "*b m"] | None = None,
     *,
-    penalty: Amount = None,
     mass: Amount | str = None,
+    penalty: Amount = None,
     p: float = 1.0,
     circumference: float = 1.0,
 ) -> MonotoneCoupling:
@@ -156,8 +156,8 @@ def circular_partial_plan(
         y: Positions of the targets.
         a: Non-negative masses of the sources; None is one each.
         b: The same for `y`.
-        penalty: Price of leaving a unit of mass, on either side.
-        mass: How much to move instead, see `partial_cost`.
+        mass: How much to move, see `partial_cost`.
+        penalty: Price of leaving a unit of mass instead, on either side.
         p: Order, at least 1.
         circumference: Length of the circle; 2 pi for angles.
 
@@ -168,27 +168,23 @@ def circular_partial_plan(
         tensor([[0.],
                 [1.]])
     """
-    return _coupling(x, y, _solved(kernels.partial_plan, x, y, a, b, penalty, mass, p, circumference))
+    return _solved(_plan, Partial(penalty, mass, p), (x, y, a, b), circumference)
 
 
 def _solved(
     kernel: Callable[..., Any],
-    x: Tensor,
-    y: Tensor,
-    a: Tensor | None,
-    b: Tensor | None,
-    penalty: Amount,
-    mass: Amount | str,
-    p: float,
+    problem: Partial,
+    given: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
     circumference: float | None = None,
 ) -> Any:
-    """What a kernel says about checked positions; on a line if there is no circumference."""
-    check_line(x, y, a, b, p, 1.0 if circumference is None else circumference)
-    rule, level = stopping(penalty, mass, x.shape[-1], y.shape[-1], a, b, x)
-    return kernel(x, y, a, b, rule=rule, level=level, p=float(p), period=float(circumference or 0.0))
+    """What a kernel says about positions on a circle, or on a line if there is no circumference."""
+    period = period_of(circumference)
+    on_a_line(*given, masses=True)
+    return problem._by(kernel, Clouds(*given), period)
 
 
-def _coupling(x: Tensor, y: Tensor, found: Any) -> MonotoneCoupling:
+def _plan(x: Tensor, y: Tensor, *masses: Tensor | None, **settings: Any) -> MonotoneCoupling:
+    found = kernels.partial_plan(x, y, *masses, **settings)
     held = (found.w > 0).sum(-1)
     used = int(held.max()) if held.numel() else 0
     i, j, w = (part[..., :used] for part in found[:3])

@@ -1,19 +1,25 @@
-"""Partial transport as the problem that slices solve."""
+"""Partial transport as a problem on lines and circles, and how much of it moves."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from monge import kernels
-from monge._checks import check_number
+from monge._checks import check_choice, check_floating, check_number
 from monge._value import value
+from monge.errors import InputError
 
-from .._aligned_clouds import per_slice
+from .._aligned_clouds import Clouds
 from ..line import LineProblem
-from ._stopping_rule import Amount, stopping
+from ..slicer import Slicer
 
-__all__ = ["CircularPartial", "Partial"]
+__all__ = ["Amount", "CircularPartial", "Partial", "period_of"]
+
+Amount = float | Tensor | None
 
 
 @value
@@ -40,17 +46,23 @@ class Partial(LineProblem):
     mass: Amount | str = None
     p: float = 2.0
 
+    _scalars: ClassVar[int] = 16  # two indices and a mass besides the coordinate and its gradient, of eight bytes each
+    _period: ClassVar[float] = 0.0
+
     def __post_init__(self) -> None:
         check_number("p", float(self.p), low=1.0)
-        stopping(self.penalty, self.mass, 1, 1, None, None, torch.empty(()))
+        stopping(self.penalty, self.mass, Clouds(*torch.empty(2, 1)))
 
-    def _costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-        return self._solve(u, v, a, b, 0.0)
+    def _costs(self, lines: Clouds) -> Tensor:
+        return self._by(kernels.partial_cost, lines, self._period)
 
-    def _solve(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None, period: float) -> Tensor:
-        a, b = per_slice(a, b)
-        rule, level = stopping(self.penalty, self.mass, u.shape[-1], v.shape[-1], a, b, u)
-        return kernels.partial_cost(u, v, a, b, rule=rule, level=level, p=float(self.p), period=period)
+    def _posed(self, slicer: Slicer, clouds: Clouds, chunk: slice) -> Clouds:
+        return slicer._lines(clouds, chunk)  # masses are used as they are, on every slice
+
+    def _by(self, kernel: Callable[..., Any], lines: Clouds, period: float) -> Any:
+        """What a kernel says about positions and masses."""
+        rule, level = stopping(self.penalty, self.mass, lines)
+        return kernel(*lines, rule=rule, level=level, p=float(self.p), period=period)
 
 
 @value
@@ -71,6 +83,51 @@ class CircularPartial(Partial):
     """
 
     p: float = 1.0
+    _period: ClassVar[float] = 1.0
 
-    def _costs(self, u: Tensor, v: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
-        return self._solve(u, v, a, b, 1.0)
+
+def period_of(circumference: float | None) -> float:
+    """The period that kernels want: the length of the circle, or zero for a line, which has none."""
+    if circumference is None:
+        return 0.0
+    check_number("circumference", float(circumference), low=0.0, strict=True)
+    return float(circumference)
+
+
+def stopping(penalty: Amount, mass: Amount | str, clouds: Clouds) -> tuple[str, Tensor]:
+    """The rule and the level that `kernels.partial_cost` wants; the level broadcasts to the batch, in float64.
+
+    Without penalty and mass it is all that the smaller of two measures on lines holds, one each where no masses are
+    given.
+    """
+    like = clouds.x
+    if penalty is not None and mass is not None:
+        raise InputError(
+            f"penalty and mass exclude each other, but penalty={penalty!r} and mass={mass!r} were given: a penalty "
+            "settles the mass by itself, drop one of them."
+        )
+    if penalty is not None:
+        return "penalty", _number("penalty", penalty, like)
+    if isinstance(mass, str):
+        check_choice("mass", mass, ("knee",))
+        return "knee", like.new_zeros((), dtype=torch.float64)
+    if mass is not None:
+        return "mass", _number("mass", mass, like)
+    whole = [
+        like.new_tensor(side.shape[-1], dtype=torch.float64) if held is None else held.detach().double().sum(-1)
+        for side, held in ((like, clouds.a), (clouds.y, clouds.b))
+    ]
+    return "mass", torch.minimum(*whole)
+
+
+def _number(name: str, given: float | Tensor, like: Tensor) -> Tensor:
+    if not isinstance(given, Tensor):
+        check_number(name, given, low=0.0)
+        return like.new_tensor(float(given), dtype=torch.float64)
+    check_floating(name, given)
+    if not bool(((given >= 0) & given.isfinite()).all()):
+        raise InputError(
+            f"{name} must be finite and not negative, but reaches from {float(given.min()):g} to "
+            f"{float(given.max()):g}: for everything that can be moved leave out penalty and mass."
+        )
+    return given.to(device=like.device, dtype=torch.float64)

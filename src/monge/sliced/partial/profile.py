@@ -16,8 +16,9 @@ from monge.coupling import MonotoneCoupling
 from monge.errors import ShapeError
 
 from .._aligned_clouds import on_a_line
+from .problem import period_of
 
-__all__ = ["PartialProfile", "check_line", "circular_partial_profile", "partial_profile"]
+__all__ = ["PartialProfile", "circular_partial_profile", "partial_profile"]
 
 
 @value
@@ -125,8 +126,7 @@ def partial_profile(
         >>> plan.i, plan.j  # the two sources and the target on the right are left alone
         (tensor([0, 1]), tensor([0, 1]))
     """
-    check_line(x, y, None, None, p, 1.0)
-    return _profile(x, y, p, 0.0, penalty, most)
+    return _profile(x, y, p, None, penalty, most)
 
 
 @transformable
@@ -157,17 +157,20 @@ def circular_partial_profile(
         >>> circular_partial_profile(x, y, circumference=12.0).cost
         tensor([0.0000, 0.5000, 1.5000, 2.8000, 6.4000])
     """
-    check_line(x, y, None, None, 1.0, circumference)
-    return _profile(x, y, 1.0, float(circumference), penalty, most)
+    return _profile(x, y, 1.0, circumference, penalty, most)
 
 
-def _profile(x: Tensor, y: Tensor, p: float, period: float, penalty: float | None, most: int | None) -> PartialProfile:
-    if penalty is not None:
-        check_number("penalty", penalty, low=0.0, infinity=True)
+def _profile(
+    x: Tensor, y: Tensor, p: float, circumference: float | None, penalty: float | None, most: int | None
+) -> PartialProfile:
+    period = period_of(circumference)
+    check_number("p", float(p), low=1.0)
+    on_a_line(x, y)
+    stop = math.inf if penalty is None else penalty
+    check_number("penalty", stop, low=0.0, infinity=True)
     if most is not None:
         check_number("most", most, low=1)
-    stop = math.inf if penalty is None else float(penalty)
-    found = kernels.partial_profile(x, y, p=float(p), period=period, penalty=stop, most=most)
+    found = kernels.partial_profile(x, y, p=float(p), period=period, penalty=float(stop), most=most)
     return PartialProfile(found.marginal.to(x.dtype), found.source, found.target, found.x, found.y)
 
 
@@ -177,10 +180,3 @@ def _first_in_order(place: Tensor, atom: Tensor, joined: Tensor, most: int) -> T
     active = torch.zeros(*place.shape[:-1], n + 1, dtype=torch.bool, device=place.device)
     active = active.scatter(-1, torch.where(joined, atom, n), torch.ones_like(joined))[..., :n]
     return torch.where(active, place, math.inf).argsort(dim=-1, stable=True)[..., :most]
-
-
-def check_line(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, p: float, circumference: float) -> None:
-    """Positions (*b, n), masses that are not negative (all may be absent), an order and a length."""
-    check_number("p", float(p), low=1.0)
-    check_number("circumference", float(circumference), low=0.0, strict=True)
-    on_a_line(x, y, a, b, masses=True)

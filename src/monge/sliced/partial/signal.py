@@ -14,6 +14,7 @@ from monge.geometry import PointCloud
 from monge.problem import Linear, Relaxed
 from monge.solver import solve
 
+from .._aligned_clouds import equal_unless, midpoints
 from ..estimate import Estimate
 from .wasserstein import sliced_partial_wasserstein
 
@@ -47,7 +48,7 @@ def signal_graph(
     check_number("p", float(p), low=1.0)
     n = f.shape[-2]
     if x is None:
-        x = ((torch.arange(n, dtype=f.dtype, device=f.device) + 0.5) / n)[:, None]
+        x = midpoints(n, f)[:, None]
     check_points("x", x)
     check_same(f=f, x=x)
     if x.shape[-2] != n:
@@ -173,5 +174,4 @@ def _graphs(
     graphs = signal_graph(f, x, beta=beta, p=p), signal_graph(g, y, beta=beta, p=p)
     if f.shape[-1] != g.shape[-1]:
         raise ShapeError(f"f and g must have the same channels, but have {f.shape[-1]} and {g.shape[-1]}.")
-    a, b = (s.new_full(s.shape[:-1], 1 / s.shape[-2]) if w is None else w for s, w in ((f, a), (g, b)))
-    return *graphs, a, b
+    return *graphs, equal_unless(a, f[..., 0]), equal_unless(b, g[..., 0])

@@ -6,17 +6,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge import kernels
 from monge._checks import check_choice, check_number
 from monge._transforms import transformable
 
-from .._aligned_clouds import aligned, per_slice
-from .._over_slices import mean_over_slices
+from .._aligned_clouds import aligned
 from ..directions import drawn
-from ..estimate import Estimate
-from ..slicer import LinearSlicer, Slicer
-from ..sphere.wasserstein import SLICERS, drawn_frames, on_sphere
-from ._stopping_rule import Amount, stopping
+from ..estimate import Estimate, averaged
+from ..slicer import LinearSlicer
+from ..sphere.wasserstein import on_sphere, over_frames
+from .problem import Amount, CircularPartial, Partial
 
 __all__ = ["sliced_partial_wasserstein", "spherical_sliced_partial_wasserstein"]
 
@@ -31,8 +29,8 @@ def sliced_partial_wasserstein(
     penalty: Amount = None,
     mass: Amount | str = None,
     p: float = 2.0,
-    slices: int = 128,
     theta: Float[Tensor, "*b slices d"] | None = None,
+    slices: int = 128,
     kind: str = "orthogonal",
     generator: torch.Generator | None = None,
 ) -> Estimate:
@@ -55,8 +53,8 @@ def sliced_partial_wasserstein(
             power of the data.
         mass: How much to move instead: a number, a tensor likewise, or ``"knee"``.
         p: Order, at least 1.
-        slices: How many directions to draw; orthogonal ones are rounded up to whole bases.
-        theta: Directions to use instead of drawing.
+        theta: Directions to use, drawn if None.
+        slices: How many to draw; orthogonal ones are rounded up to whole bases.
         kind: Their law, see `directions`.
         generator: Source of the directions.
 
@@ -79,13 +77,14 @@ def sliced_partial_wasserstein(
         >>> sliced_partial_wasserstein(x, y, penalty=0.5, theta=torch.eye(2)).cost
         tensor(1.)
     """
-    check_number("p", float(p), low=1.0)
     check_number("slices", slices, low=1)
+    line = Partial(penalty, mass, p)
     theta, block = drawn(x, theta, slices, kind, generator)
-    return _estimate(x, y, a, b, LinearSlicer(theta), penalty, mass, p, 0.0, block)
+    slicer = LinearSlicer(theta)
+    return averaged(aligned(x, y, a, b, slices=slicer._batch, masses=True), slicer, line, block=block)
 
 
-_FAMILIES = ("great-circles", "stereographic", "vertical")
+_LINES = {"great-circles": CircularPartial, "stereographic": Partial, "vertical": Partial}
 
 
 @transformable
@@ -139,41 +138,6 @@ def spherical_sliced_partial_wasserstein(
         >>> bool(found.cost < 1e-6)
         True
     """
-    check_choice("family", family, _FAMILIES)
-    check_number("p", float(p), low=1.0)
-    dtype = x.dtype
-    x, y, a, b, _ = on_sphere(x, y, a, b, masses=True)
-    frame, block = drawn_frames(x, frame, slices, generator)
-    period = 1.0 if family == "great-circles" else 0.0
-    return _estimate(x, y, a, b, SLICERS[family](frame), penalty, mass, p, period, block)._made_of(dtype)
-
-
-def _estimate(
-    x: Tensor,
-    y: Tensor,
-    a: Tensor | None,
-    b: Tensor | None,
-    slicer: Slicer,
-    penalty: Amount,
-    mass: Amount | str,
-    p: float,
-    period: float,
-    block: int,
-) -> Estimate:
-    x, y, a, b, batch = aligned(x, y, a, b, slicer=slicer, masses=True)
-    dtype, (x, y) = x.dtype, slicer._prepared(x, y)
-    rule, level = stopping(penalty, mass, x.shape[-2], y.shape[-2], *per_slice(a, b), x)
-    level = level[None] if level.ndim == 0 else level
-    shared = level.shape[-1] == 1
-    level = level.expand(*batch, 1 if shared else slicer.count)
-
-    def costs(chunk: slice, x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, level: Tensor) -> Tensor:
-        u, v = slicer._coordinates(x, chunk), slicer._coordinates(y, chunk)
-        here = (level if shared else level[..., chunk]).expand(u.shape[:-1])
-        return kernels.partial_cost(u, v, *per_slice(a, b), rule=rule, level=here, p=float(p), period=period)
-
-    # Plans hold two indices and a mass per atom besides the coordinates and their gradients, all of eight bytes.
-    scalars = 16 * batch.numel() * (x.shape[-2] + y.shape[-2])
-    return Estimate(*mean_over_slices(costs, slicer.count, scalars, (x, y, a, b, level)), block, float(p))._made_of(
-        dtype
-    )
+    check_choice("family", family, _LINES)
+    clouds = on_sphere(x, y, a, b, frame=frame, masses=True)
+    return over_frames(clouds, family, _LINES[family](penalty, mass, p), frame, slices, generator)._made_of(x.dtype)

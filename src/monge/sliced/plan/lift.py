@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import working_dtype
 from monge._checks import check_choice, check_number
 from monge._transforms import transformable
 from monge.coupling import Coupling, GluedCoupling, MixtureCoupling, SparseCoupling
 from monge.geometry import Geometry, PointCloud
 from monge.solver.sorted import staircase_plan
 
-from .._aligned_clouds import aligned, on_a_line, per_slice, working
+from .._aligned_clouds import aligned, equal_unless, on_a_line
 from ..slicer import Slicer
 
 __all__ = ["best_sliced_plan", "expected_sliced_plan", "lifted_plans", "monotone_plan"]
@@ -51,28 +52,19 @@ def monotone_plan(
         tensor([1, 0])
     """
     check_choice("ties", ties, ("spread", "order"))
-    u, v, a, b, batch = on_a_line(u.detach(), v.detach(), a, b, names=("u", "v"))
-    dtype, wide = u.dtype, working(u.dtype)
-    sorted_u, order_u = u.sort(dim=-1, stable=True)
-    sorted_v, order_v = v.sort(dim=-1, stable=True)
-    tied = ties == "spread" and any(bool((s.diff(dim=-1) == 0).any()) for s in (sorted_u, sorted_v))
-    n, m = u.shape[-1], v.shape[-1]
-    bijection = n == m and a is None and b is None and not tied
+    u, v, a, b = on_a_line(u.detach(), v.detach(), a, b, names=("u", "v"))
+    dtype, wide = u.dtype, working_dtype(u)
+    (ordered_u, order_u), (ordered_v, order_v) = u.sort(dim=-1, stable=True), v.sort(dim=-1, stable=True)
+    tied = ties == "spread" and any(bool((s.diff(dim=-1) == 0).any()) for s in (ordered_u, ordered_v))
+    bijection = u.shape[-1] == v.shape[-1] and a is None and b is None
     # Weights of half precision would not sum to one mass.
-    a, b = (
-        torch.full_like(scores, 1.0 / scores.shape[-1], dtype=wide) if given is None else given.to(wide)
-        for scores, given in ((u, a), (v, b))
-    )
+    a, b = equal_unless(a, u.to(wide)).to(wide), equal_unless(b, v.to(wide)).to(wide)
     if not tied:
         return in_dtype(dtype, staircase_plan(a, b, order_u, order_v, equal=bijection))
-    atom_u, atom_v = _atoms(sorted_u, order_u), _atoms(sorted_v, order_v)
-    mass_u, mass_v = (torch.zeros_like(w).scatter_add(-1, atom, w) for w, atom in ((a, atom_u), (b, atom_v)))
-    places_u, places_v = (torch.arange(k, device=u.device).expand(*batch, k) for k in (n, m))
-    into = SparseCoupling._make(i=places_u, j=atom_u, w=a, n=n, m=n)
-    out = SparseCoupling._make(i=atom_v, j=places_v, w=b, n=m, m=m)
-    between = staircase_plan(mass_u, mass_v, places_u, places_v)
-    first = GluedCoupling._make(P=into, Q=between, mu=mass_u)
-    return in_dtype(dtype, GluedCoupling._make(P=first, Q=out, mu=mass_v))
+    into, out = _onto_atoms(ordered_u, order_u, a), _onto_atoms(ordered_v, order_v, b)
+    mass_u, mass_v = (torch.zeros_like(held.w).scatter_add(-1, held.j, held.w) for held in (into, out))
+    first = GluedCoupling._make(P=into, Q=staircase_plan(mass_u, mass_v, into.i, out.i), mu=mass_u)
+    return in_dtype(dtype, GluedCoupling._make(P=first, Q=out._transpose(), mu=mass_v))
 
 
 def in_dtype(dtype: torch.dtype, plans: Coupling) -> Coupling:
@@ -80,10 +72,11 @@ def in_dtype(dtype: torch.dtype, plans: Coupling) -> Coupling:
     return plans if plans.dtype == dtype else plans.to(dtype)
 
 
-def _atoms(ordered: Tensor, order: Tensor) -> Tensor:
-    """For each point, the rank of its atom: equal scores share one."""
+def _onto_atoms(ordered: Tensor, order: Tensor, weights: Tensor) -> SparseCoupling:
+    """Every point with its atom: equal scores share one, which is called by its rank."""
     fresh = torch.cat([torch.zeros_like(order[..., :1]), (ordered.diff(dim=-1) != 0).long()], -1).cumsum(-1)
-    return torch.empty_like(order).scatter_(-1, order, fresh)
+    n, atom = order.shape[-1], torch.empty_like(order).scatter_(-1, order, fresh)
+    return SparseCoupling._make(i=torch.arange(n, device=order.device).expand_as(order), j=atom, w=weights, n=n, m=n)
 
 
 @transformable
@@ -119,10 +112,8 @@ def lifted_plans(
         >>> lifted_plans(x, y, slicer=LinearSlicer(torch.eye(2))).shape
         torch.Size([2, 2, 2])
     """
-    x, y, a, b, _ = aligned(x, y, a, b, slicer=slicer)
-    u, v = slicer._projected(x, y)
-    weights = (None if w is None else w.to(u.dtype) for w in per_slice(a, b))
-    return in_dtype(x.dtype, monotone_plan(u, v, *weights, ties=ties))
+    lines = slicer._projected(aligned(x, y, a, b, slices=slicer._batch))
+    return in_dtype(x.dtype, monotone_plan(*lines, ties=ties))
 
 
 def slice_costs(plans: Coupling, geometry: Geometry) -> Float[Tensor, "*b slices"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -16,8 +17,8 @@ from monge._transforms import transformable
 from monge.errors import InputError
 from monge.geometry import PointCloud
 
-from .._aligned_clouds import aligned, centred, picked, together
-from ..directions import directions
+from .._aligned_clouds import Clouds, aligned, centred, gathered, noise, picked, together
+from ..directions import directions_for
 from ..laws import with_shift
 from ..slicer import STRAIGHT, LinearSlicer
 from .lift import lifted_plans, slice_costs
@@ -82,22 +83,24 @@ def search_direction(
     check_choice("method", method, _WAYS)
     check_number("steps", steps, low=0)
     check_number("samples", samples, low=1)
-    dtype, (x, y, a, b, batch) = x.dtype, aligned(x, y, a, b).map(Tensor.detach).wide()
-    n, m, d = x.shape[-2], y.shape[-2], x.shape[-1]
-    if method == "replicas" and (cost != "sqeuclidean" or n != m or a is not None or b is not None):
+    clouds = aligned(x, y, a, b).map(Tensor.detach)
+    if method == "replicas":
+        _check_midpoints(clouds, cost)
+    near = STRAIGHT._prepared(clouds)
+    search = _Search(near, PointCloud(near.x, near.y, cost), samples, generator)
+    theta, lowest = _WAYS[method](search, search.cheapest(search.starts(start)), steps)
+    return theta.to(x.dtype), lowest.to(x.dtype)
+
+
+def _check_midpoints(clouds: Clouds, cost: str) -> None:
+    """Midpoints of matched points stand for a squared cost and a bijection."""
+    x, y, a, b = clouds
+    n, m = x.shape[-2], y.shape[-2]
+    if cost != "sqeuclidean" or n != m or a is not None or b is not None:
         raise InputError(
             f"method='replicas' needs cost='sqeuclidean' and equal numbers of points of equal weights, but got "
             f"{cost!r} with {n} and {m} points: use method='stein'."
         )
-    x, y = STRAIGHT._prepared(x, y)
-    search = _Search(x, y, a, b, PointCloud(x, y, cost), samples, generator)
-    if start is None:
-        tried = torch.cat([search.landmarks(), search.drawn()], -2)
-    else:
-        together(start=start.shape[:-1], clouds=batch)
-        tried = normalize(start.detach().to(x.dtype).expand(*batch, d), dim=-1)[..., None, :]
-    theta, lowest = _WAYS[method](search, search.cheapest(tried), steps)
-    return theta.to(dtype), lowest.to(dtype)
 
 
 class _Found(NamedTuple):
@@ -118,32 +121,37 @@ class _Found(NamedTuple):
 class _Search(NamedTuple):
     """Clouds, and what is tried on them. What is drawn is drawn once for all problems: none depends on others."""
 
-    x: Tensor
-    y: Tensor
-    a: Tensor | None
-    b: Tensor | None
+    clouds: Clouds
     geometry: PointCloud
     samples: int
     generator: torch.Generator | None
 
+    def starts(self, given: Tensor | None) -> Tensor:
+        """The direction that was given, or the difference of the means, the principal axes and random directions."""
+        if given is None:
+            return torch.cat([self.landmarks(), self.drawn()], -2)
+        *batch, _, d = self.clouds.x.shape
+        together(start=given.shape[:-1], clouds=tuple(batch))
+        return normalize(given.detach().to(self.clouds.x.dtype).expand(*batch, d), dim=-1)[..., None, :]
+
     def costs(self, theta: Tensor) -> Tensor:
-        plans = lifted_plans(self.x, self.y, self.a, self.b, slicer=LinearSlicer(theta), ties="order")
+        plans = lifted_plans(*self.clouds, slicer=LinearSlicer(theta), ties="order")
         return slice_costs(plans, self.geometry)
 
     def cheapest(self, tried: Tensor) -> _Found:
         return _cheapest(tried, self.costs(tried))
 
     def drawn(self) -> Tensor:
-        x, d = self.x, self.x.shape[-1]
-        drawn = directions(self.samples, d, generator=self.generator, dtype=x.dtype, device=x.device)
-        return drawn.expand(*x.shape[:-2], self.samples, d)
+        drawn = directions_for(self.clouds.x, self.samples, self.generator)
+        return drawn.expand(*self.clouds.x.shape[:-2], *drawn.shape)
 
-    def noise(self, count: int) -> Tensor:
-        return torch.randn(count, self.x.shape[-1], generator=self.generator, dtype=torch.float64).to(self.x)
+    def noise(self, *shape: int) -> Tensor:
+        return noise(shape, self.generator, self.clouds.x)
 
     def landmarks(self) -> Tensor:
         """The difference of the means, and the principal axes of both clouds."""
-        (mean_x, first), (mean_y, second) = centred(self.x, self.a), centred(self.y, self.b)
+        x, y, a, b = self.clouds
+        (mean_x, first), (mean_y, second) = centred(x, a), centred(y, b)
         axes = [torch.linalg.eigh(root.mT @ root).eigenvectors.mT[..., -3:, :].flip(-2) for root in (first, second)]
         return with_shift(mean_x - mean_y, torch.cat(axes, -2))
 
@@ -163,7 +171,7 @@ def _annealing(search: _Search, best: _Found, steps: int) -> _Found:
     here = best
     for step in range(steps):
         left = 1 - step / steps
-        tried = here.theta[..., None, :] + (0.5 * left + 0.02) * search.noise(search.samples)
+        tried = here.theta[..., None, :] + (0.5 * left + 0.02) * search.noise(search.samples, best.theta.shape[-1])
         one = search.cheapest(normalize(tried, dim=-1))
         best = best.or_cheaper(one)
         worse = (one.cost - here.cost) / best.cost.clamp_min(1e-30)
@@ -172,23 +180,17 @@ def _annealing(search: _Search, best: _Found, steps: int) -> _Found:
     return best
 
 
-def _descent(search: _Search, best: _Found, steps: int, replicas: bool = False) -> _Found:
+# The gradient of the cost at directions, made smooth at a width between one and zero, and the cheapest that was seen.
+_Smoothed = Callable[[_Search, Tensor, float], tuple[Tensor, _Found]]
+
+
+def _descent(search: _Search, best: _Found, steps: int, smoothed: _Smoothed) -> _Found:
     """Adam with the norm of the whole vector: a direction has no preferred axes."""
     theta = best.theta
     moment, square = torch.zeros_like(theta), torch.zeros_like(theta[..., :1])
     for step in range(steps):
-        width = 1 - 0.8 * step / steps
-        if replicas:
-            best = best.or_cheaper(search.cheapest(theta[..., None, :]))
-            gradient = _replica_gradient(search, theta, 0.2 * width)
-        else:
-            z = search.noise(max(1, search.samples // 2))
-            shift = 0.1 * width * z
-            tried = normalize(theta[..., None, :] + torch.cat([shift, -shift]), dim=-1)
-            costs = search.costs(tried)
-            best = best.or_cheaper(_cheapest(tried, costs))
-            up, down = costs.chunk(2, -1)
-            gradient = ((up - down)[..., None] * z).mean(-2) / (0.2 * width)
+        gradient, seen = smoothed(search, theta, 1 - 0.8 * step / steps)
+        best = best.or_cheaper(seen)
         moment = 0.8 * moment + 0.2 * gradient
         square = 0.95 * square + 0.05 * gradient.square().sum(-1, keepdim=True)
         size = 0.3 * 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -196,35 +198,55 @@ def _descent(search: _Search, best: _Found, steps: int, replicas: bool = False) 
     return best.or_cheaper(search.cheapest(theta[..., None, :]))
 
 
-_WAYS = {"stein": _descent, "replicas": partial(_descent, replicas=True), "annealing": _annealing, "random": _random}
+def _stein(search: _Search, theta: Tensor, width: float) -> tuple[Tensor, _Found]:
+    """By values alone, of the cost under a Gaussian."""
+    z = search.noise(max(1, search.samples // 2), theta.shape[-1])
+    shift = 0.1 * width * z
+    tried = normalize(theta[..., None, :] + torch.cat([shift, -shift]), dim=-1)
+    costs = search.costs(tried)
+    up, down = costs.chunk(2, -1)
+    return ((up - down)[..., None] * z).mean(-2) / (0.2 * width), _cheapest(tried, costs)
 
 
-def _replica_gradient(search: _Search, theta: Tensor, width: float) -> Tensor:
-    r"""The gradient of $2 W^2(X, Z) + 2 W^2(Y, Z) - 4 W^2(M, Z)$ by the direction.
+def _replicas(search: _Search, theta: Tensor, width: float) -> tuple[Tensor, _Found]:
+    r"""Of $2 W^2(X, Z) + 2 W^2(Y, Z) - 4 W^2(M, Z)$, along the sphere.
 
     Z are the midpoints of the sorted projections, on the line; M the midpoints of matched points. With M from a hard
     sort this is the cost itself, whatever Z, and has no gradient; with M averaged over noisy sorts it has one.
     """
-    x, y, copies = search.x, search.y, search.samples
-    theta = theta.detach().requires_grad_()
+    middle = _noisy_midpoints(search, theta, 0.2 * width)
+    axis = theta.detach().requires_grad_()
     with torch.enable_grad():
-        u, v = ((points @ theta[..., None])[..., 0] for points in (x, y))
-        order_u, order_v = u.argsort(-1), v.argsort(-1)
-        line = ((u.gather(-1, order_u) + v.gather(-1, order_v)) / 2)[..., None] * theta[..., None, :]
-        with torch.no_grad():
-            spread = width * torch.cat([u, v], -1).std(-1, keepdim=True)
-            matched = []
-            for places, points in ((u, x), (v, y)):
-                n = places.shape[-1]
-                shake = torch.randn(copies, n, generator=search.generator, dtype=torch.float64).to(places)
-                rank = (places[..., None, :] + spread[..., None] * shake).flatten(-2).argsort(-1) % n
-                matched.append(_rows(points, rank).unflatten(-2, (n, copies)).mean(-2))
-            middle = (matched[0] + matched[1]) / 2
-            middle = _rows(middle, (middle @ theta[..., None])[..., 0].argsort(-1))
-        far = [(points - line).square().sum(-1).mean(-1) for points in (_rows(x, order_u), _rows(y, order_v), middle)]
-        (gradient,) = torch.autograd.grad((2 * far[0] + 2 * far[1] - 4 * far[2]).sum(), theta)
-    return gradient - (gradient * theta.detach()).sum(-1, keepdim=True) * theta.detach()
+        (u, x), (v, y) = (_in_order(points, axis) for points in search.clouds[:2])
+        line = ((u + v) / 2)[..., None] * axis[..., None, :]
+        to_x, to_y, to_middle = ((points - line).square().sum(-1).mean(-1) for points in (x, y, middle))
+        (gradient,) = torch.autograd.grad((2 * to_x + 2 * to_y - 4 * to_middle).sum(), axis)
+    return gradient - (gradient * theta).sum(-1, keepdim=True) * theta, search.cheapest(theta[..., None, :])
 
 
-def _rows(points: Tensor, index: Tensor) -> Tensor:
-    return points.gather(-2, index[..., None].expand(*index.shape, points.shape[-1]))
+def _noisy_midpoints(search: _Search, theta: Tensor, width: float) -> Tensor:
+    """The mean midpoints of points that are matched in noisy sorts, in their order along a direction."""
+    clouds, copies = search.clouds[:2], search.samples
+    places = [(points @ theta[..., None])[..., 0] for points in clouds]
+    spread = width * torch.cat(places, -1).std(-1, keepdim=True)
+    matched = []
+    for place, points in zip(places, clouds, strict=True):
+        n = place.shape[-1]
+        rank = (place[..., None, :] + spread[..., None] * search.noise(copies, n)).flatten(-2).argsort(-1) % n
+        matched.append(gathered(points, rank).unflatten(-2, (n, copies)).mean(-2))
+    return _in_order((matched[0] + matched[1]) / 2, theta)[1]
+
+
+def _in_order(points: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+    """Projections on a direction, sorted, and the points in their order."""
+    places = (points @ theta[..., None])[..., 0]
+    order = places.argsort(-1)
+    return places.gather(-1, order), gathered(points, order)
+
+
+_WAYS = {
+    "stein": partial(_descent, smoothed=_stein),
+    "replicas": partial(_descent, smoothed=_replicas),
+    "annealing": _annealing,
+    "random": _random,
+}

@@ -16,8 +16,8 @@ from monge.geometry import PointCloud
 from monge.problem import Linear
 from monge.solver import Capability, Case, DualSolution, Report, Solver, Status
 
-from .._aligned_clouds import working
-from ..directions import KINDS, directions
+from .._aligned_clouds import Clouds, per_slice
+from ..directions import KINDS, directions_for
 from ..slicer import LinearSlicer
 from .lift import monotone_plan, slice_costs, slice_weights
 
@@ -77,50 +77,40 @@ class Sliced(Solver):
     def _solve(self, problem: Linear) -> DualSolution:
         geometry, batch = problem.geometry, problem.batch_shape
         assert isinstance(geometry, PointCloud)
-        x, y = geometry.x, geometry.y
-        n, m = problem.shape
-        d = x.shape[-1]
-        count = self.slices if self.kind != "orthogonal" else -(-self.slices // d) * d
-        generator = torch.Generator().manual_seed(self.seed)
-        theta = directions(count, d, self.kind, generator=generator, dtype=working(x.dtype), device=x.device)
-        lines = LinearSlicer(theta)
-        u, v = lines._projected(x, y)
         a, b = (side.detach().expand(*batch, side.shape[-1]) for side in (problem.a, problem.b))
-        equal = n == m and bool((a == a[..., :1]).all()) and bool((b == b[..., :1]).all())
-        given: tuple[Tensor | None, Tensor | None] = (None, None) if equal else (a[..., None, :], b[..., None, :])
-        plans = monotone_plan(u.expand(*batch, count, n), v.expand(*batch, count, m), *given)
-        mass = a.sum(-1, keepdim=True)
+        equal = a.shape == b.shape and bool((a == a[..., :1]).all()) and bool((b == b[..., :1]).all())
+        u, v = (side.expand(*batch, *side.shape[-2:]) for side in self._slicer(geometry)._projected(
+            Clouds(geometry.x, geometry.y))[:2])  # fmt: skip
+        lines = Clouds(u, v) if equal else Clouds(u, v, *per_slice(a, b))
+        plans, mass = monotone_plan(*lines), a.sum(-1, keepdim=True)
         costs = slice_costs(plans, geometry)
-        weights = slice_weights(costs, self.inverse_temperature)
-        if equal:  # the bijections have mass one
-            weights = weights * mass
+        weights = slice_weights(costs, self.inverse_temperature) * (mass if equal else 1)  # bijections have mass one
         coupling = MixtureCoupling._make(component=plans, weights=weights)
-        with torch.no_grad():
-            constant = problem.detach()
-            g = _potential(constant, lines, u, v, given)
-            f = constant.geometry._ctransform(torch.where(constant.b > 0, g, -math.inf))[0]
-            f, g = constant._normalised(f, g)
-            dual = constant.dual(f, g)
-            row, col = coupling.marginals()
-            error = ((row - a).abs().sum(-1) + (col - b).abs().sum(-1)) / mass[..., 0]
         cost = (weights * costs).sum(-1)
-        report = Report._make(
-            status=Status.APPROXIMATE,
-            marginal_error=error,
-            duality_gap=(cost.detach() - dual).clamp_min(0),
-            iterations=torch.zeros(batch, dtype=torch.long, device=x.device),
-            epsilon=problem.epsilon.detach().expand(batch),
-        )
+        with torch.no_grad():
+            f, g = _potentials(problem.detach(), lines)
+            row, col = coupling.marginals()
+            report = Report._make(
+                status=Status.APPROXIMATE,
+                marginal_error=((row - a).abs().sum(-1) + (col - b).abs().sum(-1)) / mass[..., 0],
+                duality_gap=(cost - problem.detach().dual(f, g)).clamp_min(0),
+                iterations=torch.zeros(batch, dtype=torch.long, device=a.device),
+                epsilon=problem.epsilon.detach().expand(batch),
+            )
         return DualSolution._make(coupling=coupling, value=cost, report=report, problem=problem, f=f, g=g)
 
+    def _slicer(self, geometry: PointCloud) -> LinearSlicer:
+        d = geometry.x.shape[-1]
+        count = self.slices if self.kind != "orthogonal" else -(-self.slices // d) * d
+        generator = torch.Generator().manual_seed(self.seed)
+        return LinearSlicer(directions_for(geometry.x, count, generator, self.kind))
 
-def _potential(
-    problem: Linear, lines: LinearSlicer, u: Tensor, v: Tensor, given: tuple[Tensor | None, Tensor | None]
-) -> Tensor:
-    """A column potential: for the squared distance, what the slices say together."""
-    geometry = problem.geometry
+
+def _potentials(problem: Linear, lines: Clouds) -> tuple[Tensor, Tensor]:
+    """Feasible potentials: for the squared distance, of what the slices say together."""
+    geometry, g = problem.geometry, torch.zeros_like(problem.b)
     assert isinstance(geometry, PointCloud)
-    if not geometry._is_squared_euclidean:
-        return torch.zeros_like(problem.b)
-    _, g = kernels.line_potentials(u, v, given[0], given[1], 2.0)
-    return (g.mean(-2) * lines.theta.shape[-1]).to(problem.b.dtype)
+    if geometry._is_squared_euclidean:
+        g = (kernels.line_potentials(*lines, 2.0)[1].mean(-2) * geometry.x.shape[-1]).to(g.dtype)
+    f, _ = geometry._ctransform(torch.where(problem.b > 0, g, -math.inf))
+    return problem._normalised(f, g)

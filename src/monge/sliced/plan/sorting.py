@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from monge._arrays import working_dtype
 from monge._checks import check_number
 from monge._transforms import transformable
+from monge.kernels.line import monotone
 
-__all__ = ["lap_sort", "soft_sort"]
+from .._aligned_clouds import together
+
+__all__ = ["lap_sort", "soft_plans", "soft_sort"]
 
 
 @transformable
@@ -71,15 +77,11 @@ def lap_sort(scores: Float[Tensor, "*b n"], scale: float) -> Float[Tensor, "*b n
         (tensor([1., 1., 1.]), tensor([1., 1., 1.]))
     """
     check_number("scale", scale, low=0.0, strict=True)
-    dtype, n = scores.dtype, scores.shape[-1]
-    scores = scores.to(working_dtype(dtype))
-    if n == 1:
-        return (torch.ones_like(scores)[..., None] + 0 * scores[..., None]).to(dtype)
+    dtype, scores = scores.dtype, scores.to(working_dtype(scores))
     precise = (scores / scale).double()
     # (*b, n - 1, n) in rank order
     reached = _distribution(precise[..., None, :] - _Thresholds.apply(precise)[..., :, None]).to(scores.dtype)
-    first, last = torch.zeros_like(reached[..., :1, :]), torch.ones_like(reached[..., :1, :])
-    return (torch.cat([reached, last], -2) - torch.cat([first, reached], -2)).to(dtype)
+    return (pad(reached, (0, 0, 0, 1), value=1.0) - pad(reached, (0, 0, 1, 0))).to(dtype)
 
 
 class _Thresholds(torch.autograd.Function):
@@ -110,27 +112,52 @@ def _solve(scores: Tensor) -> Tensor:
     """Thresholds b_k, (*b, n - 1), from a quadratic equation in exp(b) between two neighbouring scores."""
     n = scores.shape[-1]
     knots = scores.sort(dim=-1).values
-    below = torch.logcumsumexp(knots, -1)  # log sum_{i <= m} exp(s_i)
-    above = torch.logcumsumexp(-knots.flip(-1), -1).flip(-1)  # log sum_{i >= m} exp(-s_i)
+    far = torch.full_like(knots[..., :1], math.inf)
+    # Of the scores that lie below a threshold, and of those above it, whatever their number m = 0..n.
+    below = torch.cat([-far, torch.logcumsumexp(knots, -1)], -1)  # log sum_{i <= m} exp(s_i)
+    above = torch.cat([torch.logcumsumexp(-knots.flip(-1), -1).flip(-1), -far], -1)  # log sum_{i > m} exp(-s_i)
     count = torch.arange(1, n + 1, dtype=scores.dtype, device=scores.device)
     # The sum at knot m: those above contribute 1 - exp(knot - s) / 2, those up to it exp(s - knot) / 2.
-    beyond = torch.cat([(above[..., 1:] + knots[..., :-1]).exp(), torch.zeros_like(knots[..., :1])], -1)
-    at_knot = (below - knots).exp() / 2 + (n - count) - beyond / 2
-    wanted = torch.arange(1, n, dtype=scores.dtype, device=scores.device).expand(*scores.shape[:-1], n - 1)
-    # at_knot falls along the knots: the interval is after the last knot whose sum is still at least k.
-    place = torch.searchsorted(-at_knot.contiguous(), -wanted.contiguous(), right=True) - 1
-    outside = place < 0
-    low = place.clamp(0, n - 2)
-    left, right = below.gather(-1, low), above.gather(-1, low + 1)
+    at_knot = (below[..., 1:] - knots).exp() / 2 + (n - count) - (above[..., 1:] + knots).exp() / 2
+    wanted = count[:-1].expand(*scores.shape[:-1], n - 1)
+    # at_knot falls along the knots: the threshold is beyond all whose sum is still at least k.
+    m = torch.searchsorted(-at_knot.contiguous(), -wanted.contiguous(), right=True)
+    left, right = below.gather(-1, m), above.gather(-1, m)
     # With u = exp(b): e^left / (2 u) - e^right u / 2 + (n - m) = k, solved in logarithms.
-    excess = wanted - (n - 1 - low).to(scores.dtype)
+    excess = wanted - (n - m)
     root = (excess.square() + (left + right).exp()).sqrt()
     rising = left - (excess.clamp_min(1) + root).log()
     falling = (root - excess.clamp_max(-1)).log() - right
-    inside = torch.where(excess > 0, rising, torch.where(excess < 0, falling, (left - right) / 2))
-    inside = torch.minimum(torch.maximum(inside, knots.gather(-1, low)), knots.gather(-1, low + 1))
-    # Below every score only the upper tail is left: n - exp(b) sum exp(-s) / 2 = k; above all, the lower one.
-    under = (2 * (n - wanted)).log() - above[..., :1]
-    over = below[..., -1:] - (2 * wanted).log()
-    found = torch.where(outside, under, inside)
-    return torch.where(place >= n - 1, over, found)
+    found = torch.where(excess > 0, rising, torch.where(excess < 0, falling, (left - right) / 2))
+    edges = torch.cat([-far, knots, far], -1)
+    return torch.minimum(torch.maximum(found, edges.gather(-1, m)), edges.gather(-1, m + 1))
+
+
+def soft_plans(u: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Two plans (*b, n, m) with equal weights: one side sorted softly, the other hard, and the other way round.
+
+    ``scale`` is in standard deviations of the scores: only their order counts, and unit spread keeps the softness
+    comparable while a network trains.
+    """
+    batch, n, m = together(u=u.shape[:-1], v=v.shape[:-1]), u.shape[-1], v.shape[-1]
+    pooled = torch.cat([u.expand(*batch, -1), v.expand(*batch, -1)], -1)
+    spread, middle = pooled.std(-1, keepdim=True).clamp_min(1e-12), pooled.mean(-1, keepdim=True)
+    u, v = ((pooled - middle) / spread).split([n, m], -1)
+    soft_u, soft_v = lap_sort(u, scale).mT / n, lap_sort(v, scale) / m
+    if n != m:
+        ranks = _ranks(n, m, u)
+        soft_u, soft_v = n * soft_u @ ranks, m * ranks @ soft_v
+    place_u, place_v = _place(u)[..., :, None], _place(v)[..., None, :]
+    shape = (*batch, n, m)
+    return soft_u.gather(-1, place_v.expand(shape)), soft_v.gather(-2, place_u.expand(shape))
+
+
+def _ranks(n: int, m: int, like: Tensor) -> Tensor:
+    """The plan between ranks of equal weights."""
+    i, j, w = monotone(like.new_full((n,), 1 / n), like.new_full((m,), 1 / m))
+    return like.new_zeros(n, m).index_put((i, j), w, accumulate=True)
+
+
+def _place(scores: Tensor) -> Tensor:
+    """The rank of every point, largest first."""
+    return scores.detach().argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)

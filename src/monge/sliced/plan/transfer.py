@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,20 +11,19 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from monge._checks import check_choice, check_number
-from monge.coupling import Coupling
 from monge.errors import ShapeError
 from monge.geometry import PointCloud
 
 from .._aligned_clouds import aligned
-from ._fit import fit, some_pair
-from ._soft_plans import soft_plans
+from ._learned_slicer import Annealing, LearnedSlicer, some_pair
 from .lift import monotone_plan
 from .networks import score, sine_network
+from .sorting import soft_plans
 
 __all__ = ["TransferableSlicer"]
 
 
-class TransferableSlicer(nn.Module):
+class TransferableSlicer(LearnedSlicer):
     r"""A learned scalar function whose sorted order couples two clouds cheaply.
 
     $$\min_f\ \langle C, \gamma_f\rangle, \qquad \gamma_f = \text{monotone coupling of } f(X), f(Y).$$
@@ -66,18 +64,8 @@ class TransferableSlicer(nn.Module):
         """The score of every point."""
         return score(self.network, points)
 
-    def couple(
-        self,
-        x: Float[Tensor, "*b n d"],
-        y: Float[Tensor, "*b m d"],
-        a: Float[Tensor, "*b n"] | None = None,
-        b: Float[Tensor, "*b m"] | None = None,
-    ) -> Coupling:
-        """The plan between two clouds, of any sizes and weights."""
-        x, y, a, b, _ = aligned(x, y, a, b)
-        with torch.no_grad():
-            u, v = self(x), self(y)
-        return monotone_plan(u, v, a, b)
+    def _scores(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return self(x), self(y)
 
     def loss(self, x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b m d"], scale: float = 0.1) -> Float[Tensor, "*b"]:
         r"""The cost of the soft plan: one side sorted softly, the other hard, averaged over both ways.
@@ -87,21 +75,10 @@ class TransferableSlicer(nn.Module):
             y: Targets.
             scale: Width of the soft permutation, in standard deviations of the scores.
         """
-        x, y, _, _, _ = aligned(x, y)
+        x, y, *_ = aligned(x, y)
         cost = PointCloud(x, y, self.cost).dense()
         first, second = soft_plans(self(x), self(y), scale)
         return ((first + second) * cost).sum((-1, -2)) / 2
-
-    def fit(
-        self,
-        x: Float[Tensor, "n d"],
-        y: Float[Tensor, "m d"],
-        *,
-        steps: int = 300,
-        **options: Any,
-    ) -> Float[Tensor, " steps"]:
-        """Train on one pair; call it again with the next pair to continue from there. Options as in `fit_pairs`."""
-        return self.fit_pairs([(x, y)], steps=steps, **options)
 
     def fit_pairs(
         self,
@@ -153,16 +130,8 @@ class TransferableSlicer(nn.Module):
             x, y = pairs[k][0][i], pairs[k][1][j]
             return self.loss(x, y, width) if smoothing == "lap" else self._disturbed(x, y, width, samples)
 
-        return fit(
-            self,
-            pairs,
-            loss,
-            steps=steps,
-            learning_rate=learning_rate,
-            scale=scale,
-            final_scale=final_scale,
-            generator=generator,
-        )
+        self._check(pairs)
+        return Annealing(steps, learning_rate, scale, final_scale, generator).train(self, loss)
 
     def _disturbed(self, x: Tensor, y: Tensor, width: float, samples: int) -> Tensor:
         """The mean cost at disturbed parameters, with the gradient that its differences imply."""

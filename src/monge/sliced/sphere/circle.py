@@ -9,13 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge import kernels
-from monge._arrays import root
+from monge._arrays import root, working_dtype
 from monge._checks import check_number
 from monge._transforms import transformable
 from monge.coupling import MonotoneCoupling
 from monge.kernels.line import levels, staircase
 
-from .._aligned_clouds import of_mass_one, on_a_line, working
+from .._aligned_clouds import Clouds, midpoints, of_mass_one, on_a_line
 
 __all__ = [
     "circular_barycenter_density",
@@ -25,6 +25,15 @@ __all__ = [
     "circular_wasserstein",
     "linear_circular_wasserstein",
 ]
+
+
+def _turns(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, p: float, circumference: float) -> Clouds:
+    """Checked positions in turns, and weights, of one batch."""
+    check_number("p", float(p), low=1.0)
+    check_number("circumference", float(circumference), low=0.0, strict=True)
+    clouds = on_a_line(x, y, a, b)
+    x, y = (side.to(working_dtype(side)) / circumference for side in clouds[:2])
+    return clouds._replace(x=x, y=y)
 
 
 @transformable
@@ -55,7 +64,7 @@ def circular_wasserstein(
         >>> circular_wasserstein(torch.tensor([0.05]), torch.tensor([0.95]))  # across the cut
         tensor(0.1000)
     """
-    cost = kernels.circle_distance(*_turns(x, y, a, b, p, circumference), a, b, p)
+    cost = kernels.circle_distance(*_turns(x, y, a, b, p, circumference), p)
     return (circumference * root(cost, p)).to(x.dtype)
 
 
@@ -88,7 +97,7 @@ def linear_circular_wasserstein(
         >>> linear_circular_wasserstein(torch.tensor([0.05]), torch.tensor([0.95]))
         tensor(0.1000)
     """
-    cost = kernels.linear_circle_distance(*_turns(x, y, a, b, 2.0, circumference), a, b, 2.0)
+    cost = kernels.linear_circle_distance(*_turns(x, y, a, b, 2.0, circumference), 2.0)
     return (circumference * root(cost, 2.0)).to(x.dtype)
 
 
@@ -113,9 +122,9 @@ def circular_embedding(
         True
     """
     ordered, weights, level = _sorted(x, a, circumference)
-    mean = (ordered * weights).sum(-1)
-    grid = (torch.arange(size, dtype=torch.float64, device=x.device) + 0.5) / size
-    at = grid - mean.detach()[..., None] + 0.5
+    mean = (ordered * weights).sum(-1, keepdim=True)
+    grid = midpoints(size, mean)
+    at = grid - mean.detach() + 0.5
     whole = at.floor()
     index = torch.searchsorted(level.contiguous(), (at - whole).contiguous()).clamp_(max=ordered.shape[-1] - 1)
     return (ordered.gather(-1, index) + whole - grid).to(x.dtype)
@@ -174,10 +183,7 @@ def circular_barycenter_density(
         True
     """
     check_number("concentration", concentration, low=0.0, strict=True)
-    size = embedding.shape[-1]
-    grid = (torch.arange(size, dtype=embedding.dtype, device=embedding.device) + 0.5) / size
-    places = (torch.arange(bins, dtype=embedding.dtype, device=embedding.device) + 0.5) / bins
-    gap = places[:, None] - (embedding + grid)[..., None, :]
+    gap = midpoints(bins, embedding)[:, None] - (embedding + midpoints(embedding.shape[-1], embedding))[..., None, :]
     kernel = (concentration * ((2 * math.pi * gap).cos() - 1)).exp().mean(-1)
     return kernel / kernel.mean(-1, keepdim=True)
 
@@ -207,13 +213,10 @@ def circular_plan(
         >>> circular_plan(torch.tensor([0.9, 0.1]), torch.tensor([0.15, 0.95])).assignment()
         tensor([1, 0])
     """
-    u, v = (side.detach().remainder(1.0) for side in _turns(x, y, a, b, p, circumference))
+    u, v, a, b = _turns(x, y, a, b, p, circumference).map(Tensor.detach)
+    u, v = u.remainder(1.0), v.remainder(1.0)
     shift = kernels.circle_shift(u, v, a, b, p)[..., None]
-    order_u, order_v = (side.argsort(dim=-1, stable=True) for side in (u, v))
-    level_u, level_v = (
-        levels(None if w is None else of_mass_one(side.double()[..., None], w), order)
-        for side, w, order in ((u, a, order_u), (v, b, order_v))
-    )
+    (order_u, level_u), (order_v, level_v) = _ends(u, a), _ends(v, b)
     # One period of the target starts inside an atom, which therefore comes first and last.
     ends = (level_v - shift).remainder(1.0)
     if b is not None:  # Absent atoms end where others do: they go last, so that no piece is theirs.
@@ -229,21 +232,15 @@ def circular_plan(
     return MonotoneCoupling._make(i=i, j=j, w=mass.to(x.dtype), n=u.shape[-1], m=v.shape[-1])
 
 
-def _turns(
-    x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, p: float, circumference: float
-) -> tuple[Tensor, Tensor]:
-    """Checked positions in turns, of one batch."""
-    check_number("p", float(p), low=1.0)
-    check_number("circumference", float(circumference), low=0.0, strict=True)
-    x, y, *_ = on_a_line(x, y, a, b)
-    return tuple(side.to(working(side.dtype)) / circumference for side in (x, y))  # type: ignore[return-value]
+def _ends(places: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The order of places on one turn, and where each ends, in float64."""
+    order = places.argsort(dim=-1, stable=True)
+    return order, levels(None if weights is None else of_mass_one(weights, places.double()), order)
 
 
-def _sorted(
-    x: Tensor, a: Tensor | None, circumference: float
-) -> tuple[Float[Tensor, "*b n"], Float[Tensor, "*b n"], Float[Tensor, "*b n"]]:
+def _sorted(x: Tensor, a: Tensor | None, circumference: float) -> tuple[Tensor, Tensor, Tensor]:
     """Positions on one turn in order, their weights of mass one, and where each ends, all but the first in float64."""
-    turns, _ = _turns(x, x, a, a, 2.0, circumference)
-    ordered, order = turns.remainder(1.0).sort(dim=-1, stable=True)
-    weights = of_mass_one(ordered.double()[..., None], a)
-    return ordered, weights.gather(-1, order), levels(None if a is None else weights, order)
+    places, _, a, _ = _turns(x, x, a, a, 2.0, circumference)
+    places = places.remainder(1.0)
+    order, level = _ends(places, a)
+    return places.gather(-1, order), of_mass_one(a, places.double()).gather(-1, order), level

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from monge._arrays import working_dtype
 from monge._checks import check_choice
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
-from .._aligned_clouds import Clouds, aligned, working
+from .._aligned_clouds import Clouds, aligned
 from ..directions import directions, frames
-from ..estimate import Estimate, estimate, refine, visible
-from ..line import Balanced, Circular, LinearCircular, LineProblem
-from ..slicer import LinearSlicer, Slicer
+from ..estimate import Estimate, averaged, enough
+from ..line import Balanced, Circular, LinearCircular, LineProblem, visible
+from ..slicer import ALL, LinearSlicer, ParametricSlicer, Slicer
 from .circle import circular_embedding, circular_uniformity
 
 __all__ = [
-    "SLICERS",
     "GreatCircles",
     "Stereographic",
-    "drawn_frames",
     "on_sphere",
+    "over_frames",
     "rotated_frames",
     "spherical_embedding",
     "spherical_sliced_wasserstein",
@@ -37,32 +38,18 @@ __all__ = [
 _POLE = 1e-6  # radius under which an angle has no stable direction
 
 
-def _rounded(points: Tensor, wide: Tensor) -> Tensor:
-    """Points of half precision are off the sphere by more than single precision would be: back to it."""
-    return wide if wide.dtype == points.dtype else normalize(wide, dim=-1)
-
-
-class _OfSphere(Slicer):
-    """Slices of the sphere by frames; leading dimensions of the frames are problems."""
+class _OfSphere(ParametricSlicer):
+    """Slices of the sphere by frames."""
 
     frame: Tensor
+    _core: ClassVar[int] = 2
 
-    @property
-    def count(self) -> int:
-        """How many slices there are."""
-        return self.frame.shape[-3]
-
-    @property
-    def _batch(self) -> torch.Size:
-        return self.frame.shape[:-3]
-
-    def _prepared(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        wide = super()._prepared(x, y)
-        return _rounded(x, wide[0]), _rounded(y, wide[1])
+    def _prepared(self, clouds: Clouds) -> Clouds:
+        return _rounded(clouds, super()._prepared(clouds))
 
     def _products(self, points: Tensor, chunk: slice) -> Iterator[Tensor]:
         """Products with the first and the second vector of every frame."""
-        return (self.frame[..., chunk, k, :].to(points.dtype) @ points.transpose(-1, -2) for k in (0, 1))
+        return (self.frame[..., chunk, k, :].to(points.dtype) @ points.mT for k in (0, 1))
 
 
 @value
@@ -135,7 +122,7 @@ class Stereographic(_OfSphere):
         return torch.where(south, series, angle / radius) * side / math.pi
 
 
-SLICERS: dict[str, Callable[[Tensor], Slicer]] = {
+_SLICERS: dict[str, Callable[[Tensor], Slicer]] = {
     "great-circles": GreatCircles,
     "linear": GreatCircles,
     "stereographic": Stereographic,
@@ -201,17 +188,9 @@ def spherical_sliced_wasserstein(
         >>> abs(float(found.cost) - 0.5) < 0.01  # antipodal points: 1 / (d - 1)
         True
     """
-    check_choice("family", family, SLICERS)
-    dtype = x.dtype
-    x, y, a, b, _ = on_sphere(x, y, a, b)
-    line: LineProblem = _LINES[family](p)
-
-    def draw(count: int) -> Estimate:
-        given, block = drawn_frames(x, frame, count, generator)
-        return estimate(x, y, a, b, slicer=SLICERS[family](given), line=line, block=block)
-
-    found = draw(slices) if tol is None or frame is not None else refine(draw, tol=tol, slices=slices)
-    return found._made_of(dtype)
+    check_choice("family", family, _LINES)
+    clouds = on_sphere(x, y, a, b, frame=frame)
+    return over_frames(clouds, family, _LINES[family](p), frame, slices, generator, tol)._made_of(x.dtype)
 
 
 @transformable
@@ -310,24 +289,42 @@ def spherical_uniformity(
         >>> round(float(spherical_uniformity(x, frame=torch.eye(2)[None])), 6)  # one atom: 1 / 12
         0.083333
     """
-    frame, _ = drawn_frames(x, frame, slices, generator)
+    frame, _ = _drawn(x, frame, slices, generator)
     return circular_uniformity(*_on_circles(x, a, frame)).mean(-1).to(x.dtype)
 
 
 def _on_circles(x: Tensor, a: Tensor | None, frame: Tensor) -> tuple[Tensor, Tensor | None]:
     """Coordinates and weights on every circle."""
-    slicer, whole = GreatCircles(frame), slice(None)
-    x, _, a, _, _ = on_sphere(x, x, a, slicer=slicer)
-    turns, seen = slicer._coordinates(x, whole), slicer._seen(x, whole)
-    return turns, None if a is None and seen is None else visible(turns, a, seen)
+    slicer, clouds = GreatCircles(frame), on_sphere(x, x, a, frame=frame)
+    turns, _, weights, _ = slicer._lines(clouds)
+    seen = slicer._seen(clouds.x, ALL)
+    return turns, weights if seen is None else visible(turns, weights, seen)
 
 
-def drawn_frames(x: Tensor, frame: Tensor | None, count: int, generator: torch.Generator | None) -> tuple[Tensor, int]:
+def over_frames(
+    clouds: Clouds,
+    family: str,
+    line: LineProblem,
+    frame: Tensor | None,
+    slices: int,
+    generator: torch.Generator | None,
+    tol: float | None = None,
+) -> Estimate:
+    """The mean over the slices of a family by the frames that are given, or drawn ones."""
+
+    def draw(count: int) -> Estimate:
+        given, block = _drawn(clouds.x, frame, count, generator)
+        return averaged(clouds, _SLICERS[family](given), line, block=block)
+
+    return enough(draw, slices, tol if frame is None else None)
+
+
+def _drawn(x: Tensor, frame: Tensor | None, count: int, generator: torch.Generator | None) -> tuple[Tensor, int]:
     """The frames that are given, or drawn ones, and how many were drawn together."""
     if frame is not None:
         return frame, 1
     d = x.shape[-1]
-    return frames(count, d, generator=generator, dtype=working(x.dtype), device=x.device), max(1, d // 2)
+    return frames(count, d, generator=generator, dtype=working_dtype(x), device=x.device), max(1, d // 2)
 
 
 def on_sphere(
@@ -336,11 +333,11 @@ def on_sphere(
     a: Tensor | None = None,
     b: Tensor | None = None,
     *,
-    slicer: Slicer | None = None,
+    frame: Tensor | None = None,
     masses: bool = False,
 ) -> Clouds:
     """Aligned clouds of norm one, up to rounding; half precision comes back in single, normalised."""
-    clouds = aligned(x, y, a, b, slicer=slicer, masses=masses)
+    clouds = aligned(x, y, a, b, slices=() if frame is None else frame.shape[:-3], masses=masses)
     wide = clouds.wide()
     for name, points in (("x", wide.x), ("y", wide.y)):
         radius = points.detach().norm(dim=-1)
@@ -351,4 +348,11 @@ def on_sphere(
                 f"[{float(radius.min()):.4g}, {float(radius.max()):.4g}]: normalise them, "
                 f"as in torch.nn.functional.normalize({name}, dim=-1)."
             )
-    return wide._replace(x=_rounded(clouds.x, wide.x), y=_rounded(clouds.y, wide.y))
+    return _rounded(clouds, wide)
+
+
+def _rounded(clouds: Clouds, wide: Clouds) -> Clouds:
+    """Points of half precision are off the sphere by more than single precision would be: back to it."""
+    if wide.x.dtype == clouds.x.dtype:
+        return wide
+    return wide._replace(x=normalize(wide.x, dim=-1), y=normalize(wide.y, dim=-1))
