@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # An editable installation knows its files by name: when some come or go, it is made anew.
 STAMP  := $(VENV)/.installed-$(shell find src -name '*.py' | LC_ALL=C sort | cksum | cut -d' ' -f1)
-INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
+INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/* native/*/*)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint docs bench clean
