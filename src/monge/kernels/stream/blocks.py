@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from monge._transforms import gradient_of, leaves_of, placed
+
 __all__ = ["stream"]
 
 Body = Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]]
@@ -50,11 +52,8 @@ class _Stream(torch.autograd.Function):
             out = list(body([t.narrow(-2, start, size) for t in rows], shared))
             cut = len(out) - sums
             pieces.append(out[:cut])
-            if not summed:
-                summed = [t.clone() for t in out[cut:]]
-            else:
-                for total_so_far, t in zip(summed, out[cut:], strict=True):
-                    total_so_far.add_(t)
+            # New tensors: an output may share memory with what came in.
+            summed = [one + other for one, other in zip(summed or [0] * sums, out[cut:], strict=True)]
         joined = [torch.cat(parts, dim=-2) for parts in zip(*pieces, strict=True)]
         return (*joined, *summed)
 
@@ -78,17 +77,9 @@ class _Stream(torch.autograd.Function):
         sum_grads = [g for g in grads[cut:] if g is not None]
         rows, shared = tensors[:count], tensors[count:]
         adjoint = _adjoint(ctx.body, live, wanted, count, len(shared))
-        found = stream(
-            adjoint,
-            [*rows, *row_grads],
-            [*shared, *sum_grads],
-            step=ctx.step,
-            sums=sum(k >= count for k in wanted),
-        )
-        answer: list[Tensor | None] = [None] * len(tensors)
-        for k, grad in zip(wanted, found, strict=True):
-            answer[k] = grad
-        return (None, None, None, None, *answer)
+        added = sum(k >= count for k in wanted)
+        found = stream(adjoint, [*rows, *row_grads], [*shared, *sum_grads], step=ctx.step, sums=added)
+        return None, None, None, None, *placed(found, wanted, len(tensors))
 
 
 def _adjoint(body: Body, live: list[int], wanted: list[int], count: int, shared_count: int) -> Body:
@@ -97,23 +88,10 @@ def _adjoint(body: Body, live: list[int], wanted: list[int], count: int, shared_
     def adjoint(row_blocks: Sequence[Tensor], shared: Sequence[Tensor]) -> Sequence[Tensor]:
         # Under grad mode someone wants a further derivative through this product; otherwise nothing is kept.
         further = torch.is_grad_enabled()
-        inputs = [*row_blocks[:count], *shared[:shared_count]]
         cotangents = [*row_blocks[count:], *shared[shared_count:]]
         with torch.enable_grad():
-            for k in wanted:
-                if not (further and inputs[k].requires_grad):
-                    inputs[k] = inputs[k].detach().requires_grad_()
-            outputs = body(inputs[:count], inputs[count:])
-            pairs = [(outputs[k], c) for k, c in zip(live, cotangents, strict=True) if outputs[k].requires_grad]
-            found: Sequence[Tensor | None] = [None] * len(wanted)
-            if pairs:
-                found = torch.autograd.grad(
-                    [o for o, _ in pairs],
-                    [inputs[k] for k in wanted],
-                    [c for _, c in pairs],
-                    create_graph=further,
-                    allow_unused=True,
-                )
-        return [torch.zeros_like(inputs[k]) if g is None else g for k, g in zip(wanted, found, strict=True)]
+            leaves = leaves_of([*row_blocks[:count], *shared[:shared_count]], wanted, further)
+            outputs = body(leaves[:count], leaves[count:])
+            return gradient_of([outputs[k] for k in live], [leaves[k] for k in wanted], cotangents, further)
 
     return adjoint

@@ -95,16 +95,20 @@ def simplex(
     a, b = _checked_weights(a, b, pairs)
     rows, columns = a > 0, b > 0
     if not bool(rows.any()):
-        nothing = torch.zeros(0, dtype=torch.int64, device=device)
-        f, g = torch.zeros_like(a), _finite(ctransform(pairs.transpose(), torch.zeros_like(a))[0])
-        return Basis(nothing, nothing, a.new_zeros(0).to(device), f.to(device), g.to(device))
+        nothing = a.new_zeros(0)
+        basis = _restore(Basis(nothing.long(), nothing.long(), *[nothing] * 3), pairs, rows, columns)
+        return Basis(*(part.to(device) for part in basis))
     whole = bool(rows.all() and columns.all())
-    hints = _hints(start, potentials, pairs, rows, columns)
+    hints = _hints(start, potentials, rows, columns)
     kept = pairs if whole else _select(pairs, rows, columns)
     less = reduced(kept.cost) if isinstance(kept, Matrix) else None
     if less is not None:
         kept, hints = Matrix(less.cost), hints.of(less)
-    solved = _solve(kept, a[rows], b[columns], hints, max_iter, rounding)
+    weights = a[rows], b[columns]
+    if _extension.AVAILABLE:
+        solved = native.simplex(kept, *weights, hints, max_iter, rounding)
+    else:
+        solved = reference.simplex(kept, *weights)
     if solved.status == native.INFEASIBLE:
         raise InfeasibleError(
             "every plan between a and b needs pairs of infinite cost: allow more pairs, or leave mass unmatched "
@@ -112,7 +116,7 @@ def simplex(
         )
     basis = Basis(*solved[2:])
     if less is not None:
-        basis = _centred(Basis(*basis[:3], *less.restore(basis.f, basis.g)), a[rows], b[columns])
+        basis = _centred(Basis(*basis[:3], *less.restore(basis.f, basis.g)), *weights)
     if not whole:
         basis = _restore(basis, pairs, rows, columns)
     basis = Basis(*(part.to(device) for part in basis))
@@ -123,18 +127,6 @@ def simplex(
             basis,
         )
     return basis
-
-
-def _solve(
-    pairs: Pairs, a: Tensor, b: Tensor, hints: native.Hints, max_iter: int | None, rounding: float
-) -> native.Solved:
-    if _extension.AVAILABLE:
-        return native.simplex(pairs, a, b, hints, max_iter, rounding)
-    answer = reference.simplex(pairs, a, b)
-    if answer is None:
-        nothing = a.new_zeros(0)
-        return native.Solved(native.INFEASIBLE, 0, *[nothing] * 5)
-    return native.Solved(native.OPTIMAL, 0, *answer)
 
 
 def _centred(basis: Basis, a: Tensor, b: Tensor) -> Basis:
@@ -165,16 +157,12 @@ def _restore(basis: Basis, pairs: Pairs, rows: Tensor, columns: Tensor) -> Basis
 
 
 def _hints(
-    start: Basis | None,
-    potentials: tuple[Tensor, Tensor] | None,
-    pairs: Pairs,
-    rows: Tensor,
-    columns: Tensor,
+    start: Basis | None, potentials: tuple[Tensor, Tensor] | None, rows: Tensor, columns: Tensor
 ) -> native.Hints:
     arcs: tuple[Tensor | None, Tensor | None] = None, None
     if start is not None:
         i, j = start[0].cpu(), start[1].cpu()
-        n, m = pairs.shape
+        n, m = len(rows), len(columns)
         inside = (i >= 0) & (i < n) & (j >= 0) & (j < m)
         if i.shape != j.shape or not bool(inside.all()):
             raise ShapeError(
