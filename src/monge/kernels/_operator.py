@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import forward_ad
 
 __all__ = ["Operator", "operator", "save_all", "sum_to", "told"]
 
 _library = torch.library.Library("monge", "FRAGMENT")
+# What the dispatcher reads off a tensor on the processor that is no more than that.
+_PLAIN = torch._C._dispatch_keys(torch.empty(0)).raw_repr()
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,7 @@ def _watched(arguments: tuple[Any, ...]) -> bool:
         return True
     graded = torch.is_grad_enabled()
     return forward_ad._current_level >= 0 or any(
-        type(held) not in (Tensor, nn.Parameter) or held.is_neg() or (graded and held.requires_grad)
+        torch._C._dispatch_keys(held).raw_repr() != _PLAIN or (graded and held.requires_grad)
         for held in arguments
         if isinstance(held, Tensor)
     )

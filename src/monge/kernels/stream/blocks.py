@@ -41,7 +41,7 @@ def stream(
 
 class _Stream(torch.autograd.Function):
     @staticmethod
-    def forward(body: Body, step: int, sums: int, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, body: Body, step: int, sums: int, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         rows, shared = tensors[:count], tensors[count:]
         total = rows[0].shape[-2]
         pieces: list[list[Tensor]] = []
@@ -55,43 +55,34 @@ class _Stream(torch.autograd.Function):
             # New tensors: an output may share memory with what came in.
             summed = [one + other for one, other in zip(summed or [0] * sums, out[cut:], strict=True)]
         joined = [torch.cat(parts, dim=-2) for parts in zip(*pieces, strict=True)]
+        ctx.body, ctx.step, ctx.sums, ctx.count = body, step, sums, count
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*tensors)
+        ctx.mark_non_differentiable(*(t for t in joined if not t.is_floating_point()))
         return (*joined, *summed)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
-        ctx.body, ctx.step, ctx.sums, ctx.count, *tensors = inputs
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors)
-        ctx.mark_non_differentiable(*(t for t in output if not t.is_floating_point()))
-
-    @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple:  # type: ignore[override]
-        tensors, count, sums = ctx.saved_tensors, ctx.count, ctx.sums
-        needed = ctx.needs_input_grad[4:]
-        wanted = [k for k, need in enumerate(needed) if need]
+        """The adjoint, a block-wise vector-Jacobian product: again a body, to be streamed and derived."""
+        tensors, count, body = ctx.saved_tensors, ctx.count, ctx.body
+        wanted = [k for k, need in enumerate(ctx.needs_input_grad[4:]) if need]
         live = [k for k, grad in enumerate(grads) if grad is not None]
         if not wanted or not live:
             return (None,) * (4 + len(tensors))
-        cut = len(grads) - sums
-        row_grads = [g for g in grads[:cut] if g is not None]
-        sum_grads = [g for g in grads[cut:] if g is not None]
+        cut = len(grads) - ctx.sums
+        row_grads, sum_grads = ([g for g in some if g is not None] for some in (grads[:cut], grads[cut:]))
         rows, shared = tensors[:count], tensors[count:]
-        adjoint = _adjoint(ctx.body, live, wanted, count, len(shared))
+        whole = len(shared)
+
+        def adjoint(row_blocks: Sequence[Tensor], shared: Sequence[Tensor]) -> Sequence[Tensor]:
+            # Under grad mode someone wants a further derivative through this product; otherwise nothing is kept.
+            further = torch.is_grad_enabled()
+            cotangents = [*row_blocks[count:], *shared[whole:]]
+            with torch.enable_grad():
+                leaves = leaves_of([*row_blocks[:count], *shared[:whole]], wanted, further)
+                outputs = body(leaves[:count], leaves[count:])
+                return gradient_of([outputs[k] for k in live], [leaves[k] for k in wanted], cotangents, further)
+
         added = sum(k >= count for k in wanted)
         found = stream(adjoint, [*rows, *row_grads], [*shared, *sum_grads], step=ctx.step, sums=added)
         return None, None, None, None, *placed(found, wanted, len(tensors))
-
-
-def _adjoint(body: Body, live: list[int], wanted: list[int], count: int, shared_count: int) -> Body:
-    """The block-wise vector-Jacobian product of ``body``: again a body, to be streamed and derived."""
-
-    def adjoint(row_blocks: Sequence[Tensor], shared: Sequence[Tensor]) -> Sequence[Tensor]:
-        # Under grad mode someone wants a further derivative through this product; otherwise nothing is kept.
-        further = torch.is_grad_enabled()
-        cotangents = [*row_blocks[count:], *shared[shared_count:]]
-        with torch.enable_grad():
-            leaves = leaves_of([*row_blocks[:count], *shared[:shared_count]], wanted, further)
-            outputs = body(leaves[:count], leaves[count:])
-            return gradient_of([outputs[k] for k in live], [leaves[k] for k in wanted], cotangents, further)
-
-    return adjoint

@@ -50,15 +50,6 @@ def _keep(base, block, rows, columns, width, n_rows, n_columns):
 
 
 @triton.jit
-def _alive(unpadded, rows, stride, n, HAS_PADDING: tl.constexpr):
-    """Which rows exist and count."""
-    alive = rows < n
-    if HAS_PADDING:
-        alive = alive & (tl.load(unpadded + rows.to(tl.int64) * stride, mask=alive, other=0.0) != 0)
-    return alive
-
-
-@triton.jit
 def _pass(
     x, x_outer, x_head, x_row, x_column,
     pivots, z_outer, z_head, z_row, z_column,
@@ -85,7 +76,9 @@ def _pass(
     moved = tl.zeros((R, C if TASK == "pack" else D), tl.float32)
     for block in range(part * blocks, (part + 1) * blocks):
         rows = block * BLOCK + tl.arange(0, BLOCK)
-        alive = _alive(unpadded, rows, k_row, n, HAS_PADDING)
+        alive = rows < n
+        if HAS_PADDING:
+            alive = alive & (tl.load(unpadded + rows.to(tl.int64) * k_row, mask=alive, other=0.0) != 0)
         tokens = tl.where(alive[:, None], _tile(x, rows, width, x_row, x_column, n, d), 0.0)
         share = _share(tokens, z, b, alive, PRECISION)
         if HAS_Y:

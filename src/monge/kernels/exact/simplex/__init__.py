@@ -94,18 +94,16 @@ def simplex(
     pairs = _checked_cost(cost)
     a, b = _checked_weights(a, b, pairs)
     rows, columns = a > 0, b > 0
-    if not bool(rows.any()):
-        nothing = a.new_zeros(0)
-        basis = _restore(Basis(nothing.long(), nothing.long(), *[nothing] * 3), pairs, rows, columns)
-        return Basis(*(part.to(device) for part in basis))
-    whole = bool(rows.all() and columns.all())
     hints = _hints(start, potentials, rows, columns)
+    whole = bool(rows.all() and columns.all())
     kept = pairs if whole else _select(pairs, rows, columns)
     less = reduced(kept.cost) if isinstance(kept, Matrix) else None
     if less is not None:
         kept, hints = Matrix(less.cost), hints.of(less)
     weights = a[rows], b[columns]
-    if _extension.AVAILABLE:
+    if not bool(rows.any()):
+        solved = native.NOTHING
+    elif _extension.AVAILABLE:
         solved = native.simplex(kept, *weights, hints, max_iter, rounding)
     else:
         solved = reference.simplex(kept, *weights)
@@ -135,6 +133,10 @@ def _centred(basis: Basis, a: Tensor, b: Tensor) -> Basis:
     return basis._replace(f=basis.f - half, g=basis.g + half)
 
 
+def _plain(numbers: Tensor) -> Tensor:
+    return numbers.detach().cpu().double()
+
+
 def _select(pairs: Pairs, rows: Tensor, columns: Tensor) -> Pairs:
     return pairs.rows(rows.nonzero()[:, 0]).transpose().rows(columns.nonzero()[:, 0]).transpose()
 
@@ -147,8 +149,9 @@ def _finite(potential: Tensor) -> Tensor:
 def _restore(basis: Basis, pairs: Pairs, rows: Tensor, columns: Tensor) -> Basis:
     """Numbers the kept atoms as before, and gives the others potentials by c-transforms."""
     i, j, w, f, g = basis
-    kept_rows, kept_columns = rows.nonzero()[:, 0], columns.nonzero()[:, 0]
-    dropped_rows, dropped_columns = (~rows).nonzero()[:, 0], (~columns).nonzero()[:, 0]
+    kept_rows, kept_columns, dropped_rows, dropped_columns = (
+        chosen.nonzero()[:, 0] for chosen in (rows, columns, ~rows, ~columns)
+    )
     f_all, g_all = f.new_zeros(len(rows)), f.new_full((len(columns),), -math.inf)
     f_all[kept_rows], g_all[kept_columns] = f, g
     f_all[dropped_rows] = _finite(ctransform(pairs.rows(dropped_rows), g_all)[0])
@@ -178,7 +181,7 @@ def _hints(
     for name, guess, chosen in (("f", potentials[0], rows), ("g", potentials[1], columns)):
         if guess.shape != chosen.shape:
             raise ShapeError(f"the guess of {name} must have shape {tuple(chosen.shape)}, not {tuple(guess.shape)}.")
-        guesses.append(torch.nan_to_num(guess.detach().cpu().double(), 0.0, 0.0, 0.0)[chosen])
+        guesses.append(torch.nan_to_num(_plain(guess), 0.0, 0.0, 0.0)[chosen])
     return native.Hints(*arcs, *guesses)
 
 
@@ -197,18 +200,18 @@ def _checked_cost(cost: Pairs | Tensor | PointCost) -> Pairs:
             f"cost must be one problem, but has batch dimensions {tuple(cost.batch_shape)}: loop over them."
         )
     if isinstance(cost, Matrix):
-        matrix = cost.cost.detach().cpu().double()
+        matrix = _plain(cost.cost)
         if bool((matrix.isnan() | (matrix == -math.inf)).any()):
             raise InputError("cost must not hold NaN or -inf; use inf to forbid a pair.")
         return Matrix(matrix)
-    x, y = cost.x.detach().cpu().double(), cost.y.detach().cpu().double()
+    x, y = _plain(cost.x), _plain(cost.y)
     if not (bool(x.isfinite().all()) and bool(y.isfinite().all())):
         raise InputError("x and y must be finite: drop or mend the points that are NaN or infinite.")
     return Points(x, y, cost.kind, cost.p, cost.power)
 
 
 def _checked_weights(a: Tensor, b: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
-    a, b = a.detach().cpu().double(), b.detach().cpu().double()
+    a, b = _plain(a), _plain(b)
     n, m = pairs.shape
     if a.shape != (n,) or b.shape != (m,):
         raise ShapeError(

@@ -11,7 +11,7 @@ from ..._extension import module
 from ...stream import Matrix, Pairs
 from .._reduced import Reduced
 
-__all__ = ["INFEASIBLE", "LIMIT", "OPTIMAL", "Hints", "Solved", "simplex"]
+__all__ = ["INFEASIBLE", "LIMIT", "NOTHING", "OPTIMAL", "Hints", "Solved", "simplex"]
 
 OPTIMAL, LIMIT, INFEASIBLE = 0, 1, 2
 
@@ -42,6 +42,10 @@ class Solved(NamedTuple):
     w: Tensor
     f: Tensor
     g: Tensor
+
+
+# What there is to say of no mass at all.
+NOTHING = Solved(OPTIMAL, 0, *[torch.zeros(0, dtype=torch.int64)] * 2, *[torch.zeros(0, dtype=torch.float64)] * 3)
 
 
 def simplex(pairs: Pairs, a: Tensor, b: Tensor, hints: Hints, max_iter: int | None, rounding: float) -> Solved:

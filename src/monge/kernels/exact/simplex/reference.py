@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...stream import Pairs
-from .native import INFEASIBLE, OPTIMAL, Solved
+from .native import INFEASIBLE, NOTHING, OPTIMAL, Solved
 
 __all__ = ["simplex"]
 
@@ -38,7 +38,7 @@ def simplex(pairs: Pairs, a: Tensor, b: Tensor) -> Solved:
         options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
     )
     if solved.status == 2:
-        return Solved(INFEASIBLE, 0, *[a.new_zeros(0)] * 5)
+        return NOTHING._replace(status=INFEASIBLE)
     if solved.status != 0:
         raise RuntimeError(f"the linear programme of the reference simplex failed: {solved.message}")
     duals = torch.from_numpy(np.append(solved.eqlin.marginals, 0.0) * scale)
