@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-__all__ = ["Operator", "operator", "save_all", "sum_to", "told"]
+__all__ = ["Operator", "operator", "sum_to", "told"]
 
 _library = torch.library.Library("monge", "FRAGMENT")
 # What the dispatcher reads off a tensor on the processor that is no more than that.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -27,12 +28,12 @@ Rows = slice | Tensor
 Parts = tuple[list[Tensor], list[Tensor], Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor], int]
 
 
-class _Costs:
+class _Costs(ABC):
     """What stored costs and those of points have in common."""
 
+    @abstractmethod
     def tensors(self) -> tuple[Tensor, ...]:
         """The tensors that gradients may flow to."""
-        raise NotImplementedError
 
     @property
     def batch_shape(self) -> torch.Size:

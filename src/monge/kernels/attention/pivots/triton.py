@@ -42,7 +42,7 @@ def _tile(base, rows, columns, stride_row, stride_column, n_rows, n_columns):
 
 
 @triton.jit
-def _keep(base, block, rows, columns, width, n_rows, n_columns):
+def _store(base, block, rows, columns, width, n_rows, n_columns):
     """Store a block of a matrix whose rows are ``width`` apart."""
     inside = (rows < n_rows)[:, None] & (columns < n_columns)[None, :]
     at = rows.to(tl.int64)[:, None] * width + columns[None, :]
@@ -88,7 +88,7 @@ def _pass(
             if HAS_Y:
                 moved += tl.dot(tl.trans(share), values, input_precision=PRECISION)
         if TASK == "unpack":
-            _keep(out + head * n * c, tl.dot(share, t, input_precision=PRECISION), rows, column, c, n, c)
+            _store(out + head * n * c, tl.dot(share, t, input_precision=PRECISION), rows, column, c, n, c)
         if TASK == "gradient":
             d_share = tl.zeros((BLOCK, R), tl.float32) + felt[None, :]
             if HAS_Y:
@@ -96,12 +96,12 @@ def _pass(
             d_score = share * (d_share - tl.sum(share * d_share, 1)[:, None])
             use += tl.sum(d_score, 0)
             moved += tl.dot(tl.trans(d_score), tokens, input_precision=PRECISION)
-            _keep(out + head * n * d, tl.dot(d_score, z, input_precision=PRECISION), rows, width, d, n, d)
+            _store(out + head * n * d, tl.dot(d_score, z, input_precision=PRECISION), rows, width, d, n, d)
     if TASK != "unpack":
         wide = c if TASK == "pack" else d
         here = sums + (part * tl.num_programs(1) + head) * r * (wide + 1)
         tl.store(here + pivot * (wide + 1) + wide, use, mask=pivot < r)
-        _keep(here, moved, pivot, column if TASK == "pack" else width, wide + 1, r, wide)
+        _store(here, moved, pivot, column if TASK == "pack" else width, wide + 1, r, wide)
 
 
 @triton.jit
@@ -133,7 +133,7 @@ def _mix(
     remain, lend = stay.to(tl.float32)[:, None], spare.to(tl.float32)[:, None]
     rest = tl.sum(lend * own, 0)[None, :]
     if not GRADIENT:
-        _keep(out + start, rest + remain * (own - rest), pivot, column, c, r, c)
+        _store(out + start, rest + remain * (own - rest), pivot, column, c, r, c)
     else:
         gradient = _tile(d_table + start, pivot, column, c, 1, r, c)
         d_stay = tl.sum(gradient * (own - rest), 1).to(tl.float64)
@@ -146,7 +146,7 @@ def _mix(
         d_own = (remain * gradient + lend * d_rest) / held
         d_q = ((d_p1 - tl.sum(p1 * d_p1, 0)) / total_q).to(tl.float32)
         d_k = ((d_p2 - tl.sum(p2 * d_p2, 0)) / total_k).to(tl.float32) - tl.sum(d_own * own, 1)
-        _keep(out + start, d_own, pivot, column, c, r, c)
+        _store(out + start, d_own, pivot, column, c, r, c)
         tl.store(d_use_q + head * r + pivot, d_q, mask=pivot < r)
         tl.store(d_use_k + head * r + pivot, d_k, mask=pivot < r)
 
