@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Two distributions: monge, here, and monge_papers, in papers/. Everything below serves both.
 # An editable installation knows its files by name: when some come or go, it is made anew.
 STAMP  := $(VENV)/.installed-$(shell find src papers/src -name '*.py' | LC_ALL=C sort | cksum | cut -d' ' -f1)
-INPUTS := pyproject.toml papers/pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
+INPUTS := pyproject.toml papers/pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/* native/*/*)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint docs bench clean

@@ -2,7 +2,7 @@
 // costs under P that gradients need.
 #include <algorithm>
 
-#include "bindings.hpp"
+#include "common/bindings.hpp"
 #include "softmin.hpp"
 
 namespace nb = nanobind;

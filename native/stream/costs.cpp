@@ -6,7 +6,7 @@
 #include <cstring>
 #include <limits>
 
-#include "parallel.hpp"
+#include "common/parallel.hpp"
 
 namespace monge {
 namespace stream {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "bindings.hpp"
-#include "parallel.hpp"
+#include "common/bindings.hpp"
+#include "common/parallel.hpp"
 #include "softmin.hpp"
 
 namespace nb = nanobind;

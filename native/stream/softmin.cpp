@@ -1,6 +1,6 @@
 #include "softmin.hpp"
 
-#include "bindings.hpp"
+#include "common/bindings.hpp"
 
 namespace nb = nanobind;
 

@@ -3,7 +3,7 @@
 #include <limits>
 #include <vector>
 
-#include "bindings.hpp"
+#include "common/bindings.hpp"
 #include "costs.hpp"
 
 namespace nb = nanobind;

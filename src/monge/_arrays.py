@@ -35,6 +35,8 @@ _NO_SHAPE = torch.Size()
 
 def is_mapped() -> bool:
     """Whether ``torch.vmap`` looks on, which cannot follow work that depends on the numbers."""
+    if not torch._C._are_functorch_transforms_active() or torch.compiler.is_compiling():
+        return False
     stack = functorch.get_interpreter_stack()
     return any(level.key() == functorch.TransformType.Vmap for level in stack or ())
 

@@ -14,17 +14,18 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor
-from torch._C import _autograd, _functorch  # type: ignore[attr-defined]
+from torch._C import _autograd  # type: ignore[attr-defined]
 from torch.autograd import forward_ad
 
 from ._parts import Parts, parts_of
 from .errors import CapabilityError, InputError, ShapeError
 
-__all__ = ["mapped", "transformable", "transforming"]
+__all__ = ["gradient_of", "leaves_of", "placed", "transformable", "transforming"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _functorch_active = torch._C._are_functorch_transforms_active
@@ -65,14 +66,6 @@ def transforming() -> bool:
     return active and not torch.compiler.is_compiling()
 
 
-def mapped() -> bool:
-    """Whether a ``torch.vmap`` is at work, under which numbers cannot be read."""
-    if not _functorch_active() or torch.compiler.is_compiling():
-        return False
-    stack = _functorch.get_interpreter_stack() or []
-    return any(level.key() == _functorch.TransformType.Vmap for level in stack)
-
-
 class _Call:
     """A function of plain tensors, differentiable by ``torch.autograd.grad`` under grad mode."""
 
@@ -84,7 +77,7 @@ class _Call:
         """How the floating answers change."""
         further = torch.is_grad_enabled()
         with torch.enable_grad():
-            leaves = _leaves(tensors, moved, further)
+            leaves = leaves_of(tensors, moved, further)
             out = _floating(self.run(*leaves))
             points = [leaves[k] for k in moved]
             try:
@@ -161,62 +154,63 @@ class _Primal(_Call):
                 self.answer.same_form(example.answer, self.name)
 
 
-class _Adjoint(_Call):
+@dataclass(frozen=True)
+class _Derived(_Call):
+    """What follows from another call, whose tensors are the first ``count``."""
+
+    call: _Call
+    count: int
+
+    def examples(self, count: int, law: str) -> Sequence[_Call]:
+        return [replace(self, call=call) for call in self.call.examples(count, law)]
+
+
+@dataclass(frozen=True)
+class _Adjoint(_Derived):
     """The derivative of <answers, gradients> by some of the tensors."""
 
-    def __init__(self, call: _Call, wanted: Sequence[int], live: Sequence[int], count: int) -> None:
-        self.call, self.wanted, self.live, self.count = call, wanted, live, count
+    wanted: Sequence[int]
+    live: Sequence[int]
 
     def run(self, *tensors: Tensor) -> Sequence[Tensor]:
         """One derivative for each that is wanted."""
         further = torch.is_grad_enabled()
         with torch.enable_grad():
-            leaves = _leaves(tensors[: self.count], self.wanted, further)
-            out = self.call.run(*leaves)
-            return _gradient(
-                [out[k] for k in self.live], [leaves[k] for k in self.wanted], tensors[self.count :], further
-            )
+            _, wanted, out = self._opened(tensors, self.wanted, further)
+            return gradient_of(out, wanted, tensors[self.count :], further)
 
     def tangent(self, tensors: Sequence[Tensor], moved: Sequence[int], changes: Sequence[Tensor]) -> Sequence[Tensor]:
         """By the symmetry of second derivatives, one derivative of the adjoint along the changes."""
         further = torch.is_grad_enabled()
         points = [k for k in moved if k < self.count]
+        gradients = tensors[self.count :]
+        change = dict(zip(moved, changes, strict=True))
         with torch.enable_grad():
-            held = sorted({*self.wanted, *points})
-            leaves = _leaves(tensors[: self.count], held, further)
-            out = self.call.run(*leaves)
-            out = [out[k] for k in self.live]
-            wanted = [leaves[k] for k in self.wanted]
-            gradients = list(tensors[self.count :])
-            by_gradient = dict(zip(moved, changes, strict=True))
-            total = _gradient(
-                out,
-                wanted,
-                [by_gradient.get(self.count + k, torch.zeros_like(s)) for k, s in enumerate(gradients)],
-                True,
-            )
+            leaves, wanted, out = self._opened(tensors, sorted({*self.wanted, *points}), further)
+            turned = [change.get(self.count + k, torch.zeros_like(s)) for k, s in enumerate(gradients)]
+            total = gradient_of(out, wanted, turned, True)
             if points:
-                felt = _gradient(out, [leaves[k] for k in points], gradients, True)
-                bent = _gradient(felt, wanted, [by_gradient[k] for k in points], further)
+                felt = gradient_of(out, [leaves[k] for k in points], gradients, True)
+                bent = gradient_of(felt, wanted, [change[k] for k in points], further)
                 total = [first + second for first, second in zip(total, bent, strict=True)]
         return total if further else [t.detach() for t in total]
 
-    def examples(self, count: int, law: str) -> Sequence[_Call]:
-        return [_Adjoint(call, self.wanted, self.live, self.count) for call in self.call.examples(count, law)]
+    def _opened(self, tensors: Sequence[Tensor], held: Sequence[int], further: bool) -> tuple[Sequence[Tensor], ...]:
+        """The tensors as leaves, those of them that are wanted, and the answers that count."""
+        leaves = leaves_of(tensors[: self.count], held, further)
+        out = self.call.run(*leaves)
+        return leaves, [leaves[k] for k in self.wanted], [out[k] for k in self.live]
 
 
-class _Tangent(_Call):
+@dataclass(frozen=True)
+class _Tangent(_Derived):
     """How the floating answers change with some of the tensors."""
 
-    def __init__(self, call: _Call, moved: Sequence[int], count: int) -> None:
-        self.call, self.moved, self.count = call, moved, count
+    moved: Sequence[int]
 
     def run(self, *tensors: Tensor) -> Sequence[Tensor]:
         """One change for each floating answer."""
         return self.call.tangent(tensors[: self.count], self.moved, tensors[self.count :])
-
-    def examples(self, count: int, law: str) -> Sequence[_Call]:
-        return [_Tangent(call, self.moved, self.count) for call in self.call.examples(count, law)]
 
 
 class _Node(torch.autograd.Function):
@@ -243,20 +237,18 @@ class _Node(torch.autograd.Function):
         tensors = ctx.saved_tensors
         wanted = [k for k, need in enumerate(ctx.needs_input_grad[1:]) if need]
         live = [k for k, gradient in enumerate(gradients) if gradient is not None]
-        answer: list[Tensor | None] = [None] * len(tensors)
-        if wanted and live:
-            adjoint = _Adjoint(ctx.call, wanted, live, len(tensors))
-            found = _Node.apply(adjoint, *tensors, *(gradients[k] for k in live))
-            for k, gradient in zip(wanted, found, strict=True):  # type: ignore[arg-type]
-                answer[k] = gradient
-        return None, *answer
+        if not (wanted and live):
+            return (None,) * (1 + len(tensors))
+        adjoint = _Adjoint(ctx.call, len(tensors), wanted, live)
+        found = _Node.apply(adjoint, *tensors, *(gradients[k] for k in live))
+        return None, *placed(found, wanted, len(tensors))  # type: ignore[arg-type]
 
     @staticmethod
     def jvp(ctx: Any, *changes: Tensor | None) -> tuple:  # type: ignore[override]
         tensors = ctx.saved_tensors
         moved = [k for k, change in enumerate(changes[1:]) if change is not None]
         given = [change for change in changes[1:] if change is not None]
-        found = iter(_Node.apply(_Tangent(ctx.call, moved, len(tensors)), *tensors, *given))  # type: ignore[arg-type]
+        found = iter(_Node.apply(_Tangent(ctx.call, len(tensors), moved), *tensors, *given))  # type: ignore[arg-type]
         return tuple(next(found) if smooth else None for smooth in ctx.smooth)
 
     @staticmethod
@@ -323,7 +315,8 @@ class _Replay:
 @contextmanager
 def _hooks() -> Iterator[None]:
     """Recomputation needs hooks on saved tensors, which ``torch.func`` forbids even below its transforms."""
-    enabled, message = _autograd._saved_tensors_hooks_is_enabled(), _hooks_message()  # type: ignore[attr-defined]
+    enabled = _autograd._saved_tensors_hooks_is_enabled()  # type: ignore[attr-defined]
+    message = _autograd._saved_tensors_hooks_get_disabled_error_message() or ""
     _autograd._saved_tensors_hooks_enable()
     try:
         yield
@@ -332,11 +325,7 @@ def _hooks() -> Iterator[None]:
             _autograd._saved_tensors_hooks_disable(message)
 
 
-def _hooks_message() -> str:
-    return _autograd._saved_tensors_hooks_get_disabled_error_message() or ""
-
-
-def _leaves(tensors: Sequence[Tensor], wanted: Sequence[int], further: bool) -> list[Tensor]:
+def leaves_of(tensors: Sequence[Any], wanted: Sequence[int], further: bool) -> list[Any]:
     """The tensors, of which the wanted ones can be differentiated; they stay attached to what asks for more."""
     leaves = list(tensors)
     for k in wanted:
@@ -350,7 +339,7 @@ def _changes(
 ) -> Sequence[Tensor]:
     """The tangents: the derivative, by a cotangent in which it is linear, of the adjoint along the changes."""
     gradients = [torch.zeros_like(t).requires_grad_() for t in out]
-    return _gradient(_gradient(out, points, gradients, True), gradients, changes, further)
+    return gradient_of(gradient_of(out, points, gradients, True), gradients, changes, further)
 
 
 def _changes_that_are(
@@ -373,19 +362,24 @@ def _floating(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [t for t in tensors if t.is_floating_point()]
 
 
-def _gradient(
-    answers: Sequence[Tensor], leaves: Sequence[Tensor], gradients: Sequence[Tensor], further: bool
+def gradient_of(
+    answers: Sequence[Tensor], leaves: Sequence[Any], gradients: Sequence[Tensor], further: bool
 ) -> Sequence[Tensor]:
     """The derivative of <answers, gradients> by the leaves; zero where an answer does not depend on a leaf."""
     live = [(answer, gradient) for answer, gradient in zip(answers, gradients, strict=True) if answer.requires_grad]
-    if not live:
+    if not (live and leaves):
         return [torch.zeros_like(leaf) for leaf in leaves]
     return torch.autograd.grad(
         [answer for answer, _ in live],
         list(leaves),
         [gradient for _, gradient in live],
         create_graph=further,
-        retain_graph=True,
         allow_unused=True,
         materialize_grads=True,
     )
+
+
+def placed(found: Sequence[Any], where: Sequence[int], count: int) -> list[Any]:
+    """What was found in its places among ``count``, None elsewhere."""
+    at = dict(zip(where, found, strict=True))
+    return [at.get(k) for k in range(count)]

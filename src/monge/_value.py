@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from typing_extensions import Self, dataclass_transform
 
-from ._transforms import mapped, transformable
+from ._arrays import is_mapped
+from ._transforms import transformable
 
 __all__ = ["Value", "value"]
 
@@ -134,7 +135,7 @@ def _checked(check: Callable[[Any], None]) -> Callable[[Any], None]:
 
     @wraps(check)
     def entered(self: Value) -> None:
-        if not mapped():
+        if not is_mapped():
             check(self)
             return
         for name, content in complete(self)._contents().items():

@@ -89,7 +89,7 @@ def test_heads_out_of_range_do_not_drag_others_along(monkeypatch):
     monkeypatch.setattr(_arrays, "BLOCK_BYTES", 1)
     arguments = [t.detach() for t in problem(8, 9)]
     arguments[0][1] *= 1000.0
-    _, _, _, served = tiled._balanced(*arguments, 5)
+    _, _, _, served = tiled.balanced(*arguments, 5)
     assert served.tolist() == [True, False, True]
     arguments = [t.requires_grad_() for t in arguments]
     for got, expected in zip(
@@ -152,7 +152,7 @@ def test_inside_of_modes_that_watch_operations(form):
 def test_obeys_the_rules_of_torch(form):
     arguments = problem(6, 5)
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
-    torch.library.opcheck(tiled._balanced, (*arguments, 4), test_utils=checks)
+    torch.library.opcheck(tiled.balanced.registered, (*arguments, 4), test_utils=checks)
 
 
 def test_derivatives_of_derivatives():

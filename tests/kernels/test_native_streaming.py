@@ -421,7 +421,7 @@ def test_operators_obey_the_rules_of_torch():
     ]:
         graded = operator not in (top_k_native, sinkhorn_native)
         detached = tuple(t.detach() if isinstance(t, torch.Tensor) else t for t in arguments)
-        torch.library.opcheck(operator, arguments if graded else detached, test_utils=tests)
+        torch.library.opcheck(operator.registered, arguments if graded else detached, test_utils=tests)
 
 
 class _Largest(TorchDispatchMode):

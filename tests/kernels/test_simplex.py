@@ -43,7 +43,7 @@ def certify(cost, a, b, basis: Basis) -> float:
 def linear_programme(cost, a, b) -> float:
     rows, columns = a > 0, b > 0
     pairs = Matrix(cost[rows][:, columns])
-    i, j, w, _, _ = reference.simplex(pairs, a[rows], b[columns])
+    *_, i, j, w, _, _ = reference.simplex(pairs, a[rows], b[columns])
     return float(w @ pairs.cost[i, j])
 
 

@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-__all__ = ["operator", "save_all", "sum_to"]
+__all__ = ["Operator", "operator", "sum_to", "told"]
 
 _library = torch.library.Library("monge", "FRAGMENT")
+# What the dispatcher reads off a tensor on the processor that is no more than that.
+_PLAIN = torch._C._dispatch_keys(torch.empty(0)).raw_repr()
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """An operator of torch, which is run without its dispatcher where that has nothing to say.
+
+    The way through it takes longer than a small problem: its Python side is entered from C++, and packs all arguments.
+    """
+
+    run: Callable[..., Any]
+    registered: Callable[..., Any]
+
+    def __call__(self, *arguments: Any) -> Any:
+        """What the operator says."""
+        watched = torch.compiler.is_compiling() or _watched(arguments)
+        return self.registered(*arguments) if watched else self.run(*arguments)
+
+
+def _watched(arguments: tuple[Any, ...]) -> bool:
+    """Whether autograd, a mode, a transform or a tensor of another kind has a part in a call."""
+    if torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active():
+        return True
+    graded = torch.is_grad_enabled()
+    return forward_ad._current_level >= 0 or any(
+        torch._C._dispatch_keys(held).raw_repr() != _PLAIN or (graded and held.requires_grad)
+        for held in arguments
+        if isinstance(held, Tensor)
+    )
 
 
 def operator(
@@ -22,7 +54,7 @@ def operator(
     backward: Callable[..., Any] | None = None,
     cores: Sequence[int | None] | None = None,
     device: str = "CPU",
-) -> Callable[..., Any]:
+) -> Operator:
     """Registers ``torch.ops.monge.<name>`` for a device, the CPU if not said, and returns it.
 
     ``torch.library.custom_op`` would do the same, but its first call imports the whole compiler, which takes seconds.
@@ -48,7 +80,7 @@ def operator(
         torch.library.register_autograd(f"monge::{name}", backward, setup_context=setup or save_all, lib=_library)
     if cores is not None:
         torch.library.register_vmap(f"monge::{name}", _vmap_rule(made, cores), lib=_library)
-    return made
+    return Operator(run, made)
 
 
 def save_all(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -56,6 +88,11 @@ def save_all(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.plain = [held for held in inputs if held is not None and not isinstance(held, Tensor)]
     held = [held for held in inputs if held is None or isinstance(held, Tensor)]
     ctx.save_for_backward(*held, *([output] if isinstance(output, Tensor) else output))
+
+
+def told(answers: Sequence[Tensor]) -> Any:
+    """As torch wants the answers of an operator: one alone is no tuple."""
+    return answers[0] if len(answers) == 1 else tuple(answers)
 
 
 def sum_to(gradient: Tensor, like: Tensor) -> Tensor:

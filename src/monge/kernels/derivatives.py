@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from monge._transforms import gradient_of, leaves_of, placed
 from monge.errors import CapabilityError
 
 __all__ = ["again", "defined", "derivatives", "distances", "envelope", "held", "once"]
@@ -20,16 +21,13 @@ def again() -> bool:
 
 def derivatives(out: Tensor, inputs: Sequence[Tensor | None], upstream: Tensor) -> list[Tensor | None]:
     """Derivatives of ⟨out, upstream⟩ along the inputs that have one, themselves differentiable."""
-    sources = [t for t in inputs if t is not None and t.requires_grad]
-    found = iter(torch.autograd.grad(out, sources, upstream, create_graph=True, allow_unused=True))
-    return [next(found) if t is not None and t.requires_grad else None for t in inputs]
+    wanted = [k for k, t in enumerate(inputs) if t is not None and t.requires_grad]
+    return placed(gradient_of([out], [inputs[k] for k in wanted], [upstream], True), wanted, len(inputs))
 
 
 def defined(fast: Callable[..., Tensor], definition: Callable[..., Tensor], *tensors: Tensor | None) -> Tensor:
     """``fast(*tensors)``, whose derivatives are differentiated again through the definition: torch has them once."""
-    if torch.compiler.is_compiling() or not (
-        torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    ):
+    if torch.compiler.is_compiling() or not _asking(tensors):
         return fast(*tensors)
     return _Defined.apply(fast, definition, *tensors)  # type: ignore[no-any-return]
 
@@ -48,18 +46,16 @@ def distances(x: Tensor, y: Tensor) -> Tensor:
 
 def held(number: Tensor, others: Sequence[Tensor | None], told: str) -> Tensor:
     """A number that depends on others in a way that nobody differentiates: who asks is refused, with a sentence."""
-    found = [t for t in others if t is not None and t.requires_grad]
-    if not (torch.is_grad_enabled() and found):
-        return number
-    return _Held.apply(told, number, *found)  # type: ignore[no-any-return]
+    found = _asking(others)
+    return _Held.apply(told, number, *found) if found else number  # type: ignore[no-any-return]
 
 
 def once(number: Tensor, others: Sequence[Tensor | None], told: str) -> Tensor:
     """A number whose first derivative by others is right, by the envelope theorem; a second one is refused."""
-    found = [t for t in others if t is not None and t.requires_grad]
-    if not (torch.is_grad_enabled() and number.requires_grad and found):
+    found = _asking(others)
+    if not (found and number.requires_grad):
         return number
-    return _Once.apply(told, number, *found)  # type: ignore[no-any-return]
+    return envelope(_product, (torch.ones_like(number),), (number,), found, told)
 
 
 def envelope(
@@ -78,28 +74,36 @@ def envelope(
     return _Envelope.apply(function, sizes, told, *constants, *moving, *others)  # type: ignore[no-any-return]
 
 
+def _asking(tensors: Sequence[Tensor | None]) -> list[Tensor]:
+    """Those by which somebody may differentiate."""
+    return [t for t in tensors if t is not None and t.requires_grad] if torch.is_grad_enabled() else []
+
+
+def _product(constants: Sequence[Tensor], moving: Sequence[Tensor]) -> Tensor:
+    return constants[0] * moving[0]
+
+
 class _Defined(torch.autograd.Function):
     """A graph of its own inside, which the first derivative goes through."""
 
     @staticmethod
     def forward(ctx: Any, fast: Callable[..., Tensor], definition: Callable[..., Tensor], *tensors: Any) -> Tensor:
-        needed = ctx.needs_input_grad[2:]
-        leaves = [t if t is None else t.detach().requires_grad_(n) for t, n in zip(tensors, needed, strict=True)]
+        wanted = [k for k, need in enumerate(ctx.needs_input_grad[2:]) if need]
+        leaves = leaves_of(tensors, wanted, False)
         with torch.enable_grad():
             out = fast(*leaves)
-        ctx.definition, ctx.inner = definition, ([t for t, n in zip(leaves, needed, strict=True) if n], out)
+        ctx.definition, ctx.inner = definition, ([out], [leaves[k] for k in wanted], wanted)
         ctx.save_for_backward(*tensors)
         return out.detach()
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple:
-        needed = ctx.needs_input_grad[2:]
+        tensors = ctx.saved_tensors
         if again():
-            tensors = ctx.saved_tensors
             return None, None, *derivatives(ctx.definition(*tensors), tensors, upstream[0])
-        leaves, out = ctx.inner
-        found = iter(torch.autograd.grad(out, leaves, upstream[0], retain_graph=True))
-        return None, None, *(next(found) if need else None for need in needed)
+        out, leaves, wanted = ctx.inner
+        found = torch.autograd.grad(out, leaves, upstream, retain_graph=True)
+        return None, None, *placed(found, wanted, len(tensors))
 
 
 class _Held(torch.autograd.Function):
@@ -111,22 +115,6 @@ class _Held(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple:
         raise CapabilityError(ctx.told)
-
-
-class _Once(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, told: str, number: Tensor, *others: Tensor) -> Tensor:
-        ctx.told = told
-        ctx.save_for_backward(*others)
-        return number.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple:
-        (upstream,) = gradients
-        others = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            upstream = upstream * held(torch.ones_like(upstream), others, ctx.told)
-        return None, upstream, *(None,) * len(others)
 
 
 class _Envelope(torch.autograd.Function):
@@ -142,19 +130,14 @@ class _Envelope(torch.autograd.Function):
         count, width = ctx.sizes
         tensors, needed = ctx.saved_tensors, ctx.needs_input_grad[3 + count : 3 + count + width]
         constants, moving, others = tensors[:count], tensors[count : count + width], tensors[count + width :]
+        wanted = [k for k, need in enumerate(needed) if need]
         further = torch.is_grad_enabled()
         with torch.enable_grad():
             if further:
                 constants = [held(t, others, ctx.told) for t in constants]
                 # Views, so that one tensor in two places is not differentiated twice.
-                leaves = [t.view_as(t) if need else t for t, need in zip(moving, needed, strict=True)]
-            else:
-                leaves = [t.detach().requires_grad_() if need else t for t, need in zip(moving, needed, strict=True)]
-            wanted = [t for t, need in zip(leaves, needed, strict=True) if need]
+                moving = [t.view_as(t) if need else t for t, need in zip(moving, needed, strict=True)]
+            leaves = leaves_of(moving, wanted, further)
             out = ctx.function(constants, leaves)
-            found: Any = [None] * len(wanted)
-            if wanted and out.requires_grad:
-                found = torch.autograd.grad(out, wanted, upstream[0], create_graph=further, allow_unused=True)
-        answer = iter(found)
-        felt = [next(answer) if need else None for need in needed]
-        return None, None, None, *(None,) * count, *felt, *(None,) * len(others)
+            found = gradient_of([out], [leaves[k] for k in wanted], upstream, further)
+        return None, None, None, *(None,) * count, *placed(found, wanted, width), *(None,) * len(others)

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from ._rows import RowProblem, levels, row_problem, staircase
-from .circle import (
-    circle_distance,
-    circle_shift,
-    linear_circle_distance,
-    smooth_circle_distance,
-    smooth_linear_circle_distance,
-)
+from .circle import circle_distance, circle_shift, linear_circle_distance
 from .monotone import monotone
 from .partial import Pieces, Profile, partial_cost, partial_plan, partial_profile
 from .sort import argsort, sort
-from .straight import line_distance, line_potentials, smooth_line_distance
+from .straight import line_distance, line_potentials
 
 __all__ = [
     "Pieces",
@@ -31,9 +25,6 @@ __all__ = [
     "partial_plan",
     "partial_profile",
     "row_problem",
-    "smooth_circle_distance",
-    "smooth_line_distance",
-    "smooth_linear_circle_distance",
     "sort",
     "staircase",
 ]

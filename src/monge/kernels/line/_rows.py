@@ -16,7 +16,21 @@ from .._extension import module, reads
 from .._operator import operator
 from ..derivatives import again, derivatives
 
-__all__ = ["ROWS", "Distance", "Priced", "RowProblem", "levels", "row_loop", "row_problem", "staircase"]
+__all__ = [
+    "ROWS",
+    "Distance",
+    "Priced",
+    "RowProblem",
+    "common_batch",
+    "distance_loop",
+    "few_rows",
+    "levels",
+    "pieces",
+    "row_loop",
+    "row_problem",
+    "running",
+    "staircase",
+]
 
 # A problem as arguments of an operator.
 ROWS = "Tensor x, Tensor y, Tensor? a, Tensor? b"
@@ -31,11 +45,17 @@ class RowProblem(NamedTuple):
     b: Tensor | None  # (rows or 1, m), float64
     batch: torch.Size
 
+    @property
+    def shares(self) -> tuple[Tensor | float, ...]:
+        """The weights of both sides, equal ones as their number."""
+        sides = (self.x, self.a), (self.y, self.b)
+        return tuple(1 / points.shape[-1] if weights is None else weights for points, weights in sides)
+
 
 class Priced(NamedTuple):
     """Costs of the rows and their derivatives; a derivative that was not asked for is empty."""
 
-    cost: Tensor
+    cost: Tensor  # (rows, 1), float64
     dx: Tensor
     dy: Tensor
     f: Tensor
@@ -44,16 +64,7 @@ class Priced(NamedTuple):
 
 def row_problem(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, mass_one: bool = True) -> RowProblem:
     """Broadcast the batch dimensions, flatten them to rows, scale the weights to mass one or leave them."""
-    try:
-        batch = broadcast_shapes(x.shape[:-1], y.shape[:-1])
-    except RuntimeError as error:
-        raise ShapeError(
-            f"x and y must agree in all but their last dimension, but have shapes {tuple(x.shape)} and "
-            f"{tuple(y.shape)}: expand one of them."
-        ) from error
-
-    def rows(points: Tensor) -> Tensor:
-        return points.expand(*batch, points.shape[-1]).reshape(-1, points.shape[-1])
+    batch = common_batch(x=x, y=y)
 
     def weight_rows(weights: Tensor | None, n: int, name: str) -> Tensor | None:
         if weights is None:
@@ -61,18 +72,33 @@ def row_problem(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, mass_o
         if weights.shape[-1] != n:
             raise ShapeError(f"{name} must hold {n} weights a row, but has shape {tuple(weights.shape)}.")
         weights = weights.double()
-        if mass_one:
-            weights = weights / weights.sum(-1, keepdim=True)
-        return weights.reshape(1, n) if weights.numel() == n else rows(weights)
+        return few_rows(weights / weights.sum(-1, keepdim=True) if mass_one else weights, batch)
 
     upcast = working_dtype(x)
-    return RowProblem(
-        rows(x.to(upcast)),
-        rows(y.to(upcast)),
-        weight_rows(a, x.shape[-1], "a"),
-        weight_rows(b, y.shape[-1], "b"),
-        batch,
-    )
+    weights = weight_rows(a, x.shape[-1], "a"), weight_rows(b, y.shape[-1], "b")
+    return RowProblem(_rows(x.to(upcast), batch), _rows(y.to(upcast), batch), *weights, batch)
+
+
+def common_batch(**sides: Tensor) -> torch.Size:
+    """The leading dimensions that two sides share."""
+    first, second = sides.values()
+    try:
+        return broadcast_shapes(first.shape[:-1], second.shape[:-1])
+    except RuntimeError as error:
+        raise ShapeError(
+            f"{' and '.join(sides)} must agree in all but their last dimension, but have shapes {tuple(first.shape)} "
+            f"and {tuple(second.shape)}: expand one of them."
+        ) from error
+
+
+def few_rows(weights: Tensor, batch: torch.Size) -> Tensor:
+    """One row of weights for each problem, or a single one that all of them read."""
+    shared = weights.shape[:-1].numel() == 1 and batch.numel() > 0
+    return weights.reshape(1, -1) if shared else _rows(weights, batch)
+
+
+def _rows(side: Tensor, batch: torch.Size) -> Tensor:
+    return side.expand(*batch, side.shape[-1]).reshape(-1, side.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -91,13 +117,7 @@ class Distance:
         """One cost per pair, differentiable by positions and weights, in the dtype of ``x``."""
         problem = row_problem(x, y, a, b)
         cost = _Priced.apply(self, p, *problem) if reads(problem.x) else self.definition(problem, p)
-        cost = _in_range(cost.to(x.dtype), problem, p, lambda rows: self.definition(rows, 1.0))
-        return cost.reshape(problem.batch)
-
-    def smooth(self, x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, p: float) -> Tensor:
-        """The same in operations that autograd can follow as often as it likes."""
-        problem = row_problem(x, y, a, b)
-        return self.definition(problem, p).to(x.dtype).reshape(problem.batch)
+        return _in_range(cost.to(x.dtype), problem, p, self.definition).reshape(problem.batch)
 
 
 def row_loop(
@@ -124,14 +144,34 @@ def row_loop(
     return operator(signature, run, allocate, **rules)
 
 
-def _in_range(cost: Tensor, problem: RowProblem, p: float, distance: Callable[[RowProblem], Tensor]) -> Tensor:
+def distance_loop(name: str, further: str = "", numbers: int = 1) -> Callable[..., Any]:
+    """The native loop of a distance as an operator, of a problem, its order, and what is said ``further``.
+
+    It finds the costs, more ``numbers`` a row if there are any, and derivatives by positions and by weights as far as
+    they are asked for.
+    """
+
+    def allocate(x: Tensor, y: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        positions, potentials = rest[-2:]
+        return (
+            *(x.new_empty(len(x), 1, dtype=torch.float64) for _ in range(numbers)),
+            *(t.new_empty(t.shape if positions else 0) for t in (x, y)),
+            *(t.new_empty(t.shape if potentials else 0, dtype=torch.float64) for t in (x, y)),
+        )
+
+    found = ", ".join(["Tensor"] * (numbers + 4))
+    signature = f"{name}({ROWS}, float p{further}, bool positions, bool potentials) -> ({found})"
+    return row_loop(signature, allocate, given=5 + further.count(","))
+
+
+def _in_range(cost: Tensor, problem: RowProblem, p: float, definition: Callable[[RowProblem, float], Tensor]) -> Tensor:
     """The costs of rows, unless powers of finite gaps are no numbers: these are refused, never zero nor infinite.
 
     Args:
         cost: W_p^p of every row, in the dtype of the answer.
         problem: The rows.
         p: Order.
-        distance: W_1 of every row, which has no powers.
+        definition: What tells W_1 of every row, which has no powers.
     """
     known, tiny = cost.detach(), torch.finfo(cost.dtype).tiny
     if is_mapped() or not bool((~known.isfinite() | (known < tiny)).any()):
@@ -141,7 +181,7 @@ def _in_range(cost: Tensor, problem: RowProblem, p: float, distance: Callable[[R
     else:
         with torch.no_grad():
             places = torch.cat([problem.x, problem.y], -1)
-            moved = distance(problem._replace(x=problem.x.detach(), y=problem.y.detach())).double()
+            moved = definition(problem._replace(x=problem.x.detach(), y=problem.y.detach()), 1.0).double()
             # Mass that rounding leaves over may move anywhere.
             apart = moved > 1e-12 * (places.amax(-1) - places.amin(-1)).double()
         if p == 1 or not bool((apart & (known < tiny)).any()):
@@ -160,7 +200,7 @@ class _Priced(torch.autograd.Function):
         found = distance.fast(RowProblem(x, y, a, b, batch), any(needed[:2]), any(needed[2:]), p)
         ctx.save_for_backward(x, y, a, b, found.dx, found.dy, found.f, found.g)
         ctx.definition, ctx.p, ctx.batch = distance.definition, p, batch
-        return found.cost
+        return found.cost[:, 0].to(x.dtype)
 
     @staticmethod
     def backward(ctx, upstream):
@@ -171,11 +211,8 @@ class _Priced(torch.autograd.Function):
             return None, None, *derivatives(cost, inputs, upstream.to(cost.dtype)), None
         gradients: list[Tensor | None] = []
         for held, gradient, needed in zip(inputs, found, ctx.needs_input_grad[2:6], strict=True):
-            if not needed or held is None:
-                gradients.append(None)
-                continue
-            felt = gradient * upstream[:, None]
-            gradients.append(felt if len(held) == len(felt) else felt.sum(0, keepdim=True))
+            felt = gradient * upstream[:, None] if needed else None
+            gradients.append(felt if felt is None or len(held) == len(felt) else felt.sum(0, keepdim=True))
         return None, None, *gradients, None
 
 
@@ -185,10 +222,18 @@ def levels(weights: Tensor | None, order: Tensor) -> Tensor:
     if weights is None:
         steps = torch.arange(1, n + 1, dtype=torch.float64, device=order.device) / n
         return steps.expand(order.shape)
-    ordered = weights.expand(order.shape).gather(-1, order)
-    running = ordered.cumsum(-1)
-    full = (ordered > 0).flip(-1).cumsum(-1).flip(-1) <= (ordered > 0)
-    return running + (torch.where(full, 1.0, running) - running).detach()  # mass may still come to an absent atom
+    return running(weights.expand(order.shape).gather(-1, order), 1.0)
+
+
+def running(weights: Tensor, mass: Tensor | float) -> Tensor:
+    """Running sums that reach a mass at the last atom with any, and not before: rounding leaves none for absent atoms.
+
+    The value is such, the derivative that of the sum, since mass may still come to an absent atom.
+    """
+    sums = weights.cumsum(-1)
+    full = (weights > 0).flip(-1).cumsum(-1).flip(-1) <= (weights > 0)
+    reached = torch.where(full, mass, sums.clamp(max=mass))
+    return sums + (reached - sums).detach()
 
 
 def staircase(level_x: Tensor, level_y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -196,9 +241,13 @@ def staircase(level_x: Tensor, level_y: Tensor) -> tuple[Tensor, Tensor, Tensor]
 
     Indices count the levels below, so that an atom without mass has an empty piece of its own, which its weight fills.
     """
-    n, m = level_x.shape[-1], level_y.shape[-1]
+    i, j, mass = pieces(level_x, level_y)
+    return i.clamp_(max=level_x.shape[-1] - 1), j.clamp_(max=level_y.shape[-1] - 1), mass
+
+
+def pieces(level_x: Tensor, level_y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Between merged levels, how many of each side lie below, and the mass; of equal ones those of x come first."""
     merged, order = torch.cat([level_x, level_y], -1).sort(dim=-1, stable=True)
-    row = (order < n).long()
-    i, j = row.cumsum(-1) - row, (1 - row).cumsum(-1) - (1 - row)
+    row = (order < level_x.shape[-1]).long()
     mass = merged.diff(dim=-1, prepend=torch.zeros_like(merged[..., :1]))
-    return i.clamp_(max=n - 1), j.clamp_(max=m - 1), mass
+    return row.cumsum(-1) - row, (1 - row).cumsum(-1) - (1 - row), mass

@@ -6,12 +6,9 @@ derivatives are in ``native.py``.
 
 from __future__ import annotations
 
-from .apply import apply
-from .extract import extract
+from .entries import ctransform, extract, top_k
 from .pairs import Matrix, Pairs, Points
-from .sinkhorn import sinkhorn
-from .softmin import softmin
-from .top_k import ctransform, top_k
+from .sums import apply, sinkhorn, softmin
 
 __all__ = [
     "Matrix",

@@ -17,10 +17,11 @@ from monge._arrays import broadcast_shapes, working_dtype
 
 from .. import _extension
 from .._extension import FULL_PRECISION, module
-from .._operator import operator, save_all, sum_to
+from .._operator import operator, sum_to, told
 from .pairs import Matrix, Pairs, Points
+from .scores import epsilon_of
 
-__all__ = ["Arrays", "Cost", "loop", "native_dtype"]
+__all__ = ["Arrays", "Cost", "loop", "native_dtype", "served"]
 
 
 class Cost(NamedTuple):
@@ -48,15 +49,33 @@ class Cost(NamedTuple):
 _COST = "Tensor first, Tensor? second, str kind, float p, float power"
 
 
+def served(
+    native: Callable[..., Any],
+    reference: Callable[..., Any],
+    pairs: Pairs,
+    *tensors: Tensor | None,
+    epsilon: float | Tensor,
+) -> Any:
+    """What the native loop says of a cost, tensors and epsilon, or the reference where the loop cannot read them.
+
+    The loop is not told of tensors that are None.
+    """
+    dtype = native_dtype(pairs, *tensors)
+    if dtype is None:
+        return reference(pairs, *tensors, epsilon)
+    given = [t.to(dtype) for t in tensors if t is not None]
+    return native(*Cost.of(pairs, dtype), *given, epsilon_of(epsilon, pairs, dtype))
+
+
 def native_dtype(pairs: Pairs, *tensors: Tensor | None) -> torch.dtype | None:
     """The dtype in which the native loops would take these tensors, or None if the reference must.
 
     They read float32 and float64 on the CPU. Points and vectors of lower precision are converted; a stored cost is not,
     since it is as large as everything that streaming avoids.
     """
-    if not _extension.AVAILABLE or pairs.device.type != "cpu" or 0 in pairs.shape or 0 in pairs.batch_shape:
+    if not _extension.AVAILABLE or pairs.device.type != "cpu":
         return None
-    for tensor in tensors:
+    for tensor in (*pairs.tensors(), *tensors):
         if tensor is not None and 0 in tensor.shape:
             return None
     dtype = working_dtype(pairs.dtype, *tensors)
@@ -70,7 +89,7 @@ class Arrays:
 
     def __init__(self, cost: Cost, tensors: Sequence[Tensor], cores: Sequence[int]) -> None:
         first, second, kind, p, power = cost
-        self.batch = _batch(first, second, tensors, cores)
+        self.batch = _batch(cost, tensors, cores)
         self.size = self.batch.numel()
         *held, epsilon = tensors
         self.given = (
@@ -101,19 +120,20 @@ class Arrays:
         return np.ascontiguousarray(array) if pack else array
 
 
-def _batch(first: Tensor, second: Tensor | None, tensors: Sequence[Tensor], cores: Sequence[int]) -> torch.Size:
+def _batch(cost: Cost, tensors: Sequence[Tensor], cores: Sequence[int]) -> torch.Size:
     shapes = [tensor.shape[:-core] if core else tensor.shape for tensor, core in zip(tensors, cores, strict=True)]
-    return broadcast_shapes(first.shape[:-2], first.shape[:-2] if second is None else second.shape[:-2], *shapes)
+    return broadcast_shapes(*(points.shape[:-2] for points in cost[:2] if points is not None), *shapes)
 
 
 def _allocator(writes: Sequence[str], values: int) -> Callable[..., list[Tensor]]:
     """Makes the outputs of a loop: n, d, m and k are sizes, k of the tensor number ``values`` if nobody says it."""
     dtypes = {"i": torch.int64, "e": torch.float64}
-    written = [(["ndmke".index(letter) for letter in shape if letter != "i"], dtypes.get(shape[0])) for shape in writes]
+    written = [(["ndmk".find(letter) for letter in shape.strip("ie")], dtypes.get(shape[0])) for shape in writes]
 
-    def outputs(first: Tensor, second: Tensor | None, tensors: Sequence[Tensor], k: Any, batch: torch.Size) -> list:
+    def outputs(cost: Cost, tensors: Sequence[Tensor], k: Sequence[int], batch: torch.Size) -> list[Tensor]:
+        first, second, *_ = cost
         n, d = first.shape[-2:]
-        sizes = n, d, d if second is None else second.shape[-2], k or (values and tensors[values].shape[-1]), 1
+        sizes = n, d, d if second is None else second.shape[-2], *(k or (tensors[values].shape[-1:] if values else ()))
         return [
             torch.empty((*batch, *[sizes[place] for place in shape]), dtype=dtype or first.dtype, device=first.device)
             for shape, dtype in written
@@ -136,7 +156,7 @@ def loop(
         name: Of the loop and of the operator.
         reads: Names and dimensions of tensors, such as ``"col:m v:mk"``; n and m count rows and columns, d coordinates,
             k the columns of values.
-        writes: Dimensions of the outputs; ``i`` before them for whole numbers, ``e`` alone for one float64.
+        writes: Dimensions of the outputs; ``i`` before them for whole numbers, ``e`` alone for a float64 a problem.
         derivative: ``derivative(cost, tensors, outputs, gradients, needs)`` gives the gradients along the first and
             second tensor of the cost and along ``tensors``, epsilon among them; they may be broadcast, or more than
             what is needed.
@@ -144,28 +164,28 @@ def loop(
     """
     names, cores = zip(*((part.split(":")[0], len(part.split(":")[1])) for part in reads.split()), strict=True)
     cores, count = (*cores, 0), len(cores) + 1
-    values, single = next((k for k, core in enumerate(cores) if core == 2), 0), " " not in writes
+    values = next((k for k, core in enumerate(cores) if core == 2), 0)
     taken = ", ".join(f"Tensor {each}" for each in (*names, "epsilon"))
     given = ", ".join(["Tensor"] * len(writes.split()))
     signature = f"{name}({_COST}, {taken}{', int k' if counted else ''}) -> {f'({given})' if ',' in given else given}"
 
     outputs = _allocator(writes.split(), values)
 
-    def run(first: Tensor, second: Tensor | None, kind: str, p: float, power: float, *rest: Any) -> Any:
-        tensors = rest[:count]
-        arrays = Arrays(Cost(first, second, kind, p, power), tensors, cores)
-        made = outputs(first, second, tensors, rest[-1] if counted else None, arrays.batch)
+    def split(arguments: tuple[Any, ...]) -> tuple[Cost, Sequence[Tensor], Sequence[int]]:
+        return Cost(*arguments[:5]), arguments[5 : 5 + count], arguments[5 + count :]
+
+    def run(*arguments: Any) -> Any:
+        cost, tensors, k = split(arguments)
+        arrays = Arrays(cost, tensors, cores)
+        made = outputs(cost, tensors, k, arrays.batch)
         cut = len(arrays.batch)
-        filled = [out.numpy().reshape(arrays.size, *out.shape[cut:]) if cut else out.numpy()[None] for out in made]
+        filled = [out.numpy().reshape(arrays.size, *(out.shape[cut:] or (1,))) for out in made]
         getattr(module(), name)(*arrays.given, *filled, torch.get_num_threads())
-        return made[0] if single else tuple(made)
+        return told(made)
 
     def fake(*arguments: Any) -> Any:
-        first, second, *_ = arguments
-        tensors = arguments[5 : 5 + count]
-        batch = _batch(first, second, tensors, cores)
-        made = outputs(first, second, tensors, arguments[-1] if counted else None, batch)
-        return made[0] if single else tuple(made)
+        cost, tensors, k = split(arguments)
+        return told(outputs(cost, tensors, k, _batch(cost, tensors, cores)))
 
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
@@ -183,7 +203,6 @@ def loop(
         signature,
         run,
         fake,
-        setup=save_all,
         backward=None if derivative is None else backward,
         cores=(2, 2, None, None, None, *cores, *[None] * counted),
     )

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from monge._transforms import gradient_of, leaves_of, placed
+
 __all__ = ["stream"]
 
 Body = Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]]
@@ -39,7 +41,7 @@ def stream(
 
 class _Stream(torch.autograd.Function):
     @staticmethod
-    def forward(body: Body, step: int, sums: int, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, body: Body, step: int, sums: int, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         rows, shared = tensors[:count], tensors[count:]
         total = rows[0].shape[-2]
         pieces: list[list[Tensor]] = []
@@ -50,70 +52,37 @@ class _Stream(torch.autograd.Function):
             out = list(body([t.narrow(-2, start, size) for t in rows], shared))
             cut = len(out) - sums
             pieces.append(out[:cut])
-            if not summed:
-                summed = [t.clone() for t in out[cut:]]
-            else:
-                for total_so_far, t in zip(summed, out[cut:], strict=True):
-                    total_so_far.add_(t)
+            # New tensors: an output may share memory with what came in.
+            summed = [one + other for one, other in zip(summed or [0] * sums, out[cut:], strict=True)]
         joined = [torch.cat(parts, dim=-2) for parts in zip(*pieces, strict=True)]
+        ctx.body, ctx.step, ctx.sums, ctx.count = body, step, sums, count
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*tensors)
+        ctx.mark_non_differentiable(*(t for t in joined if not t.is_floating_point()))
         return (*joined, *summed)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
-        ctx.body, ctx.step, ctx.sums, ctx.count, *tensors = inputs
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors)
-        ctx.mark_non_differentiable(*(t for t in output if not t.is_floating_point()))
-
-    @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple:  # type: ignore[override]
-        tensors, count, sums = ctx.saved_tensors, ctx.count, ctx.sums
-        needed = ctx.needs_input_grad[4:]
-        wanted = [k for k, need in enumerate(needed) if need]
+        """The adjoint, a block-wise vector-Jacobian product: again a body, to be streamed and derived."""
+        tensors, count, body = ctx.saved_tensors, ctx.count, ctx.body
+        wanted = [k for k, need in enumerate(ctx.needs_input_grad[4:]) if need]
         live = [k for k, grad in enumerate(grads) if grad is not None]
         if not wanted or not live:
             return (None,) * (4 + len(tensors))
-        cut = len(grads) - sums
-        row_grads = [g for g in grads[:cut] if g is not None]
-        sum_grads = [g for g in grads[cut:] if g is not None]
+        cut = len(grads) - ctx.sums
+        row_grads, sum_grads = ([g for g in some if g is not None] for some in (grads[:cut], grads[cut:]))
         rows, shared = tensors[:count], tensors[count:]
-        adjoint = _adjoint(ctx.body, live, wanted, count, len(shared))
-        found = stream(
-            adjoint,
-            [*rows, *row_grads],
-            [*shared, *sum_grads],
-            step=ctx.step,
-            sums=sum(k >= count for k in wanted),
-        )
-        answer: list[Tensor | None] = [None] * len(tensors)
-        for k, grad in zip(wanted, found, strict=True):
-            answer[k] = grad
-        return (None, None, None, None, *answer)
+        whole = len(shared)
 
+        def adjoint(row_blocks: Sequence[Tensor], shared: Sequence[Tensor]) -> Sequence[Tensor]:
+            # Under grad mode someone wants a further derivative through this product; otherwise nothing is kept.
+            further = torch.is_grad_enabled()
+            cotangents = [*row_blocks[count:], *shared[whole:]]
+            with torch.enable_grad():
+                leaves = leaves_of([*row_blocks[:count], *shared[:whole]], wanted, further)
+                outputs = body(leaves[:count], leaves[count:])
+                return gradient_of([outputs[k] for k in live], [leaves[k] for k in wanted], cotangents, further)
 
-def _adjoint(body: Body, live: list[int], wanted: list[int], count: int, shared_count: int) -> Body:
-    """The block-wise vector-Jacobian product of ``body``: again a body, to be streamed and derived."""
-
-    def adjoint(row_blocks: Sequence[Tensor], shared: Sequence[Tensor]) -> Sequence[Tensor]:
-        # Under grad mode someone wants a further derivative through this product; otherwise nothing is kept.
-        further = torch.is_grad_enabled()
-        inputs = [*row_blocks[:count], *shared[:shared_count]]
-        cotangents = [*row_blocks[count:], *shared[shared_count:]]
-        with torch.enable_grad():
-            for k in wanted:
-                if not (further and inputs[k].requires_grad):
-                    inputs[k] = inputs[k].detach().requires_grad_()
-            outputs = body(inputs[:count], inputs[count:])
-            pairs = [(outputs[k], c) for k, c in zip(live, cotangents, strict=True) if outputs[k].requires_grad]
-            found: Sequence[Tensor | None] = [None] * len(wanted)
-            if pairs:
-                found = torch.autograd.grad(
-                    [o for o, _ in pairs],
-                    [inputs[k] for k in wanted],
-                    [c for _, c in pairs],
-                    create_graph=further,
-                    allow_unused=True,
-                )
-        return [torch.zeros_like(inputs[k]) if g is None else g for k, g in zip(wanted, found, strict=True)]
-
-    return adjoint
+        added = sum(k >= count for k in wanted)
+        found = stream(adjoint, [*rows, *row_grads], [*shared, *sum_grads], step=ctx.step, sums=added)
+        return None, None, None, None, *placed(found, wanted, len(tensors))

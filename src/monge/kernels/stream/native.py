@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from monge._transforms import gradient_of, leaves_of, placed
+
 from .._extension import module
 from ._native_call import Arrays, Cost, loop
 from .pairs import Matrix, Pairs, Points
@@ -66,40 +68,28 @@ class _Gradients(NamedTuple):
 
 def _gradients(pairs: Pairs, q: _Density, needs: Needs) -> _Gradients:
     """What dL/ds = Q means; ``needs`` is for first, second, v, col and epsilon."""
-    *_, need_v, need_col, _ = needs
-    found = _of_matrix(pairs, q, needs) if isinstance(pairs, Matrix) else _of_points(pairs, q, needs)
-    if need_v or (need_col and found.col is None):
+    need_first, need_second, need_v, need_col, need_epsilon = needs
+    first = second = v = col = by_epsilon = None
+    scale = -q.epsilon[..., None, None]
+    if isinstance(pairs, Matrix) and (need_first or need_epsilon):
+        felt = plan_native(*Cost.of(pairs, pairs.dtype), *q)
+        first, col = felt / scale, felt.sum(-2)
+        if need_epsilon:
+            cost = pairs.cost.masked_fill(pairs.cost == torch.inf, 0)
+            by_epsilon = (felt * cost).sum((-2, -1)) / q.epsilon**2
+    elif isinstance(pairs, Points):
+        if need_first or need_epsilon:
+            first = moment_native(*Cost.of(pairs, pairs.dtype), *q)[0] / scale
+        if need_second or need_epsilon:
+            felt, col = moment_native(*Cost.of(pairs.transpose(), pairs.dtype), *q.mirrored)
+            second = felt / scale
+        if first is not None and second is not None:
+            by_epsilon = -_euler(pairs, first, second) / q.epsilon if need_epsilon else None
+    if need_v or (need_col and col is None):
         # A pass of its own only if the column sums of Q are not at hand or not enough.
-        back = apply_native(*Cost.of(pairs.transpose(), pairs.dtype), q.col, q.row, q.l, q.epsilon)
-        found = found._replace(v=back, col=(back * q.r).sum(-1))
-    return found
-
-
-def _of_matrix(pairs: Matrix, q: _Density, needs: Needs) -> _Gradients:
-    need_first, _, _, _, need_epsilon = needs
-    if not (need_first or need_epsilon):
-        return _Gradients()
-    felt = plan_native(*Cost.of(pairs, pairs.dtype), *q)
-    cost = pairs.cost.masked_fill(pairs.cost == torch.inf, 0)
-    return _Gradients(
-        first=-felt / q.epsilon[..., None, None] if need_first else None,
-        col=felt.sum(-2),
-        epsilon=(felt * cost).sum((-2, -1)) / q.epsilon**2 if need_epsilon else None,
-    )
-
-
-def _of_points(pairs: Points, q: _Density, needs: Needs) -> _Gradients:
-    need_first, need_second, _, _, need_epsilon = needs
-    first = second = col = by_epsilon = None
-    if need_first or need_epsilon:
-        felt, _ = moment_native(*Cost.of(pairs, pairs.dtype), *q)
-        first = -felt / q.epsilon[..., None, None]
-    if need_second or need_epsilon:
-        felt, col = moment_native(*Cost.of(pairs.transpose(), pairs.dtype), *q.mirrored)
-        second = -felt / q.epsilon[..., None, None]
-    if need_epsilon and first is not None and second is not None:
-        by_epsilon = -_euler(pairs, first, second) / q.epsilon
-    return _Gradients(first, second, col=col, epsilon=by_epsilon)
+        v = apply_native(*Cost.of(pairs.transpose(), pairs.dtype), q.col, q.row, q.l, q.epsilon)
+        col = (v * q.r).sum(-1)
+    return _Gradients(first, second, v, col, by_epsilon)
 
 
 def _euler(pairs: Points, x_gradient: Tensor, y_gradient: Tensor) -> Tensor:
@@ -147,15 +137,12 @@ def _through(definition: Callable[..., Any]) -> Callable[..., Sequence[Any]]:
 
     def derivative(cost: Cost, tensors: Tensors, outputs: Tensors, upstream: Tensors, needs: Needs) -> Sequence[Any]:
         further = torch.is_grad_enabled()
+        wanted = [k for k, need in enumerate(needs) if need]
         with torch.enable_grad():
-            inputs: list[Any] = [
-                held if held is None or (further and held.requires_grad) else held.detach().requires_grad_(need)
-                for held, need in zip((*cost[:2], *tensors), needs, strict=True)
-            ]
-            out = definition(Cost(inputs[0], inputs[1], *cost[2:]).pairs, *inputs[2:])
-            wanted = [held for held, need in zip(inputs, needs, strict=True) if need]
-            found = iter(torch.autograd.grad(out, wanted, upstream, create_graph=further, allow_unused=True))
-        return [next(found) if need else None for need in needs]
+            inputs = leaves_of([*cost[:2], *tensors], wanted, further)
+            out = definition(cost._replace(first=inputs[0], second=inputs[1]).pairs, *inputs[2:])
+            found = gradient_of(out, [inputs[k] for k in wanted], upstream, further)
+        return placed(found, wanted, len(needs))
 
     return derivative
 

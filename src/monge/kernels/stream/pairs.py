@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -27,8 +28,31 @@ Rows = slice | Tensor
 Parts = tuple[list[Tensor], list[Tensor], Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor], int]
 
 
+class _Costs(ABC):
+    """What stored costs and those of points have in common."""
+
+    @abstractmethod
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The tensors that gradients may flow to."""
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The common leading dimensions."""
+        return broadcast_shapes(*[t.shape[:-2] for t in self.tensors()])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the points, or of the costs."""
+        return self.tensors()[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where they live."""
+        return self.tensors()[0].device
+
+
 @dataclass(frozen=True, eq=False)
-class Points:
+class Points(_Costs):
     """Costs between two point clouds, never stored.
 
     ``kind="norm"``: C_ij = (sum_k |x_ik - y_jk|^p)^(power / p), so (p, power) = (2, 2) is the squared
@@ -61,8 +85,23 @@ class Points:
                 f"x and y must be point clouds (..., n, d) and (..., m, d) of one dimension d, but have "
                 f"shapes {tuple(x.shape)} and {tuple(y.shape)}; write points as rows, for numbers x[:, None]."
             )
-        _check_pair("x", x, "y", y)
-        _batch_shape("x", x.shape[:-2], "y", y.shape[:-2])
+        if not x.is_floating_point() or x.dtype != y.dtype:
+            raise DtypeError(
+                f"x and y must share one floating-point dtype, but they have {x.dtype} and {y.dtype}; convert one of "
+                "them with .to()."
+            )
+        if x.device != y.device:
+            raise DeviceError(
+                f"x and y must live on one device, but they live on {x.device} and {y.device}; move one of them with "
+                ".to()."
+            )
+        try:
+            broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        except RuntimeError as error:
+            raise ShapeError(
+                f"the leading dimensions of x and y must broadcast, but they are {tuple(x.shape[:-2])} and "
+                f"{tuple(y.shape[:-2])}."
+            ) from error
         if self.kind not in ("norm", "dot"):
             raise InputError(f'kind must be "norm" or "dot", but it is {self.kind!r}.')
         if self.kind == "norm" and not (self.p >= 1 and 0 < self.power < math.inf):
@@ -75,21 +114,6 @@ class Points:
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the cost matrix that is never built."""
         return self.x.shape[-2], self.y.shape[-2]
-
-    @property
-    def batch_shape(self) -> torch.Size:
-        """The common leading dimensions."""
-        return broadcast_shapes(self.x.shape[:-2], self.y.shape[:-2])
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the points."""
-        return self.x.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where the points live."""
-        return self.x.device
 
     def tensors(self) -> tuple[Tensor, ...]:
         """The tensors that gradients may flow to."""
@@ -128,11 +152,7 @@ class Points:
 
     def at(self, i: Int[Tensor, " k"], j: Int[Tensor, " k"]) -> Float[Tensor, " k"]:
         """The costs of a list of entries (i, j) of one problem, without batch dimensions."""
-        return self.rows(i).gather_each(j)
-
-    def gather_each(self, j: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """The costs C[i, j[i]]."""
-        return self.gather(j[..., None])[..., 0]
+        return self.rows(i).gather(j[:, None])[:, 0]
 
     def parts(self, compute: torch.dtype, epsilon: Tensor | None = None) -> Parts:
         """How to stream these costs: rows, shared tensors, the function of a block, scalars held per entry.
@@ -194,7 +214,7 @@ class Points:
 
 
 @dataclass(frozen=True, eq=False)
-class Matrix:
+class Matrix(_Costs):
     """Costs that are stored.
 
     Args:
@@ -216,21 +236,6 @@ class Matrix:
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return self.cost.shape[-2], self.cost.shape[-1]
-
-    @property
-    def batch_shape(self) -> torch.Size:
-        """The leading dimensions."""
-        return self.cost.shape[:-2]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the costs."""
-        return self.cost.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where the costs live."""
-        return self.cost.device
 
     def tensors(self) -> tuple[Tensor, ...]:
         """The tensors that gradients may flow to."""
@@ -277,26 +282,3 @@ def _resolves(x: Tensor, y: Tensor, power: float, epsilon: Tensor) -> bool:
     # The error of the square is u R^2; a root magnifies it to at most its own root.
     error = (torch.finfo(x.dtype).eps * radius) ** min(1.0, power / 2) * max(1.0, radius ** (power / 2 - 1))
     return error <= 1e-6 * float(epsilon.detach().min())
-
-
-def _check_pair(name: str, first: Tensor, other: str, second: Tensor) -> None:
-    if not first.is_floating_point() or first.dtype != second.dtype:
-        raise DtypeError(
-            f"{name} and {other} must share one floating-point dtype, but they have {first.dtype} and "
-            f"{second.dtype}; convert one of them with .to()."
-        )
-    if first.device != second.device:
-        raise DeviceError(
-            f"{name} and {other} must live on one device, but they live on {first.device} and "
-            f"{second.device}; move one of them with .to()."
-        )
-
-
-def _batch_shape(name: str, first: torch.Size, other: str, second: torch.Size) -> torch.Size:
-    try:
-        return broadcast_shapes(first, second)
-    except RuntimeError as error:
-        raise ShapeError(
-            f"the leading dimensions of {name} and {other} must broadcast, but they are {tuple(first)} and "
-            f"{tuple(second)}."
-        ) from error

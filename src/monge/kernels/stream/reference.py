@@ -12,7 +12,7 @@ from monge._arrays import broadcast_shapes, log_sum_exp, rows_per_block, working
 
 from .blocks import stream
 from .pairs import Pairs, Points
-from .scores import Scores, epsilon_tensor
+from .scores import Scores, epsilon_of
 
 __all__ = [
     "apply_reference",
@@ -29,37 +29,23 @@ Blocks = Sequence[Tensor]
 
 def softmin_reference(pairs: Pairs, bias: Tensor, epsilon: float | Tensor) -> Tensor:
     """-eps log sum_j exp(bias_j - C_ij / eps), by blocks of rows."""
-    dtype = working_dtype(pairs, bias)
-    eps = epsilon_tensor(epsilon, bias, dtype)
-    scores = Scores.of(pairs, bias, eps, dtype)
+    scores = Scores.of(pairs, bias, epsilon)
 
-    def body(rows: Blocks, shared: Blocks) -> Blocks:
-        total, empty = log_sum_exp(scores.block(rows, shared))
-        return (((-shared[-1][..., 0] * total).masked_fill(empty, math.inf))[..., None],)
+    def body(score: Tensor, rows: Blocks, shared: Blocks) -> Blocks:
+        total, empty = log_sum_exp(score)
+        return ((-shared[0][..., 0] * total).masked_fill(empty, math.inf)[..., None],)
 
-    return stream(body, scores.rows, scores.shared, step=scores.step)[0][..., 0]
+    return scores.stream(body, shared=[scores.epsilon])[0][..., 0]
 
 
 def apply_reference(pairs: Pairs, row: Tensor | None, col: Tensor, v: Tensor, epsilon: float | Tensor) -> Tensor:
     """sum_j exp(row_i + col_j - C_ij / eps) v_jk, by blocks of rows; without row, normalised."""
-    dtype = working_dtype(pairs, row, col, v)
-    eps = epsilon_tensor(epsilon, col, dtype)
-    scores = Scores.of(pairs, col, eps, dtype)
-    shared = [*scores.shared, v.to(dtype)]
 
-    if row is None:
+    def body(score: Tensor, rows: Blocks, shared: Blocks) -> Blocks:
+        return ((torch.exp(rows[0] + score) if rows else _softmax(score)) @ shared[0],)
 
-        def body(rows: Blocks, shared: Blocks) -> Blocks:
-            return (_softmax(scores.block(rows, shared)) @ shared[-1],)
-
-        rows = scores.rows
-    else:
-
-        def body(rows: Blocks, shared: Blocks) -> Blocks:
-            return (torch.exp(rows[-1] + scores.block(rows, shared)) @ shared[-1],)
-
-        rows = [*scores.rows, row.to(dtype)[..., None]]
-    return stream(body, rows, shared, step=scores.step)[0].to(torch.promote_types(pairs.dtype, v.dtype))
+    rows = [] if row is None else [row[..., None]]
+    return Scores.of(pairs, col, epsilon, row, v).stream(body, rows, [v])[0]
 
 
 def _softmax(score: Tensor) -> Tensor:
@@ -80,9 +66,8 @@ def moment_reference(
     )
     # One gradient for each problem: autograd would add up those of points that a batch shares.
     pairs = Points(pairs.x.expand(*batch, *pairs.x.shape[-2:]), pairs.y, pairs.kind, pairs.p, pairs.power)
-    eps = epsilon_tensor(epsilon, col, pairs.dtype)
-    rows, shared, evaluate, _ = pairs.parts(pairs.dtype, eps)
-    scores = Scores.of(pairs, col, eps, pairs.dtype)
+    scores = Scores.of(pairs, col, epsilon)
+    rows, shared, evaluate, _ = pairs.parts(pairs.dtype, scores.epsilon)
     count = len(shared)
 
     def body(rows: Blocks, shared: Blocks) -> Blocks:
@@ -100,12 +85,12 @@ def moment_reference(
     return moment.to(pairs.dtype), mass[..., 0]
 
 
-def plan_reference(pairs: Pairs, row: Tensor, col: Tensor, l: Tensor, r: Tensor, epsilon: Tensor) -> Tensor:
+def plan_reference(pairs: Pairs, row: Tensor, col: Tensor, l: Tensor, r: Tensor, epsilon: Tensor) -> tuple[Tensor]:
     """P_ij <l_i, r_j>, dense."""
     cost = pairs.block(slice(None))
     forbidden = cost == torch.inf
     score = row[..., :, None] + col[..., None, :] - cost.masked_fill(forbidden, 0) / epsilon[..., None, None]
-    return torch.exp(score.masked_fill(forbidden, -torch.inf)) * (l @ r.mT)
+    return (torch.exp(score.masked_fill(forbidden, -torch.inf)) * (l @ r.mT),)
 
 
 def _trusted_sum(dtype: torch.dtype, count: int) -> float:
@@ -119,36 +104,29 @@ def sinkhorn_reference(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Both half-steps in one pass: each row, normalised, is added to the column sums while it is at hand."""
     dtype = working_dtype(pairs, g, log_a, log_b)
-    eps = epsilon_tensor(epsilon, g, dtype)
+    eps = epsilon_of(epsilon, pairs, dtype)[..., None]
     g, log_a, log_b = g.to(dtype), log_a.to(dtype), log_b.to(dtype)
-    scores = Scores.of(pairs, g / eps[..., 0] + log_b, eps, dtype)
+    scores = Scores.of(pairs, g / eps + log_b, epsilon)
 
-    def body(rows: Blocks, shared: Blocks) -> Blocks:
-        score = scores.block(rows, shared)
+    def body(score: Tensor, rows: Blocks, shared: Blocks) -> Blocks:
         top = score.amax(-1, keepdim=True)
         top = top.masked_fill(top == -math.inf, 0)
         weight = torch.exp(score - top)
         total = weight.sum(-1, keepdim=True)
-        scale = (rows[-1].exp() / total).masked_fill(total == 0, 0)
-        f = -shared[-1] * (top + total.log())
+        scale = (rows[0].exp() / total).masked_fill(total == 0, 0)
         # Column sums in double: thousands of rows meet in one number.
-        return f, (weight.mT @ scale).double()
+        return -shared[0] * (top + total.log()), (weight.mT @ scale).double()
 
-    rows = [*scores.rows, log_a[..., None]]
-    f, columns = stream(body, rows, scores.shared, step=scores.step, sums=1)
+    f, columns = scores.stream(body, [log_a[..., None]], [scores.epsilon], sums=1)
     f, columns, b = f[..., 0], columns[..., 0].to(dtype), log_b.exp()
     error = (columns - b).abs().sum(-1)
-    g_new = g - eps[..., 0] * (columns.log() - log_b)
+    g_new = g - eps * (columns.log() - log_b)
     lost = ~(columns > _trusted_sum(dtype, pairs.shape[0])) | (log_b == -math.inf) | (g == -math.inf)
     if bool(lost.any()):
-        exact = softmin_reference(pairs.transpose(), _row_bias(f, log_a, eps), epsilon)
-        g_new = torch.where(lost, exact, g_new)
+        # Rows that reach nothing are as good as absent.
+        bias = (f / eps + log_a).masked_fill((f == math.inf) | (log_a == -math.inf), -math.inf)
+        g_new = torch.where(lost, softmin_reference(pairs.transpose(), bias, epsilon), g_new)
     return f, g_new, error
-
-
-def _row_bias(f: Tensor, log_a: Tensor, epsilon: Tensor) -> Tensor:
-    """F / eps + log a, with rows that reach nothing treated as absent."""
-    return (f / epsilon[..., 0] + log_a).masked_fill((f == math.inf) | (log_a == -math.inf), -math.inf)
 
 
 def top_k_reference(pairs: Pairs, g: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -173,23 +151,20 @@ def top_k_reference(pairs: Pairs, g: Tensor, k: int) -> tuple[Tensor, Tensor]:
         return values, index.masked_fill(values == math.inf, -1)
 
     step = rows_per_block(math.prod(batch) * m * (width + 2) * dtype.itemsize)
-    values, index = stream(body, rows, [*shared, potential], step=step)
-    return values, index
+    return stream(body, rows, [*shared, potential], step=step)  # type: ignore[return-value]
 
 
 def extract_reference(
     pairs: Pairs, row: Tensor, col: Tensor, epsilon: float | Tensor, threshold: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The entries exp(row_i + col_j - C_ij / eps) above the threshold, by blocks of rows."""
-    dtype = working_dtype(pairs, row, col)
-    scores = Scores.of(pairs, col, epsilon_tensor(epsilon, col, dtype), dtype)
+    scores = Scores.of(pairs, col, epsilon, row)
     n = pairs.shape[0]
-    shift, limit = row.to(dtype)[:, None], threshold.to(dtype).expand(n)[:, None]
+    shift, limit = row.to(scores.dtype)[:, None], threshold.to(scores.dtype).expand(n)[:, None]
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     for start in range(0, max(n, 1), scores.step):
         part = slice(start, start + scores.step)
         weight = torch.exp(shift[part] + scores.block([t[part] for t in scores.rows], scores.shared))
         i, j = (weight > limit[part]).nonzero(as_tuple=True)
         found.append((i + start, j, weight[i, j]))
-    i, j, w = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return i, j, w
+    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))  # type: ignore[return-value]

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from monge._transforms import transformable
 
+from .._tiles import takes
 from .reference import balanced_apply_reference, half_steps, log_sum_exp, row_shares
-from .tiled import balanced_apply_tiled, takes
+from .tiled import balanced
 
 __all__ = ["balanced_apply", "balanced_apply_reference", "half_steps", "log_sum_exp", "row_shares"]
 
@@ -47,5 +48,5 @@ def balanced_apply(
                 [0.0474, 0.9526]])
     """
     if takes(q, k, v, a, b):
-        return balanced_apply_tiled(q, k, v, a, b, n_half)
+        return balanced(q, k, v, a, b, n_half)[0]
     return balanced_apply_reference(q, k, v, a, b, n_half)

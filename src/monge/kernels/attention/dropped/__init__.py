@@ -8,10 +8,9 @@ from torch import Tensor
 
 from monge._transforms import transformable
 
-from .reference import dropped_softmax_reference
-from .tiled import dropped_softmax_tiled, dropping, kept
+from .tiled import dropped_softmax_tiled, dropping
 
-__all__ = ["dropped_softmax", "dropped_softmax_reference", "dropping", "kept"]
+__all__ = ["dropped_softmax", "dropping"]
 
 
 @transformable

@@ -19,9 +19,7 @@ from torch import Tensor
 
 from monge._arrays import broadcast_shapes
 
-from ..._extension import FULL_PRECISION
-from ..._operator import operator
-from ...derivatives import again, derivatives
+from .._tiles import Tiles, flat, takes, tiled
 from .reference import dropped_softmax_reference
 
 __all__ = ["dropped_softmax_tiled", "dropping", "kept"]
@@ -33,21 +31,19 @@ _LEVELS = 2**16
 
 def dropping(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> bool:
     """Whether tiles serve these: on the processor, in one full precision, a constant mask, something left."""
-    alike = all(t.device.type == "cpu" and t.dtype == q.dtype and t.numel() for t in (q, k, v))
     constant = mask is None or not mask.requires_grad
-    return alike and constant and q.dtype in FULL_PRECISION and _share(dropout) > 0
+    return constant and _share(dropout) > 0 and takes(q, k, v)
 
 
 def dropped_softmax_tiled(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, seed: Tensor, dropout: float) -> Tensor:
     """As the definition, keeping what `kept` says of the seed."""
     batch = broadcast_shapes(*(t.shape[:-2] for t in (q, k, v)))
-    flat = [t.expand(*batch, *t.shape[-2:]).reshape(-1, *t.shape[-2:]) for t in (q, k, v)]
     if mask is not None:
-        lead = mask.shape[:-2]
         # One mask for all heads is not written out for each.
-        mask = mask if lead.numel() == 1 else mask.expand(*batch, *mask.shape[-2:])
-        mask = mask.reshape(-1, *mask.shape[-2:])
-    return _dropped(*flat, mask, seed, dropout).reshape(*batch, q.shape[-2], v.shape[-1])
+        lead = mask.shape[:-2]
+        (mask,) = flat(lead if lead.numel() == 1 else batch, [mask], [2])
+    out = _dropped(*flat(batch, (q, k, v), (2, 2, 2)), mask, seed, dropout)
+    return out.reshape(*batch, q.shape[-2], v.shape[-1])
 
 
 def kept(heads: int, n: int, m: int, seed: Tensor, dropout: float) -> tuple[Tensor, float]:
@@ -72,61 +68,51 @@ def _drawn(heads: int, n: int, m: int, seed: Tensor, dropout: float) -> Iterator
         yield slice(start, start + count), levels < least
 
 
-def _weights(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
-    scores = q @ k.mT
+def _weights(q: Tensor, k: Tensor, mask: Tensor | None, tile: slice) -> Tensor:
+    scores = q[tile] @ k[tile].mT
     if mask is not None:
+        mask = mask if len(mask) == 1 else mask[tile]
         scores = scores.masked_fill_(~mask, -math.inf) if mask.dtype == torch.bool else scores.add_(mask)
     scores = scores.sub_(scores.amax(-1, keepdim=True)).exp_()
     return scores.div_(scores.sum(-1, keepdim=True))
 
 
-def _of(mask: Tensor | None, tile: slice) -> Tensor | None:
-    return mask if mask is None or len(mask) == 1 else mask[tile]
-
-
-def _run(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, seed: Tensor, dropout: float) -> Tensor:
-    out = v.new_empty(*q.shape[:-1], v.shape[-1])
+def _forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, seed: Tensor, dropout: float) -> Tiles:
     for tile, dropped in _drawn(len(q), q.shape[-2], k.shape[-2], seed, dropout):
-        weights = _weights(q[tile], k[tile], _of(mask, tile)).masked_fill_(dropped, 0.0)
-        out[tile] = (weights @ v[tile]).div_(_share(dropout))
-    return out
+        weights = _weights(q, k, mask, tile).masked_fill_(dropped, 0.0)
+        yield tile, ((weights @ v[tile]).div_(_share(dropout)),)
 
 
-def _run_gradients(
+def _backward(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, seed: Tensor, dropout: float, out: Tensor, d_out: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    d_q, d_k, d_v = (t.new_empty(t.shape) for t in (q, k, v))
+) -> Tiles:
     for tile, dropped in _drawn(len(q), q.shape[-2], k.shape[-2], seed, dropout):
-        weights = _weights(q[tile], k[tile], _of(mask, tile))
+        weights = _weights(q, k, mask, tile)
         felt = d_out[tile] / _share(dropout)
         stayed = weights.masked_fill(dropped, 0.0)
         # Thin matrices first, in the order of storage that BLAS is fast at.
-        d_v[tile] = (felt.mT @ stayed).mT
+        d_v = (felt.mT @ stayed).mT
         own = weights.mul_((d_out[tile] * out[tile]).sum(-1, keepdim=True))
         d_scores = stayed.mul_(felt @ v[tile].mT).sub_(own)
-        d_q[tile] = d_scores @ k[tile]
-        d_k[tile] = (q[tile].mT @ d_scores).mT
-    return d_q, d_k, d_v
+        yield tile, (d_scores @ k[tile], (q[tile].mT @ d_scores).mT, d_v)
 
 
-def _derivative(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
-    (q, k, v, mask, seed, out), (dropout,) = ctx.saved_tensors, ctx.plain
-    if again():
-        stayed, share = kept(len(q), q.shape[-2], k.shape[-2], seed, dropout)
-        defined = dropped_softmax_reference(q, k, v, mask, stayed, share)
-        return *derivatives(defined, (q, k, v), d_out), None, None, None
-    return *_gradients(q, k, v, mask, seed, dropout, out, d_out), None, None, None
+def _allocate(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor]:
+    return (v.new_empty(*q.shape[:-1], v.shape[-1]),)
 
 
-_INPUTS = "Tensor q, Tensor k, Tensor v, Tensor? mask, Tensor seed, float dropout"
-_dropped = operator(
-    f"dropped_softmax({_INPUTS}) -> Tensor",
-    _run,
-    lambda q, k, v, *rest: v.new_empty(*q.shape[:-1], v.shape[-1]),
-    backward=_derivative,
-)
-_gradients = operator(
-    f"dropped_softmax_gradients({_INPUTS}, Tensor out, Tensor d_out) -> (Tensor, Tensor, Tensor)",
-    _run_gradients,
-    lambda q, k, v, *rest: tuple(t.new_empty(t.shape) for t in (q, k, v)),
+def _definition(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, seed: Tensor, dropout: float) -> Tensor:
+    stayed, share = kept(len(q), q.shape[-2], k.shape[-2], seed, dropout)
+    return dropped_softmax_reference(q, k, v, mask, stayed, share)
+
+
+_dropped = tiled(
+    "dropped_softmax",
+    "Tensor q, Tensor k, Tensor v, Tensor? mask, Tensor seed, float dropout",
+    (2, 2, 2),
+    {"out": 2},
+    _allocate,
+    _forward,
+    _backward,
+    _definition,
 )

@@ -6,6 +6,8 @@ the remainder :math:`p_2 - p_1` of two nearly equal masses decides the column er
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -32,9 +34,7 @@ def maximal_coupling(
         ``stay`` = min(1, p2/p1), the share of the queries' mass on a pivot that reads the same pivot, and
         ``spare`` = f/δ, where the rest reads; both float64.
     """
-    p1, p2 = _normalise(use_q)[0], _normalise(use_k)[0]
-    stay = (p2 / p1.clamp_min(TINY)).clamp(max=1.0)
-    spare, _ = _normalise((p2 - p1).clamp_min(0.0))
+    _, _, stay, (spare, _) = _joined(use_q, use_k)
     return stay, spare
 
 
@@ -66,9 +66,7 @@ def mix_gradient(
 ) -> tuple[Float[Tensor, "*b r"], Float[Tensor, "*b r"], Float[Tensor, "*b r c"]]:
     """Derivatives of ⟨`mix`, d_table⟩ along its three arguments."""
     dtype = totals.dtype
-    (p1, total_q), (p2, total_k) = _normalise(use_q), _normalise(use_k)
-    stay = (p2 / p1.clamp_min(TINY)).clamp(max=1.0)
-    spare, excess = _normalise((p2 - p1).clamp_min(0.0))
+    (p1, total_q), (p2, total_k), stay, (spare, excess) = _joined(use_q, use_k)
     remain, lend = stay.to(dtype)[..., None], spare.to(dtype)[..., None]
     own = mean(use_k, totals)
     rest = lend.mT @ own
@@ -98,6 +96,13 @@ def mean_gradient(
     use = use.clamp_min(TINY)[..., None]
     d_totals = d_mean / use
     return -(d_totals * (totals / use)).sum(-1), d_totals
+
+
+def _joined(use_q: Tensor, use_k: Tensor) -> tuple[Any, Any, Tensor, Any]:
+    """Both uses as shares with their totals, what stays on its pivot, and where the rest reads, with its total."""
+    (p1, total_q), (p2, total_k) = _normalise(use_q), _normalise(use_k)
+    stay = (p2 / p1.clamp_min(TINY)).clamp(max=1.0)
+    return (p1, total_q), (p2, total_k), stay, _normalise((p2 - p1).clamp_min(0.0))
 
 
 def _normalise(use: Tensor) -> tuple[Tensor, Tensor]:

@@ -42,12 +42,11 @@ def _tile(base, rows, columns, stride_row, stride_column, n_rows, n_columns):
 
 
 @triton.jit
-def _alive(unpadded, rows, stride, n, HAS_PADDING: tl.constexpr):
-    """Which rows exist and count."""
-    alive = rows < n
-    if HAS_PADDING:
-        alive = alive & (tl.load(unpadded + rows.to(tl.int64) * stride, mask=alive, other=0.0) != 0)
-    return alive
+def _store(base, block, rows, columns, width, n_rows, n_columns):
+    """Store a block of a matrix whose rows are ``width`` apart."""
+    inside = (rows < n_rows)[:, None] & (columns < n_columns)[None, :]
+    at = rows.to(tl.int64)[:, None] * width + columns[None, :]
+    tl.store(base + at, block.to(base.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -69,19 +68,17 @@ def _pass(
     z = _tile(pivots + outer * z_outer + inner * z_head, pivot, width, z_row, z_column, r, d)
     bias += outer * b_outer + inner * b_head
     b = tl.load(bias + pivot * b_column, mask=pivot < r, other=-float("inf")).to(tl.float32)
-    if TASK == "unpack":
+    if TASK != "pack":
         t = _tile(table + head * r * c, pivot, column, c, 1, r, c)
     if TASK == "gradient":
         felt = tl.load(d_use + head * r + pivot, mask=pivot < r, other=0.0)
-        if HAS_Y:
-            t = _tile(table + head * r * c, pivot, column, c, 1, r, c)
-        moved = tl.zeros((R, D), tl.float32)
-    if TASK == "pack":
-        packed = tl.zeros((R, C), tl.float32)
     use = tl.zeros((R,), tl.float32)
+    moved = tl.zeros((R, C if TASK == "pack" else D), tl.float32)
     for block in range(part * blocks, (part + 1) * blocks):
         rows = block * BLOCK + tl.arange(0, BLOCK)
-        alive = _alive(unpadded, rows, k_row, n, HAS_PADDING)
+        alive = rows < n
+        if HAS_PADDING:
+            alive = alive & (tl.load(unpadded + rows.to(tl.int64) * k_row, mask=alive, other=0.0) != 0)
         tokens = tl.where(alive[:, None], _tile(x, rows, width, x_row, x_column, n, d), 0.0)
         share = _share(tokens, z, b, alive, PRECISION)
         if HAS_Y:
@@ -89,11 +86,9 @@ def _pass(
         if TASK == "pack":
             use += tl.sum(share, 0)
             if HAS_Y:
-                packed += tl.dot(tl.trans(share), values, input_precision=PRECISION)
+                moved += tl.dot(tl.trans(share), values, input_precision=PRECISION)
         if TASK == "unpack":
-            read = tl.dot(share, t, input_precision=PRECISION)
-            at = out + head * n * c + rows.to(tl.int64)[:, None] * c + column[None, :]
-            tl.store(at, read.to(out.dtype.element_ty), mask=(rows < n)[:, None] & (column < c)[None, :])
+            _store(out + head * n * c, tl.dot(share, t, input_precision=PRECISION), rows, column, c, n, c)
         if TASK == "gradient":
             d_share = tl.zeros((BLOCK, R), tl.float32) + felt[None, :]
             if HAS_Y:
@@ -101,17 +96,12 @@ def _pass(
             d_score = share * (d_share - tl.sum(share * d_share, 1)[:, None])
             use += tl.sum(d_score, 0)
             moved += tl.dot(tl.trans(d_score), tokens, input_precision=PRECISION)
-            read = tl.dot(d_score, z, input_precision=PRECISION)
-            at = out + head * n * d + rows.to(tl.int64)[:, None] * d + width[None, :]
-            tl.store(at, read.to(out.dtype.element_ty), mask=(rows < n)[:, None] & (width < d)[None, :])
+            _store(out + head * n * d, tl.dot(d_score, z, input_precision=PRECISION), rows, width, d, n, d)
     if TASK != "unpack":
         wide = c if TASK == "pack" else d
-        here = sums + (part * tl.num_programs(1) + head) * r * (wide + 1) + pivot * (wide + 1)
-        tl.store(here + wide, use, mask=pivot < r)
-        if TASK == "gradient":
-            tl.store(here[:, None] + width[None, :], moved, mask=(pivot < r)[:, None] & (width < d)[None, :])
-        elif HAS_Y:
-            tl.store(here[:, None] + column[None, :], packed, mask=(pivot < r)[:, None] & (column < c)[None, :])
+        here = sums + (part * tl.num_programs(1) + head) * r * (wide + 1)
+        tl.store(here + pivot * (wide + 1) + wide, use, mask=pivot < r)
+        _store(here, moved, pivot, column if TASK == "pack" else width, wide + 1, r, wide)
 
 
 @triton.jit
@@ -131,8 +121,7 @@ def _mix(
     """The maximal coupling of one head applied to the means of its pivots, or the derivative of that."""
     head = tl.program_id(0).to(tl.int64)
     pivot, column = tl.arange(0, R), tl.arange(0, C)
-    inside = (pivot < r)[:, None] & (column < c)[None, :]
-    at = head * r * c + pivot[:, None] * c + column[None, :]
+    start = head * r * c
     p1, total_q = _masses(use_q + head * q_row, pivot, q_column, r, TINY)
     p2, total_k = _masses(use_k + head * k_row, pivot, k_column, r, TINY)
     stay = tl.minimum(p2 / tl.maximum(p1, TINY), 1.0)
@@ -144,9 +133,9 @@ def _mix(
     remain, lend = stay.to(tl.float32)[:, None], spare.to(tl.float32)[:, None]
     rest = tl.sum(lend * own, 0)[None, :]
     if not GRADIENT:
-        tl.store(out + at, rest + remain * (own - rest), mask=inside)
+        _store(out + start, rest + remain * (own - rest), pivot, column, c, r, c)
     else:
-        gradient = tl.load(d_table + at, mask=inside, other=0.0)
+        gradient = _tile(d_table + start, pivot, column, c, 1, r, c)
         d_stay = tl.sum(gradient * (own - rest), 1).to(tl.float64)
         d_rest = tl.sum((1.0 - remain) * gradient, 0)[None, :]
         d_spare = tl.sum(own * d_rest, 1).to(tl.float64)
@@ -157,35 +146,33 @@ def _mix(
         d_own = (remain * gradient + lend * d_rest) / held
         d_q = ((d_p1 - tl.sum(p1 * d_p1, 0)) / total_q).to(tl.float32)
         d_k = ((d_p2 - tl.sum(p2 * d_p2, 0)) / total_k).to(tl.float32) - tl.sum(d_own * own, 1)
-        tl.store(out + at, d_own, mask=inside)
+        _store(out + start, d_own, pivot, column, c, r, c)
         tl.store(d_use_q + head * r + pivot, d_q, mask=pivot < r)
         tl.store(d_use_k + head * r + pivot, d_k, mask=pivot < r)
 
 
 def pack(side: Side, y: Tensor | None) -> Tensor:
     """The sums of ``y`` at every pivot, if given, and in the last column the total of the pivot."""
-    return _run("pack", side, y, 0 if y is None else y.shape[-1])
+    return _run("pack", side, y)
 
 
 def unpack(side: Side, table: Tensor) -> Tensor:
     """What every token reads from a table with one row per pivot."""
     out = side.x.new_empty(*side.x.shape[:-1], table.shape[-1])
-    _run("unpack", side, None, table.shape[-1], table=table, out=out)
+    _run("unpack", side, table=table, out=out)
     return out
 
 
 def gradient(side: Side, y: Tensor | None, table: Tensor | None, d_use: Tensor) -> tuple[Tensor, Tensor]:
     """Derivatives of ⟨σ T, y⟩ + ⟨total of σ, d_use⟩ along tokens, and along pivots with the bias as last column."""
     out = side.x.new_empty(side.x.shape)
-    sums = _run("gradient", side, y, 0 if y is None else y.shape[-1], table=table, d_use=d_use, out=out)
-    return out, sums
+    return out, _run("gradient", side, y, table=table, d_use=d_use, out=out)
 
 
 def _run(
     task: str,
     side: Side,
-    y: Tensor | None,
-    c: int,
+    y: Tensor | None = None,
     *,
     table: Tensor | None = None,
     d_use: Tensor | None = None,
@@ -194,6 +181,7 @@ def _run(
     x, pivots, bias, unpadded = side
     assert pivots is not None
     (outer, heads, n, d), r = x.shape, pivots.shape[-2]
+    c = next((t.shape[-1] for t in (y, table) if t is not None), 0)
     sizes = {"R": _padded(r), "D": _padded(d), "C": _padded(c)}
     # Tiles are float32 in fast memory, and products of float32 without tensor cores hold more of them.
     block = (64 if max(sizes.values()) <= 64 else 32) // (2 if x.dtype == torch.float32 else 1)
@@ -206,8 +194,7 @@ def _run(
         _pass, (parts, outer * heads), x, *x.stride(), pivots, *pivots.stride(), bias, *bias.stride(),
         *((x, 0, 0, 0) if unpadded is None else (unpadded, *unpadded.stride())),
         *((x, 0, 0, 0, 0) if y is None else (y, *y.stride())),
-        x if table is None else table.contiguous(), x if d_use is None else d_use.contiguous(),
-        x if out is None else out, sums, heads, blocks, n, r, d, c,
+        *(x if t is None else t.contiguous() for t in (table, d_use, out)), sums, heads, blocks, n, r, d, c,
         **sizes, BLOCK=block, HAS_PADDING=unpadded is not None, HAS_Y=y is not None, TASK=task,
         PRECISION="ieee" if x.dtype == torch.float32 else "tf32",
     )  # fmt: skip

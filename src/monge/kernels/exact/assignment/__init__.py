@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import working_dtype
 from monge._transforms import transformable
 from monge.errors import DtypeError, InfeasibleError, InputError, ShapeError
 
@@ -67,10 +68,8 @@ def assignment(cost: Float[Tensor, "*b n n"]) -> Matching:
         raise InputError("cost must not hold NaN or -inf; use inf to forbid a pair.")
     n = cost.shape[-1]
     plain = cost.detach().reshape(cost.shape[:-2].numel(), n, n).cpu()
-    if plain.dtype not in (torch.float32, torch.float64):
-        plain = plain.float()
-    less = reduced(plain)
-    infeasible, perm, f, g = _solve(less.cost)
+    less = reduced(plain.to(working_dtype(plain)))
+    infeasible, perm, f, g = (native if _extension.AVAILABLE else reference).assignment(less.cost)
     if infeasible >= 0:
         which = f" of problem {infeasible}" if cost.ndim > 2 else ""
         raise InfeasibleError(
@@ -79,19 +78,3 @@ def assignment(cost: Float[Tensor, "*b n n"]) -> Matching:
         )
     parts = perm, *less.restore(f, g)
     return Matching(*(part.reshape(cost.shape[:-1]).to(cost.device) for part in parts))
-
-
-def _solve(cost: Tensor) -> tuple[int, Tensor, Tensor, Tensor]:
-    if _extension.AVAILABLE:
-        return native.assignment(cost)
-    answers = [reference.assignment(matrix) for matrix in cost]
-    solved = [answer for answer in answers if answer is not None]
-    infeasible = answers.index(None) if len(solved) < len(answers) else -1
-    empty = torch.empty(0, cost.shape[-1])
-    perm, f, g = ([answer[k] for answer in solved] for k in range(3))
-    return (
-        infeasible,
-        torch.stack(perm) if perm else empty.long(),
-        torch.stack(f) if f else empty.double(),
-        torch.stack(g) if g else empty.double(),
-    )

@@ -13,7 +13,7 @@ __all__ = ["assignment"]
 def assignment(cost: Tensor) -> tuple[int, Tensor, Tensor, Tensor]:
     """The number of an infeasible problem or -1, then permutations and potentials of a batch (b, n, n)."""
     perm = torch.empty(cost.shape[:2], dtype=torch.int64)
-    f, g = torch.empty(cost.shape[:2], dtype=torch.float64), torch.empty(cost.shape[:2], dtype=torch.float64)
-    outputs = perm.numpy(), f.numpy(), g.numpy()
-    infeasible = module().assignment(cost.contiguous().numpy(), *outputs, torch.get_num_threads())
+    f, g = torch.empty(2, *cost.shape[:2], dtype=torch.float64)
+    given = (t.numpy() for t in (cost.contiguous(), perm, f, g))
+    infeasible = module().assignment(*given, torch.get_num_threads())
     return infeasible, perm, f, g

@@ -10,7 +10,19 @@ from torch import Tensor
 __all__ = ["assignment"]
 
 
-def assignment(cost: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+def assignment(cost: Tensor) -> tuple[int, Tensor, Tensor, Tensor]:
+    """The number of an infeasible problem or -1, then permutations and potentials of a batch (b, n, n)."""
+    perm = torch.empty(cost.shape[:2], dtype=torch.int64)
+    f, g = torch.empty(2, *cost.shape[:2], dtype=torch.float64)
+    for k, matrix in enumerate(cost):
+        answer = _matched(matrix)
+        if answer is None:
+            return k, perm, f, g
+        perm[k], f[k], g[k] = answer
+    return -1, perm, f, g
+
+
+def _matched(cost: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
     """Permutation and potentials of one square matrix; None if every permutation uses an infinite cost."""
     n = len(cost)
     cost = cost.double()

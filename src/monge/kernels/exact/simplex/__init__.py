@@ -94,17 +94,19 @@ def simplex(
     pairs = _checked_cost(cost)
     a, b = _checked_weights(a, b, pairs)
     rows, columns = a > 0, b > 0
-    if not bool(rows.any()):
-        nothing = torch.zeros(0, dtype=torch.int64, device=device)
-        f, g = torch.zeros_like(a), _finite(ctransform(pairs.transpose(), torch.zeros_like(a))[0])
-        return Basis(nothing, nothing, a.new_zeros(0).to(device), f.to(device), g.to(device))
+    hints = _hints(start, potentials, rows, columns)
     whole = bool(rows.all() and columns.all())
-    hints = _hints(start, potentials, pairs, rows, columns)
     kept = pairs if whole else _select(pairs, rows, columns)
     less = reduced(kept.cost) if isinstance(kept, Matrix) else None
     if less is not None:
         kept, hints = Matrix(less.cost), hints.of(less)
-    solved = _solve(kept, a[rows], b[columns], hints, max_iter, rounding)
+    weights = a[rows], b[columns]
+    if not bool(rows.any()):
+        solved = native.NOTHING
+    elif _extension.AVAILABLE:
+        solved = native.simplex(kept, *weights, hints, max_iter, rounding)
+    else:
+        solved = reference.simplex(kept, *weights)
     if solved.status == native.INFEASIBLE:
         raise InfeasibleError(
             "every plan between a and b needs pairs of infinite cost: allow more pairs, or leave mass unmatched "
@@ -112,7 +114,7 @@ def simplex(
         )
     basis = Basis(*solved[2:])
     if less is not None:
-        basis = _centred(Basis(*basis[:3], *less.restore(basis.f, basis.g)), a[rows], b[columns])
+        basis = _centred(Basis(*basis[:3], *less.restore(basis.f, basis.g)), *weights)
     if not whole:
         basis = _restore(basis, pairs, rows, columns)
     basis = Basis(*(part.to(device) for part in basis))
@@ -125,22 +127,14 @@ def simplex(
     return basis
 
 
-def _solve(
-    pairs: Pairs, a: Tensor, b: Tensor, hints: native.Hints, max_iter: int | None, rounding: float
-) -> native.Solved:
-    if _extension.AVAILABLE:
-        return native.simplex(pairs, a, b, hints, max_iter, rounding)
-    answer = reference.simplex(pairs, a, b)
-    if answer is None:
-        nothing = a.new_zeros(0)
-        return native.Solved(native.INFEASIBLE, 0, *[nothing] * 5)
-    return native.Solved(native.OPTIMAL, 0, *answer)
-
-
 def _centred(basis: Basis, a: Tensor, b: Tensor) -> Basis:
     """The potentials shifted so that both sides have the same share of the value."""
     half = ((a * basis.f).sum() - (b * basis.g).sum()) / (a.sum() + b.sum())
     return basis._replace(f=basis.f - half, g=basis.g + half)
+
+
+def _plain(numbers: Tensor) -> Tensor:
+    return numbers.detach().cpu().double()
 
 
 def _select(pairs: Pairs, rows: Tensor, columns: Tensor) -> Pairs:
@@ -155,8 +149,9 @@ def _finite(potential: Tensor) -> Tensor:
 def _restore(basis: Basis, pairs: Pairs, rows: Tensor, columns: Tensor) -> Basis:
     """Numbers the kept atoms as before, and gives the others potentials by c-transforms."""
     i, j, w, f, g = basis
-    kept_rows, kept_columns = rows.nonzero()[:, 0], columns.nonzero()[:, 0]
-    dropped_rows, dropped_columns = (~rows).nonzero()[:, 0], (~columns).nonzero()[:, 0]
+    kept_rows, kept_columns, dropped_rows, dropped_columns = (
+        chosen.nonzero()[:, 0] for chosen in (rows, columns, ~rows, ~columns)
+    )
     f_all, g_all = f.new_zeros(len(rows)), f.new_full((len(columns),), -math.inf)
     f_all[kept_rows], g_all[kept_columns] = f, g
     f_all[dropped_rows] = _finite(ctransform(pairs.rows(dropped_rows), g_all)[0])
@@ -165,16 +160,12 @@ def _restore(basis: Basis, pairs: Pairs, rows: Tensor, columns: Tensor) -> Basis
 
 
 def _hints(
-    start: Basis | None,
-    potentials: tuple[Tensor, Tensor] | None,
-    pairs: Pairs,
-    rows: Tensor,
-    columns: Tensor,
+    start: Basis | None, potentials: tuple[Tensor, Tensor] | None, rows: Tensor, columns: Tensor
 ) -> native.Hints:
     arcs: tuple[Tensor | None, Tensor | None] = None, None
     if start is not None:
         i, j = start[0].cpu(), start[1].cpu()
-        n, m = pairs.shape
+        n, m = len(rows), len(columns)
         inside = (i >= 0) & (i < n) & (j >= 0) & (j < m)
         if i.shape != j.shape or not bool(inside.all()):
             raise ShapeError(
@@ -190,7 +181,7 @@ def _hints(
     for name, guess, chosen in (("f", potentials[0], rows), ("g", potentials[1], columns)):
         if guess.shape != chosen.shape:
             raise ShapeError(f"the guess of {name} must have shape {tuple(chosen.shape)}, not {tuple(guess.shape)}.")
-        guesses.append(torch.nan_to_num(guess.detach().cpu().double(), 0.0, 0.0, 0.0)[chosen])
+        guesses.append(torch.nan_to_num(_plain(guess), 0.0, 0.0, 0.0)[chosen])
     return native.Hints(*arcs, *guesses)
 
 
@@ -209,18 +200,18 @@ def _checked_cost(cost: Pairs | Tensor | PointCost) -> Pairs:
             f"cost must be one problem, but has batch dimensions {tuple(cost.batch_shape)}: loop over them."
         )
     if isinstance(cost, Matrix):
-        matrix = cost.cost.detach().cpu().double()
+        matrix = _plain(cost.cost)
         if bool((matrix.isnan() | (matrix == -math.inf)).any()):
             raise InputError("cost must not hold NaN or -inf; use inf to forbid a pair.")
         return Matrix(matrix)
-    x, y = cost.x.detach().cpu().double(), cost.y.detach().cpu().double()
+    x, y = _plain(cost.x), _plain(cost.y)
     if not (bool(x.isfinite().all()) and bool(y.isfinite().all())):
         raise InputError("x and y must be finite: drop or mend the points that are NaN or infinite.")
     return Points(x, y, cost.kind, cost.p, cost.power)
 
 
 def _checked_weights(a: Tensor, b: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
-    a, b = a.detach().cpu().double(), b.detach().cpu().double()
+    a, b = _plain(a), _plain(b)
     n, m = pairs.shape
     if a.shape != (n,) or b.shape != (m,):
         raise ShapeError(

@@ -11,7 +11,7 @@ from ..._extension import module
 from ...stream import Matrix, Pairs
 from .._reduced import Reduced
 
-__all__ = ["INFEASIBLE", "LIMIT", "OPTIMAL", "Hints", "Solved", "simplex"]
+__all__ = ["INFEASIBLE", "LIMIT", "NOTHING", "OPTIMAL", "Hints", "Solved", "simplex"]
 
 OPTIMAL, LIMIT, INFEASIBLE = 0, 1, 2
 
@@ -44,18 +44,19 @@ class Solved(NamedTuple):
     g: Tensor
 
 
+# What there is to say of no mass at all.
+NOTHING = Solved(OPTIMAL, 0, *[torch.zeros(0, dtype=torch.int64)] * 2, *[torch.zeros(0, dtype=torch.float64)] * 3)
+
+
 def simplex(pairs: Pairs, a: Tensor, b: Tensor, hints: Hints, max_iter: int | None, rounding: float) -> Solved:
     """Positive float64 weights of equal mass on the CPU, float64 costs; the rest is settled here."""
     limit = -1 if max_iter is None else max_iter
-    guesses = [None if hint is None else hint.contiguous().numpy() for hint in hints]
-    weights = a.contiguous().numpy(), b.contiguous().numpy()
-    threads = torch.get_num_threads()
+    given = (None if t is None else t.contiguous().numpy() for t in (a, b, *hints))
+    costs = [t.contiguous().numpy() for t in pairs.tensors()]
     if isinstance(pairs, Matrix):
-        cost = pairs.cost.contiguous().numpy()
-        status, pivots, *arrays = module().simplex_matrix(cost, *weights, *guesses, limit, rounding, threads)
+        loop, rule = module().simplex_matrix, ()
     else:
-        x, y = pairs.x.contiguous().numpy(), pairs.y.contiguous().numpy()
-        rule = pairs.kind == "dot", float(pairs.p), float(pairs.power)
-        status, pivots, *arrays = module().simplex_points(x, y, *rule, *weights, *guesses, limit, rounding, threads)
+        loop, rule = module().simplex_points, (pairs.kind == "dot", float(pairs.p), float(pairs.power))
+    status, pivots, *arrays = loop(*costs, *rule, *given, limit, rounding, torch.get_num_threads())
     i, j, w, f, g = (torch.from_numpy(array) for array in arrays)
     return Solved(status, pivots, i.long(), j.long(), w, f, g)

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from ...stream import Pairs
+from .native import INFEASIBLE, NOTHING, OPTIMAL, Solved
 
 __all__ = ["simplex"]
 
 
-def simplex(pairs: Pairs, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor] | None:
-    """Basic plan and potentials of the programme; None if no plan avoids the infinite costs."""
+def simplex(pairs: Pairs, a: Tensor, b: Tensor) -> Solved:
+    """Basic plan and potentials of the programme, if a plan avoids the infinite costs."""
     from scipy.optimize import linprog
     from scipy.sparse import coo_matrix, vstack
 
@@ -37,10 +38,10 @@ def simplex(pairs: Pairs, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor,
         options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
     )
     if solved.status == 2:
-        return None
+        return NOTHING._replace(status=INFEASIBLE)
     if solved.status != 0:
         raise RuntimeError(f"the linear programme of the reference simplex failed: {solved.message}")
     duals = torch.from_numpy(np.append(solved.eqlin.marginals, 0.0) * scale)
     w = torch.from_numpy(solved.x * mass)
     kept = w > 0
-    return i[kept], j[kept], w[kept], duals[:n], duals[n:]
+    return Solved(OPTIMAL, 0, i[kept], j[kept], w[kept], duals[:n], duals[n:])

@@ -12,17 +12,10 @@ from ..._extension import reads
 from .._rows import Distance, row_problem
 from . import native, reference
 
-__all__ = [
-    "circle_distance",
-    "circle_shift",
-    "linear_circle_distance",
-    "smooth_circle_distance",
-    "smooth_linear_circle_distance",
-]
+__all__ = ["circle_distance", "circle_shift", "linear_circle_distance"]
 
 _SHORTEST = Distance(native.circle_distance, reference.circle_distance)
 _LINEAR = Distance(native.linear_circle_distance, reference.linear_circle_distance)
-smooth_circle_distance, smooth_linear_circle_distance = _SHORTEST.smooth, _LINEAR.smooth
 
 
 @transformable

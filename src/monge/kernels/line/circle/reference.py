@@ -11,7 +11,7 @@ from monge._arrays import gap_power
 
 from .._rows import RowProblem, levels
 
-__all__ = ["circle_distance", "circle_shift", "linear_circle_distance", "mean_position"]
+__all__ = ["circle_distance", "circle_shift", "linear_circle_distance", "mean_shift"]
 
 
 class _Lift(NamedTuple):
@@ -45,14 +45,14 @@ def circle_shift(problem: RowProblem, p: float) -> Tensor:
 def linear_circle_distance(problem: RowProblem, p: float) -> Tensor:
     """The cost of the shorter way round at the shift between the mean positions."""
     x, y = _lift(problem.x, problem.a), _lift(problem.y, problem.b)
-    shift = mean_position(problem.x, problem.a) - mean_position(problem.y, problem.b)
-    return _cost(x, y, shift, p, wrapped=True).to(problem.x.dtype)
+    return _cost(x, y, mean_shift(problem), p, wrapped=True).to(problem.x.dtype)
 
 
-def mean_position(x: Tensor, weights: Tensor | None) -> Tensor:
-    """The mean of the positions in [0, 1), one per row."""
-    turns = x.double().remainder(1.0)
-    return turns.mean(-1, keepdim=True) if weights is None else (turns * weights).sum(-1, keepdim=True)
+def mean_shift(problem: RowProblem) -> Tensor:
+    """By how much the means of the positions in [0, 1) differ, one number a row."""
+    sides = zip(problem[:2], problem.shares, strict=True)
+    x, y = ((points.double().remainder(1.0) * share).sum(-1, keepdim=True) for points, share in sides)
+    return x - y
 
 
 def _lift(x: Tensor, weights: Tensor | None) -> _Lift:
@@ -72,24 +72,18 @@ def _search(x: _Lift, y: _Lift, p: float) -> Tensor:
     return torch.where(better, low, high)
 
 
-def _turns(y: _Lift) -> _Lift:
-    """Enough turns of the lift for any shift in [-2, 2]."""
-    turns = torch.arange(-3, 4, dtype=torch.float64, device=y.level.device)[:, None]
-
-    def spread(one: Tensor) -> Tensor:
-        return (one[:, None] + turns).flatten(1)
-
-    return _Lift(spread(y.position), spread(y.level))
+def _place(lift: _Lift, level: Tensor) -> Tensor:
+    """The quantile function at levels of any turn."""
+    turn = level.detach().ceil() - 1
+    i = torch.searchsorted(lift.level.detach().contiguous(), level.detach() - turn)
+    return lift.position.gather(-1, i.clamp_(max=lift.level.shape[-1] - 1)) + turn
 
 
 def _cost(x: _Lift, y: _Lift, shift: Tensor, p: float, wrapped: bool = False) -> Tensor:
-    around = _turns(y)
     cuts = (y.level - shift).remainder(1.0)
     merged, _ = torch.cat([x.level, cuts, torch.zeros_like(cuts[:, :1])], -1).sort(-1)
     mass, middle = merged.diff(dim=-1), (merged[:, 1:] + merged[:, :-1]) / 2
-    i = torch.searchsorted(x.level.detach().contiguous(), middle.detach()).clamp_(max=x.level.shape[-1] - 1)
-    j = torch.searchsorted(around.level.detach().contiguous(), (middle + shift).detach())
-    gap = x.position.gather(-1, i) - around.position.gather(-1, j)
+    gap = _place(x, middle) - _place(y, middle + shift)
     if wrapped:
         gap = gap - gap.detach().round()
     return (mass * gap_power(gap, p)).sum(-1)
@@ -98,9 +92,5 @@ def _cost(x: _Lift, y: _Lift, shift: Tensor, p: float, wrapped: bool = False) ->
 def _by_shift(x: _Lift, y: _Lift, shift: Tensor, p: float) -> Tensor:
     """The right-hand derivative of the cost by the shift: each column hands over to the next one."""
     after = torch.cat([y.position[:, 1:], y.position[:, :1] + 1], -1)
-    level = (y.level - shift).remainder(1.0)
-    level = torch.where(level == 0, 1.0, level)
-    i = torch.searchsorted(x.level.detach().contiguous(), level.detach()).clamp_(max=x.level.shape[-1] - 1)
-    turn = (y.level - shift - level).detach().round()
-    place = x.position.gather(-1, i) + turn
+    place = _place(x, y.level - shift)
     return (gap_power(place - after, p) - gap_power(place - y.position, p)).sum(-1, keepdim=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes
 from monge._transforms import transformable
 from monge.errors import DeviceError, DtypeError, ShapeError
 
 from ..._extension import reads
+from .._rows import common_batch, few_rows
 from . import native, reference
 
 __all__ = ["monotone"]
@@ -57,22 +56,7 @@ def monotone(
         raise ShapeError(
             f"a and b must hold at least one weight a row, but have {tuple(a.shape)} and {tuple(b.shape)}."
         )
-    try:
-        batch = broadcast_shapes(a.shape[:-1], b.shape[:-1])
-    except RuntimeError as error:
-        raise ShapeError(
-            f"a and b must agree in all but their last dimension, but have shapes {tuple(a.shape)} and "
-            f"{tuple(b.shape)}: expand one of them."
-        ) from error
-    rows_a, rows_b = _rows(a, batch), _rows(b, batch)
-    twin = native if reads(a, b) else reference
-    i, j, w = twin.monotone(rows_a, rows_b)
-    shape = (*batch, w.shape[-1])
-    return i.reshape(shape), j.reshape(shape), w.reshape(shape)
-
-
-def _rows(weights: Tensor, batch: torch.Size) -> Tensor:
-    n = weights.shape[-1]
-    if weights.shape[:-1].numel() == 1 and batch.numel() > 0:
-        return weights.reshape(1, n)  # one row of weights for every problem is read, not copied
-    return weights.expand(*batch, n).reshape(-1, n)
+    batch = common_batch(a=a, b=b)
+    found = (native if reads(a, b) else reference).monotone(few_rows(a, batch), few_rows(b, batch))
+    i, j, w = (part.reshape(*batch, part.shape[-1]) for part in found)
+    return i, j, w

@@ -232,19 +232,15 @@ def _levels(level: Tensor | None, problem: RowProblem) -> Tensor:
 
 
 def _on_host(problem: RowProblem) -> RowProblem:
-    """The solvers are sequential: they run where the C++ does, on plain numbers of full precision."""
-    held = (None if part is None else part.detach().cpu() for part in problem[:4])
-    x, y, a, b = (part if part is None or part.dtype == torch.float32 else part.double() for part in held)
-    dtype = torch.promote_types(x.dtype, y.dtype)  # type: ignore[union-attr]
-    return RowProblem(x.to(dtype), y.to(dtype), a, b, problem.batch)  # type: ignore[union-attr]
+    """The solvers are sequential: they run where the C++ does, on plain numbers."""
+    return RowProblem._make((*(None if part is None else part.detach().cpu() for part in problem[:4]), problem.batch))
 
 
 def _equal(a: Tensor | None, b: Tensor | None) -> bool:
     """Whether all masses are zero or one common number."""
     one = torch.ones(1, dtype=torch.float64)
     sides = [one if held is None else held[held > 0] for held in (a, b)]
-    whole = torch.cat(sides)
-    return len(whole) == 0 or bool((whole == whole[0]).all())
+    return len(torch.cat(sides).unique()) <= 1
 
 
 def _check_mass(problem: RowProblem, level: Tensor) -> None:

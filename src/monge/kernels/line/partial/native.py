@@ -29,23 +29,21 @@ def partial_profile(problem: RowProblem, p: float, period: float, stop: float, m
 
 def _pieces(x: Tensor, y: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     *_, width, potentials = rest
-    return (
-        x.new_empty(len(x), width, dtype=torch.int64),
-        x.new_empty(len(x), width, dtype=torch.int64),
-        x.new_empty(len(x), width, dtype=torch.float64),
-        x.new_empty(len(x), 1, dtype=torch.float64),
-        *(t.new_empty(t.shape if potentials else 0, dtype=torch.float64) for t in (x, y)),
-    )
+    prices = (t.new_empty(t.shape if potentials else 0, dtype=torch.float64) for t in (x, y))
+    return *_whole(x, width, width), *_real(x, width, 1), *prices
 
 
 def _profile(x: Tensor, y: Tensor, p: float, period: float, stop: float, most: int) -> tuple[Tensor, ...]:
-    return (
-        x.new_empty(len(x), most, dtype=torch.float64),
-        x.new_empty(len(x), most, dtype=torch.int64),
-        x.new_empty(len(x), most, dtype=torch.int64),
-        x.new_empty(x.shape, dtype=torch.float64),
-        y.new_empty(y.shape, dtype=torch.float64),
-    )
+    marginal, *places = _real(x, most, x.shape[1], y.shape[1])
+    return marginal, *_whole(x, most, most), *places
+
+
+def _whole(x: Tensor, *widths: int) -> list[Tensor]:
+    return [x.new_empty(len(x), width, dtype=torch.int64) for width in widths]
+
+
+def _real(x: Tensor, *widths: int) -> list[Tensor]:
+    return [x.new_empty(len(x), width, dtype=torch.float64) for width in widths]
 
 
 _partial_plan = row_loop(

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from monge._arrays import gap_power
 
@@ -21,25 +22,20 @@ def partial_plan(problem: RowProblem, p: float, period: float, rule: str, level:
 
     Any weights and any order, on the circle too; memory grows like n m.
     """
-    x, y, a, b, _ = problem
-    a = x.new_ones(1, x.shape[-1], dtype=torch.float64) if a is None else a.detach()
-    b = y.new_ones(1, y.shape[-1], dtype=torch.float64) if b is None else b.detach()
-    rows = len(x)
-    solved = []
-    for row in range(rows):
-        gap = x[row].detach().double()[:, None] - y[row].detach().double()
-        cost = gap_power(gap - period * (gap / period).round() if period > 0 else gap, p)
-        weights = a[row % len(a)], b[row % len(b)]
-        solved.append(_solve(cost, *weights, rule, float(level[row % len(level)])))
-    if not solved:  # an empty batch
-        none, wide = x.new_zeros(0, 1, dtype=torch.float64), x.new_zeros(0, x.shape[-1], dtype=torch.float64)
-        return Pieces(none.long(), none.long(), none, none, wide, y.new_zeros(0, y.shape[-1], dtype=torch.float64))
-    longest = max(len(one.w) for one in solved)
-    i, j, w = (
-        torch.stack([torch.nn.functional.pad(one[k], (0, longest - len(one.w))) for one in solved]) for k in range(3)
+    x, y = (points.detach().double() for points in problem[:2])
+    a, b = (
+        points.new_ones(1, points.shape[-1]) if held is None else held.detach()
+        for points, held in zip((x, y), problem[2:4], strict=True)
     )
-    reached, f, g = (torch.stack([one[k] for one in solved]) for k in (3, 4, 5))
-    return Pieces(i, j, w, reached, f, g)
+    if len(x) == 0:
+        none = x.new_zeros(0, 1)
+        return Pieces(none.long(), none.long(), none, none, x, y)
+    solved = []
+    for row in range(len(x)):
+        gap = x[row][:, None] - y[row]
+        cost = gap_power(gap - period * (gap / period).round() if period > 0 else gap, p)
+        solved.append(_solve(cost, a[row % len(a)], b[row % len(b)], rule, float(level[row % len(level)])))
+    return Pieces(*(pad_sequence(list(parts), batch_first=True) for parts in zip(*solved, strict=True)))
 
 
 def _solve(cost: Tensor, a: Tensor, b: Tensor, rule: str, level: float) -> Pieces:

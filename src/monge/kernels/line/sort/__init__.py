@@ -36,7 +36,7 @@ def sort(x: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
     if x.requires_grad and torch.is_grad_enabled():
         return argsort(x)[0]
     if not _plain(x):
-        return reference.sort(x)
+        return reference.argsort(x)[0]
     return native.sort(x.reshape(-1, x.shape[-1])).reshape(x.shape)
 
 

@@ -5,12 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["argsort", "sort"]
-
-
-def sort(x: Tensor) -> Tensor:
-    """Sorted values along the last axis."""
-    return argsort(x)[0]
+__all__ = ["argsort"]
 
 
 def argsort(x: Tensor) -> tuple[Tensor, Tensor]:

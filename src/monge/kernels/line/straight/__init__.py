@@ -12,10 +12,9 @@ from ..._extension import reads
 from .._rows import Distance, row_problem
 from . import native, reference
 
-__all__ = ["line_distance", "line_potentials", "smooth_line_distance"]
+__all__ = ["line_distance", "line_potentials"]
 
 _DISTANCE = Distance(native.line_distance, reference.line_distance)
-smooth_line_distance = _DISTANCE.smooth
 
 
 @transformable
@@ -84,7 +83,6 @@ def line_potentials(
         *_, f, g = native.line_distance(problem, False, True, p)
     else:
         f, g = reference.line_potentials(problem, p)
-    mean_f = (f * (1 / f.shape[-1] if problem.a is None else problem.a)).sum(-1, keepdim=True)
-    mean_g = (g * (1 / g.shape[-1] if problem.b is None else problem.b)).sum(-1, keepdim=True)
-    shift = (mean_f - mean_g) / 2
+    share_f, share_g = problem.shares
+    shift = ((f * share_f).sum(-1, keepdim=True) - (g * share_g).sum(-1, keepdim=True)) / 2
     return (f - shift).reshape(*problem.batch, f.shape[-1]), (g + shift).reshape(*problem.batch, g.shape[-1])

@@ -26,14 +26,12 @@ def line_distance(problem: RowProblem, p: float) -> Tensor:
 
 def line_potentials(problem: RowProblem, p: float) -> tuple[Tensor, Tensor]:
     """Potentials: the derivative by the weights, with the value added since that derivative is centred."""
-    rows, n, m = problem.x.shape[0], problem.x.shape[-1], problem.y.shape[-1]
-    a = torch.full((1, n), 1 / n, dtype=torch.float64, device=problem.x.device) if problem.a is None else problem.a
-    b = torch.full((1, m), 1 / m, dtype=torch.float64, device=problem.x.device) if problem.b is None else problem.b
-    a, b = a.detach().expand(rows, n).clone(), b.detach().expand(rows, m).clone()
+    sides = zip(problem[:2], problem.shares, strict=True)
+    a, b = ((torch.ones_like(points, dtype=torch.float64) * share).detach() for points, share in sides)
     with torch.enable_grad():
         a.requires_grad_()
         b.requires_grad_()
-        scaled = (a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True))
-        cost = line_distance(problem._replace(a=scaled[0], b=scaled[1]), p)
+        scaled = problem._replace(a=a / a.sum(-1, keepdim=True), b=b / b.sum(-1, keepdim=True))
+        cost = line_distance(scaled, p)
         f, g = torch.autograd.grad(cost.sum(), (a, b))
     return f + cost.detach().double()[:, None], g

@@ -3,8 +3,8 @@
 
 #include <optional>
 
-#include "bindings.hpp"
-#include "numpy.hpp"
+#include "common/bindings.hpp"
+#include "common/numpy.hpp"
 #include "simplex.hpp"
 
 namespace nb = nanobind;

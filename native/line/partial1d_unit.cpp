@@ -4,8 +4,8 @@
 #include <cmath>
 #include <optional>
 
+#include "common/multiversion.hpp"
 #include "heap.hpp"
-#include "multiversion.hpp"
 #include "partial1d.hpp"
 #include "power_cost.hpp"
 

@@ -7,7 +7,7 @@
 #include <limits>
 #include <vector>
 
-#include "multiversion.hpp"
+#include "common/multiversion.hpp"
 
 namespace monge {
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "bindings.hpp"
-#include "numpy.hpp"
+#include "common/bindings.hpp"
+#include "common/numpy.hpp"
 #include "radix.hpp"
 
 namespace nb = nanobind;

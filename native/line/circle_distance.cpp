@@ -14,8 +14,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "bindings.hpp"
-#include "parallel.hpp"
+#include "common/bindings.hpp"
+#include "common/parallel.hpp"
 #include "power_cost.hpp"
 #include "radix.hpp"
 

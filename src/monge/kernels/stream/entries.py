@@ -1,4 +1,4 @@
-"""The smallest reduced costs of every row: the k smallest, or one, which is the hard c-transform."""
+"""Single entries of many: the smallest reduced costs of every row, and what a plan holds above a threshold."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 
 from monge._arrays import working_dtype
 from monge._transforms import transformable
-from monge.errors import InputError
+from monge.errors import InputError, ShapeError
 
 from ._native_call import Cost, native_dtype
-from .native import LARGEST_K, top_k_native
+from .native import LARGEST_K, extract_native, top_k_native
 from .pairs import Pairs
-from .reference import top_k_reference
-from .scores import check_columns, epsilon_of
+from .reference import extract_reference, top_k_reference
+from .scores import check_vector, epsilon_of
 
-__all__ = ["ctransform", "top_k"]
+__all__ = ["ctransform", "extract", "top_k"]
 
 
 @transformable
@@ -44,7 +44,7 @@ def top_k(pairs: Pairs, g: Float[Tensor, "*#b m"], k: int) -> tuple[Float[Tensor
         >>> top_k(Matrix(torch.tensor([[3.0, 1.0, 2.0]])), torch.zeros(3), 2)
         (tensor([[1., 2.]]), tensor([[1, 2]]))
     """
-    check_columns("g", g, pairs)
+    check_vector("g", g, pairs, "column")
     if not 1 <= k <= pairs.shape[1]:
         raise InputError(f"k must lie between 1 and the number of columns, {pairs.shape[1]}, but is {k}.")
     with torch.no_grad():
@@ -52,7 +52,7 @@ def top_k(pairs: Pairs, g: Float[Tensor, "*#b m"], k: int) -> tuple[Float[Tensor
         if dtype is None or k > LARGEST_K:
             values, index = top_k_reference(pairs, g, k)
         else:
-            values, index = top_k_native(*Cost.of(pairs, dtype), g.to(dtype), epsilon_of(1.0, g, dtype), k)
+            values, index = top_k_native(*Cost.of(pairs, dtype), g.to(dtype), epsilon_of(1.0, pairs, dtype), k)
     if torch.is_grad_enabled() and any(t.requires_grad for t in (*pairs.tensors(), g)):
         values = _chosen(pairs, g, index)
     return values, index
@@ -90,3 +90,58 @@ def _chosen(pairs: Pairs, g: Tensor, index: Tensor) -> Tensor:
     columns = index.masked_fill(absent, 0)
     potential = g[..., None, :].expand(*columns.shape[:-1], g.shape[-1]).gather(-1, columns)
     return (pairs.gather(columns).to(working_dtype(pairs, g)) - potential).masked_fill(absent, math.inf)
+
+
+@transformable
+def extract(
+    pairs: Pairs,
+    row: Float[Tensor, " n"],
+    col: Float[Tensor, " m"],
+    epsilon: float | Tensor,
+    threshold: float | Tensor,
+) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"], Float[Tensor, " k"]]:
+    """The entries P_ij = exp(row_i + col_j - C_ij / eps) > threshold of one problem, in row-major order.
+
+    Args:
+        pairs: The costs, without batch dimensions.
+        row: f / eps + log a, -inf if absent.
+        col: g / eps + log b, -inf if absent.
+        epsilon: The temperature, positive.
+        threshold: What an entry must exceed: one number, or one for each row.
+
+    Returns:
+        Rows, columns and weights. Gradients of the weights flow to the points or the cost, to ``row``,
+        ``col`` and ``epsilon``; which entries are chosen is not differentiated.
+
+    Raises:
+        ShapeError, DtypeError, DeviceError: If row, col or threshold do not fit, or there are batch
+        dimensions.
+        InputError: If epsilon is a float and not positive.
+
+    Example:
+        >>> import torch
+        >>> cost = torch.tensor([[0.0, 9.0], [9.0, 0.0]])
+        >>> extract(Matrix(cost), torch.zeros(2), torch.zeros(2), 1.0, threshold=0.5)
+        (tensor([0, 1]), tensor([0, 1]), tensor([1., 1.]))
+    """
+    check_vector("row", row, pairs, "row")
+    check_vector("col", col, pairs, "column")
+    if len(pairs.batch_shape) or row.ndim > 1 or col.ndim > 1:
+        raise ShapeError(
+            f"extract takes one problem, but the costs have batch dimensions {tuple(pairs.batch_shape)}; the "
+            "lists of a batch have different lengths, so call it once for each problem."
+        )
+    dtype = working_dtype(pairs, row, col)
+    limit = torch.as_tensor(threshold, dtype=dtype, device=pairs.device).detach()
+    if limit.ndim > 1 or (limit.ndim == 1 and limit.shape[0] != pairs.shape[0]):
+        raise ShapeError(
+            f"threshold must be one number or one for each of the {pairs.shape[0]} rows, but has shape "
+            f"{tuple(limit.shape)}."
+        )
+    eps = epsilon_of(epsilon, pairs, dtype)
+    with torch.no_grad():
+        find = extract_reference if native_dtype(pairs, row, col) is None else extract_native
+        i, j, w = find(pairs, row.to(dtype), col.to(dtype), eps, limit)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (*pairs.tensors(), row, col, eps)):
+        w = torch.exp(row.to(dtype)[i] + col.to(dtype)[j] - pairs.at(i, j).to(dtype) / eps)
+    return i, j, w

@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "bindings.hpp"
-#include "numpy.hpp"
-#include "parallel.hpp"
+#include "common/bindings.hpp"
+#include "common/numpy.hpp"
+#include "common/parallel.hpp"
 
 namespace nb = nanobind;
 

@@ -9,8 +9,8 @@
 #include <optional>
 #include <vector>
 
-#include "bindings.hpp"
-#include "parallel.hpp"
+#include "common/bindings.hpp"
+#include "common/parallel.hpp"
 #include "partial1d.hpp"
 #include "power_cost.hpp"
 #include "radix.hpp"

@@ -3,9 +3,9 @@
 #include <vector>
 
 #include "assignment.hpp"
-#include "bindings.hpp"
-#include "numpy.hpp"
-#include "parallel.hpp"
+#include "common/bindings.hpp"
+#include "common/numpy.hpp"
+#include "common/parallel.hpp"
 
 namespace nb = nanobind;
 
