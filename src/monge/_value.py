@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,9 @@ class Value:
     Equality is identity and hashing follows it: comparing tensors elementwise would be a surprise.
     """
 
+    # Its fields, in order of declaration.
+    _names: ClassVar[tuple[str, ...]] = ()
+
     @classmethod
     def _make(cls, **contents: Any) -> Self:
         """Build without validation, for contents that are known to be good."""
@@ -38,7 +41,7 @@ class Value:
         return self._make(**{**self._contents(), **changes})
 
     def _contents(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        return {name: getattr(self, name) for name in self._names}
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """The same value with ``function`` applied to every tensor it holds, nested values included."""
@@ -149,7 +152,7 @@ def value(cls: _T) -> _T:
     made = dataclass(frozen=True, eq=False, repr=False)(cls)
     if hasattr(made, "__post_init__"):
         made.__post_init__ = _checked(made.__post_init__)
-    names = tuple(field.name for field in fields(made))
+    made._names = names = tuple(field.name for field in fields(made))
 
     def flatten(held: Any) -> tuple[list[Any], tuple[tuple[str, Any], ...]]:
         children: list[Any] = []

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import at
 from monge._checks import check_floating
 from monge._value import value
 from monge.errors import ShapeError
@@ -36,7 +35,6 @@ class DenseCoupling(Coupling):
     """
 
     matrix: Float[Tensor, "*b n m"]
-    _core: ClassVar[dict[str, int]] = {"matrix": 2}
 
     def __post_init__(self) -> None:
         check_floating("matrix", self.matrix)
@@ -63,9 +61,7 @@ class DenseCoupling(Coupling):
         return self.matrix.sum(-1)
 
     def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-        *batch, n, m = self.matrix.shape
-        flat = (i * m + j).expand(*batch, max(i.shape[-1], j.shape[-1]))
-        return self.matrix.reshape(*batch, n * m).gather(-1, flat)
+        return at(self.matrix.flatten(-2), i * self.matrix.shape[-1] + j)
 
     def _scale(self, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"]) -> DenseCoupling:
         return self._make(matrix=row[..., :, None] * self.matrix * col[..., None, :])
