@@ -23,6 +23,7 @@ __all__ = [
     "check_count",
     "check_finite",
     "check_floating",
+    "check_matrix",
     "check_non_negative",
     "check_number",
     "check_points",
@@ -89,8 +90,8 @@ def check_floating(name: str, tensor: Any) -> None:
         raise DtypeError(f"{name} must be floating-point, but is {tensor.dtype}: use {name}.float() or .double().")
 
 
-def check_same(**tensors: Tensor | None) -> None:
-    """All tensors must share one dtype and one device; None is skipped."""
+def check_same(**tensors: Any) -> None:
+    """All tensors, or values made of them, must share one dtype and one device; None is skipped."""
     given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     if len({tensor.device for tensor in given.values()}) > 1:
         told = ", ".join(f"{name} on {tensor.device}" for name, tensor in given.items())
@@ -118,6 +119,16 @@ def check_non_negative(name: str, tensor: Tensor, remedy: str) -> None:
     low = float(tensor.detach().min()) if tensor.numel() else 0.0
     if low < 0:
         raise InputError(f"{name} must be non-negative, but its smallest entry is {low:g}: {remedy}.")
+
+
+def check_matrix(name: str, matrix: Any) -> None:
+    """``matrix`` must be floating and of shape (*b, n, m), n >= 1, m >= 1."""
+    check_floating(name, matrix)
+    if matrix.ndim < 2 or 0 in matrix.shape[-2:]:
+        raise ShapeError(
+            f"{name} must be a matrix of shape (*batch, n, m) with n, m >= 1, but has shape {tuple(matrix.shape)}: add "
+            f"a row or a column with {name}[None] or {name}[:, None]."
+        )
 
 
 def check_points(name: str, points: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -19,7 +19,7 @@ __all__ = ["Sided"]
 _DIMENSIONS = re.compile(r"Tensor, *['\"]([^'\"]*)")
 
 
-class Sided(Value, ABC):
+class Sided(Value):
     """A value of many problems, each between source points and target points: costs, and plans.
 
     The shapes that its fields are annotated with are read: of ``x: Float[Tensor, "*b n d"]`` all dimensions but two
@@ -28,18 +28,18 @@ class Sided(Value, ABC):
 
     # Each field of the source points, with that of the target points. The first pair counts them.
     _sides: ClassVar[tuple[tuple[str, str], ...]] = ()
-    # How many dimensions of each field are those of one problem, and the fields that have further ones.
+    # How many dimensions of each field are those of one problem; and the same of fields that belong to the batch.
     _core: ClassVar[dict[str, int]] = {}
-    _batched: ClassVar[tuple[str, ...]] = ()
+    _batched: ClassVar[dict[str, int]] = {}
 
     def __init_subclass__(cls) -> None:
         """Read the shapes of the fields."""
         super().__init_subclass__()
         found = ((name, _DIMENSIONS.search(str(told))) for name, told in cls.__annotations__.items())
         shapes = {name: match[1].split() for name, match in found if match}
-        batched = tuple(name for name, shape in shapes.items() if shape[0].startswith("*"))
-        cls._core = cls._core | {name: len(shape) - (name in batched) for name, shape in shapes.items()}
-        cls._batched = cls._batched + batched
+        batched = {name: len(shape) - 1 for name, shape in shapes.items() if shape[0].startswith("*")}
+        cls._core = cls._core | {name: len(shape) for name, shape in shapes.items()} | batched
+        cls._batched = cls._batched | batched
 
     def _counts(self) -> tuple[int, int]:
         """How many source points and target points there are."""
@@ -53,8 +53,12 @@ class Sided(Value, ABC):
 
     def _batches(self) -> list[torch.Size]:
         """The batch dimensions of each of its tensors."""
-        held = ((getattr(self, name), self._core[name]) for name in self._batched)
-        return [part.shape[: part.ndim - core] for part, core in held if isinstance(part, Tensor)]
+        shapes = []
+        for name, core in self._batched.items():
+            part = getattr(self, name)
+            if isinstance(part, Tensor):
+                shapes.append(part.shape[: part.ndim - core])
+        return shapes
 
     def _leading(self) -> torch.Size:
         """The batch dimensions of all."""
@@ -62,7 +66,8 @@ class Sided(Value, ABC):
 
     def _transpose(self) -> Self:
         """The same, read from the other side."""
-        held = {name: _turned(part) for name, part in self._contents().items()}
+        held = self._contents()
+        held |= {name: part._transpose() for name, part in held.items() if isinstance(part, Sided)}
         for source, target in self._named_sides():
             held[source], held[target] = held[target], held[source]
         return self._make(**held)
@@ -80,12 +85,8 @@ class Sided(Value, ABC):
             return part._select(index, batch)
         if isinstance(part, tuple):
             return tuple(self._picked(name, item, index, batch) for item in part)
-        return pick(part, self._core[name], batch, index) if name in self._batched else part
+        return pick(part, self._batched[name], batch, index) if name in self._batched else part
 
     @abstractmethod
     def _selected(self, index: tuple[Any, ...], batch: torch.Size) -> Any:
         """The same for a value that does not say which dimensions of its tensors belong to the batch."""
-
-
-def _turned(part: Any) -> Any:
-    return part._transpose() if isinstance(part, Sided) else part

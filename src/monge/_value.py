@@ -14,7 +14,7 @@ from typing_extensions import Self, dataclass_transform
 
 from ._transforms import mapped, transformable
 
-__all__ = ["Value", "value"]
+__all__ = ["Value", "tensors_in", "value"]
 
 _T = TypeVar("_T", bound=type)
 
@@ -49,8 +49,7 @@ class Value:
 
     def _tensors(self) -> Iterator[Tensor]:
         """Every tensor it holds, in order of declaration."""
-        leaves = pytree.tree_leaves(list(self._contents().values()))
-        return (leaf for leaf in leaves if isinstance(leaf, Tensor))
+        return tensors_in(tuple(self._contents().values()))
 
     def detach(self) -> Self:
         """The same value, cut from the graph of autograd."""
@@ -81,6 +80,15 @@ class Value:
         """Names and shapes, never numbers: a value may hold a million of them."""
         shown = (f"{name}={_show(held)}" for name, held in self._contents().items())
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def tensors_in(held: Any) -> Iterator[Tensor]:
+    """Every tensor of a field, in order: many questions need but the first."""
+    if isinstance(held, Tensor):
+        yield held
+    elif isinstance(held, (Value, tuple)):
+        for part in held if isinstance(held, tuple) else held._contents().values():
+            yield from tensors_in(part)
 
 
 def _map_content(held: Any, function: Callable[[Tensor], Tensor]) -> Any:

@@ -35,7 +35,8 @@ class Algebra(Representation):
     @final
     def T(self) -> Coupling:  # noqa: N802 - the mathematics says T
         """The same plan, read from the other side."""
-        return self._transpose()._priced(None if self.geometry is None else self.geometry.T)
+        turned: Any = self._transpose()
+        return turned._priced(None if self.geometry is None else self.geometry.T)
 
     @final
     def __getitem__(self, index: int | slice | Tensor | tuple[Any, ...]) -> Coupling:
@@ -54,7 +55,8 @@ class Algebra(Representation):
         try:
             index = explicit(index, batch)
             cost = None if self.geometry is None else self.geometry._select(index, batch)
-            return self._select(index, batch)._priced(cost)
+            picked: Any = self._select(index, batch)
+            return picked._priced(cost)
         except (IndexError, TypeError) as error:
             raise InputError(
                 f"{index!r} picks no problem from a batch of shape {tuple(batch)}: rows of the plan are P.rows(i)."

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils import _pytree as pytree
 from typing_extensions import Self
 
 from monge._sided import Sided
-from monge._value import value
+from monge._value import tensors_in, value
 
 from . import _stream
 from ._numbers import fraction
@@ -38,7 +37,7 @@ def plans() -> Any:
 
 
 @value
-class Representation(Sided):
+class Representation(Sided, ABC):
     """A plan as something that can be read: the methods behind the questions of a `Coupling`.
 
     A representation writes the first four and may override the others; where two fields are its two sides, it names
@@ -151,9 +150,8 @@ class Representation(Sided):
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of its numbers."""
-        own = (held for name, held in self._contents().items() if name != "geometry")
-        leaves = pytree.tree_leaves(list(own))
-        return next(t.dtype for t in leaves if isinstance(t, Tensor) and t.is_floating_point())
+        own = tuple(held for name, held in self._contents().items() if name != "geometry")
+        return next(t.dtype for t in tensors_in(own) if t.is_floating_point())
 
     def _priced(self, geometry: Geometry | None) -> Self:
         """The same plan, made for a cost; one that knows its cost already keeps it."""

@@ -6,9 +6,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._arrays import at
-from monge._checks import check_floating
+from monge._checks import check_matrix
 from monge._value import value
-from monge.errors import ShapeError
 
 from . import _validate
 from .base import Coupling, Rows
@@ -37,12 +36,7 @@ class DenseCoupling(Coupling):
     matrix: Float[Tensor, "*b n m"]
 
     def __post_init__(self) -> None:
-        check_floating("matrix", self.matrix)
-        if self.matrix.ndim < 2 or 0 in self.matrix.shape[-2:]:
-            raise ShapeError(
-                f"matrix must have shape (*batch, n, m) with n, m >= 1, but has {tuple(self.matrix.shape)}: add a row "
-                "or a column with matrix[None] or matrix[:, None]."
-            )
+        check_matrix("matrix", self.matrix)
         _validate.masses(matrix=self.matrix)
 
     def _shape(self) -> tuple[int, ...]:

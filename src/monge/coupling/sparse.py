@@ -80,7 +80,7 @@ class SparseCoupling(Coupling):
 
     def _lists(self, *batch: int) -> Entries:
         """The three lists with all batch dimensions."""
-        batch = batch or tuple(self._shape()[:-2])
+        batch = batch or tuple(self._leading())
         i, j, w = (part.expand(*batch, part.shape[-1]) for part in (self.i, self.j, self.w))
         return i, j, w
 

@@ -67,7 +67,8 @@ class Clouds(Geometry):
             factors = _square_factors(points)
         else:
             return None
-        left, right = (part.expand(*self.batch_shape, *part.shape[-2:]) for part in factors)
+        batch = self.batch_shape
+        left, right = (part.expand(*batch, *part.shape[-2:]) for part in factors)
         return left, right
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, final
 
@@ -31,7 +31,7 @@ __all__ = ["Geometry", "Rows"]
 Rows = slice | Tensor
 
 
-class Geometry(Sided):
+class Geometry(Sided, ABC):
     """A cost C_ij between n source points and m target points, as an operator.
 
     A geometry never has to hold the n x m matrix. A new one writes `_block(rows)` and `_transpose()`, and

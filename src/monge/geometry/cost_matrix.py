@@ -8,9 +8,8 @@ from torch import Tensor
 from typing_extensions import Self
 
 from monge._arrays import broadcast_shapes
-from monge._checks import check_finite, check_floating
+from monge._checks import check_finite, check_matrix
 from monge._value import value
-from monge.errors import ShapeError
 from monge.kernels import Matrix
 
 from .base import Geometry, Rows
@@ -39,12 +38,7 @@ class CostMatrix(Geometry):
     cost: Float[Tensor, "*b n m"]
 
     def __post_init__(self) -> None:
-        check_floating("cost", self.cost)
-        if self.cost.ndim < 2 or 0 in self.cost.shape[-2:]:
-            raise ShapeError(
-                f"cost must be a matrix of shape (*batch, n, m) with n, m >= 1, but has shape "
-                f"{tuple(self.cost.shape)}: add a row or a column with cost[None] or cost[:, None]."
-            )
+        check_matrix("cost", self.cost)
         check_finite("cost", self.cost.detach(), infinity=True)
 
     @property

@@ -143,10 +143,8 @@ class Graph(CostMatrix):
         if adjacency.layout == torch.strided:
             adjacency = adjacency.masked_fill(adjacency == math.inf, 0)
         stored = adjacency.to_sparse_coo().coalesce()
-        edges, length = stored.indices(), stored.values()
         directed = options.get("time") is None
-        if not directed:
-            edges, length = _undirected(edges, length, adjacency.shape[0])
+        edges, length = (stored.indices(), stored.values()) if directed else _undirected(stored)
         return cls.from_edges(edges, length, adjacency.shape[0], directed=directed, **options)
 
     def _may_be_negative(self) -> bool:
@@ -242,9 +240,9 @@ def _sparse(i: Tensor, j: Tensor, entries: Tensor, n: int) -> csr_matrix:
     return csr_matrix((numbers, (i.cpu().numpy(), j.cpu().numpy())), shape=(n, n))
 
 
-def _undirected(edges: Tensor, length: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Each edge of a symmetric matrix once."""
-    back = torch.sparse_coo_tensor(edges.flip(0), length, (n, n)).coalesce()
+def _undirected(stored: Tensor) -> tuple[Tensor, Tensor]:
+    """Each edge of a symmetric sparse matrix once."""
+    edges, length, back = stored.indices(), stored.values(), stored.t().coalesce()
     if not (torch.equal(edges, back.indices()) and torch.equal(length, back.values())):
         raise InputError(
             "adjacency must be symmetric for a heat kernel, but some edge has another length backwards: symmetrise it, "

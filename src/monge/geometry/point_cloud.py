@@ -93,7 +93,7 @@ class PointCloud(Clouds):
             check_distances(self.x, self.y, points.p, points.power)
         elif self.cost == "cosine":
             check_directions("cost='cosine'", x=self.x, y=self.y)
-        else:
+        elif callable(self.cost):
             answer = self.cost(self.x[..., :1, None, :], self.y[..., None, :, :])
             _check_answer(answer, (*self.batch_shape, 1, self.y.shape[-2]))
 
