@@ -120,7 +120,7 @@ class PotentialCoupling(Coupling):
         return self._bias(self.f, self.a), self._bias(self.g, self.b)
 
     def _bias(self, potential: Tensor, weights: Tensor) -> Tensor:
-        potential, weights, absent = _present(potential, weights, 1)
+        potential, weights, absent = _cleared(potential, weights, 1)
         return (weights.log() + potential / self._epsilon(1)).masked_fill(absent, -math.inf)
 
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
@@ -153,7 +153,7 @@ class PotentialCoupling(Coupling):
             source, target = self._biases()
             score = row(source) + col(target) - cost / epsilon
             return score.masked_fill(forbidden, -math.inf).exp().to(self.dtype)
-        (f, a, _), (g, b, _) = _present(self.f, self.a, 0), _present(self.g, self.b, 0)
+        (f, a, _), (g, b, _) = _cleared(self.f, self.a, 0), _cleared(self.g, self.b, 0)
         room = (row(f) + col(g) - cost).clamp_min(0).masked_fill(forbidden, 0)
         return (row(a) * col(b) * room / epsilon).to(self.dtype)
 
@@ -191,7 +191,7 @@ class PotentialCoupling(Coupling):
         return self._replace(a=self.a * row, b=self.b * col)
 
 
-def _present(potential: Tensor, weights: Tensor, absence: float) -> tuple[Tensor, Tensor, Tensor]:
+def _cleared(potential: Tensor, weights: Tensor, absence: float) -> tuple[Tensor, Tensor, Tensor]:
     """Potentials and weights without those of absent points, which have no gradient, and where these are."""
     absent = (weights == 0) | potential.isinf()
     return potential.masked_fill(absent, 0), weights.masked_fill(absent, absence), absent
