@@ -166,8 +166,8 @@ def check_clouds(
     check_same(**{first: x, second: y}, a=a, b=b)
     if x.shape[-1] != y.shape[-1]:
         raise ShapeError(
-            f"{first} and {second} must live in one space, but {first} has {x.shape[-1]} coordinates and {second} has "
-            f"{y.shape[-1]}: their shapes are {tuple(x.shape)} and {tuple(y.shape)}."
+            f"{first} and {second} must live in one space of one dimension, but {first} has {x.shape[-1]} coordinates "
+            f"and {second} has {y.shape[-1]}: their shapes are {tuple(x.shape)} and {tuple(y.shape)}."
         )
     check_batches(f"{first} and {second}", x.shape[:-2], y.shape[:-2])
 
