@@ -31,16 +31,8 @@ STOREYS = {
     for storey, names in enumerate(
         [
             (
-                "_arrays",
-                "_batch",
-                "_checks",
-                "_files",
-                "_parts",
-                "_transforms",
-                "_value",
-                "_version",
-                "errors",
-                "registry",
+                *("_arrays", "_batch", "_blocks", "_checks", "_files", "_parts", "_sided"),
+                *("_transforms", "_value", "_version", "errors", "registry"),
             ),
             # The loop of training knows no plan and no kernel: it is handed an objective and data.
             ("kernels", "train"),

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from ._parts import parts_of
 
 __all__ = [
+    "at",
     "broadcast_shapes",
     "explicit",
     "gap_power",
@@ -25,6 +26,7 @@ __all__ = [
     "recompute",
     "root",
     "rows_per_block",
+    "take",
     "working_dtype",
 ]
 
@@ -75,6 +77,21 @@ def pick(held: Any, core: int, batch: torch.Size, index: Any) -> Any:
     if not isinstance(held, Tensor):
         return held
     return held.expand((*batch, *held.shape[held.ndim - core :]))[explicit(index, batch)]
+
+
+def take(points: Tensor, index: Tensor) -> Tensor:
+    """``points[..., index, :]``, where the index may have batch dimensions of its own."""
+    if index.ndim == 1:
+        return points.index_select(-2, index)
+    batch = broadcast_shapes(points.shape[:-2], index.shape[:-1])
+    where = index[..., None].expand(*batch, index.shape[-1], points.shape[-1])
+    return points.expand(*batch, *points.shape[-2:]).gather(-2, where)
+
+
+def at(vector: Tensor, index: Tensor) -> Tensor:
+    """``vector[..., index]``, where the index may have batch dimensions of its own."""
+    batch = broadcast_shapes(vector.shape[:-1], index.shape[:-1])
+    return vector.expand(*batch, vector.shape[-1]).gather(-1, index.expand(*batch, index.shape[-1]))
 
 
 def broadcast_shapes(*shapes: Sequence[int]) -> torch.Size:

@@ -7,23 +7,29 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ._arrays import broadcast_shapes
 from .errors import DeviceError, DtypeError, InputError, ShapeError
 
 __all__ = [
+    "check_batches",
     "check_choice",
     "check_clouds",
+    "check_count",
     "check_finite",
     "check_floating",
+    "check_matrix",
+    "check_non_negative",
     "check_number",
     "check_points",
     "check_same",
     "check_single",
+    "check_span",
     "check_weights",
     "chosen_rows",
 ]
@@ -62,6 +68,20 @@ def check_number(
         raise InputError(f"{name} must lie in {opening}{low:g}, {high:g}{closing}, but is {number!r}.")
 
 
+def check_count(name: str, count: Any, *, low: int = 1, high: int | None = None) -> None:
+    """``count`` must be an integer in ``[low, high]``."""
+    if isinstance(count, bool) or not isinstance(count, int) or count < low or (high is not None and count > high):
+        rule = "a positive integer" if low == 1 else f"an integer, at least {low}"
+        rule = rule if high is None else f"an integer between {low} and {high}"
+        raise InputError(f"{name} must be {rule}, but is {count!r}: pass for example {name}={high or low}.")
+
+
+def check_span(name: str, index: Tensor, low: int, high: int, *, rule: str, remedy: str) -> None:
+    """All numbers of ``index`` must lie in ``[low, high]``, which is said as ``rule``."""
+    if index.numel() and not (int(index.min()) >= low and int(index.max()) <= high):
+        raise InputError(f"{name} must {rule}, but reaches from {int(index.min())} to {int(index.max())}: {remedy}.")
+
+
 def check_floating(name: str, tensor: Any) -> None:
     """``tensor`` must be a real floating-point tensor."""
     if not isinstance(tensor, Tensor):
@@ -70,8 +90,8 @@ def check_floating(name: str, tensor: Any) -> None:
         raise DtypeError(f"{name} must be floating-point, but is {tensor.dtype}: use {name}.float() or .double().")
 
 
-def check_same(**tensors: Tensor | None) -> None:
-    """All tensors must share one dtype and one device; None is skipped."""
+def check_same(**tensors: Any) -> None:
+    """All tensors, or values made of them, must share one dtype and one device; None is skipped."""
     given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     if len({tensor.device for tensor in given.values()}) > 1:
         told = ", ".join(f"{name} on {tensor.device}" for name, tensor in given.items())
@@ -93,6 +113,24 @@ def check_finite(name: str, tensor: Tensor, *, infinity: bool = False) -> None:
         )
 
 
+def check_non_negative(name: str, tensor: Tensor, remedy: str) -> None:
+    """``tensor`` must be finite and hold nothing below zero."""
+    check_finite(name, tensor)
+    low = float(tensor.detach().min()) if tensor.numel() else 0.0
+    if low < 0:
+        raise InputError(f"{name} must be non-negative, but its smallest entry is {low:g}: {remedy}.")
+
+
+def check_matrix(name: str, matrix: Any) -> None:
+    """``matrix`` must be floating and of shape (*b, n, m), n >= 1, m >= 1."""
+    check_floating(name, matrix)
+    if matrix.ndim < 2 or 0 in matrix.shape[-2:]:
+        raise ShapeError(
+            f"{name} must be a matrix of shape (*batch, n, m) with n, m >= 1, but has shape {tuple(matrix.shape)}: add "
+            f"a row or a column with {name}[None] or {name}[:, None]."
+        )
+
+
 def check_points(name: str, points: Any) -> None:
     """``points`` must be a finite floating tensor of shape (*b, n, d), n >= 1, d >= 1."""
     check_floating(name, points)
@@ -106,13 +144,32 @@ def check_points(name: str, points: Any) -> None:
     check_finite(name, points)
 
 
-def check_clouds(x: Tensor, y: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> None:
+def check_batches(what: str, *shapes: Sequence[int]) -> torch.Size:
+    """The common batch dimensions of ``shapes``, which ``what`` names; they must broadcast."""
+    try:
+        return broadcast_shapes(*shapes)
+    except RuntimeError as error:
+        told = ", ".join(str(tuple(shape)) for shape in shapes)
+        raise ShapeError(
+            f"The batch dimensions of {what} must broadcast, but are {told}: give each one problem or as many as the "
+            f"others."
+        ) from error
+
+
+def check_clouds(
+    x: Any, y: Any, a: Tensor | None = None, b: Tensor | None = None, *, names: tuple[str, str] = ("x", "y")
+) -> None:
     """``x`` and ``y`` must be points of one space, of one dtype and on one device, together with their weights."""
-    check_points("x", x)
-    check_points("y", y)
-    check_same(x=x, y=y, a=a, b=b)
+    first, second = names
+    check_points(first, x)
+    check_points(second, y)
+    check_same(**{first: x, second: y}, a=a, b=b)
     if x.shape[-1] != y.shape[-1]:
-        raise ShapeError(f"x and y must live in one space, but have dimension {x.shape[-1]} and {y.shape[-1]}.")
+        raise ShapeError(
+            f"{first} and {second} must live in one space of one dimension, but {first} has {x.shape[-1]} coordinates "
+            f"and {second} has {y.shape[-1]}: their shapes are {tuple(x.shape)} and {tuple(y.shape)}."
+        )
+    check_batches(f"{first} and {second}", x.shape[:-2], y.shape[:-2])
 
 
 def check_single(**clouds: Tensor) -> None:
@@ -130,12 +187,7 @@ def check_weights(name: str, weights: Any, n: int) -> None:
     check_floating(name, weights)
     if weights.ndim < 1 or weights.shape[-1] != n:
         raise ShapeError(f"{name} must have shape (*batch, {n}), one weight per point, but has {tuple(weights.shape)}.")
-    check_finite(name, weights)
-    low = float(weights.detach().min()) if weights.numel() else 0.0
-    if low < 0:
-        raise InputError(
-            f"{name} must be non-negative, but its smallest weight is {low:g}: clamp or drop those points."
-        )
+    check_non_negative(name, weights, "clamp or drop those points")
     if weights.numel() and bool((weights.sum(-1) == 0).any()):
         raise InputError(f"{name} must have positive mass, but all its weights are zero: give at least one point mass.")
 
@@ -154,9 +206,5 @@ def chosen_rows(given: Any, n: int, device: torch.device) -> slice | Tensor:
             f"{tuple(index.shape)}: turn a mask into a list with mask.nonzero()[:, 0]."
         )
     index = index.reshape(-1).long()
-    if len(index) and not (-n <= int(index.min()) and int(index.max()) < n):
-        raise InputError(
-            f"rows must lie in [{-n}, {n - 1}] since there are {n}, but reach from {int(index.min())} to "
-            f"{int(index.max())}."
-        )
+    check_span("rows", index, -n, n - 1, rule=f"lie in [{-n}, {n - 1}]", remedy=f"there are {n}")
     return index % n

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from typing_extensions import Self, dataclass_transform
 from ._arrays import is_mapped
 from ._transforms import transformable
 
-__all__ = ["Value", "value"]
+__all__ = ["Value", "tensors_in", "value"]
 
 _T = TypeVar("_T", bound=type)
 
@@ -25,6 +25,9 @@ class Value:
 
     Equality is identity and hashing follows it: comparing tensors elementwise would be a surprise.
     """
+
+    # Its fields, in order of declaration.
+    _names: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def _make(cls, **contents: Any) -> Self:
@@ -39,7 +42,7 @@ class Value:
         return self._make(**{**self._contents(), **changes})
 
     def _contents(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        return {name: getattr(self, name) for name in self._names}
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """The same value with ``function`` applied to every tensor it holds, nested values included."""
@@ -47,8 +50,7 @@ class Value:
 
     def _tensors(self) -> Iterator[Tensor]:
         """Every tensor it holds, in order of declaration."""
-        leaves = pytree.tree_leaves(list(self._contents().values()))
-        return (leaf for leaf in leaves if isinstance(leaf, Tensor))
+        return tensors_in(tuple(self._contents().values()))
 
     def detach(self) -> Self:
         """The same value, cut from the graph of autograd."""
@@ -79,6 +81,15 @@ class Value:
         """Names and shapes, never numbers: a value may hold a million of them."""
         shown = (f"{name}={_show(held)}" for name, held in self._contents().items())
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def tensors_in(held: Any) -> Iterator[Tensor]:
+    """Every tensor of a field, in order: many questions need but the first."""
+    if isinstance(held, Tensor):
+        yield held
+    elif isinstance(held, (Value, tuple)):
+        for part in held if isinstance(held, tuple) else held._contents().values():
+            yield from tensors_in(part)
 
 
 def _map_content(held: Any, function: Callable[[Tensor], Tensor]) -> Any:
@@ -150,7 +161,7 @@ def value(cls: _T) -> _T:
     made = dataclass(frozen=True, eq=False, repr=False)(cls)
     if hasattr(made, "__post_init__"):
         made.__post_init__ = _checked(made.__post_init__)
-    names = tuple(field.name for field in fields(made))
+    made._names = names = tuple(field.name for field in fields(made))
 
     def flatten(held: Any) -> tuple[list[Any], tuple[tuple[str, Any], ...]]:
         children: list[Any] = []

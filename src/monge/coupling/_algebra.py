@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._arrays import explicit
+from monge._checks import check_count, check_number
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InputError
@@ -34,7 +35,8 @@ class Algebra(Representation):
     @final
     def T(self) -> Coupling:  # noqa: N802 - the mathematics says T
         """The same plan, read from the other side."""
-        return self._transpose()._priced(None if self.geometry is None else self.geometry.T)
+        turned: Any = self._transpose()
+        return turned._priced(None if self.geometry is None else self.geometry.T)
 
     @final
     def __getitem__(self, index: int | slice | Tensor | tuple[Any, ...]) -> Coupling:
@@ -53,7 +55,8 @@ class Algebra(Representation):
         try:
             index = explicit(index, batch)
             cost = None if self.geometry is None else self.geometry._select(index, batch)
-            return self._select(index, batch)._priced(cost)
+            picked: Any = self._select(index, batch)
+            return picked._priced(cost)
         except (IndexError, TypeError) as error:
             raise InputError(
                 f"{index!r} picks no problem from a batch of shape {tuple(batch)}: rows of the plan are P.rows(i)."
@@ -81,12 +84,11 @@ class Algebra(Representation):
                     [0.3000, 0.0000]])
         """
         *batch, n, m = self._shape()
-        _validate.count("k", k, low=1, high=m)
+        check_count("k", k, high=m)
         w, j = self._top_k(k)
         w = w.masked_fill((w > 0) & (w <= dust(w.detach().sum((-1, -2)), n * m, self.dtype)[..., None, None]), 0)
         i = torch.arange(n, device=self.device)[:, None].expand(*batch, n, k)
-        flat = (part.expand(*batch, n, k).reshape(*batch, n * k) for part in (i, j, w))
-        i, j, w = flat
+        i, j, w = (part.expand(*batch, n, k).reshape(*batch, n * k) for part in (i, j, w))
         return plans().SparseCoupling._make(i=i, j=j, w=w.to(self.dtype), n=n, m=m, geometry=self.geometry)
 
     @final
@@ -120,9 +122,9 @@ class Algebra(Representation):
                 "leave one out."
             )
         if threshold is not None:
-            _validate.number("threshold", threshold, low=0.0)
+            check_number("threshold", threshold, low=0.0)
         mass = 0.99 if mass is None else mass
-        _validate.number("mass", mass, low=0.0, high=1.0, strict=True)
+        check_number("mass", mass, low=0.0, high=1.0, strict=True)
         return plans().sparsify(self, mass, threshold)._priced(self.geometry)
 
     @final

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils import _pytree as pytree
 from typing_extensions import Self
 
-from monge._arrays import pick
-from monge._value import Value, value
+from monge._sided import Sided
+from monge._value import tensors_in, value
 
 from . import _stream
 from ._numbers import fraction
@@ -38,11 +37,12 @@ def plans() -> Any:
 
 
 @value
-class Representation(Value, ABC):
+class Representation(Sided, ABC):
     """A plan as something that can be read: the methods behind the questions of a `Coupling`.
 
-    A representation writes the first four and may override the others. They are called with checked arguments, may
-    broadcast over batch dimensions, and must be differentiable with respect to the tensors that the plan holds.
+    A representation writes the first four and may override the others; where two fields are its two sides, it names
+    them in `_sides` instead of writing the first two. They are called with checked arguments, may broadcast over batch
+    dimensions, and must be differentiable with respect to the tensors that the plan holds.
 
     Args:
         geometry: The cost that the plan was made for, if there is one. It is no part of the plan: it answers
@@ -51,18 +51,11 @@ class Representation(Value, ABC):
 
     geometry: Geometry | None = field(default=None, kw_only=True)
 
-    # How many dimensions of each tensor are not batch dimensions, so that problems of a batch can be picked.
-    _core: ClassVar[dict[str, int]] = {}
-
     # ------------------------------------------------------------------ what a representation writes
 
-    @abstractmethod
     def _shape(self) -> tuple[int, ...]:
         """(*b, n, m)."""
-
-    @abstractmethod
-    def _transpose(self) -> Coupling:
-        """The same plan, read from the other side."""
+        return (*self._leading(), *self._counts())
 
     @abstractmethod
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
@@ -108,7 +101,7 @@ class Representation(Value, ABC):
         sparse = self._as_sparse()
         if sparse is not None:
             return sparse._inner(geometry)
-        factored = _stream.factored_inner(self, geometry)
+        factored = geometry._factored_inner(self._matmul)
         return _stream.inner(self, geometry) if factored is None else factored
 
     def _entropy(self) -> Float[Tensor, "*b"]:
@@ -141,20 +134,8 @@ class Representation(Value, ABC):
         """diag(row) P diag(col)."""
         return plans().diagonal(row, self, col)
 
-    def _select(self, index: tuple[Any, ...], batch: torch.Size) -> Coupling:
-        """The problems at ``index``, seen as a batch of shape ``batch``."""
-        held = self._contents()
-        if any(isinstance(part, Tensor) and name not in self._core for name, part in held.items()):
-            return plans().Selected._make(P=self, index=index, batch=batch)
-        picked: Any = self._make(**{name: self._pick(name, part, index, batch) for name, part in held.items()})
-        return picked
-
-    def _pick(self, name: str, part: Any, index: tuple[Any, ...], batch: torch.Size) -> Any:
-        if isinstance(part, Tensor):
-            return pick(part, self._core[name], batch, index)
-        if isinstance(part, tuple):
-            return tuple(self._pick(name, item, index, batch) for item in part)
-        return part._select(index, batch) if hasattr(part, "_select") else part
+    def _selected(self, index: tuple[Any, ...], batch: torch.Size) -> Coupling:
+        return plans().Selected._make(P=self, index=index, batch=batch)
 
     def _cheap_mass(self) -> Tensor | None:
         """The mass if it costs next to nothing, for `repr`."""
@@ -169,9 +150,8 @@ class Representation(Value, ABC):
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of its numbers."""
-        own = (held for name, held in self._contents().items() if name != "geometry")
-        leaves = pytree.tree_leaves(list(own))
-        return next(t.dtype for t in leaves if isinstance(t, Tensor) and t.is_floating_point())
+        own = tuple(held for name, held in self._contents().items() if name != "geometry")
+        return next(t.dtype for t in tensors_in(own) if t.is_floating_point())
 
     def _priced(self, geometry: Geometry | None) -> Self:
         """The same plan, made for a cost; one that knows its cost already keeps it."""

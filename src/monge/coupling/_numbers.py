@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes
-
-__all__ = ["at", "draw", "dust", "fraction", "minus_x_log_x", "positive_log"]
+__all__ = ["draw", "dust", "fraction", "minus_x_log_x", "positive_log"]
 
 
 def fraction(above: Tensor, below: Tensor) -> Tensor:
@@ -44,9 +42,3 @@ def draw(weights: Float[Tensor, "*b n"], u: Float[Tensor, "*b k"]) -> Int[Tensor
     total = below[..., -1:]
     at = torch.minimum(u.double() * total, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(below.contiguous(), at.contiguous(), right=True).clamp_max(weights.shape[-1] - 1)
-
-
-def at(vector: Shaped[Tensor, "*b n"], index: Int[Tensor, "*b k"]) -> Shaped[Tensor, "*b k"]:
-    """``vector[index]`` along the last dimension; batch dimensions broadcast."""
-    batch = broadcast_shapes(vector.shape[:-1], index.shape[:-1])
-    return vector.expand(*batch, vector.shape[-1]).gather(-1, index.expand(*batch, index.shape[-1]))

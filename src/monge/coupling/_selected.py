@@ -35,6 +35,9 @@ class Selected(Coupling):
     def _transpose(self) -> Selected:
         return self._make(P=self.P._transpose(), index=self.index, batch=self.batch)
 
+    def _select(self, index: tuple[Any, ...], batch: torch.Size) -> Any:
+        return self._selected(index, batch)
+
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
         return _stream.matmul(self, v)
 

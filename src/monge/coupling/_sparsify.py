@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -74,10 +74,10 @@ def _floor(P: Coupling, mass: float) -> float:
     the smallest wanted entry digit by digit: one streamed pass a digit, which sums the mass of each digit.
     """
     # Summed from the digits of the first pass, so that rounding is the same on both sides of a comparison.
-    bits = 64 if P.dtype == torch.float64 else 32
-    low, shift, wanted = 0, bits - _DIGIT, None
+    kind = (torch.int64, torch.float64) if P.dtype == torch.float64 else (torch.int32, torch.float32)
+    low, shift, wanted = 0, 8 * kind[0].itemsize - _DIGIT, None
     while True:
-        sums, counts = _histogram(P, low, shift)
+        sums, counts = _histogram(P, kind, low, shift)
         if wanted is None:
             wanted = mass * float(sums.sum())
             if wanted == 0:
@@ -90,16 +90,16 @@ def _floor(P: Coupling, mass: float) -> float:
         if shift == 0 or int(counts[digit]) <= _SORTED:
             break
         shift = max(0, shift - _DIGIT)
-    kind = (torch.int64, torch.float64) if bits == 64 else (torch.int32, torch.float32)
     edge = float(torch.tensor(low, dtype=kind[0]).view(kind[1]))
     # Entries are computed again, by another kernel maybe: a margin of rounding keeps those on the edge.
     return edge * (1 - 64 * torch.finfo(P.dtype).eps)
 
 
-def _histogram(P: Coupling, low: int, shift: int) -> tuple[Float[Tensor, " d"], Int[Tensor, " d"]]:
+def _histogram(
+    P: Coupling, kind: tuple[torch.dtype, torch.dtype], low: int, shift: int
+) -> tuple[Float[Tensor, " d"], Int[Tensor, " d"]]:
     """Mass and number of the entries with the leading digits of ``low``, by their next digit."""
     size = 2**_DIGIT
-    kind: Any = (torch.int64, torch.float64) if P.dtype == torch.float64 else (torch.int32, torch.float32)
     sums = torch.zeros(size, dtype=torch.float64, device=P.device)
     counts = torch.zeros(size, dtype=torch.long, device=P.device)
     for rows in _stream.row_blocks(P, width=4):

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import recompute, rows_per_block, working_dtype
+from monge._arrays import rows_per_block, working_dtype
+from monge._blocks import added, asked, joined
 
 from ._numbers import fraction, minus_x_log_x
 
@@ -25,7 +26,6 @@ __all__ = [
     "dense",
     "entropy",
     "extract",
-    "factored_inner",
     "inner",
     "matmul",
     "row_blocks",
@@ -55,7 +55,7 @@ def matmul(P: Representation, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n
     def body(rows: slice) -> Tensor:
         return P._block(rows) @ v
 
-    return torch.cat([recompute(body, rows) for rows in row_blocks(P)], -2)
+    return joined(body, row_blocks(P), -2)
 
 
 def dense(P: Representation) -> Float[Tensor, "*b n m"]:
@@ -83,21 +83,7 @@ def inner(P: Representation, geometry: Geometry) -> Float[Tensor, "*b"]:
         return weighted(plan, cost).sum((-1, -2))
 
     width = 2 + geometry._scalars_per_entry()
-    return torch.stack([recompute(body, rows) for rows in row_blocks(P, width=width)]).sum(0)
-
-
-def factored_inner(P: Representation, geometry: Geometry) -> Float[Tensor, "*b"] | None:
-    """<P, A B^T> = <A, P B>; None if there are no factors or their rounding would be seen."""
-    factors = geometry.factors()
-    if factors is None:
-        return None
-    left, right = factors
-    terms = left * P._matmul(right)
-    total = terms.sum((-1, -2))
-    # Squared distances expand into terms that cancel when mass moves little beside the size of the clouds.
-    lost = 16 * torch.finfo(terms.dtype).eps * terms.detach().abs().sum((-1, -2))
-    allowed = 1e-10 if terms.dtype == torch.float64 else 1e-4
-    return total if bool((lost <= allowed * total.detach().abs()).all()) else None
+    return added(body, row_blocks(P, width=width))
 
 
 def weighted(plan: Tensor, cost: Tensor) -> Tensor:
@@ -115,7 +101,7 @@ def entropy(P: Representation) -> Float[Tensor, "*b"]:
         block = P._block(rows)
         return minus_x_log_x(block.to(working_dtype(block))).sum((-1, -2))
 
-    return torch.stack([recompute(body, rows) for rows in row_blocks(P, width=3)]).sum(0)
+    return added(body, row_blocks(P, width=3))
 
 
 def top_k(P: Representation, k: int) -> tuple[Float[Tensor, "*b n k"], Int[Tensor, "*b n k"]]:
@@ -126,73 +112,42 @@ def top_k(P: Representation, k: int) -> tuple[Float[Tensor, "*b n k"], Int[Tenso
         index = block.detach().topk(k, -1, sorted=True).indices
         return block.gather(-1, index), index
 
-    parts = [recompute(body, rows) for rows in row_blocks(P, width=2)]
-    return torch.cat([part[0] for part in parts], -2), torch.cat([part[1] for part in parts], -2)
+    return joined(body, row_blocks(P, width=2), -2)
 
 
+@torch.no_grad()
 def extract(P: Representation, threshold: float) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"]]:
     """The entries above a threshold of a coupling without batch dimensions, in row-major order."""
-    found = []
-    with torch.no_grad():
-        for rows in row_blocks(P, width=2):
-            i, j = (P._block(rows) > threshold).nonzero(as_tuple=True)
-            found.append((i + rows.start, j))
-    i, j = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return i, j
+
+    def body(rows: slice) -> tuple[Tensor, Tensor]:
+        i, j = (P._block(rows) > threshold).nonzero(as_tuple=True)
+        return i + rows.start, j
+
+    return joined(body, row_blocks(P, width=2), 0)
 
 
 def at(P: Representation, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
     """P[i, j] entry by entry, from blocks of the rows that are asked for."""
-    batch, order, parts = _by_rows(P, i, j)
+    *batch, _, m = P._shape()
 
     def body(rows: Tensor, problem: Tensor, place: Tensor, j: Tensor) -> Tensor:
-        return P._block(rows).reshape(-1, len(rows), P._shape()[-1])[problem, place, j]
+        return P._block(rows).reshape(-1, len(rows), m)[problem, place, j]
 
-    found = [recompute(body, *part) for part in parts]
-    if not found:
-        return torch.zeros(*batch, i.shape[-1], dtype=P.dtype, device=P.device)
-    return torch.cat(found)[order.argsort()].reshape(*batch, -1)
+    return asked(body, batch, i, j, step=step(P, width=3), dtype=P.dtype)
 
 
 @torch.no_grad()
 def sample_rows(P: Representation, i: Int[Tensor, "*b k"], u: Float[Tensor, "*b k"]) -> Int[Tensor, "*b k"]:
     """A column for each row i, drawn from that row, by inversion at u in [0, 1)."""
-    batch, order, parts = _by_rows(P, i, u)
-    found = []
-    for rows, problem, place, level in parts:
+    *batch, _, m = P._shape()
+
+    def body(rows: Tensor, problem: Tensor, place: Tensor, level: Tensor) -> Tensor:
         below = P._block(rows).double().cumsum(-1)
-        m = below.shape[-1]
         # Rows of mass one, end to end, are a single increasing list that is searched at once.
         below = fraction(below, below[..., -1:]).reshape(-1, m)
         line = problem * len(rows) + place
         start = torch.arange(len(below), dtype=below.dtype, device=below.device)
         at = torch.minimum(line + level, torch.nextafter(line + 1.0, torch.zeros((), dtype=below.dtype)))
-        found.append(torch.searchsorted((below + start[:, None]).reshape(-1), at, right=True) - line * m)
-    if not found:
-        return torch.zeros(*batch, i.shape[-1], dtype=torch.long, device=P.device)
-    return torch.cat(found)[order.argsort()].reshape(*batch, -1)
+        return torch.searchsorted((below + start[:, None]).reshape(-1), at, right=True) - line * m
 
-
-def _by_rows(
-    P: Representation, i: Tensor, other: Tensor
-) -> tuple[torch.Size, Tensor, Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]]:
-    """Queries (i, other) in the order of their rows, in parts whose rows fit a block.
-
-    A part holds its distinct rows, and of each query the problem, the place of its row among them, and the other.
-    """
-    batch = torch.Size(P._shape()[:-2])
-    k = i.shape[-1]
-    problem = torch.arange(math.prod(batch), device=i.device).repeat_interleave(k)
-    i, other = i.expand(*batch, k).reshape(-1), other.expand(*batch, k).reshape(-1)
-    needed, place = i.unique(return_inverse=True)
-    place, order = place.sort(stable=True)
-    problem, other = problem[order], other[order]
-    size = step(P, width=3)
-    cuts = torch.arange(0, len(needed) + size, size, device=i.device)
-    bounds = torch.searchsorted(place, cuts).tolist()
-    parts = (
-        (needed[cut : cut + size], problem[low:high], place[low:high] - cut, other[low:high])
-        for cut, low, high in zip(cuts.tolist(), bounds, bounds[1:], strict=False)
-        if high > low
-    )
-    return batch, order, parts
+    return asked(body, batch, i, u, step=step(P, width=3), dtype=torch.long)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes, working_dtype
-from monge._checks import check_finite, check_floating, check_number, chosen_rows
+from monge._arrays import working_dtype
+from monge._checks import check_batches, check_floating, check_non_negative, check_span
 from monge._value import Value
 from monge.errors import DeviceError, DtypeError, InfeasibleError, InputError, ShapeError
 from monge.geometry import Geometry
@@ -17,31 +16,7 @@ from monge.geometry import Geometry
 if TYPE_CHECKING:
     from ._hooks import Representation
 
-__all__ = ["batch", "count", "equal_mass", "geometry", "indices", "masses", "number", "rows", "shared_marginal"]
-
-number = check_number
-rows = chosen_rows
-
-
-def batch(what: str, *shapes: Sequence[int]) -> torch.Size:
-    """The common batch dimensions of ``shapes``, which ``what`` names."""
-    try:
-        return broadcast_shapes(*shapes)
-    except RuntimeError as error:
-        told = " and ".join(str(tuple(shape)) for shape in shapes)
-        raise ShapeError(
-            f"The batch dimensions of {what} must broadcast, but are {told}: give each one problem or as many as "
-            "the others."
-        ) from error
-
-
-def count(name: str, given: Any, *, low: int, high: int | None = None) -> None:
-    """``given`` must be an integer in [low, high]."""
-    if isinstance(given, bool) or not isinstance(given, int):
-        raise InputError(f"{name} must be an integer, but is {type(given).__name__} {given!r}.")
-    if given < low or (high is not None and given > high):
-        span = f"at least {low}" if high is None else f"between {low} and {high}"
-        raise InputError(f"{name} must be {span}, but is {given}.")
+__all__ = ["equal_mass", "geometry", "indices", "masses", "shared_marginal", "square", "values", "weights"]
 
 
 def _like(P: Representation, name: str, tensor: Tensor, *also: torch.dtype) -> None:
@@ -71,7 +46,7 @@ def values(P: Representation, v: Any) -> tuple[Tensor, torch.Size]:
             f"{tuple(v.shape)}: one number a point in a batch is v[..., None], values of the source points "
             "meet P.T."
         )
-    return wide, batch("the plan and v", P._shape()[:-2], wide.shape[:-2])
+    return wide, check_batches("the plan and v", P._shape()[:-2], wide.shape[:-2])
 
 
 def weights(P: Representation, a: Any, b: Any) -> None:
@@ -84,18 +59,13 @@ def weights(P: Representation, a: Any, b: Any) -> None:
                 f"{name} must have shape (*batch, {size}), one weight per {side} point, but has {tuple(tensor.shape)}."
             )
     masses(a=a, b=b)
-    batch("the plan, a and b", leading, a.shape[:-1], b.shape[:-1])
+    check_batches("the plan, a and b", leading, a.shape[:-1], b.shape[:-1])
 
 
 def masses(**tensors: Tensor) -> None:
     """Tensors must be finite and non-negative."""
     for name, tensor in tensors.items():
-        held = tensor.detach()
-        check_finite(name, held)
-        if held.numel() and bool((held < 0).any()):
-            raise InputError(
-                f"{name} must be non-negative, but its smallest entry is {float(held.min()):g}: mass cannot be owed."
-            )
+        check_non_negative(name, tensor, "mass cannot be owed")
 
 
 def equal_mass(a: Tensor, b: Tensor) -> None:
@@ -135,7 +105,7 @@ def geometry(P: Representation, costs: Any) -> None:
         raise DeviceError(f"geometry is on {costs.device} and the plan on {P.device}: move one with .to(device).")
     if costs.dtype != P.dtype:
         raise DtypeError(f"geometry is {costs.dtype} and the plan {P.dtype}: convert one with .to(dtype).")
-    batch("the plan and its costs", P._shape()[:-2], costs.batch_shape)
+    check_batches("the plan and its costs", P._shape()[:-2], costs.batch_shape)
 
 
 def indices(name: str, index: Any, size: int) -> None:
@@ -143,10 +113,7 @@ def indices(name: str, index: Any, size: int) -> None:
     if not isinstance(index, Tensor) or index.dtype not in (torch.int64, torch.int32):
         told = str(index.dtype) if isinstance(index, Tensor) else type(index).__name__
         raise DtypeError(f"{name} must be a tensor of integers, but is {told}: use torch.as_tensor({name}).long().")
-    if index.numel() and not (int(index.min()) >= 0 and int(index.max()) < size):
-        raise InputError(
-            f"{name} must lie in [0, {size - 1}], but reaches from {int(index.min())} to {int(index.max())}."
-        )
+    check_span(name, index, 0, size - 1, rule=f"lie in [0, {size - 1}]", remedy="number the points from zero")
 
 
 def shared_marginal(left: Tensor, right: Tensor, tol: float) -> None:
@@ -160,13 +127,3 @@ def shared_marginal(left: Tensor, right: Tensor, tol: float) -> None:
             f"{float(gap.max()):.3g} of the mass in L1, more than tol={tol:g}: solve to a smaller tolerance, or use "
             "P.round(a, b).then(Q)."
         )
-
-
-def alike(**held: Any) -> None:
-    """Couplings and tensors must share one dtype and one device."""
-    if len({thing.device for thing in held.values()}) > 1:
-        told = ", ".join(f"{name} on {thing.device}" for name, thing in held.items())
-        raise DeviceError(f"All parts of a plan must live on one device, but found {told}: use .to(device).")
-    if len({thing.dtype for thing in held.values()}) > 1:
-        told = ", ".join(f"{name} {thing.dtype}" for name, thing in held.items())
-        raise DtypeError(f"All parts of a plan must share one dtype, but found {told}: use .to(dtype).")

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._arrays import broadcast_shapes, working_dtype
+from monge._checks import check_count, chosen_rows
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import DenseLimitError, InfeasibleError, InputError
@@ -108,7 +109,7 @@ class Coupling(Algebra):
             >>> PermutationCoupling(torch.tensor([1, 0])).rows(0)
             tensor([[0.0000, 0.5000]])
         """
-        return self._block(_validate.rows(index, self._shape()[-2], self.device))
+        return self._block(chosen_rows(index, self._shape()[-2], self.device))
 
     @final
     def blocks(self, *, max_bytes: int = 2**26) -> Iterator[tuple[slice, Float[Tensor, "*b k m"]]]:
@@ -130,7 +131,7 @@ class Coupling(Algebra):
             >>> [tuple(block.shape) for _, block in P.blocks(max_bytes=32)]
             [(2, 4), (2, 4)]
         """
-        _validate.count("max_bytes", max_bytes, low=1)
+        check_count("max_bytes", max_bytes)
         slices = _stream.row_blocks(self, max_bytes=max_bytes)
         return ((rows, self._block(rows)) for rows in slices)
 
@@ -404,7 +405,7 @@ class Coupling(Algebra):
             >>> DenseCoupling(torch.tensor([[0.0, 1.0], [0.0, 0.0]])).sample(2)
             (tensor([0, 0]), tensor([1, 1]))
         """
-        _validate.count("k", k, low=0)
+        check_count("k", k, low=0)
         *batch, n, _ = self._shape()
         row = self._row_sums().expand(*batch, n)
         if not bool((row.sum(-1) > 0).all()):

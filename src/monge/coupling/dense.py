@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._checks import check_floating
+from monge._arrays import at
+from monge._checks import check_matrix
 from monge._value import value
-from monge.errors import ShapeError
 
 from . import _validate
 from .base import Coupling, Rows
@@ -36,15 +34,9 @@ class DenseCoupling(Coupling):
     """
 
     matrix: Float[Tensor, "*b n m"]
-    _core: ClassVar[dict[str, int]] = {"matrix": 2}
 
     def __post_init__(self) -> None:
-        check_floating("matrix", self.matrix)
-        if self.matrix.ndim < 2 or 0 in self.matrix.shape[-2:]:
-            raise ShapeError(
-                f"matrix must have shape (*batch, n, m) with n, m >= 1, but has {tuple(self.matrix.shape)}: add a row "
-                "or a column with matrix[None] or matrix[:, None]."
-            )
+        check_matrix("matrix", self.matrix)
         _validate.masses(matrix=self.matrix)
 
     def _shape(self) -> tuple[int, ...]:
@@ -63,9 +55,7 @@ class DenseCoupling(Coupling):
         return self.matrix.sum(-1)
 
     def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-        *batch, n, m = self.matrix.shape
-        flat = (i * m + j).expand(*batch, max(i.shape[-1], j.shape[-1]))
-        return self.matrix.reshape(*batch, n * m).gather(-1, flat)
+        return at(self.matrix.flatten(-2), i * self.matrix.shape[-1] + j)
 
     def _scale(self, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"]) -> DenseCoupling:
         return self._make(matrix=row[..., :, None] * self.matrix * col[..., None, :])

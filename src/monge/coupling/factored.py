@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes
-from monge._checks import check_floating, check_same
+from monge._arrays import take
+from monge._checks import check_batches, check_floating, check_same
 from monge._value import value
 from monge.errors import ShapeError
 
@@ -47,10 +45,11 @@ class FactoredCoupling(Coupling):
     Q: Float[Tensor, "*b n r"]
     R: Float[Tensor, "*b m r"]
     g: Float[Tensor, "*b r"]
-    _core: ClassVar[dict[str, int]] = {"Q": 2, "R": 2, "g": 1}
+    _sides = (("Q", "R"),)
 
     def __post_init__(self) -> None:
-        for name, tensor, core in (("Q", self.Q, 2), ("R", self.R, 2), ("g", self.g, 1)):
+        for name, core in self._core.items():
+            tensor = getattr(self, name)
             check_floating(name, tensor)
             if tensor.ndim < core or 0 in tensor.shape[tensor.ndim - core :]:
                 raise ShapeError(
@@ -64,17 +63,10 @@ class FactoredCoupling(Coupling):
             )
         check_same(Q=self.Q, R=self.R, g=self.g)
         _validate.masses(Q=self.Q, R=self.R, g=self.g)
-        _validate.batch("Q, R and g", self.Q.shape[:-2], self.R.shape[:-2], self.g.shape[:-1])
-
-    def _shape(self) -> tuple[int, ...]:
-        batch = broadcast_shapes(self.Q.shape[:-2], self.R.shape[:-2], self.g.shape[:-1])
-        return (*batch, self.Q.shape[-2], self.R.shape[-2])
+        check_batches("Q, R and g", *self._batches())
 
     def _told(self) -> tuple[str, ...]:
         return (f"rank={self.g.shape[-1]}",)
-
-    def _transpose(self) -> FactoredCoupling:
-        return self._make(Q=self.R, R=self.Q, g=self.g)
 
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
         return self.Q @ fraction(self.R.mT @ v, self.g[..., None])
@@ -90,15 +82,7 @@ class FactoredCoupling(Coupling):
         return self._row_sums().sum(-1)
 
     def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-        Q, R = _rows(self.Q, i), _rows(self.R, j)
-        return fraction(Q * R, self.g[..., None, :]).sum(-1)
+        return fraction(take(self.Q, i) * take(self.R, j), self.g[..., None, :]).sum(-1)
 
     def _scale(self, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"]) -> FactoredCoupling:
         return self._make(Q=self.Q * row[..., None], R=self.R * col[..., None], g=self.g)
-
-
-def _rows(factor: Tensor, index: Tensor) -> Tensor:
-    """``factor[..., index, :]``, where the index may have batch dimensions."""
-    batch = broadcast_shapes(factor.shape[:-2], index.shape[:-1])
-    factor, index = factor.expand(*batch, *factor.shape[-2:]), index.expand(*batch, index.shape[-1])
-    return factor.gather(-2, index[..., None].expand(*index.shape, factor.shape[-1]))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes
+from monge._checks import check_batches, check_same
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
@@ -50,7 +48,7 @@ class GluedCoupling(Coupling):
     P: Coupling
     Q: Coupling
     mu: Float[Tensor, "*b m"] = None  # type: ignore[assignment]
-    _core: ClassVar[dict[str, int]] = {"mu": 1}
+    _sides = (("P", "Q"),)
 
     def __post_init__(self) -> None:
         for name, plan in (("P", self.P), ("Q", self.Q)):
@@ -61,7 +59,7 @@ class GluedCoupling(Coupling):
                 f"The target points of P must be the source points of Q, but P is {tuple(self.P.shape)} and Q "
                 f"{tuple(self.Q.shape)}: exchange them, or transpose one with .T."
             )
-        _validate.alike(P=self.P, Q=self.Q)
+        check_same(P=self.P, Q=self.Q)
         if self.mu is None:
             object.__setattr__(self, "mu", self.Q._row_sums())
         elif self.mu.shape[-1:] != (self.P._shape()[-1],):
@@ -69,16 +67,15 @@ class GluedCoupling(Coupling):
                 f"mu must have shape (*batch, {self.P._shape()[-1]}), one mass per point in the middle, but has "
                 f"{tuple(self.mu.shape)}."
             )
-        _validate.alike(P=self.P, mu=self.mu)
+        check_same(P=self.P, mu=self.mu)
         _validate.masses(mu=self.mu)
-        _validate.batch("P, Q and mu", self.P.batch_shape, self.Q.batch_shape, self.mu.shape[:-1])
+        check_batches("P, Q and mu", *self._batches())
 
     def _shape(self) -> tuple[int, ...]:
-        batch = broadcast_shapes(self.P._shape()[:-2], self.Q._shape()[:-2], self.mu.shape[:-1])
-        return (*batch, self.P._shape()[-2], self.Q._shape()[-1])
+        return (*self._leading(), self.P._shape()[-2], self.Q._shape()[-1])
 
-    def _transpose(self) -> GluedCoupling:
-        return self._make(P=self.Q._transpose(), Q=self.P._transpose(), mu=self.mu)
+    def _batches(self) -> list[torch.Size]:
+        return [self.P.batch_shape, self.Q.batch_shape, *super()._batches()]
 
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
         return self.P._matmul(fraction(self.Q._matmul(v), self.mu[..., None]))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._arrays import broadcast_shapes, pick, recompute, rows_per_block, working_dtype
-from monge._checks import check_floating
+from monge._checks import check_batches, check_floating, check_same
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
@@ -50,7 +50,6 @@ class MixtureCoupling(Coupling):
 
     component: Coupling
     weights: Float[Tensor, "*b l"] = None  # type: ignore[assignment]
-    _core: ClassVar[dict[str, int]] = {"weights": 1}
 
     def __post_init__(self) -> None:
         component = self.component
@@ -72,9 +71,9 @@ class MixtureCoupling(Coupling):
             raise ShapeError(
                 f"weights must have shape (*batch, {count}), one per plan, but has {tuple(self.weights.shape)}."
             )
-        _validate.alike(component=component, weights=self.weights)
+        check_same(component=component, weights=self.weights)
         _validate.masses(weights=self.weights)
-        _validate.batch("component and weights", component.batch_shape, self.weights.shape)
+        check_batches("component and weights", component.batch_shape, self.weights.shape)
 
     def _shape(self) -> tuple[int, ...]:
         *batch, n, m = self.component._shape()

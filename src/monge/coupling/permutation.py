@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes
-from monge._checks import check_floating
+from monge._arrays import at, take
+from monge._checks import check_batches, check_floating
 from monge._value import value
 from monge.errors import DeviceError, InputError, ShapeError
 
 from . import _validate
-from ._numbers import at
 from .base import Coupling, Entries, Rows
 
 __all__ = ["PermutationCoupling"]
@@ -44,7 +41,6 @@ class PermutationCoupling(Coupling):
 
     perm: Int[Tensor, "*b n"]
     weights: Float[Tensor, "*b n"] = None  # type: ignore[assignment]
-    _core: ClassVar[dict[str, int]] = {"perm": 1, "weights": 1}
 
     def __post_init__(self) -> None:
         _validate.indices("perm", self.perm, self.perm.shape[-1] if isinstance(self.perm, Tensor) else 0)
@@ -62,24 +58,23 @@ class PermutationCoupling(Coupling):
         if w.device != perm.device:
             raise DeviceError(f"weights are on {w.device} and perm on {perm.device}: move one with .to(device).")
         _validate.masses(weights=w)
-        _validate.batch("perm and weights", perm.shape[:-1], w.shape[:-1])
         object.__setattr__(self, "perm", perm)
         object.__setattr__(self, "weights", w)
+        check_batches("perm and weights", *self._batches())
 
     def _shape(self) -> tuple[int, ...]:
         n = self.perm.shape[-1]
-        return (*broadcast_shapes(self.perm.shape[:-1], self.weights.shape[:-1]), n, n)
+        return (*self._leading(), n, n)
 
     def _transpose(self) -> PermutationCoupling:
         inverse = self.perm.argsort(-1)
         return self._make(perm=inverse, weights=at(self.weights, inverse))
 
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
-        return self.weights[..., None] * torch.take_along_dim(*_level(v, self.perm), dim=-2)
+        return self.weights[..., None] * take(v, self.perm)
 
     def _average(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
-        absent = (self.weights == 0)[..., None]
-        return torch.take_along_dim(*_level(v, self.perm), dim=-2).masked_fill(absent, 0)
+        return take(v, self.perm).masked_fill((self.weights == 0)[..., None], 0)
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         *batch, _, m = self._shape()
@@ -109,10 +104,3 @@ class PermutationCoupling(Coupling):
 
     def _scale(self, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"]) -> PermutationCoupling:
         return self._make(perm=self.perm, weights=self.weights * row * at(col, self.perm))
-
-
-def _level(v: Tensor, perm: Tensor) -> tuple[Tensor, Tensor]:
-    """Values and indices with as many dimensions."""
-    index = perm[..., None]
-    dims = max(v.ndim, index.ndim)
-    return v.reshape(*(1,) * (dims - v.ndim), *v.shape), index.reshape(*(1,) * (dims - index.ndim), *index.shape)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import field
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
-from monge._arrays import broadcast_shapes, working_dtype
-from monge._checks import check_choice, check_floating, check_same, check_weights
+from monge._arrays import at, working_dtype
+from monge._checks import check_batches, check_choice, check_floating, check_number, check_same, check_weights
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
-from . import _stream, _validate
-from ._numbers import at
+from . import _stream
 from .base import Coupling, Rows
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["PotentialCoupling"]
 
 LINKS = ("exp", "quadratic")
+Choice = Callable[[Tensor], Tensor]
 
 
 @value
@@ -67,7 +69,7 @@ class PotentialCoupling(Coupling):
     b: Float[Tensor, "*b m"]
     epsilon: float | Float[Tensor, "*b"]
     link: str = "exp"
-    _core: ClassVar[dict[str, int]] = {"f": 1, "g": 1, "a": 1, "b": 1, "epsilon": 0}
+    _sides = (("f", "g"), ("a", "b"))
 
     def __post_init__(self) -> None:
         check_choice("link", self.link, LINKS)
@@ -88,15 +90,11 @@ class PotentialCoupling(Coupling):
             if not bool((self.epsilon.detach() > 0).all()):
                 raise InputError(f"epsilon must be positive, but its smallest value is {float(self.epsilon.min()):g}.")
         else:
-            _validate.number("epsilon", self.epsilon, low=0.0, strict=True)
-        _validate.batch("geometry, f, g, a, b and epsilon", *self._batches())
+            check_number("epsilon", self.epsilon, low=0.0, strict=True)
+        check_batches("geometry, f, g, a, b and epsilon", *self._batches())
 
     def _batches(self) -> list[torch.Size]:
-        shapes = [self.geometry.batch_shape, *(part.shape[:-1] for part in (self.f, self.g, self.a, self.b))]
-        return [*shapes, self.epsilon.shape] if isinstance(self.epsilon, Tensor) else shapes
-
-    def _shape(self) -> tuple[int, ...]:
-        return (*broadcast_shapes(*self._batches()), self.f.shape[-1], self.g.shape[-1])
+        return [self.geometry.batch_shape, *super()._batches()]
 
     def _told(self) -> tuple[str, ...]:
         return (f"link={self.link!r}", type(self.geometry).__name__)
@@ -122,29 +120,8 @@ class PotentialCoupling(Coupling):
         return self._bias(self.f, self.a), self._bias(self.g, self.b)
 
     def _bias(self, potential: Tensor, weights: Tensor) -> Tensor:
-        absent = (weights == 0) | potential.isinf()
-        log = weights.masked_fill(absent, 1).log()
-        return (log + potential.masked_fill(absent, 0) / self._epsilon(1)).masked_fill(absent, -math.inf)
-
-    def _sides(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """(f, a) and (g, b), where absent points have neither potential nor weight, and no gradient."""
-
-        def side(potential: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-            absent = (weights == 0) | potential.isinf()
-            return potential.masked_fill(absent, 0), weights.masked_fill(absent, 0)
-
-        return side(self.f, self.a), side(self.g, self.b)
-
-    def _transpose(self) -> PotentialCoupling:
-        return self._make(
-            geometry=self.geometry._transpose(),
-            f=self.g,
-            g=self.f,
-            a=self.b,
-            b=self.a,
-            epsilon=self.epsilon,
-            link=self.link,
-        )
+        potential, weights, absent = _cleared(potential, weights, 1)
+        return (weights.log() + potential / self._epsilon(1)).masked_fill(absent, -math.inf)
 
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
         if self.link == "quadratic":
@@ -163,20 +140,22 @@ class PotentialCoupling(Coupling):
         return 2 + self.geometry._scalars_per_entry()
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
-        block = self._link(self._wide()._block(rows), rows)
+        block = self._linked(
+            self._wide()._block(rows), lambda part: part[..., rows, None], lambda part: part[..., None, :], 2
+        )
         return block.expand(*self._shape()[:-2], *block.shape[-2:])
 
-    def _link(self, cost: Tensor, rows: Rows) -> Tensor:
-        wide = working_dtype(cost, self.f)
-        forbidden = cost == math.inf
-        cost = cost.to(wide).masked_fill(forbidden, 0)
+    def _linked(self, cost: Tensor, row: Choice, col: Choice, trailing: int) -> Tensor:
+        """The plan at chosen pairs: their cost, how rows and columns are chosen, and how many dimensions that gives."""
+        forbidden, epsilon = cost == math.inf, self._epsilon(trailing)
+        cost = cost.to(working_dtype(cost, self.f)).masked_fill(forbidden, 0)
         if self.link == "exp":
-            row, col = self._biases()
-            score = row[..., rows, None] + col[..., None, :] - cost / self._epsilon(2)
+            source, target = self._biases()
+            score = row(source) + col(target) - cost / epsilon
             return score.masked_fill(forbidden, -math.inf).exp().to(self.dtype)
-        (f, a), (g, b) = self._sides()
-        room = (f[..., rows, None] + g[..., None, :] - cost).clamp_min(0).masked_fill(forbidden, 0)
-        return (a[..., rows, None] * b[..., None, :] * room / self._epsilon(2)).to(self.dtype)
+        (f, a, _), (g, b, _) = _cleared(self.f, self.a, 0), _cleared(self.g, self.b, 0)
+        room = (row(f) + col(g) - cost).clamp_min(0).masked_fill(forbidden, 0)
+        return (row(a) * col(b) * room / epsilon).to(self.dtype)
 
     def _inner(self, geometry: Geometry) -> Float[Tensor, "*b"]:
         if self.link == "exp" and geometry is self.geometry:
@@ -185,16 +164,7 @@ class PotentialCoupling(Coupling):
         return super()._inner(geometry)
 
     def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-        cost = self._wide()._entries(i, j)
-        forbidden = cost == math.inf
-        cost = cost.to(working_dtype(cost, self.f)).masked_fill(forbidden, 0)
-        if self.link == "exp":
-            row, col = self._biases()
-            score = at(row, i) + at(col, j) - cost / self._epsilon(1)
-            return score.masked_fill(forbidden, -math.inf).exp().to(self.dtype)
-        (f, a), (g, b) = self._sides()
-        room = (at(f, i) + at(g, j) - cost).clamp_min(0).masked_fill(forbidden, 0)
-        return (at(a, i) * at(b, j) * room / self._epsilon(1)).to(self.dtype)
+        return self._linked(self._wide()._entries(i, j), partial(at, index=i), partial(at, index=j), 1)
 
     def _top_k(self, k: int) -> tuple[Float[Tensor, "*b n k"], Int[Tensor, "*b n k"]]:
         if self.link == "quadratic":
@@ -218,12 +188,10 @@ class PotentialCoupling(Coupling):
         return i, j
 
     def _scale(self, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"]) -> PotentialCoupling:
-        return self._make(
-            geometry=self.geometry,
-            f=self.f,
-            g=self.g,
-            a=self.a * row,
-            b=self.b * col,
-            epsilon=self.epsilon,
-            link=self.link,
-        )
+        return self._replace(a=self.a * row, b=self.b * col)
+
+
+def _cleared(potential: Tensor, weights: Tensor, absence: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Potentials and weights without those of absent points, which have no gradient, and where these are."""
+    absent = (weights == 0) | potential.isinf()
+    return potential.masked_fill(absent, 0), weights.masked_fill(absent, absence), absent

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes
-from monge._checks import check_same, check_weights
+from monge._arrays import at
+from monge._checks import check_batches, check_same, check_weights
 from monge._value import value
 from monge.errors import InputError
 
 from . import _validate
-from ._numbers import at, draw, fraction, minus_x_log_x
+from ._numbers import draw, fraction, minus_x_log_x
 from .base import Coupling, Rows
 
 __all__ = ["ProductCoupling"]
@@ -45,33 +43,25 @@ class ProductCoupling(Coupling):
     a: Float[Tensor, "*b n"]
     b: Float[Tensor, "*b m"]
     total: Float[Tensor, "*b"] = None  # type: ignore[assignment]
-    _core: ClassVar[dict[str, int]] = {"a": 1, "b": 1, "total": 0}
+    _sides = (("a", "b"),)
 
     def __post_init__(self) -> None:
         for name, weights in (("a", self.a), ("b", self.b)):
             check_weights(name, weights, weights.shape[-1] if isinstance(weights, Tensor) and weights.ndim else 0)
         check_same(a=self.a, b=self.b)
-        _validate.batch("a and b", self.a.shape[:-1], self.b.shape[:-1])
+        if self.total is not None:
+            total = torch.as_tensor(self.total, dtype=self.a.dtype, device=self.a.device)
+            if not bool((total.detach() > 0).all()):
+                raise InputError(f"total must be positive, but its smallest value is {float(total.min()):g}.")
+            object.__setattr__(self, "total", total)
+        check_batches("a, b and total", *self._batches())
         if self.total is None:
             _validate.equal_mass(self.a, self.b)
             object.__setattr__(self, "total", self.a.sum(-1))
-            return
-        total = torch.as_tensor(self.total, dtype=self.a.dtype, device=self.a.device)
-        _validate.batch("a, b and total", self.a.shape[:-1], self.b.shape[:-1], total.shape)
-        if not bool((total.detach() > 0).all()):
-            raise InputError(f"total must be positive, but its smallest value is {float(total.min()):g}.")
-        object.__setattr__(self, "total", total)
-
-    def _shape(self) -> tuple[int, ...]:
-        batch = broadcast_shapes(self.a.shape[:-1], self.b.shape[:-1], self.total.shape)
-        return (*batch, self.a.shape[-1], self.b.shape[-1])
 
     def _share(self) -> Tensor:
         """A / total, and no mass at all where the total is zero."""
         return fraction(self.a, self.total[..., None])
-
-    def _transpose(self) -> ProductCoupling:
-        return self._make(a=self.b, b=self.a, total=self.total)
 
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
         return self._share()[..., :, None] * (self.b[..., None, :] @ v)

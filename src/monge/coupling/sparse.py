@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes, working_dtype
-from monge._checks import check_floating
+from monge._arrays import at, broadcast_shapes, working_dtype
+from monge._checks import check_batches, check_count, check_floating
 from monge._value import value
 from monge.errors import DeviceError, ShapeError
 
 from . import _validate
-from ._numbers import at, fraction, minus_x_log_x
+from ._numbers import fraction, minus_x_log_x
 from ._scatter import scatter_matmul
 from ._stream import weighted
 from .base import Coupling, Entries, Rows
@@ -56,11 +56,11 @@ class SparseCoupling(Coupling):
     w: Float[Tensor, "*b k"]
     n: int
     m: int
-    _core: ClassVar[dict[str, int]] = {"i": 1, "j": 1, "w": 1}
+    _sides = (("i", "j"), ("n", "m"))
 
     def __post_init__(self) -> None:
-        _validate.count("n", self.n, low=1)
-        _validate.count("m", self.m, low=1)
+        check_count("n", self.n)
+        check_count("m", self.m)
         check_floating("w", self.w)
         for name, index, size in (("i", self.i, self.n), ("j", self.j, self.m)):
             _validate.indices(name, index, size)
@@ -73,20 +73,16 @@ class SparseCoupling(Coupling):
                 raise DeviceError(f"{name} is on {index.device} and w on {self.w.device}: move one with .to(device).")
             object.__setattr__(self, name, index.long())
         _validate.masses(w=self.w)
-        _validate.batch("i, j and w", self.i.shape[:-1], self.j.shape[:-1], self.w.shape[:-1])
+        check_batches("i, j and w", *self._batches())
 
     def _shape(self) -> tuple[int, ...]:
-        batch = broadcast_shapes(self.i.shape[:-1], self.j.shape[:-1], self.w.shape[:-1])
-        return (*batch, self.n, self.m)
+        return (*self._leading(), self.n, self.m)
 
     def _lists(self, *batch: int) -> Entries:
         """The three lists with all batch dimensions."""
-        batch = batch or tuple(self._shape()[:-2])
+        batch = batch or tuple(self._leading())
         i, j, w = (part.expand(*batch, part.shape[-1]) for part in (self.i, self.j, self.w))
         return i, j, w
-
-    def _transpose(self) -> SparseCoupling:
-        return self._make(i=self.j, j=self.i, w=self.w, n=self.m, m=self.n)
 
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
         own = self._shape()[:-2]

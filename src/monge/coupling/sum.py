@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._arrays import broadcast_shapes
+from monge._checks import check_batches, check_same
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
-from . import _validate
 from .base import Coupling, Entries, Rows
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class SumCoupling(Coupling):
         if len({term._shape()[-2:] for term in terms}) > 1:
             shapes = [tuple(term.shape) for term in terms]
             raise ShapeError(f"All terms must be plans between the same points, but have shapes {shapes}.")
-        _validate.alike(**{f"terms[{k}]": term for k, term in enumerate(terms)})
-        _validate.batch("the terms", *(term.batch_shape for term in terms))
+        check_same(**{f"terms[{k}]": term for k, term in enumerate(terms)})
+        check_batches("the terms", *(term.batch_shape for term in terms))
         object.__setattr__(self, "terms", terms)
         if self.geometry is None and all(term.geometry is terms[0].geometry for term in terms):
             object.__setattr__(self, "geometry", terms[0].geometry)

@@ -10,7 +10,7 @@ from torch import Tensor
 from monge._arrays import is_mapped, working_dtype
 from monge.errors import InputError
 
-__all__ = ["check_distances", "check_range", "log_largest", "log_reach"]
+__all__ = ["check_distances", "check_products", "check_range", "log_largest", "log_reach"]
 
 
 def log_largest(tensor: Tensor) -> float:
@@ -47,6 +47,11 @@ def check_range(log_cost: float, dtype: torch.dtype) -> None:
             f"{str(dtype).removeprefix('torch.')} holds ({largest:.1e}): divide the points by a length, lower the "
             f"power, or use float64."
         )
+
+
+def check_products(x: Tensor, y: Tensor) -> None:
+    """The products of points of two clouds must stay in the range of numbers."""
+    check_range(log_largest(x) + log_largest(y) + math.log(x.shape[-1]), x.dtype)
 
 
 def check_distances(x: Tensor, y: Tensor, order: float, power: float) -> None:

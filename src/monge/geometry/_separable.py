@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
-from monge._arrays import log_sum_exp, recompute, rows_per_block
+from monge._arrays import log_sum_exp, rows_per_block
+from monge._blocks import joined
 
 from . import _stream
 
@@ -29,17 +30,16 @@ class State:
     Args:
         log: The log of the mass that is left there, -inf where there is none.
         values: Means of values under that mass, one channel a value.
-        cost: The mean of the cost that was paid on the axes summed so far.
+        pays: Whether the values are means of the cost, so that each axis adds its own.
     """
 
     log: Float[Tensor, "*b r m"]
     values: Float[Tensor, "*b k r m"] | None = None
-    cost: Float[Tensor, "*b r m"] | None = None
+    pays: bool = False
 
     def map(self, function: Callable[[Tensor], Tensor]) -> State:
         """The same state with ``function`` applied to all it holds."""
-        values = None if self.values is None else function(self.values)
-        return State(function(self.log), values, None if self.cost is None else function(self.cost))
+        return State(function(self.log), None if self.values is None else function(self.values), self.pays)
 
 
 def step(state: State, cost: Float[Tensor, "*b n m"], epsilon: float | Tensor) -> State:
@@ -47,7 +47,7 @@ def step(state: State, cost: Float[Tensor, "*b n m"], epsilon: float | Tensor) -
     cost = cost.to(state.log.dtype)
     if _resolved(cost, epsilon):
         return _product_step(state, cost, epsilon)
-    if state.cost is None and cost.ndim == 2 and not _stream.derives(cost, epsilon):
+    if not state.pays and cost.ndim == 2 and not _stream.derives(cost, epsilon):
         return _kernel_step(state, cost, epsilon)
     return _log_step(state, cost, epsilon)
 
@@ -73,13 +73,12 @@ def _product_step(state: State, cost: Tensor, epsilon: float | Tensor) -> State:
     empty = total == 0
     total = total.masked_fill(empty, 1)
     log = (total.log() + top - low / _stream.column(epsilon, 2)).masked_fill(empty, -math.inf)
-    values = paid = None
-    if state.values is not None:
-        values = ((mass[..., None, :, :] * state.values).flatten(-3, -2) @ kernel).unflatten(-2, (-1, mass.shape[-2]))
-        values = values / total[..., None, :, :]
-    if state.cost is not None:
-        paid = ((mass * state.cost) @ kernel + mass @ (kernel * cost.mT)) / total
-    return State(log, values, paid)
+    if state.values is None:
+        return State(log)
+    values = ((mass[..., None, :, :] * state.values).flatten(-3, -2) @ kernel).unflatten(-2, (-1, mass.shape[-2]))
+    if state.pays:
+        values = values + (mass @ (kernel * cost.mT))[..., None, :, :]
+    return State(log, values / total[..., None, :, :], state.pays)
 
 
 def _kernel_step(state: State, cost: Tensor, epsilon: float | Tensor) -> State:
@@ -98,22 +97,19 @@ def _log_step(state: State, cost: Tensor, epsilon: float | Tensor) -> State:
     finite = cost.masked_fill(forbidden, 0)
     scaled = (finite / _stream.column(epsilon, 2)).masked_fill(forbidden, math.inf)
 
-    def body(lines: slice) -> tuple[Tensor | None, ...]:
+    def body(lines: slice) -> tuple[Tensor, ...]:
         score = state.log[..., lines, None, :] - scaled[..., None, :, :]
-        log, empty = log_sum_exp(score.masked_fill(forbidden[..., None, :, :], -math.inf))
-        values = paid = None
-        if state.values is not None or state.cost is not None:
-            weight = (score - log[..., None]).exp()
-            if state.values is not None:
-                values = torch.einsum("...rnm,...krm->...krn", weight, state.values[..., lines, :])
-            if state.cost is not None:
-                paid = (weight * (state.cost[..., lines, None, :] + finite[..., None, :, :])).sum(-1)
-        return log.masked_fill(empty, -math.inf), values, paid
+        total, empty = log_sum_exp(score.masked_fill(forbidden[..., None, :, :], -math.inf))
+        log = total.masked_fill(empty, -math.inf)
+        if state.values is None:
+            return (log,)
+        weight = (score - total[..., None]).exp()
+        values = torch.einsum("...rnm,...krm->...krn", weight, state.values[..., lines, :])
+        if state.pays:
+            values = values + (weight * finite[..., None, :, :]).sum(-1)[..., None, :, :]
+        return log, values
 
-    parts = [recompute(body, lines) for lines in _lines(state.log, cost)]
-    log, values, paid = (None if part[0] is None else torch.cat(part, -2) for part in zip(*parts, strict=True))
-    assert log is not None
-    return State(log, values, paid)
+    return State(*joined(body, _lines(state.log, cost), -2), pays=state.pays)
 
 
 @torch.no_grad()
@@ -124,17 +120,14 @@ def nearest(
     cost = cost.to(reduced.dtype)
     count, m = reduced.shape[-3], reduced.shape[-1]
     k = min(k, count * m)
-    least, where = [], []
-    for lines in _lines(reduced, cost):
+
+    def body(lines: slice) -> tuple[Tensor, Tensor]:
         total = reduced[..., lines, None, :] + cost[..., None, None, :, :]
         total = total.movedim(-4, -2).flatten(-2)
-        if k == 1:
-            found, index = total.min(-1, keepdim=True)
-        else:
-            found, index = total.topk(k, -1, largest=False)
-        least.append(found.movedim(-1, -3))
-        where.append(index.movedim(-1, -3))
-    return torch.cat(least, -2), torch.cat(where, -2)
+        found, index = total.min(-1, keepdim=True) if k == 1 else total.topk(k, -1, largest=False)
+        return found.movedim(-1, -3), index.movedim(-1, -3)
+
+    return joined(body, _lines(reduced, cost), -2)
 
 
 def _lines(state: Tensor, cost: Tensor) -> list[slice]:

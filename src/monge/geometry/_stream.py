@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
-from monge._arrays import broadcast_shapes, log_sum_exp, recompute, rows_per_block, working_dtype
+from monge._arrays import broadcast_shapes, log_sum_exp, rows_per_block, working_dtype
+from monge._blocks import added, asked, joined
 
 if TYPE_CHECKING:
     from monge.kernels import Points
@@ -25,7 +26,6 @@ __all__ = [
     "apply",
     "column",
     "column_bias",
-    "ctransform",
     "derives",
     "entries",
     "gradients",
@@ -58,19 +58,18 @@ def column_bias(g: Float[Tensor, "*b m"], log_b: Float[Tensor, "*b m"], epsilon:
     return (log_b + g.masked_fill(absent, 0) / column(epsilon, 1)).masked_fill(absent, -math.inf)
 
 
-def row_blocks(geometry: Geometry, *others: Tensor | None, width: int = 1) -> Iterator[slice]:
+def row_blocks(geometry: Geometry, *others: Tensor | None) -> Iterator[slice]:
     """Slices of rows whose blocks take a few megabytes an array.
 
     Args:
         geometry: The costs.
         others: Tensors (*b, n) that may bring batch dimensions of their own.
-        width: Numbers held per entry by the caller.
     """
     n, m = geometry.shape
     leading = (other.shape[:-1] for other in others if other is not None)
     batch = math.prod(broadcast_shapes(geometry.batch_shape, *leading))
-    size = 8 if geometry.dtype == torch.float64 else 4
-    step = rows_per_block(batch * m * size * max(width, geometry._scalars_per_entry()))
+    size = working_dtype(geometry).itemsize
+    step = rows_per_block(batch * m * size * max(1, geometry._scalars_per_entry()))
     return (slice(start, min(n, start + step)) for start in range(0, n, step))
 
 
@@ -93,7 +92,7 @@ def softmin(geometry: Geometry, bias: Float[Tensor, "*b m"], epsilon: float | Te
         total, empty = log_sum_exp(_score(geometry._block(rows), bias, epsilon))
         return (-column(epsilon, 1) * total).masked_fill(empty, math.inf)
 
-    return torch.cat([recompute(body, rows) for rows in row_blocks(geometry, bias)], -1)
+    return joined(body, row_blocks(geometry, bias), -1)
 
 
 def apply(
@@ -116,7 +115,7 @@ def apply(
         weights = score.exp()
         return weights @ v.to(weights.dtype)
 
-    return torch.cat([recompute(body, rows) for rows in row_blocks(geometry, row, col, v[..., 0])], -2)
+    return joined(body, row_blocks(geometry, row, col, v[..., 0]), -2)
 
 
 def inner(
@@ -130,7 +129,7 @@ def inner(
         plan = (_score(cost, col, epsilon) + row[..., rows, None]).exp()
         return (plan * cost.masked_fill(cost == math.inf, 0)).sum((-1, -2))
 
-    return torch.stack([recompute(body, rows) for rows in row_blocks(geometry, row, col)]).sum(0)
+    return added(body, row_blocks(geometry, row, col))
 
 
 def derives(*inputs: float | Tensor) -> bool:
@@ -159,41 +158,29 @@ def gradients(
     return scale * torch.cat([x.detach() * by_x, y.detach() * by_y], -2)
 
 
-def resolved(terms: Tensor) -> bool:
-    """Whether the digits that the sum of these terms loses are digits to spare, in every problem of a batch."""
-    terms = terms.detach()
-    lost = 16 * torch.finfo(terms.dtype).eps * terms.abs().sum((-1, -2))
+def resolved(terms: Tensor) -> Tensor | None:
+    """The sum of terms, if in no problem of a batch it loses digits that are not to spare.
+
+    Terms cancel when mass moves over distances small beside the clouds; then every difference has to be formed.
+    """
+    total = terms.sum((-1, -2))
+    lost = 16 * torch.finfo(terms.dtype).eps * terms.detach().abs().sum((-1, -2))
     spare = 1e-10 if terms.dtype == torch.float64 else 1e-4
-    return bool((lost <= spare * terms.sum((-1, -2)).abs()).all())
+    return total if bool((lost <= spare * total.detach().abs()).all()) else None
 
 
 def mean(geometry: Geometry, a: Float[Tensor, "*b n"], b: Float[Tensor, "*b m"]) -> tuple[Tensor, Tensor]:
     """The sum of a_i b_j C_ij over finite costs, and of a_i b_j over the same pairs."""
     geometry = widened(geometry)
 
-    def body(rows: slice) -> tuple[Tensor, Tensor]:
+    def body(rows: slice) -> Tensor:
         cost = geometry._block(rows).to(a.dtype)
         allowed = cost != math.inf
-        cost = cost.masked_fill(~allowed, 0)
-        weight = a[..., None, rows]
-        return (weight @ cost @ b[..., None])[..., 0, 0], (weight @ allowed.to(a.dtype) @ b[..., None])[..., 0, 0]
+        parts = cost.masked_fill(~allowed, 0), allowed.to(a.dtype)
+        return torch.stack([(a[..., None, rows] @ part @ b[..., None])[..., 0, 0] for part in parts])
 
-    parts = [recompute(body, rows) for rows in row_blocks(geometry, a, b)]
-    return torch.stack([part[0] for part in parts]).sum(0), torch.stack([part[1] for part in parts]).sum(0)
-
-
-def ctransform(geometry: Geometry, g: Float[Tensor, "*b m"]) -> tuple[Tensor, Tensor]:
-    """The minimum of C_ij - g_j over j, and the column where it is attained."""
-    geometry = widened(geometry)
-
-    def body(rows: slice) -> tuple[Tensor, Tensor]:
-        reduced = geometry._block(rows) - g[..., None, :]
-        # Through the index, since the derivative of amin is shared among ties.
-        index = reduced.detach().argmin(-1)
-        return reduced.gather(-1, index[..., None])[..., 0], index
-
-    parts = [recompute(body, rows) for rows in row_blocks(geometry, g)]
-    return torch.cat([part[0] for part in parts], -1), torch.cat([part[1] for part in parts], -1)
+    total, mass = added(body, row_blocks(geometry, a, b))
+    return total, mass
 
 
 def top_k(geometry: Geometry, g: Float[Tensor, "*b m"], k: int) -> tuple[Tensor, Tensor]:
@@ -202,11 +189,12 @@ def top_k(geometry: Geometry, g: Float[Tensor, "*b m"], k: int) -> tuple[Tensor,
 
     def body(rows: slice) -> tuple[Tensor, Tensor]:
         reduced = geometry._block(rows) - g[..., None, :]
-        index = reduced.detach().topk(k, -1, largest=False, sorted=True).indices
+        # Through the index, since the derivative of a minimum is shared among ties; the first of equal ones is taken.
+        order = reduced.detach()
+        index = order.argmin(-1, keepdim=True) if k == 1 else order.topk(k, -1, largest=False, sorted=True).indices
         return reduced.gather(-1, index), index
 
-    parts = [recompute(body, rows) for rows in row_blocks(geometry, g)]
-    return torch.cat([part[0] for part in parts], -2), torch.cat([part[1] for part in parts], -2)
+    return joined(body, row_blocks(geometry, g), -2)
 
 
 @torch.no_grad()
@@ -234,12 +222,6 @@ def sinkhorn(
 def entries(geometry: Geometry, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
     """C[i, j] entry by entry, from blocks of the rows that are asked for."""
     batch = broadcast_shapes(geometry.batch_shape, i.shape[:-1], j.shape[:-1])
-    k = max(i.shape[-1], j.shape[-1])
-    problem = torch.arange(math.prod(batch), device=i.device).repeat_interleave(k)
-    i, j = i.expand(*batch, k).reshape(-1), j.expand(*batch, k).reshape(-1)
-    needed, place = i.unique(return_inverse=True)
-    place, order = place.sort(stable=True)
-    problem, j = problem[order], j[order]
     m = geometry.shape[1]
 
     def body(rows: Tensor, problem: Tensor, place: Tensor, j: Tensor) -> Tensor:
@@ -247,12 +229,4 @@ def entries(geometry: Geometry, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) 
         return block.expand(*batch, *block.shape[-2:]).reshape(-1, len(rows), m)[problem, place, j]
 
     step = rows_per_block(math.prod(batch) * m * 8 * geometry._scalars_per_entry())
-    cuts = torch.arange(0, len(needed) + step, step, device=i.device)
-    bounds = torch.searchsorted(place, cuts).tolist()
-    parts = [
-        recompute(body, needed[cut : cut + step], problem[low:high], place[low:high] - cut, j[low:high])
-        for cut, low, high in zip(cuts.tolist(), bounds, bounds[1:], strict=False)
-    ]
-    if not parts:
-        return torch.zeros(*batch, k, dtype=geometry.dtype, device=geometry.device)
-    return torch.cat(parts)[order.argsort()].reshape(*batch, k)
+    return asked(body, batch, i, j, step=step, dtype=geometry.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 import torch
@@ -12,10 +12,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
-from monge._arrays import broadcast_shapes, explicit, pick, working_dtype
+from monge._arrays import explicit, pick, working_dtype
 from monge._checks import check_same, check_weights, chosen_rows
+from monge._sided import Sided
 from monge._transforms import transformable
-from monge._value import Value, value
+from monge._value import value
 from monge.errors import DenseLimitError, InfeasibleError, InputError
 
 from . import _stream
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 
     from .sum import Sum
 
-__all__ = ["Geometry", "Rows", "take"]
+__all__ = ["Geometry", "Rows"]
 
 Rows = slice | Tensor
 
 
-class Geometry(Value, ABC):
+class Geometry(Sided, ABC):
     """A cost C_ij between n source points and m target points, as an operator.
 
     A geometry never has to hold the n x m matrix. A new one writes `_block(rows)` and `_transpose()`, and
@@ -64,10 +65,6 @@ class Geometry(Value, ABC):
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         """The costs of some rows (a slice, or a 1-D tensor of indices), dense."""
 
-    @abstractmethod
-    def _transpose(self) -> Geometry:
-        """The same costs with rows and columns exchanged."""
-
     # ------------------------------------------------------------------ what it may write, for speed
 
     def _on_line(self) -> tuple[Tensor, Tensor] | None:
@@ -97,8 +94,7 @@ class Geometry(Value, ABC):
         """How many numbers `_block` holds per entry while it computes: this sets the size of blocks."""
         return 1
 
-    def _select(self, index: Any, batch: torch.Size) -> Geometry:
-        """The problems at ``index`` of this geometry, seen as a batch of shape ``batch``."""
+    def _selected(self, index: tuple[Any, ...], batch: torch.Size) -> Geometry:
         return _Selected(self, index, batch)
 
     def _dense(self) -> Float[Tensor, "*b n m"]:
@@ -132,10 +128,8 @@ class Geometry(Value, ABC):
 
     def _ctransform(self, g: Float[Tensor, "*b m"]) -> tuple[Float[Tensor, "*b n"], Int[Tensor, "*b n"]]:
         """The minimum of C_ij - g_j over j, and the column where it is attained."""
-        pairs = self._pairs()
-        if pairs is None:
-            return _stream.ctransform(self, g)
-        return kernels.ctransform(pairs, g)
+        least, index = self._top_k(g, 1)
+        return least[..., 0], index[..., 0]
 
     def _top_k(self, g: Float[Tensor, "*b m"], k: int) -> tuple[Float[Tensor, "*b n k"], Int[Tensor, "*b n k"]]:
         """The k smallest C_ij - g_j of each row in increasing order, and their columns."""
@@ -168,10 +162,13 @@ class Geometry(Value, ABC):
             terms = factors[0] * self._apply(row, col, factors[1], epsilon)
         elif isinstance(pairs, kernels.Points) and not _stream.derives(epsilon, row, col, *pairs.tensors()):
             terms = _stream.gradients(pairs, row, col, epsilon)
-        # Terms cancel when mass moves over distances small beside the clouds: then every difference is formed.
-        if terms is None or not _stream.resolved(terms):
-            return _stream.inner(self, row, col, epsilon)
-        return terms.sum((-1, -2))
+        total = None if terms is None else _stream.resolved(terms)
+        return _stream.inner(self, row, col, epsilon) if total is None else total
+
+    def _factored_inner(self, spread: Callable[[Tensor], Tensor]) -> Float[Tensor, "*b"] | None:
+        """<P, A B^T> = <A, P B> for the plan that ``spread`` applies; None without factors, or if rounding is seen."""
+        factors = self._factors()
+        return None if factors is None else _stream.resolved(factors[0] * spread(factors[1]))
 
     def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
         """C[i, j], entry by entry, differentiable; indices may carry batch dimensions."""
@@ -191,13 +188,15 @@ class Geometry(Value, ABC):
     @property
     def shape(self) -> tuple[int, int]:
         """How many source points and target points there are."""
+        if self._sides:
+            return self._counts()
         first = slice(0, 1)
         return self._transpose()._block(first).shape[-1], self._block(first).shape[-1]
 
     @property
     def batch_shape(self) -> torch.Size:
         """The leading dimensions."""
-        return self._block(slice(0, 1)).shape[:-2]
+        return self._leading() if self._sides else self._block(slice(0, 1)).shape[:-2]
 
     @property
     def T(self) -> Geometry:  # noqa: N802
@@ -324,15 +323,8 @@ class _Selected(Geometry):
     def _block(self, rows: Rows) -> Tensor:
         return pick(self.geometry._block(rows), 2, self.batch, self.index)
 
-    def _transpose(self) -> Geometry:
-        return _Selected(self.geometry._transpose(), self.index, self.batch)
+    def _transpose(self) -> _Selected:
+        return self._replace(geometry=self.geometry._transpose())
 
-
-def take(points: Tensor, index: Tensor) -> Tensor:
-    """``points[..., index, :]``, where the index may have batch dimensions of its own."""
-    if index.ndim == 1:
-        return points.index_select(-2, index)
-    batch = broadcast_shapes(points.shape[:-2], index.shape[:-1])
-    points = points.expand(*batch, *points.shape[-2:])
-    where = index.expand(*batch, index.shape[-1])[..., None].expand(*batch, index.shape[-1], points.shape[-1])
-    return points.gather(-2, where)
+    def _select(self, index: tuple[Any, ...], batch: torch.Size) -> Any:
+        return self._selected(index, batch)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes, pick, power
+from monge._arrays import at, power
 from monge._checks import check_number
 from monge._value import value
 
 from ._range import check_range
-from .base import Geometry, Rows, take
+from .base import Geometry, Rows
 from .line import check_coordinates
 
 __all__ = ["Circle"]
@@ -47,6 +46,7 @@ class Circle(Geometry):
     y: Float[Tensor, "*b m"]
     p: float = 2.0
     circumference: float = 1.0
+    _sides = (("x", "y"),)
 
     def __post_init__(self) -> None:
         x, y = check_coordinates(self.x, self.y)
@@ -56,16 +56,6 @@ class Circle(Geometry):
         object.__setattr__(self, "y", y)
         check_range(self.p * math.log(self.circumference), self.dtype)
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """How many source points and target points there are."""
-        return self.x.shape[-1], self.y.shape[-1]
-
-    @property
-    def batch_shape(self) -> torch.Size:
-        """The leading dimensions."""
-        return broadcast_shapes(self.x.shape[:-1], self.y.shape[:-1])
-
     def _cost(self, x: Tensor, y: Tensor) -> Tensor:
         apart = x - y
         turns = torch.round(apart.detach() / self.circumference)
@@ -74,13 +64,6 @@ class Circle(Geometry):
     def _may_be_negative(self) -> bool:
         return False
 
-    def _transpose(self) -> Circle:
-        return self._make(x=self.y, y=self.x, p=self.p, circumference=self.circumference)
-
-    def _select(self, index: Any, batch: torch.Size) -> Circle:
-        x, y = pick(self.x, 1, batch, index), pick(self.y, 1, batch, index)
-        return self._make(x=x, y=y, p=self.p, circumference=self.circumference)
-
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         return self._cost(self.x[..., rows, None], self.y[..., None, :])
 
@@ -88,4 +71,4 @@ class Circle(Geometry):
         return 3
 
     def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-        return self._cost(take(self.x[..., None], i)[..., 0], take(self.y[..., None], j)[..., 0])
+        return self._cost(at(self.x, i), at(self.y, j))

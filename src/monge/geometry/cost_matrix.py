@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from typing_extensions import Self
 
-from monge._arrays import broadcast_shapes, pick
-from monge._checks import check_finite, check_floating
+from monge._arrays import broadcast_shapes
+from monge._checks import check_finite, check_matrix
 from monge._value import value
-from monge.errors import ShapeError
 from monge.kernels import Matrix
 
 from .base import Geometry, Rows
-
-if TYPE_CHECKING:
-    from monge.kernels import Pairs
 
 __all__ = ["CostMatrix"]
 
@@ -43,12 +38,7 @@ class CostMatrix(Geometry):
     cost: Float[Tensor, "*b n m"]
 
     def __post_init__(self) -> None:
-        check_floating("cost", self.cost)
-        if self.cost.ndim < 2 or 0 in self.cost.shape[-2:]:
-            raise ShapeError(
-                f"cost must be a matrix of shape (*batch, n, m) with n, m >= 1, but has shape "
-                f"{tuple(self.cost.shape)}: add a row or a column with cost[None] or cost[:, None]."
-            )
+        check_matrix("cost", self.cost)
         check_finite("cost", self.cost.detach(), infinity=True)
 
     @property
@@ -61,16 +51,13 @@ class CostMatrix(Geometry):
         """The leading dimensions."""
         return self.cost.shape[:-2]
 
-    def _transpose(self) -> CostMatrix:
-        return self._make(cost=self.cost.mT)
-
-    def _select(self, index: Any, batch: torch.Size) -> CostMatrix:
-        return self._make(cost=pick(self.cost, 2, batch, index))
+    def _transpose(self) -> Self:
+        return self._replace(cost=self.cost.mT)
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         return self.cost[..., rows, :]
 
-    def _pairs(self) -> Pairs:
+    def _pairs(self) -> Matrix:
         return Matrix(self.cost)
 
     def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:

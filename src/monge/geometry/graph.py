@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._arrays import power, rows_per_block
-from monge._checks import check_finite, check_floating, check_number
+from monge._checks import check_count, check_floating, check_non_negative, check_number, check_span
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import DenseLimitError, InfeasibleError, InputError, ShapeError
@@ -21,7 +21,7 @@ from .cost_matrix import CostMatrix
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-__all__ = ["Graph"]
+__all__ = ["Graph", "chosen_nodes"]
 
 
 @value
@@ -96,7 +96,7 @@ class Graph(CostMatrix):
         """
         n = _check_edges(edges, length, n)
         check_number("p", p, low=1.0, high=1e6)
-        rows, columns = _nodes("sources", sources, n, length), _nodes("targets", targets, n, length)
+        rows, columns = chosen_nodes("sources", sources, n, length), chosen_nodes("targets", targets, n, length)
         size = len(rows) * len(columns) * length.element_size()
         if size > max_bytes:
             raise DenseLimitError(
@@ -141,21 +141,14 @@ class Graph(CostMatrix):
             if taken in options:
                 raise InputError(f"{taken}={options[taken]!r} is told by the adjacency matrix: leave it out.")
         if adjacency.layout == torch.strided:
-            edges = ((adjacency != 0) & (adjacency != math.inf)).nonzero().mT
-            length = adjacency[edges[0], edges[1]]
-        else:
-            stored = adjacency.to_sparse_coo().coalesce()
-            edges, length = stored.indices(), stored.values()
+            adjacency = adjacency.masked_fill(adjacency == math.inf, 0)
+        stored = adjacency.to_sparse_coo().coalesce()
         directed = options.get("time") is None
-        if not directed:
-            edges, length = _undirected(edges, length, adjacency.shape[0])
+        edges, length = (stored.indices(), stored.values()) if directed else _undirected(stored)
         return cls.from_edges(edges, length, adjacency.shape[0], directed=directed, **options)
 
     def _may_be_negative(self) -> bool:
         return False
-
-    def _transpose(self) -> CostMatrix:
-        return CostMatrix._make(cost=self.cost.mT)
 
 
 def _powered(distance: Tensor, p: float) -> Tensor:
@@ -171,10 +164,8 @@ def _shortest(i: Tensor, j: Tensor, length: Tensor, n: int, rows: Tensor, column
     # Of parallel edges the shortest: the order is by pair and then by length.
     order = torch.argsort(length.detach(), stable=True)
     order = order[torch.argsort((i * n + j)[order], stable=True)]
-    pair = (i * n + j)[order]
-    first = torch.ones_like(pair, dtype=torch.bool)
-    first[1:] = pair[1:] != pair[:-1]
-    pair, order = pair[first], order[first]
+    pair, count = (i * n + j)[order].unique_consecutive(return_counts=True)
+    order = order[count.cumsum(0) - count]
     matrix = _sparse(i[order], j[order], length[order], n)
     parts = []
     for some in rows.split(rows_per_block(8 * n)):
@@ -249,10 +240,10 @@ def _sparse(i: Tensor, j: Tensor, entries: Tensor, n: int) -> csr_matrix:
     return csr_matrix((numbers, (i.cpu().numpy(), j.cpu().numpy())), shape=(n, n))
 
 
-def _undirected(edges: Tensor, length: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Each edge of a symmetric matrix once."""
-    there, back = _entries_of(edges, length, n), _entries_of(edges.flip(0), length, n)
-    if not (torch.equal(there[0], back[0]) and torch.equal(there[1], back[1])):
+def _undirected(stored: Tensor) -> tuple[Tensor, Tensor]:
+    """Each edge of a symmetric sparse matrix once."""
+    edges, length, back = stored.indices(), stored.values(), stored.t().coalesce()
+    if not (torch.equal(edges, back.indices()) and torch.equal(length, back.values())):
         raise InputError(
             "adjacency must be symmetric for a heat kernel, but some edge has another length backwards: symmetrise it, "
             "for example (adjacency + adjacency.T) / 2, or take shortest paths (time=None)."
@@ -261,12 +252,8 @@ def _undirected(edges: Tensor, length: Tensor, n: int) -> tuple[Tensor, Tensor]:
     return edges[:, upper], length[upper]
 
 
-def _entries_of(edges: Tensor, length: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    pair, order = (edges[0] * n + edges[1]).sort()
-    return pair, length[order]
-
-
-def _nodes(name: str, nodes: Any, n: int, like: Tensor) -> Tensor:
+def chosen_nodes(name: str, nodes: Any, n: int, like: Tensor) -> Tensor:
+    """Numbers of nodes in [0, n), by default all."""
     if nodes is None:
         return torch.arange(n, device=like.device)
     nodes = torch.as_tensor(nodes, device=like.device)
@@ -275,16 +262,13 @@ def _nodes(name: str, nodes: Any, n: int, like: Tensor) -> Tensor:
             f"{name} must be a list of nodes, but is {nodes.dtype} of shape {tuple(nodes.shape)}: pass for example "
             f"torch.tensor([0, 3])."
         )
-    _check_range(name, nodes, n)
+    _check_nodes(name, nodes, n)
     return nodes.long()
 
 
-def _check_range(name: str, nodes: Tensor, n: int) -> None:
-    if nodes.numel() and not (int(nodes.min()) >= 0 and int(nodes.max()) < n):
-        raise InputError(
-            f"{name} must be nodes in [0, {n - 1}], but reach from {int(nodes.min())} to {int(nodes.max())}: "
-            f"number the nodes from zero, or pass n."
-        )
+def _check_nodes(name: str, nodes: Tensor, n: int) -> None:
+    remedy = "number the nodes from zero, or pass their number"
+    check_span(name, nodes, 0, n - 1, rule=f"be nodes in [0, {n - 1}]", remedy=remedy)
 
 
 def _check_edges(edges: Any, length: Any, n: int | None) -> int:
@@ -299,22 +283,17 @@ def _check_edges(edges: Any, length: Any, n: int | None) -> int:
         raise ShapeError(
             f"length must hold one number for each of the {edges.shape[1]} edges, but has shape {tuple(length.shape)}."
         )
-    check_finite("length", length.detach())
-    low = float(length.detach().min()) if length.numel() else 0.0
-    if low < 0:
-        raise InputError(f"length must be non-negative, but its smallest is {low:g}: take absolute values.")
+    check_non_negative("length", length, "take absolute values")
     if n is None:
         n = int(edges.max()) + 1 if edges.numel() else 0
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise InputError(f"n must be a positive number of nodes, but is {n!r}: pass n=, the number of nodes.")
-    _check_range("edges", edges, n)
+    check_count("n", n)
+    _check_nodes("edges", edges, n)
     return n
 
 
 def _check_heat(length: Tensor, directed: bool, time: Any, steps: Any) -> None:
     check_number("time", time, low=0.0, strict=True)
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise InputError(f"steps must be a positive integer, but is {steps!r}: pass for example steps=16.")
+    check_count("steps", steps)
     if directed:
         raise InputError("directed=True has no heat kernel: leave it out, or take shortest paths (time=None).")
     if length.requires_grad:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +12,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._arrays import broadcast_shapes, working_dtype
-from monge._checks import check_number
+from monge._checks import check_batches, check_number
 from monge._value import value
-from monge.errors import DtypeError, InputError, ShapeError
+from monge.errors import DtypeError, InputError
 
 from . import _stream
+from ._clouds import joined
 from ._separable import State, nearest, step
 from .base import Geometry, Rows
 from .line import Line
@@ -76,11 +78,7 @@ class Grid(Geometry):
         if len({(axis.dtype, axis.device) for axis in made}) > 1:
             told = ", ".join(f"{axis.dtype} on {axis.device}" for axis in made)
             raise DtypeError(f"All axes must share one dtype and device, but they are {told}: convert with .to(...).")
-        try:
-            broadcast_shapes(*(axis.batch_shape for axis in made))
-        except RuntimeError as error:
-            told = [tuple(axis.batch_shape) for axis in made]
-            raise ShapeError(f"The batch dimensions of all axes must broadcast, but are {told}.") from error
+        check_batches("all axes", *(axis.batch_shape for axis in made))
         object.__setattr__(self, "axes", made)
 
     @property
@@ -110,16 +108,13 @@ class Grid(Geometry):
         return all(axis._vanishes() for axis in self.axes)
 
     def _transpose(self) -> Grid:
-        return self._make(axes=tuple(axis._transpose() for axis in self.axes), p=self.p)
-
-    def _select(self, index: Any, batch: torch.Size) -> Grid:
-        return self._make(axes=tuple(axis._select(index, batch) for axis in self.axes), p=self.p)
+        return self._replace(axes=tuple(axis._transpose() for axis in self.axes))
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         if isinstance(rows, slice):
             rows = torch.arange(*rows.indices(self.shape[0]), device=self.device)
         count, total = len(self.axes), torch.zeros((), dtype=self.dtype, device=self.device)
-        for k, (axis, index) in enumerate(zip(self.axes, _unravel(rows, self.source_shape), strict=True)):
+        for k, (axis, index) in enumerate(zip(self.axes, torch.unravel_index(rows, self.source_shape), strict=True)):
             block = axis._block(index)
             total = total + block.reshape(*block.shape[:-1], *(1,) * k, block.shape[-1], *(1,) * (count - 1 - k))
         return total.flatten(-count)
@@ -131,32 +126,39 @@ class Grid(Geometry):
         return 2
 
     def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-        places = zip(self.axes, _unravel(i, self.source_shape), _unravel(j, self.target_shape), strict=True)
+        places = zip(
+            self.axes,
+            torch.unravel_index(i, self.source_shape),
+            torch.unravel_index(j, self.target_shape),
+            strict=True,
+        )
         return torch.stack(torch.broadcast_tensors(*(axis._entries(s, t) for axis, s, t in places))).sum(0)
 
     def _factors(self) -> tuple[Tensor, Tensor] | None:
         lines = [axis for axis in self.axes if isinstance(axis, Line) and axis.p == 2]
         if len(lines) == len(self.axes):
-            x = _product([axis.x for axis in lines], self.batch_shape)
-            y = _product([axis.y for axis in lines], self.batch_shape)
-            return PointCloud._make(x=x, y=y, cost="sqeuclidean", p=2.0, power=None)._factors()
-        factors = [axis._factors() for axis in self.axes]
-        if any(pair is None for pair in factors):
+            x = self._spread([line.x[..., None] for line in lines], self.source_shape)
+            y = self._spread([line.y[..., None] for line in lines], self.target_shape)
+            return PointCloud._make(x=x, y=y)._factors()
+        factors = [pair for pair in (axis._factors() for axis in self.axes) if pair is not None]
+        if len(factors) < len(self.axes):
             return None
-        sides = []
-        for side, shape in ((0, self.source_shape), (1, self.target_shape)):
-            places = _unravel(torch.arange(math.prod(shape), device=self.device), shape)
-            parts = [pair[side][..., place, :] for pair, place in zip(factors, places, strict=True) if pair is not None]
-            sides.append(torch.cat([part.expand(*self.batch_shape, *part.shape[-2:]) for part in parts], -1))
-        return sides[0], sides[1]
+        left, right = zip(*factors, strict=True)
+        return self._spread(left, self.source_shape), self._spread(right, self.target_shape)
+
+    def _spread(self, columns: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
+        """Columns (*b, n_k, r_k) for the positions of each axis, side by side for all points of the grid."""
+        places = torch.unravel_index(torch.arange(math.prod(shape), device=self.device), shape)
+        return joined([part[..., at, :] for part, at in zip(columns, places, strict=True)], self.batch_shape)
 
     def _costs(self) -> list[Tensor]:
-        return [_stream.widened(axis)._block(slice(None)) for axis in self.axes]
+        """The costs of the axes, the last one first."""
+        return [_stream.widened(axis)._block(slice(None)) for axis in reversed(self.axes)]
 
     def _iteration(self, state: State, epsilon: float | Tensor) -> State:
         """Sum over all axes, the last one first; each new axis is put in front, so that the order is restored."""
-        for cost, m in zip(reversed(self._costs()), reversed(self.target_shape), strict=True):
-            lines = state.map(lambda part, m=m: part.unflatten(-1, (-1, m)))
+        for cost in self._costs():
+            lines = state.map(functools.partial(torch.unflatten, dim=-1, sizes=(-1, cost.shape[-1])))
             state = step(lines, cost, epsilon).map(lambda part: part.mT.flatten(-2))
         return state
 
@@ -179,18 +181,18 @@ class Grid(Geometry):
 
     def _inner(self, row: Tensor, col: Tensor, epsilon: float | Tensor) -> Tensor:
         log = self._start(col)
-        done = self._iteration(State(log, cost=torch.zeros_like(log)), epsilon)
-        assert done.cost is not None
-        return ((row + done.log).exp() * done.cost).sum(-1)
+        done = self._iteration(State(log, torch.zeros_like(log)[..., None, :], pays=True), epsilon)
+        assert done.values is not None
+        return ((row + done.log).exp() * done.values[..., 0, :]).sum(-1)
 
     @torch.no_grad()
     def _sinkhorn(
         self, g: Tensor, log_a: Tensor, log_b: Tensor, epsilon: float | Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         f = self._softmin(g, log_b, epsilon)
-        reached = self._transpose()._iteration(State(self._start(_stream.column_bias(f, log_a, epsilon))), epsilon).log
-        error = ((_stream.column_bias(g, log_b, epsilon) + reached).exp() - log_b.exp()).abs().sum(-1)
-        return f, -_stream.column(epsilon, 1) * reached, error
+        image = self._transpose()._softmin(f, log_a, epsilon)
+        reached = _stream.column_bias(g, log_b, epsilon) - image / _stream.column(epsilon, 1)
+        return f, image, (reached.exp() - log_b.exp()).abs().sum(-1)
 
     def _top_k(self, g: Tensor, k: int) -> tuple[Tensor, Tensor]:
         index = self._nearest(g.detach(), k)
@@ -202,15 +204,12 @@ class Grid(Geometry):
         order = reduced.detach().argsort(-1)
         return reduced.gather(-1, order), index.gather(-1, order)
 
-    def _ctransform(self, g: Tensor) -> tuple[Tensor, Tensor]:
-        least, index = self._top_k(g, 1)
-        return least[..., 0], index[..., 0]
-
     def _nearest(self, g: Tensor, k: int) -> Tensor:
         """The columns of the k smallest C_ij - g_j of each row: the best of the best of each axis."""
         reduced = -self._start(g)[..., None, :]
         index = torch.arange(reduced.shape[-1], device=g.device).expand(reduced.shape)
-        for cost, m in zip(reversed(self._costs()), reversed(self.target_shape), strict=True):
+        for cost in self._costs():
+            m = cost.shape[-1]
             reduced, where = nearest(reduced.unflatten(-1, (-1, m)), cost.detach(), k)
             # Candidates and targets of the axis stand together, last, while the best of them are chosen.
             index = index.unflatten(-1, (-1, m)).movedim(-3, -2).flatten(-2)
@@ -241,26 +240,6 @@ def _axis(k: int, axis: Any, p: float, like: Tensor | Geometry | None) -> Geomet
             f"pass for example 64 or torch.linspace(0, 1, 64)."
         )
     return Line(axis, axis, p)
-
-
-def _unravel(index: Tensor, shape: tuple[int, ...]) -> list[Tensor]:
-    """The position on each axis of points numbered row by row."""
-    places, stride = [], math.prod(shape)
-    for size in shape:
-        stride //= size
-        places.append((index // stride) % size)
-    return places
-
-
-def _product(coordinates: list[Tensor], batch: torch.Size) -> Tensor:
-    """All points of a grid from the coordinates of its axes."""
-    shape = tuple(axis.shape[-1] for axis in coordinates)
-    count = len(shape)
-    spread = [
-        axis.reshape(*axis.shape[:-1], *(1,) * k, axis.shape[-1], *(1,) * (count - 1 - k)).expand(*batch, *shape)
-        for k, axis in enumerate(coordinates)
-    ]
-    return torch.stack([axis.flatten(-count) for axis in spread], -1)
 
 
 def _marginal(weights: Tensor, shape: tuple[int, ...], k: int) -> Tensor:

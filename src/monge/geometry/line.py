@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes, pick
-from monge._checks import check_finite, check_floating, check_number, check_same
+from monge._checks import check_batches, check_finite, check_floating, check_number, check_same
 from monge._value import value
 from monge.errors import ShapeError
 from monge.kernels import Points
 
+from ._clouds import Clouds
 from ._range import check_distances
-from .base import Geometry, Rows
-from .point_cloud import PointCloud
 
 __all__ = ["Line", "check_coordinates"]
 
 
 @value
-class Line(Geometry):
+class Line(Clouds):
     r"""The cost $|x - y|^p$ between points on a line.
 
     Monotone couplings are optimal for it, so that solvers may sort instead of iterating.
@@ -47,6 +44,7 @@ class Line(Geometry):
     x: Float[Tensor, "*b n"]
     y: Float[Tensor, "*b m"]
     p: float = 2.0
+    _sides = (("x", "y"),)
 
     def __post_init__(self) -> None:
         x, y = check_coordinates(self.x, self.y)
@@ -55,48 +53,15 @@ class Line(Geometry):
         object.__setattr__(self, "y", y)
         check_distances(x[..., None], y[..., None], 1.0, self.p)
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """How many source points and target points there are."""
-        return self.x.shape[-1], self.y.shape[-1]
-
-    @property
-    def batch_shape(self) -> torch.Size:
-        """The leading dimensions."""
-        return broadcast_shapes(self.x.shape[:-1], self.y.shape[:-1])
-
-    def _cloud(self) -> PointCloud:
-        # On a line every norm is the absolute value: the cheapest one is taken.
-        name = "sqeuclidean" if self.p == 2 else "cityblock"
-        power = None if self.p == 2 else self.p
-        return PointCloud._make(x=self.x[..., None], y=self.y[..., None], cost=name, p=2.0, power=power)
-
     def _may_be_negative(self) -> bool:
         return False
-
-    def _vanishes(self) -> bool:
-        return self._cloud()._vanishes()
-
-    def _transpose(self) -> Line:
-        return self._make(x=self.y, y=self.x, p=self.p)
-
-    def _select(self, index: Any, batch: torch.Size) -> Line:
-        return self._make(x=pick(self.x, 1, batch, index), y=pick(self.y, 1, batch, index), p=self.p)
-
-    def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
-        return self._cloud()._block(rows)
 
     def _on_line(self) -> tuple[Tensor, Tensor]:
         return self.x, self.y
 
     def _pairs(self) -> Points:
-        return self._cloud()._points()
-
-    def _factors(self) -> tuple[Tensor, Tensor] | None:
-        return self._cloud()._factors()
-
-    def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-        return self._cloud()._entries(i, j)
+        # On a line every norm is the absolute value: the cheapest one is taken.
+        return Points(self.x[..., None], self.y[..., None], "norm", 2.0 if self.p == 2 else 1.0, self.p)
 
 
 def check_coordinates(x: Any, y: Any) -> tuple[Tensor, Tensor]:
@@ -118,11 +83,5 @@ def check_coordinates(x: Any, y: Any) -> tuple[Tensor, Tensor]:
             f"x and y must both be numbers (*batch, n) or both be points (*batch, n, 1), but they have "
             f"{tuple(x.shape)} and {tuple(y.shape)}: write both in one way."
         )
-    try:
-        broadcast_shapes(x.shape[:-1], y.shape[:-1])
-    except RuntimeError as error:
-        raise ShapeError(
-            f"The batch dimensions of x and y must broadcast, but their shapes are {tuple(x.shape)} and "
-            f"{tuple(y.shape)}: points on a line have one coordinate."
-        ) from error
+    check_batches("x and y, points of one coordinate on a line,", x.shape[:-1], y.shape[:-1])
     return x, y

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes, pick
-from monge._checks import check_number
+from monge._checks import check_clouds, check_count, check_number
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InputError
 from monge.kernels import Points
 
-from ._range import check_range, log_largest
-from .base import Geometry, Rows, take
-from .point_cloud import check_clouds
+from ._clouds import Clouds
+from ._range import check_products
+from .base import Geometry
 
 __all__ = ["LowRankCost"]
 
@@ -28,7 +24,7 @@ _CHECKED_ENTRIES = 4096
 
 
 @value
-class LowRankCost(Geometry):
+class LowRankCost(Clouds):
     r"""The cost $C = AB^\top$, kept in factors.
 
     Args:
@@ -52,10 +48,11 @@ class LowRankCost(Geometry):
     A: Float[Tensor, "*b n r"]
     B: Float[Tensor, "*b m r"]
     error: float = 0.0
+    _sides = (("A", "B"),)
 
     def __post_init__(self) -> None:
-        check_clouds(self.A, self.B, ("A", "B"))
-        check_range(log_largest(self.A) + log_largest(self.B) + math.log(self.A.shape[-1]), self.dtype)
+        check_clouds(self.A, self.B, names=("A", "B"))
+        check_products(self.A, self.B)
         check_number("error", self.error, low=0.0, infinity=True)
 
     @classmethod
@@ -91,8 +88,7 @@ class LowRankCost(Geometry):
         Source: Indyk, Vakilian, Wagner, Woodruff, "Sample-optimal low-rank approximation of distance matrices"
         (arXiv 1906.00339), which bounds what such sampling can reach.
         """
-        if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-            raise InputError(f"rank must be a positive integer, but is {rank!r}: pass for example rank=10.")
+        check_count("rank", rank)
         exact = geometry.factors()
         if exact is not None and exact[0].shape[-1] <= rank:
             return cls(*exact)
@@ -126,48 +122,25 @@ class LowRankCost(Geometry):
         return cls(made.A, made.B, _error(geometry, made, generator))
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """How many source points and target points there are."""
-        return self.A.shape[-2], self.B.shape[-2]
-
-    @property
-    def batch_shape(self) -> torch.Size:
-        """The leading dimensions."""
-        return broadcast_shapes(self.A.shape[:-2], self.B.shape[:-2])
-
-    @property
     def rank(self) -> int:
         """The number of columns of the factors."""
         return self.A.shape[-1]
 
-    def _transpose(self) -> LowRankCost:
-        return self._make(A=self.B, B=self.A, error=self.error)
-
-    def _select(self, index: Any, batch: torch.Size) -> LowRankCost:
-        return self._make(A=pick(self.A, 2, batch, index), B=pick(self.B, 2, batch, index), error=self.error)
-
-    def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
-        return self.A[..., rows, :] @ self.B.mT
-
     def _pairs(self) -> Points:
-        return Points(self.A, -self.B, "dot")
-
-    def _factors(self) -> tuple[Tensor, Tensor]:
-        batch = self.batch_shape
-        return self.A.expand(*batch, *self.A.shape[-2:]), self.B.expand(*batch, *self.B.shape[-2:])
-
-    def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-        return (take(self.A, i) * take(self.B, j)).sum(-1)
+        return Points(-self.A, self.B, "dot")
 
 
 def _read(geometry: Geometry, rows: Tensor) -> Tensor:
-    block = geometry._block(rows).double()
-    if not bool(block.isfinite().all()):
+    return _allowed(geometry._block(rows))
+
+
+def _allowed(costs: Tensor) -> Tensor:
+    if not bool(costs.isfinite().all()):
         raise InputError(
             "A cost that forbids pairs (+inf) has no low rank: give those pairs a large finite cost, or keep the "
             "geometry as it is."
         )
-    return block
+    return costs.double()
 
 
 def _leverage(matrix: Tensor, rank: int) -> Tensor:
@@ -182,8 +155,6 @@ def _error(geometry: Geometry, made: LowRankCost, generator: torch.Generator | N
     count, device = _CHECKED_ENTRIES, geometry.device
     i = torch.randint(n, (count,), generator=generator, device=device)
     j = torch.randint(m, (count,), generator=generator, device=device)
-    wanted, found = geometry._entries(i, j).double(), made._entries(i, j).double()
-    if not bool(wanted.isfinite().all()):
-        raise InputError("A cost that forbids pairs (+inf) has no low rank: give those pairs a large finite cost.")
-    off, size = (wanted - found).norm(dim=-1), wanted.norm(dim=-1)
+    wanted = _allowed(geometry._entries(i, j))
+    off, size = (wanted - made._entries(i, j)).norm(dim=-1), wanted.norm(dim=-1)
     return float((off / size.clamp_min(torch.finfo(torch.float64).tiny)).max())

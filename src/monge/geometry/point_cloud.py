@@ -5,25 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes, pick, working_dtype
-from monge._checks import check_choice, check_finite, check_number, check_points, check_same
+from monge._checks import check_choice, check_clouds, check_finite, check_number
 from monge._value import value
 from monge.errors import InputError, ShapeError
 from monge.kernels import Points
 
-from ._range import check_distances, check_range, log_largest, log_reach
-from .base import Geometry, Rows, take
+from ._clouds import Clouds
+from ._range import check_distances, check_products
+from .base import Rows
 
-if TYPE_CHECKING:
-    from monge.kernels import Pairs
-
-__all__ = ["PointCloud", "check_clouds", "check_directions", "direction"]
+__all__ = ["PointCloud", "check_directions", "direction"]
 
 # Each norm with its order and the power that its name implies.
 _NORMS = {
@@ -39,7 +35,7 @@ Cost = Callable[[Tensor, Tensor], Tensor]
 
 
 @value
-class PointCloud(Geometry):
+class PointCloud(Clouds):
     r"""Costs between the points of two clouds, evaluated tile by tile and never stored.
 
     The names are those of `scipy.spatial.distance`:
@@ -85,30 +81,21 @@ class PointCloud(Geometry):
     cost: str | Cost = "sqeuclidean"
     p: float = 2.0
     power: float | None = None
+    _sides = (("x", "y"),)
 
     def __post_init__(self) -> None:
         check_clouds(self.x, self.y)
         _check_cost(self.cost, self.p, self.power)
         if self.cost == "dot":
-            check_range(log_largest(self.x) + log_largest(self.y) + math.log(self.x.shape[-1]), self.dtype)
+            check_products(self.x, self.y)
         elif self._is_norm:
             points = self._points()
             check_distances(self.x, self.y, points.p, points.power)
-        if self.cost == "cosine":
+        elif self.cost == "cosine":
             check_directions("cost='cosine'", x=self.x, y=self.y)
         elif callable(self.cost):
             answer = self.cost(self.x[..., :1, None, :], self.y[..., None, :, :])
             _check_answer(answer, (*self.batch_shape, 1, self.y.shape[-2]))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """How many source points and target points there are."""
-        return self.x.shape[-2], self.y.shape[-2]
-
-    @property
-    def batch_shape(self) -> torch.Size:
-        """The leading dimensions."""
-        return broadcast_shapes(self.x.shape[:-2], self.y.shape[:-2])
 
     @property
     def _is_norm(self) -> bool:
@@ -121,32 +108,17 @@ class PointCloud(Geometry):
     def _may_be_negative(self) -> bool:
         return not self._is_norm and self.cost != "cosine"
 
-    def _vanishes(self) -> bool:
-        if not self._is_norm:
-            return False
-        reach, lowest = log_reach(self.x, self.y, 2.0), math.log(torch.finfo(self.dtype).tiny)
-        return bool(((reach > -math.inf) & (self._points().power * reach < lowest)).any())
-
     def _transpose(self) -> PointCloud:
-        cost = _swap(self.cost) if callable(self.cost) else self.cost
-        return self._make(x=self.y, y=self.x, cost=cost, p=self.p, power=self.power)
-
-    def _select(self, index: Any, batch: torch.Size) -> PointCloud:
-        x, y = pick(self.x, 2, batch, index), pick(self.y, 2, batch, index)
-        return self._make(x=x, y=y, cost=self.cost, p=self.p, power=self.power)
+        turned = super()._transpose()
+        return turned._replace(cost=_swap(self.cost)) if callable(self.cost) else turned
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         if callable(self.cost):
             return self.cost(self.x[..., rows, :][..., :, None, :], self.y[..., None, :, :])
-        return self._points().block(rows)
-
-    def _dense(self) -> Float[Tensor, "*b n m"]:
-        return super()._dense() if callable(self.cost) else self._points().dense()
+        return super()._block(rows)
 
     def _scalars_per_entry(self) -> int:
-        # Products of matrices hold a few numbers a pair, differences one for each coordinate.
-        products = not callable(self.cost) and (self.cost == "dot" or self._points().expands)
-        return 4 if products else self.x.shape[-1]
+        return self.x.shape[-1] if callable(self.cost) else super()._scalars_per_entry()
 
     def _on_line(self) -> tuple[Tensor, Tensor] | None:
         # Half of (x - y)^2 is -xy up to terms of one side, so that the product is convex too.
@@ -155,19 +127,15 @@ class PointCloud(Geometry):
         concave = self.power is not None and self.power < 1
         return None if concave else (self.x[..., 0], self.y[..., 0])
 
-    def _pairs(self) -> Pairs | None:
-        return None if callable(self.cost) else self._points()
-
-    def _directions(self) -> tuple[Tensor, Tensor]:
-        return direction(self.x) * math.sqrt(0.5), direction(self.y) * math.sqrt(0.5)
-
-    def _points(self) -> Points:
+    def _pairs(self) -> Points | None:
+        if callable(self.cost):
+            return None
         if self.cost == "dot":
             return Points(self.x, self.y, "dot")
         if self.cost == "cosine":
             # Half the squared distance of the directions: never negative, and exact for small angles.
-            return Points(*self._directions(), "norm", 2.0, 2.0)
-        order, power = _NORMS[self.cost]  # type: ignore[index]
+            return Points(direction(self.x) * math.sqrt(0.5), direction(self.y) * math.sqrt(0.5), "norm", 2.0, 2.0)
+        order, power = _NORMS[self.cost]
         return Points(
             self.x,
             self.y,
@@ -176,45 +144,11 @@ class PointCloud(Geometry):
             power if self.power is None else self.power,
         )
 
-    def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-        if callable(self.cost):
-            return super()._entries(i, j)
-        points = self._points()
-        x, y = take(points.x, i), take(points.y, j)
-        # One pair a problem: the pair is the cloud.
-        pair = Points(x[..., None, :], y[..., None, :], points.kind, points.p, points.power)
-        return pair.block(slice(None))[..., 0, 0]
-
-    def _factors(self) -> tuple[Tensor, Tensor] | None:
-        if self.cost == "dot":
-            return _expanded(-self.x, self.y, self.batch_shape)
-        if self.cost == "cosine":
-            return _square_factors(*self._directions(), self.batch_shape)
-        if self._is_squared_euclidean:
-            return _square_factors(self.x, self.y, self.batch_shape)
-        return None
-
 
 def direction(points: Tensor) -> Tensor:
     """Vectors of length one."""
     scaled = points / points.detach().abs().amax(-1, keepdim=True)
     return scaled / scaled.norm(dim=-1, keepdim=True)
-
-
-def _expanded(left: Tensor, right: Tensor, batch: torch.Size) -> tuple[Tensor, Tensor]:
-    return left.expand(*batch, *left.shape[-2:]), right.expand(*batch, *right.shape[-2:])
-
-
-def _square_factors(x: Tensor, y: Tensor, batch: torch.Size) -> tuple[Tensor, Tensor]:
-    """|x - y|^2 = [|x|^2, 1, -2x] . [1, |y|^2, y], with both clouds moved to a common centre."""
-    dtype = working_dtype(x)
-    x, y = x.to(dtype), y.to(dtype)
-    centre = (x.detach().mean(-2, keepdim=True) + y.detach().mean(-2, keepdim=True)) / 2
-    x, y = x - centre, y - centre
-    one_x, one_y = torch.ones_like(x[..., :1]), torch.ones_like(y[..., :1])
-    left = torch.cat([(x * x).sum(-1, keepdim=True), one_x, -2 * x], -1)
-    right = torch.cat([one_y, (y * y).sum(-1, keepdim=True), y], -1)
-    return _expanded(left, right, batch)
 
 
 @dataclass(frozen=True)
@@ -229,26 +163,6 @@ class _Swapped:
 
 def _swap(cost: Cost) -> Cost:
     return cost.cost if isinstance(cost, _Swapped) else _Swapped(cost)
-
-
-def check_clouds(x: Any, y: Any, names: tuple[str, str] = ("x", "y")) -> None:
-    """Two clouds of points of one dimension, dtype and device, whose batch dimensions broadcast."""
-    first, second = names
-    check_points(first, x)
-    check_points(second, y)
-    check_same(**{first: x, second: y})
-    if x.shape[-1] != y.shape[-1]:
-        raise ShapeError(
-            f"{first} and {second} must be points of one dimension, but {first} has {x.shape[-1]} coordinates "
-            f"and {second} has {y.shape[-1]}: their shapes are {tuple(x.shape)} and {tuple(y.shape)}."
-        )
-    try:
-        broadcast_shapes(x.shape[:-2], y.shape[:-2])
-    except RuntimeError as error:
-        raise ShapeError(
-            f"The batch dimensions of {first} and {second} must broadcast, but their shapes are "
-            f"{tuple(x.shape)} and {tuple(y.shape)}: give each one problem or as many as the other."
-        ) from error
 
 
 def check_directions(who: str, **clouds: Tensor) -> None:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes, length, pick, power
-from monge._checks import check_number
+from monge._arrays import length, power, take
+from monge._checks import check_clouds, check_number
 from monge._value import value
 from monge.kernels import Points
 
 from ._range import check_range
-from .base import Geometry, Rows, take
-from .point_cloud import check_clouds, check_directions, direction
+from .base import Geometry, Rows
+from .point_cloud import check_directions, direction
 
 __all__ = ["Sphere"]
 
@@ -51,6 +50,7 @@ class Sphere(Geometry):
     x: Float[Tensor, "*b n d"]
     y: Float[Tensor, "*b m d"]
     p: float = 2.0
+    _sides = (("x", "y"),)
 
     def __post_init__(self) -> None:
         check_clouds(self.x, self.y)
@@ -58,24 +58,8 @@ class Sphere(Geometry):
         check_number("p", self.p, low=1.0, high=1e6)
         check_range(self.p * math.log(math.pi), self.dtype)
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """How many source points and target points there are."""
-        return self.x.shape[-2], self.y.shape[-2]
-
-    @property
-    def batch_shape(self) -> torch.Size:
-        """The leading dimensions."""
-        return broadcast_shapes(self.x.shape[:-2], self.y.shape[:-2])
-
     def _may_be_negative(self) -> bool:
         return False
-
-    def _transpose(self) -> Sphere:
-        return self._make(x=self.y, y=self.x, p=self.p)
-
-    def _select(self, index: Any, batch: torch.Size) -> Sphere:
-        return self._make(x=pick(self.x, 2, batch, index), y=pick(self.y, 2, batch, index), p=self.p)
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         x, y = self.x[..., rows, :], self.y

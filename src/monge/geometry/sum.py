@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes, pick
-from monge._checks import check_finite, check_floating, check_number
+from monge._arrays import broadcast_shapes
+from monge._checks import check_batches, check_finite, check_floating, check_number
 from monge._value import value
 from monge.errors import DtypeError, InputError, ShapeError
 from monge.kernels import Points
 
 from . import _stream
+from ._clouds import joined
 from .base import Geometry, Rows
 
-if TYPE_CHECKING:
-    from monge.kernels import Pairs
-
 __all__ = ["Sum"]
+
+
+Weight = float | Tensor
+
+
+def _alone(answer: Callable[..., Any]) -> Callable[..., Any]:
+    """The answer for one term, the same cost at another temperature: it keeps the fast paths of its own.
+
+    Sums of more terms, or with a weight that is not positive, answer as every geometry does.
+    """
+
+    @functools.wraps(answer)
+    def chosen(self: Sum, *asked: Any) -> Any:
+        if len(self.terms) == 1 and _positive(self.weights[0]):
+            return answer(self, self.terms[0], self.weights[0], *asked)
+        return getattr(super(Sum, self), answer.__name__)(*asked)
+
+    return chosen
 
 
 @value
@@ -52,7 +70,7 @@ class Sum(Geometry):
     """
 
     terms: tuple[Geometry, ...]
-    weights: tuple[float | Tensor, ...] = ()
+    weights: tuple[float | Float[Tensor, "*b"], ...] = ()
 
     def __post_init__(self) -> None:
         terms, weights = tuple(self.terms), tuple(self.weights)
@@ -82,15 +100,18 @@ class Sum(Geometry):
         return self.terms[0].dtype
 
     def _transpose(self) -> Sum:
-        return self._make(terms=tuple(term._transpose() for term in self.terms), weights=self.weights)
-
-    def _select(self, index: Any, batch: torch.Size) -> Sum:
-        terms = tuple(term._select(index, batch) for term in self.terms)
-        weights = tuple(pick(w, 0, batch, index) if isinstance(w, Tensor) else w for w in self.weights)
-        return self._make(terms=terms, weights=weights)
+        return self._replace(terms=tuple(term._transpose() for term in self.terms))
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
-        parts = (_weigh(t._block(rows), w, 2) for t, w in zip(self.terms, self.weights, strict=True))
+        return self._total((term._block(rows) for term in self.terms), 2)
+
+    def _total(self, costs: Iterable[Tensor], core: int) -> Tensor:
+        """The weighted sum of what the terms cost, where what is forbidden stays forbidden: 0 * inf is no number."""
+        parts = []
+        for cost, weight in zip(costs, self.weights, strict=True):
+            forbidden = cost == math.inf
+            part = _stream.column(weight, core) * cost.masked_fill(forbidden, 0)
+            parts.append(part.masked_fill(forbidden, math.inf))
         return functools.reduce(torch.add, parts)
 
     def _forbids(self) -> bool:
@@ -100,121 +121,82 @@ class Sum(Geometry):
         return 2 + max(term._scalars_per_entry() for term in self.terms)
 
     def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-        parts = (_weigh(t._entries(i, j), w, 1) for t, w in zip(self.terms, self.weights, strict=True))
-        return functools.reduce(torch.add, parts)
+        return self._total((term._entries(i, j) for term in self.terms), 1)
 
     def _factors(self) -> tuple[Tensor, Tensor] | None:
-        factors = [term._factors() for term in self.terms]
-        left, right = [], []
-        for pair, weight in zip(factors, self.weights, strict=True):
-            if pair is None:
-                return None
-            left.append(_stream.column(weight, 2) * pair[0])
-            right.append(pair[1])
-        return _join(left, self.batch_shape), _join(right, self.batch_shape)
+        factors = [pair for pair in (term._factors() for term in self.terms) if pair is not None]
+        if len(factors) < len(self.terms):
+            return None
+        left = [_stream.column(weight, 2) * pair[0] for pair, weight in zip(factors, self.weights, strict=True)]
+        return joined(left, self.batch_shape), joined([pair[1] for pair in factors], self.batch_shape)
 
-    # One term is the same cost at another temperature: it keeps the fast paths of its own.
-
-    def _only(self) -> tuple[Geometry, float | Tensor] | None:
-        if len(self.terms) == 1 and _positive(self.weights[0]):
-            return self.terms[0], self.weights[0]
-        return None
-
-    def _softmin(self, g: Tensor, log_b: Tensor, epsilon: float | Tensor) -> Tensor:
-        only = self._only()
-        if only is None:
-            return super()._softmin(g, log_b, epsilon)
-        term, weight = only
+    @_alone
+    def _softmin(self, term: Geometry, weight: Weight, g: Tensor, log_b: Tensor, epsilon: float | Tensor) -> Tensor:
         wide = _stream.column(weight, 1)
         return wide * term._softmin(g / wide, log_b, epsilon / weight)
 
-    def _apply(self, row: Tensor | None, col: Tensor, v: Tensor, epsilon: float | Tensor) -> Tensor:
-        only = self._only()
-        if only is None:
-            return super()._apply(row, col, v, epsilon)
-        return only[0]._apply(row, col, v, epsilon / only[1])
+    @_alone
+    def _apply(
+        self, term: Geometry, weight: Weight, row: Tensor | None, col: Tensor, v: Tensor, epsilon: float | Tensor
+    ) -> Tensor:
+        return term._apply(row, col, v, epsilon / weight)
 
-    def _ctransform(self, g: Tensor) -> tuple[Tensor, Tensor]:
-        only = self._only()
-        if only is None:
-            return super()._ctransform(g)
-        wide = _stream.column(only[1], 1)
-        least, index = only[0]._ctransform(g / wide)
-        return wide * least, index
-
-    def _top_k(self, g: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        only = self._only()
-        if only is None:
-            return super()._top_k(g, k)
-        least, index = only[0]._top_k(g / _stream.column(only[1], 1), k)
-        return _stream.column(only[1], 2) * least, index
+    @_alone
+    def _top_k(self, term: Geometry, weight: Weight, g: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        least, index = term._top_k(g / _stream.column(weight, 1), k)
+        return _stream.column(weight, 2) * least, index
 
     @torch.no_grad()
+    @_alone
     def _sinkhorn(
-        self, g: Tensor, log_a: Tensor, log_b: Tensor, epsilon: float | Tensor
+        self, term: Geometry, weight: Weight, g: Tensor, log_a: Tensor, log_b: Tensor, epsilon: float | Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        only = self._only()
-        if only is None:
-            return super()._sinkhorn(g, log_a, log_b, epsilon)
-        wide = _stream.column(only[1], 1)
-        f, image, error = only[0]._sinkhorn(g / wide, log_a, log_b, epsilon / only[1])
+        wide = _stream.column(weight, 1)
+        f, image, error = term._sinkhorn(g / wide, log_a, log_b, epsilon / weight)
         return wide * f, wide * image, error
 
-    def _inner(self, row: Tensor, col: Tensor, epsilon: float | Tensor) -> Tensor:
-        only = self._only()
-        if only is None:
-            return super()._inner(row, col, epsilon)
-        return only[1] * only[0]._inner(row, col, epsilon / only[1])
+    @_alone
+    def _inner(self, term: Geometry, weight: Weight, row: Tensor, col: Tensor, epsilon: float | Tensor) -> Tensor:
+        return weight * term._inner(row, col, epsilon / weight)
 
-    def _mean(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        only = self._only()
-        if only is None:
-            return super()._mean(a, b)
-        total, mass = only[0]._mean(a, b)
-        return only[1] * total, mass
+    @_alone
+    def _mean(self, term: Geometry, weight: Weight, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        total, mass = term._mean(a, b)
+        return weight * total, mass
 
-    def _pairs(self) -> Pairs | None:
-        terms = [term._pairs() for term in self.terms]
-        first = terms[0]
-        if not isinstance(first, Points) or not all(isinstance(term, Points) for term in terms):
+    def _pairs(self) -> Points | None:
+        clouds = [points for points in (term._pairs() for term in self.terms) if isinstance(points, Points)]
+        if len(clouds) < len(self.terms):
             return None
-        clouds = [term for term in terms if isinstance(term, Points)]
+        first = clouds[0]
         if all(cloud.kind == "dot" for cloud in clouds):
-            left = [_stream.column(w, 2) * cloud.x for w, cloud in zip(self.weights, clouds, strict=True)]
-            right = [cloud.y for cloud in clouds]
-            return Points(_join(left, self.batch_shape), _join(right, self.batch_shape), "dot")
+            return self._melted(clouds, self.weights, (1.0,) * len(clouds))
         alike = {(cloud.kind, cloud.p, cloud.power) for cloud in clouds} == {("norm", first.p, first.p)}
         if not alike or not all(_positive(weight) for weight in self.weights):
             return None
         # sum_k w_k |x_k - y_k|_p^p is |x - y|_p^p between the concatenations of w_k^(1/p) x_k and y_k.
-        scales = [_stream.column(weight ** (1 / first.p), 2) for weight in self.weights]
-        left = [scale * cloud.x for scale, cloud in zip(scales, clouds, strict=True)]
-        right = [scale * cloud.y for scale, cloud in zip(scales, clouds, strict=True)]
-        return Points(_join(left, self.batch_shape), _join(right, self.batch_shape), "norm", first.p, first.power)
+        scales = [weight ** (1 / first.p) for weight in self.weights]
+        return self._melted(clouds, scales, scales)
+
+    def _melted(self, clouds: list[Points], left: Sequence[Weight], right: Sequence[Weight]) -> Points:
+        """One cloud of all coordinates, each scaled."""
+        x = [_stream.column(scale, 2) * cloud.x for scale, cloud in zip(left, clouds, strict=True)]
+        y = [_stream.column(scale, 2) * cloud.y for scale, cloud in zip(right, clouds, strict=True)]
+        return dataclasses.replace(clouds[0], x=joined(x, self.batch_shape), y=joined(y, self.batch_shape))
 
 
-def _flat(term: Geometry, weight: float | Tensor) -> list[tuple[Geometry, float | Tensor]]:
+def _flat(term: Geometry, weight: Weight) -> list[tuple[Geometry, Weight]]:
     """A sum inside a sum is its terms."""
     if not isinstance(term, Sum):
         return [(term, weight)]
     return [(inner, weight * w) for inner, w in zip(term.terms, term.weights, strict=True)]
 
 
-def _positive(weight: float | Tensor) -> bool:
+def _positive(weight: Weight) -> bool:
     return bool((weight > 0).all()) if isinstance(weight, Tensor) else weight > 0
 
 
-def _weigh(cost: Tensor, weight: float | Tensor, count: int) -> Tensor:
-    """Weight * cost, where what is forbidden stays forbidden: 0 * inf is no number."""
-    forbidden = cost == math.inf
-    return (_stream.column(weight, count) * cost.masked_fill(forbidden, 0)).masked_fill(forbidden, math.inf)
-
-
-def _join(parts: list[Tensor], batch: torch.Size) -> Tensor:
-    return torch.cat([part.expand(*batch, *part.shape[-2:]) for part in parts], -1)
-
-
-def _check_terms(terms: tuple[Geometry, ...], weights: tuple[float | Tensor, ...]) -> None:
+def _check_terms(terms: tuple[Geometry, ...], weights: tuple[Weight, ...]) -> None:
     if len(weights) != len(terms):
         raise ShapeError(
             f"weights must be one per term, but there are {len(weights)} weights for {len(terms)} terms: "
@@ -235,12 +217,5 @@ def _check_terms(terms: tuple[Geometry, ...], weights: tuple[float | Tensor, ...
             check_finite(f"weights[{k}]", weight.detach())
         else:
             check_number(f"weights[{k}]", weight)
-    shapes = [tuple(term.batch_shape) for term in terms]
-    shapes += [tuple(weight.shape) for weight in weights if isinstance(weight, Tensor)]
-    try:
-        broadcast_shapes(*shapes)
-    except RuntimeError as error:
-        raise ShapeError(
-            f"The batch dimensions of terms and weights must broadcast, but are {shapes}: give each "
-            f"one problem or as many as the others."
-        ) from error
+    shapes = [weight.shape for weight in weights if isinstance(weight, Tensor)]
+    check_batches("terms and weights", *(term.batch_shape for term in terms), *shapes)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import pick, power
-from monge._checks import check_finite, check_floating, check_number
+from monge._arrays import power
+from monge._checks import check_floating, check_non_negative, check_number, check_span
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
 from ._range import check_range, log_largest
 from .base import Geometry, Rows
+from .graph import chosen_nodes
 
 __all__ = ["Tree"]
 
@@ -43,24 +43,20 @@ class Tree(Geometry):
     source_path: Int[Tensor, "n depth"]
     target_path: Int[Tensor, "m depth"]
     p: float = 1.0
+    _sides = (("source_path", "target_path"),)
 
     def __post_init__(self) -> None:
         check_floating("length", self.length)
-        check_finite("length", self.length.detach())
-        low = float(self.length.detach().min()) if self.length.numel() else 0.0
-        if low < 0:
-            raise InputError(f"length must be non-negative, but its smallest is {low:g}: take absolute values.")
+        check_non_negative("length", self.length, "take absolute values")
+        last = self.length.shape[-1] - 1
         for name, path in (("source_path", self.source_path), ("target_path", self.target_path)):
             if path.ndim != 2 or path.dtype != torch.long or 0 in path.shape:
                 raise ShapeError(
                     f"{name} must hold node numbers (torch.long) of shape (points, depth), but is {path.dtype} of "
                     f"shape {tuple(path.shape)}: build it with Tree.from_parents."
                 )
-            if int(path.max()) >= self.length.shape[-1] or int(path.min()) < -1:
-                raise InputError(
-                    f"{name} must hold nodes in [0, {self.length.shape[-1] - 1}] or -1, but reaches from "
-                    f"{int(path.min())} to {int(path.max())}: build it with Tree.from_parents."
-                )
+            rule = f"hold nodes in [0, {last}] or -1"
+            check_span(name, path, -1, last, rule=rule, remedy="build it with Tree.from_parents")
         if self.source_path.shape[-1] != self.target_path.shape[-1]:
             raise ShapeError(
                 f"source_path and target_path must be of one depth, but have {self.source_path.shape[-1]} and "
@@ -107,38 +103,14 @@ class Tree(Geometry):
                 f"parent must be node numbers (torch.long), one for each length, but is {parent.dtype} of shape "
                 f"{tuple(parent.shape)} and length has shape {tuple(length.shape)}: use parent.long()."
             )
-        if n and not (int(parent.min()) >= -1 and int(parent.max()) < n):
-            raise InputError(
-                f"parent must hold nodes in [0, {n - 1}], or -1 for a root, but reaches from {int(parent.min())} to "
-                f"{int(parent.max())}: number the nodes from zero."
-            )
+        rule = f"hold nodes in [0, {n - 1}], or -1 for a root"
+        check_span("parent", parent, -1, n - 1, rule=rule, remedy="number the nodes from zero")
+        rows, columns = chosen_nodes("sources", sources, n, parent), chosen_nodes("targets", targets, n, parent)
         paths = _paths(parent)
-        chosen = []
-        for name, nodes in (("sources", sources), ("targets", targets)):
-            if nodes is not None and not bool(((nodes >= 0) & (nodes < n)).all()):
-                raise InputError(f"{name} must be nodes in [0, {n - 1}], but some are not: number nodes from zero.")
-            chosen.append(paths if nodes is None else paths[nodes])
-        return cls(length, chosen[0], chosen[1], p)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """How many source points and target points there are."""
-        return self.source_path.shape[0], self.target_path.shape[0]
-
-    @property
-    def batch_shape(self) -> torch.Size:
-        """The leading dimensions."""
-        return self.length.shape[:-1]
+        return cls(length, paths[rows], paths[columns], p)
 
     def _may_be_negative(self) -> bool:
         return False
-
-    def _transpose(self) -> Tree:
-        return self._make(length=self.length, source_path=self.target_path, target_path=self.source_path, p=self.p)
-
-    def _select(self, index: Any, batch: torch.Size) -> Tree:
-        length = pick(self.length, 1, batch, index)
-        return self._make(length=length, source_path=self.source_path, target_path=self.target_path, p=self.p)
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         return self._cost(self.source_path[rows][:, None], self.target_path[None])

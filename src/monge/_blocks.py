@@ -1,0 +1,65 @@
+"""Answers from blocks of rows: nothing of size n x m stays alive, and a backward pass computes blocks again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._arrays import recompute
+
+__all__ = ["added", "asked", "joined"]
+
+
+def joined(body: Callable[[Any], Any], blocks: Iterable[Any], dim: int) -> Any:
+    """What ``body`` answers for blocks, a tensor or a tuple of tensors, one after the other along ``dim``."""
+    parts = [recompute(body, rows) for rows in blocks]
+    if isinstance(parts[0], Tensor):
+        return torch.cat(parts, dim)
+    return tuple(torch.cat(part, dim) for part in zip(*parts, strict=True))
+
+
+def added(body: Callable[[Any], Tensor], blocks: Iterable[Any]) -> Tensor:
+    """The sum of what ``body`` answers for blocks."""
+    return torch.stack([recompute(body, rows) for rows in blocks]).sum(0)
+
+
+def asked(
+    body: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+    batch: Sequence[int],
+    i: Tensor,
+    other: Tensor,
+    *,
+    step: int,
+    dtype: torch.dtype,
+) -> Tensor:
+    """Answers to queries (i, other), in the order of their rows i, with at most ``step`` rows at a time.
+
+    Args:
+        body: Answers queries: it is given their distinct rows, and of each query the problem, the place of its row
+            among them, and the other.
+        batch: The problems; queries (k,) or (*b, k) broadcast to them.
+        i: The row of each query.
+        other: What else is asked.
+        step: How many rows make a block.
+        dtype: That of the answers.
+    """
+    k = max(i.shape[-1], other.shape[-1])
+    problem = torch.arange(math.prod(batch), device=i.device).repeat_interleave(k)
+    i, other = i.expand(*batch, k).reshape(-1), other.expand(*batch, k).reshape(-1)
+    needed, place = i.unique(return_inverse=True)
+    place, order = place.sort(stable=True)
+    problem, other = problem[order], other[order]
+    cuts = torch.arange(0, len(needed) + step, step, device=i.device)
+    bounds = torch.searchsorted(place, cuts).tolist()
+    found = [
+        recompute(body, needed[cut : cut + step], problem[low:high], place[low:high] - cut, other[low:high])
+        for cut, low, high in zip(cuts.tolist(), bounds, bounds[1:], strict=False)
+        if high > low
+    ]
+    if not found:
+        return torch.zeros(*batch, k, dtype=dtype, device=i.device)
+    return torch.cat(found)[order.argsort()].reshape(*batch, k)
