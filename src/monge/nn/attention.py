@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 from monge._checks import check_number
 from monge._transforms import transformable
 from monge.coupling import Coupling
-from monge.errors import DtypeError, InputError, ShapeError
+from monge.errors import InputError, ShapeError
 
 from .couplers import Coupler, Heads, build
+from .functional._masks import as_padding
 from .functional._padding import at_least_single, full_precision
 
 __all__ = ["Attention"]
@@ -155,18 +157,18 @@ class Attention(nn.Module):
         query: Float[Tensor, "... n e"],
         key: Float[Tensor, "... m ek"] | None = None,
         key_padding_mask: Tensor | None = None,
-        *,
-        attn_mask: Tensor | None = None,
-        is_causal: bool = False,
-        query_padding_mask: Bool[Tensor, "... n"] | None = None,
+        **masks: Any,
     ) -> Coupling:
-        """The coupling of every head, with batch shape (*batch, heads); arguments as in ``forward``."""
+        """The coupling of every head, with batch shape (*batch, heads).
+
+        Args:
+            query: Tokens that read.
+            key: Tokens that are read, ``query`` if None.
+            key_padding_mask: (*batch, m), True = ignore.
+            masks: ``attn_mask``, ``is_causal``, ``query_padding_mask`` as in ``forward``.
+        """
         value = query.new_zeros(*(query if key is None else key).shape[:-1], self.vdim)
-        heads, _ = self.to_heads(
-            query, key, value, key_padding_mask,
-            attn_mask=attn_mask, is_causal=is_causal, query_padding_mask=query_padding_mask,
-        )  # fmt: skip
-        return self.coupler.plan(heads)
+        return self.coupler.plan(self.to_heads(query, key, value, key_padding_mask, **masks)[0])
 
     def to_heads(
         self,
@@ -192,11 +194,8 @@ class Attention(nn.Module):
         key = query if key is None else key
         value = key if value is None else value
         own = key is query
-        for name, given, width in (
-            ("query", query, self.embed_dim),
-            ("key", key, self.kdim),
-            ("value", value, self.vdim),
-        ):
+        widths = {"query": (query, self.embed_dim), "key": (key, self.kdim), "value": (value, self.vdim)}
+        for name, (given, width) in widths.items():
             if given.ndim < 2 or given.shape[-1] != width:
                 raise ShapeError(
                     f"{name} must have shape (*batch, tokens, {width}), but has {tuple(given.shape)}: see kdim, vdim."
@@ -208,11 +207,11 @@ class Attention(nn.Module):
             value = key if shared else value
         q, k, v = self._project(query, key, value, own and value is key)
         k = _or_nan(k, key_padding_mask)
-        key_padding = _as_padding("key_padding_mask", key_padding_mask, key)
+        key_padding = as_padding("key_padding_mask", key_padding_mask, key)
         if query_padding_mask is None and own:
             query_padding = key_padding
         else:
-            query_padding = _as_padding("query_padding_mask", query_padding_mask, query)
+            query_padding = as_padding("query_padding_mask", query_padding_mask, query)
         heads = Heads(q, k, query_padding, key_padding, attn_mask, is_causal).per_head()
         return heads._replace(pair_mask=None) if is_causal else heads, v
 
@@ -250,29 +249,6 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     x, weight = at_least_single(x, weight)
     with full_precision(x):
         return F.linear(x, weight, None if bias is None else bias.to(weight.dtype))
-
-
-def _as_padding(name: str, mask: Tensor | None, tokens: Tensor) -> Tensor | None:
-    if mask is None:
-        return None
-    if mask.shape != tokens.shape[:-1]:
-        raise ShapeError(
-            f"{name} must have shape {tuple(tokens.shape[:-1])}, one entry per token, but has {tuple(mask.shape)}."
-        )
-    if mask.dtype == torch.bool:
-        return mask
-    if not mask.is_floating_point():
-        raise DtypeError(
-            f"{name} must be boolean, True where a token is absent, or floats of 0 and -inf, but its dtype is "
-            f"{mask.dtype}: pass mask == 0 if ones mark the tokens that are there, mask != 0 if ones mark padding."
-        )
-    ignored = mask == -math.inf
-    if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(((mask != 0) & ~ignored).any()):
-        raise InputError(
-            f"{name} of floats must hold 0 (keep) and -inf (ignore) only: a bias on keys is no padding, pass it as "
-            "attn_mask."
-        )
-    return ignored
 
 
 def _or_nan(tokens: Tensor, mask: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ from monge.coupling import Coupling, DenseCoupling, MixtureCoupling, MonotoneCou
 from ..functional._heads import Heads
 from ..functional._padding import full_precision
 from ..functional.slices import sliced_plan, sliced_read, soft_plan, soft_sliced_read
-from ._coupler import Coupler, Promise, drop_keys
+from ._coupler import Coupler, Promise
 
 __all__ = ["ExpectedSlices", "SoftSlices"]
 
@@ -56,8 +56,8 @@ class ExpectedSlices(Coupler):
                 component = MonotoneCoupling._make(i=i, j=j, w=w, n=heads.q.shape[-2], m=heads.k.shape[-2])
             return MixtureCoupling._make(component=component, weights=weights)
 
-    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
-        return sliced_read(heads, drop_keys(v, dropout), self.inverse_temperature, self.scale)
+    def _read(self, heads: Heads, v: Tensor) -> Tensor:
+        return sliced_read(heads, v, self.inverse_temperature, self.scale)
 
 
 class SoftSlices(Coupler):
@@ -98,6 +98,5 @@ class SoftSlices(Coupler):
     def _couple(self, heads: Heads) -> Coupling:
         return DenseCoupling._make(matrix=soft_plan(heads, self.inverse_temperature, self.softness, self.scale))
 
-    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
-        v = drop_keys(v, dropout)
+    def _read(self, heads: Heads, v: Tensor) -> Tensor:
         return soft_sliced_read(heads, v, self.inverse_temperature, self.softness, self.scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -93,22 +94,21 @@ class Heads(NamedTuple):
         Rows left empty are allowed everything, since a normalisation of nothing is NaN; the caller sets them to zero.
         Order alone needs no mask and gives None, unless ``order`` asks for it.
         """
-        allowed, pairs = None, self.pair_mask
-        if self.key_padding is not None:
-            allowed = ~self.key_padding[..., None, :]
-        if pairs is not None and pairs.dtype == torch.bool:
-            allowed = ~pairs if allowed is None else allowed & ~pairs
-        if self.causal and (order or allowed is not None or pairs is not None):
+        pairs = self.pair_mask
+        boolean = pairs is not None and pairs.dtype == torch.bool
+        forbidden = [] if self.key_padding is None else [self.key_padding[..., None, :]]
+        if boolean:
+            forbidden.append(pairs)
+        if self.causal and (order or forbidden or pairs is not None):
             size = (self.q.shape[-2], self.k.shape[-2])
-            past = torch.ones(*size, dtype=torch.bool, device=self.q.device).tril()
-            allowed = past if allowed is None else allowed & past
-        if pairs is None or pairs.dtype == torch.bool:
-            if allowed is None:
+            forbidden.append(torch.ones(*size, dtype=torch.bool, device=self.q.device).triu(1))
+        absent = reduce(torch.logical_or, forbidden) if forbidden else None
+        if pairs is None or boolean:
+            if absent is None:
                 return None, None
-            dead = ~allowed.any(-1, keepdim=True)
-            return allowed | dead, dead
+            dead = absent.all(-1, keepdim=True)
+            return ~absent | dead, dead
         bias = pairs.to(self.q.dtype)
-        if allowed is not None:
-            bias = bias.masked_fill(~allowed, -math.inf)
+        bias = bias if absent is None else bias.masked_fill(absent, -math.inf)
         dead = (bias == -math.inf).all(-1, keepdim=True)
         return bias.masked_fill(dead, 0.0), dead

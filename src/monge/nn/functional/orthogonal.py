@@ -11,7 +11,7 @@ from monge._transforms import transformable
 from monge.errors import ShapeError
 
 from ._masks import check_padding
-from ._padding import at_least_single, full_precision, scale_of
+from ._padding import at_least_single, full_precision, head_factor, scale_of
 
 # Of a sum of a row or a column, which rounding alone never reaches.
 _OFF = 5e-5
@@ -50,11 +50,9 @@ def qr_matrix(
     q, k = at_least_single(q, k)
     with full_precision(q):
         matrix = scale_of(q, scale) * (q @ k.mT)
-        if isinstance(shift, Tensor):
-            shift = shift.to(q.dtype)[..., None, None]
         identity = torch.eye(q.shape[-2], dtype=q.dtype, device=q.device)
         matrix = _isolate(matrix, padding)
-        u, _ = torch.linalg.qr(matrix + shift * identity)
+        u, _ = torch.linalg.qr(matrix + head_factor(shift, q) * identity)
         return u * u + _unknown(matrix)
 
 
@@ -93,9 +91,7 @@ def cayley_matrix(
         skew = (scores - scores.mT) / 2
         if drift is not None:
             skew = skew + (drift[..., :, None] - drift[..., None, :])
-        if isinstance(gain, Tensor):
-            gain = gain.to(q.dtype)[..., None, None]
-        skew = _isolate(gain * skew, padding)
+        skew = _isolate(head_factor(gain, q) * skew, padding)
         identity = torch.eye(q.shape[-2], dtype=q.dtype, device=q.device)
         # I + K is never singular, so there is nothing to check and no device to wait for.
         o, _ = torch.linalg.solve_ex(identity + skew, identity - skew)
@@ -147,9 +143,9 @@ def circuit_matrix(
         n, (layers, ancilla, tokens) = q.shape[-2], phases.shape[-4:-1]
         if n > tokens:
             raise ShapeError(f"The circuit holds {tokens} tokens, but there are {n}: build it with tokens={n}.")
-        there = torch.ones(q.shape[:-1], dtype=torch.bool, device=q.device)
         check_padding(padding)
-        there = there if padding is None else there & ~padding
+        absent = torch.zeros(q.shape[:-1], dtype=torch.bool, device=q.device)
+        there = ~(absent if padding is None else absent | padding)
         scores = scale_of(q, scale) * (q @ k.mT)
         # The gates see some of the scores only.
         unknown = _unknown(scores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -109,13 +110,11 @@ def _few(q: Tensor, k: Tensor) -> bool:
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, causal: bool, scale: float) -> Tensor:
     """The fused product, of which torch knows the first derivative only; the others come from the definition."""
+    fused = partial(F.scaled_dot_product_attention, dropout_p=dropout, is_causal=causal, scale=scale)
 
-    def fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, scale=scale)
-
-    def definition(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    def definition(*tensors: Tensor | None) -> Tensor:
         with sdpa_kernel(SDPBackend.MATH):
-            return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, scale=scale)
+            return fused(*tensors)
 
     # What was dropped cannot be drawn again: then torch's own answer has to do.
     return fused(q, k, v, mask) if dropout > 0.0 else defined(fused, definition, q, k, v, mask)
