@@ -21,6 +21,9 @@ from .functional._padding import at_least_single, full_precision
 
 __all__ = ["Attention"]
 
+# The weights of queries, keys and values where they are not one parameter.
+_APART = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+
 
 class Attention(nn.Module):
     r"""Multi-head attention whose weights are a coupling of queries and keys.
@@ -87,9 +90,8 @@ class Attention(nn.Module):
         if self._fused:
             self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
         else:
-            self.q_proj_weight = nn.Parameter(torch.empty(sizes[0], dim))
-            self.k_proj_weight = nn.Parameter(torch.empty(sizes[1], self.kdim))
-            self.v_proj_weight = nn.Parameter(torch.empty(sizes[2], self.vdim))
+            for name, size, width in zip(_APART, sizes, (dim, self.kdim, self.vdim), strict=True):
+                self.register_parameter(name, nn.Parameter(torch.empty(size, width)))
         self.in_proj_bias = nn.Parameter(torch.empty(sum(sizes))) if bias else None
         self.out_proj = nn.Linear(sizes[2], dim, bias=bias)
         self.coupler = build(coupler, heads, self.head_dim) if isinstance(coupler, str) else coupler
@@ -97,8 +99,7 @@ class Attention(nn.Module):
 
     def reset_parameters(self) -> None:
         """Glorot-uniform projections without bias, as in `torch.nn.MultiheadAttention`."""
-        names = ("in_proj_weight",) if self._fused else ("q_proj_weight", "k_proj_weight", "v_proj_weight")
-        for name in names:
+        for name in ("in_proj_weight",) if self._fused else _APART:
             nn.init.xavier_uniform_(getattr(self, name))
         if self.in_proj_bias is not None:
             nn.init.zeros_(self.in_proj_bias)
@@ -221,21 +222,18 @@ class Attention(nn.Module):
         return out if self.batch_first or out.ndim != 3 else out.transpose(0, 1)
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor, own: bool) -> tuple[Tensor, Tensor, Tensor]:
+        jumps = self.coupler.jumps
+        if self._fused and own and not jumps:
+            parts = F.linear(query, self.in_proj_weight, self.in_proj_bias)
+            q, k, v = parts.unflatten(-1, (3, self.num_heads, self.head_dim)).transpose(-4, -2).unbind(-3)
+            return q, k, v
         sizes = [self.num_heads * width for width in (self.head_dim, self.head_dim, self.value_dim)]
-        if self._fused and own and not self.coupler.jumps:
-            parts = F.linear(query, self.in_proj_weight, self.in_proj_bias).split(sizes, -1)
-        else:
-            if self._fused:
-                weights = self.in_proj_weight.split(sizes)
-            else:
-                weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
-            biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.split(sizes)
-            exact = (self.coupler.jumps, self.coupler.jumps, False)
-            given = zip((query, key, value), weights, biases, exact, strict=True)
-            parts = [_linear(x, w, b) if one else F.linear(x, w, b) for x, w, b, one in given]
+        weights = self.in_proj_weight.split(sizes) if self._fused else [getattr(self, name) for name in _APART]
+        biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.split(sizes)
+        projections = (_linear, _linear, F.linear) if jumps else (F.linear,) * 3
         q, k, v = (
-            part.unflatten(-1, (self.num_heads, size // self.num_heads)).transpose(-3, -2)
-            for part, size in zip(parts, sizes, strict=True)
+            project(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
+            for project, x, weight, bias in zip(projections, (query, key, value), weights, biases, strict=True)
         )
         return q, k, v
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from monge._checks import check_number
-from monge.coupling import Coupling, DenseCoupling, MixtureCoupling, MonotoneCoupling, PermutationCoupling
+from monge.coupling import Coupling, DenseCoupling
 
 from ..functional._heads import Heads
 from ..functional._padding import full_precision
@@ -48,13 +48,7 @@ class ExpectedSlices(Coupler):
     def _couple(self, heads: Heads) -> Coupling:
         heads, _ = heads.single()
         with full_precision(heads.q):
-            matches, weights = sliced_plan(heads, self.inverse_temperature, self.scale)
-            i, j, w = matches.i, matches.j, matches.w[..., None, :].expand(matches.j.shape)
-            if i is None:
-                component: Coupling = PermutationCoupling._make(perm=j, weights=w)
-            else:
-                component = MonotoneCoupling._make(i=i, j=j, w=w, n=heads.q.shape[-2], m=heads.k.shape[-2])
-            return MixtureCoupling._make(component=component, weights=weights)
+            return sliced_plan(heads, self.inverse_temperature, self.scale)
 
     def _read(self, heads: Heads, v: Tensor) -> Tensor:
         return sliced_read(heads, v, self.inverse_temperature, self.scale)

@@ -64,7 +64,7 @@ class Heads(NamedTuple):
             DtypeError: A mask is of integers.
             ShapeError: Queries, keys and masks do not fit each other, or there are queries and not a single key.
         """
-        q, k, *paddings = self[:4]
+        q, k, query, key, pairs, causal = self
         if q.ndim < 3 or q.ndim != k.ndim or q.shape[-1] != k.shape[-1] or q.shape[:-2] != k.shape[:-2]:
             raise ShapeError(
                 "q and k must have shapes (*batch, heads, n, d) and (*batch, heads, m, d), but have "
@@ -74,14 +74,13 @@ class Heads(NamedTuple):
             raise ShapeError(
                 f"There are {q.shape[-2]} queries, but no keys that they could read: give a key, or no queries."
             )
-        for name, padding, tokens in zip(("query_padding", "key_padding"), paddings, (q, k), strict=True):
-            wanted = (*tokens.shape[:-3], tokens.shape[-2])
-            if padding is not None and padding.shape != wanted:
+        for name, padding, tokens in (("query_padding", query, q), ("key_padding", key, k)):
+            if padding is not None and padding.shape != (wanted := (*tokens.shape[:-3], tokens.shape[-2])):
                 raise ShapeError(f"{name} must have shape {wanted}, (*batch, tokens), but has {tuple(padding.shape)}.")
-        query, key = (None if padding is None else padding[..., None, :] for padding in paddings)
+        own, key = query is key, None if key is None else key[..., None, :]
         # One tensor stays one tensor.
-        query = key if paddings[0] is paddings[1] else query
-        return self._replace(query_padding=query, key_padding=key).checked()
+        query = key if own else None if query is None else query[..., None, :]
+        return Heads(q, k, query, key, pairs, causal).checked()
 
     def single(self, *others: Tensor) -> tuple[Heads, tuple[Tensor, ...]]:
         """These heads and other tensors, all in at least single precision."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -69,14 +68,11 @@ def uniform(points: Float[Tensor, "*b n d"], padding: Bool[Tensor, "*#b n"] | No
     """Mass one spread over the points that are present; zero everywhere if none is."""
     if padding is None:
         return points.new_full(points.shape[:-1], 1.0 / max(1, points.shape[-2]))
-    there = (~padding).to(points.dtype)
-    return (there / there.sum(-1, keepdim=True).clamp_min(1.0)).expand(points.shape[:-1])
+    return shares((~padding).to(points.dtype)).expand(points.shape[:-1])
 
 
 def log_uniform(points: Float[Tensor, "*b n d"], padding: Bool[Tensor, "*#b n"] | None) -> Float[Tensor, "*b n"]:
     """The logarithm of `uniform`: -inf on padding."""
-    if padding is None:
-        return points.new_full(points.shape[:-1], -math.log(max(1, points.shape[-2])))
     return uniform(points, padding).log()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from monge.kernels.attention import assign, maximal_coupling, occupancy, on_devi
 from ._fixed_point import fixed_point
 from ._heads import Heads
 from ._padding import at_least_single, blank, full_precision, head_factor, scale_of, unpadded
-from ._shards import add_up, logsumexp, total_over, uniform_over
+from ._shards import add_up, logsumexp, uniform_over
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -107,8 +108,9 @@ class Meeting:
 
     def apply(self, v: Tensor, biases: tuple[Tensor, Tensor], *, exact: bool) -> Tensor:
         """What the queries read of the values."""
-        (q, points, _), k, total = self.queries, self.keys.x, total_over(self.group)
+        (q, points, _), k = self.queries, self.keys.x
         present = self.queries.present, self.keys.present
+        total = None if self.group is None else partial(add_up, group=self.group)
         return pivot_apply(q, k, v, points, *biases, *present, exact=exact, total=total)
 
     def assign(self, biases: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from monge import kernels
 from monge._arrays import recompute
 from monge._transforms import transformable
+from monge.coupling import Coupling, MixtureCoupling, MonotoneCoupling, PermutationCoupling
 from monge.kernels.derivatives import distances
 
 from ._bijections import costs_of, mean_of
@@ -91,16 +92,27 @@ def sliced_read(heads: Heads, v: Tensor, inverse_temperature: float, scale: floa
     heads, (values,) = heads.single(v)
     n, padding = heads.q.shape[-2], heads.query_padding
     with full_precision(heads.q):
-        out = _spread(values, *sliced_plan(heads, inverse_temperature, scale), n)
+        plan = sliced_plan(heads, inverse_temperature, scale)
+        pieces = plan.component
+        if isinstance(pieces, PermutationCoupling):
+            out = mean_of(values, plan.weights, pieces.perm, pieces.weights[..., 0, :])
+        else:
+            out = plan._matmul(values)
         count = n if padding is None else (~padding).sum(-1)[..., None, None]
         return (out * count).to(v.dtype)
 
 
-def sliced_plan(heads: Heads, inverse_temperature: float, scale: float | None) -> tuple[Matches, Tensor]:
-    """Who meets whom along every slice, and the weights of the slices."""
+def sliced_plan(heads: Heads, inverse_temperature: float, scale: float | None) -> MixtureCoupling:
+    """The plans along all slices, weighted by their costs."""
     s = scale_of(heads.q, scale)
     matches = match_slices(heads)
-    return matches, slice_weights(heads.q * s, heads.k * s, matches, inverse_temperature)
+    weights = slice_weights(heads.q * s, heads.k * s, matches, inverse_temperature)
+    i, j, w = matches.i, matches.j, matches.w[..., None, :].expand(matches.j.shape)
+    if i is None:
+        component: Coupling = PermutationCoupling._make(perm=j, weights=w)
+    else:
+        component = MonotoneCoupling._make(i=i, j=j, w=w, n=heads.q.shape[-2], m=heads.k.shape[-2])
+    return MixtureCoupling._make(component=component, weights=weights)
 
 
 def match_slices(heads: Heads) -> Matches:
@@ -270,27 +282,8 @@ def _groups(index: Tensor, width: int) -> list[slice]:
 
 def _gather(x: Tensor, index: Tensor) -> Tensor:
     """Rows of (*b, m, c) at (*b, l, p): (*b, l, p, c)."""
-    return x.gather(-2, _places(index, x.shape[-1])).unflatten(-2, index.shape[-2:])
-
-
-def _places(index: Tensor, width: int) -> Tensor:
-    """Indices of rows (*b, l, p) as those of all their entries: (*b, l p, width)."""
-    return index.flatten(-2)[..., None].expand(*index.shape[:-2], -1, width)
-
-
-def _spread(v: Tensor, matches: Matches, weights: Tensor, n: int) -> Tensor:
-    r"""$\sum_l σ_l U^l v$, a group of slices at a time."""
-    i, j, w = matches
-    if i is None:
-        return mean_of(v, weights, j, w)
-
-    def body(v: Tensor, weights: Tensor, w: Tensor, i: Tensor, j: Tensor) -> Tensor:
-        moved = weights[..., :, None, None] * w[..., None, :, None] * _gather(v, j)
-        zeros = v.new_zeros(*v.shape[:-2], n, v.shape[-1])
-        return zeros.scatter_add(-2, _places(i, v.shape[-1]), moved.flatten(-3, -2))
-
-    parts = [recompute(body, v, weights[..., c], w, i[..., c, :], j[..., c, :]) for c in _groups(j, v.shape[-1])]
-    return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+    places = index.flatten(-2)[..., None].expand(*index.shape[:-2], -1, x.shape[-1])
+    return x.gather(-2, places).unflatten(-2, index.shape[-2:])
 
 
 def _rank_plan(n_q: Tensor, n_k: Tensor, n: int, m: int) -> Tensor:
