@@ -207,7 +207,8 @@ def _replace(
     return _of_torch(name, module, made), told
 
 
-def _of_torch(name: str, module: nn.MultiheadAttention, coupler: Coupler) -> Attention:
+def _of_torch(name: str, module: nn.Module, coupler: Coupler) -> Attention:
+    assert isinstance(module, nn.MultiheadAttention)
     if module.bias_k is not None or module.add_zero_attn:
         raise CapabilityError(
             f"{name} adds keys of its own (add_bias_kv or add_zero_attn), which no coupler reproduces: leave it out by "

@@ -72,7 +72,7 @@ def converge(
             mass = torch.exp(log_sum_exp(scores + u[..., None], -2) + v)
             if bool(((mass - log_b.exp()).abs().sum(-1) <= tol).all()):
                 break
-    return fixed_point(scores, log_a, log_b, v)
+    return _FixedPoint.apply(scores, log_a, log_b, v, None)
 
 
 class _FixedPoint(torch.autograd.Function):

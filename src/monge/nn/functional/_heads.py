@@ -94,15 +94,14 @@ class Heads(NamedTuple):
         Order alone needs no mask and gives None, unless ``order`` asks for it.
         """
         pairs = self.pair_mask
-        boolean = pairs is not None and pairs.dtype == torch.bool
         forbidden = [] if self.key_padding is None else [self.key_padding[..., None, :]]
-        if boolean:
+        if pairs is not None and pairs.dtype == torch.bool:
             forbidden.append(pairs)
         if self.causal and (order or forbidden or pairs is not None):
             size = (self.q.shape[-2], self.k.shape[-2])
             forbidden.append(torch.ones(*size, dtype=torch.bool, device=self.q.device).triu(1))
         absent = reduce(torch.logical_or, forbidden) if forbidden else None
-        if pairs is None or boolean:
+        if pairs is None or pairs.dtype == torch.bool:
             if absent is None:
                 return None, None
             dead = absent.all(-1, keepdim=True)

@@ -225,8 +225,8 @@ def soft_plan(heads: Heads, inverse_temperature: float, softness: float, scale: 
         s = scale_of(heads.q, scale)
         x, y = heads.q * s, heads.k * s
         cost = distances(x, y)
-        sides = (x, query_padding), (y, key_padding)
-        ranks = _rank_plan(*(_count(*side) for side in sides), x.shape[-2], y.shape[-2]).to(x.dtype)
+        counts = _count(x, query_padding), _count(y, key_padding)
+        ranks = _rank_plan(*counts, x.shape[-2], y.shape[-2]).to(x.dtype)
 
         def slice_plan(x: Tensor, y: Tensor) -> Tensor:
             return _soft_sort(x, query_padding, softness).mT @ ranks @ _soft_sort(y, key_padding, softness)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -112,7 +113,9 @@ def _few(q: Tensor, k: Tensor) -> bool:
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, causal: bool, scale: float) -> Tensor:
     """The fused product, of which torch knows the first derivative only; the others come from the definition."""
-    fused = partial(F.scaled_dot_product_attention, dropout_p=dropout, is_causal=causal, scale=scale)
+    fused: Callable[..., Tensor] = partial(
+        F.scaled_dot_product_attention, dropout_p=dropout, is_causal=causal, scale=scale
+    )
 
     def definition(*tensors: Tensor | None) -> Tensor:
         with sdpa_kernel(SDPBackend.MATH):
