@@ -76,7 +76,7 @@ class Side(NamedTuple):
     padding: Tensor | None
 
     @property
-    def present(self) -> Tensor | None:
+    def unpadded(self) -> Tensor | None:
         """One on tokens, zero on padding."""
         return unpadded(self.padding, self.x)
 
@@ -86,7 +86,7 @@ class Side(NamedTuple):
 
     def assign(self, bias: Tensor) -> Tensor:
         """How every token is shared out among the pivots."""
-        return assign(self.x, self.points, bias, self.present)
+        return assign(self.x, self.points, bias, self.unpadded)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Meeting:
     def apply(self, v: Tensor, biases: tuple[Tensor, Tensor], *, exact: bool) -> Tensor:
         """What the queries read of the values."""
         (q, points, _), k = self.queries, self.keys.x
-        present = self.queries.present, self.keys.present
+        present = self.queries.unpadded, self.keys.unpadded
         total = None if self.group is None else partial(add_up, group=self.group)
         return pivot_apply(q, k, v, points, *biases, *present, exact=exact, total=total)
 
@@ -146,7 +146,7 @@ class Meeting:
         if rounds == 0:
             return start
         log_mass, v = (t.expand(*side.x.shape[:-2], t.shape[-1]) for t in (self.log_mass, start))
-        present, tiny = side.present, torch.finfo(log_mass.dtype).tiny
+        present, tiny = side.unpadded, torch.finfo(log_mass.dtype).tiny
         implicit = self.gradient == "implicit"
         with torch.no_grad() if implicit else nullcontext():
             for _ in range(rounds):
@@ -305,7 +305,7 @@ def entropic_factors(heads: Heads, pivoting: Pivoting, n_half: int) -> tuple[Ten
     with full_precision(heads.q):
         met, _ = pivoting.meet(heads)
         if n_half == 1:
-            scores, present = met.reachable(), met.keys.present
+            scores, present = met.reachable(), met.keys.unpadded
             right = torch.exp(scores - logsumexp(scores, -2, met.group)[..., None, :])
             right = right if present is None else right * present[..., None]
             return met.queries.assign(met.first_bias(n_half)), right

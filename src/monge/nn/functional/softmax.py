@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -74,9 +72,10 @@ def softmax_read(heads: Heads, v: Tensor, scale: float | None, dropout: float) -
     if bias is None and not causal and dropout == 0.0 and _few(q, k):
         scores = (q * scale) @ k.mT
         # A score that is no number, or beyond all numbers of the dtype, shows in the sum, if not in the softmax.
-        return torch.softmax(scores, -1) @ v + scores.detach().sum(-1, keepdim=True) * 0.0
-    out = fused_attention(q, k, v, bias, dropout, causal=causal and bias is None, scale=scale)
-    out = out + unless_scored(q, k, scale, causal=causal).to(out.dtype)
+        out = torch.softmax(scores, -1) @ v + scores.detach().sum(-1, keepdim=True) * 0.0
+    else:
+        out = fused_attention(q, k, v, bias, dropout, causal=causal and bias is None, scale=scale)
+        out = out + unless_scored(q, k, scale, causal=causal).to(out.dtype)
     if bias is not None and bias.dtype != torch.bool:
         out = out.masked_fill(~(bias < math.inf).all(-1, keepdim=True), math.nan)
     if dead is not None:
@@ -113,13 +112,13 @@ def _few(q: Tensor, k: Tensor) -> bool:
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, causal: bool, scale: float) -> Tensor:
     """The fused product, of which torch knows the first derivative only; the others come from the definition."""
-    fused: Callable[..., Tensor] = partial(
-        F.scaled_dot_product_attention, dropout_p=dropout, is_causal=causal, scale=scale
-    )
 
-    def definition(*tensors: Tensor | None) -> Tensor:
+    def fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, scale=scale)
+
+    def definition(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         with sdpa_kernel(SDPBackend.MATH):
-            return fused(*tensors)
+            return fused(q, k, v, mask)
 
     # What was dropped cannot be drawn again: then torch's own answer has to do.
     return fused(q, k, v, mask) if dropout > 0.0 else defined(fused, definition, q, k, v, mask)
