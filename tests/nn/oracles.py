@@ -7,6 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from monge.nn.couplers import Heads
+from monge.nn.functional.pivots import Pivoting, entropic_factors, exact_factors
+
 
 def scores(q: Tensor, k: Tensor) -> Tensor:
     return q @ k.mT / math.sqrt(q.shape[-1])
@@ -43,3 +46,23 @@ def entropic_plan(s: Tensor, a: Tensor, b: Tensor, rounds: int = 2000) -> Tensor
         u = a / (kernel @ v)
         v = b / (kernel.T @ u)
     return u[:, None] * kernel * v
+
+
+def rank_plan(a: Tensor, b: Tensor) -> Tensor:
+    """The plan between ranks: how much of the k-th share of mass and the r-th share overlap."""
+    after_a, after_b = a.cumsum(-1), b.cumsum(-1)
+    top = torch.minimum(after_a[:, None], after_b)
+    bottom = torch.maximum((after_a - a)[:, None], after_b - b)
+    return (top - bottom).clamp_min(0.0)
+
+
+def pivot_factors(q: Tensor, k: Tensor, pivots: Tensor, *, iterations: int = 0, **options) -> tuple[Tensor, Tensor]:
+    """Q and R of the plan of `pivot_attention`."""
+    return exact_factors(Heads(q, k).checked(), Pivoting(pivots, **options), iterations)
+
+
+def entropic_pivot_factors(
+    q: Tensor, k: Tensor, pivots: Tensor, *, n_half: int = 5, **options
+) -> tuple[Tensor, Tensor]:
+    """The factors of the attention matrix of `entropic_pivot_attention`."""
+    return entropic_factors(Heads(q, k).checked(), Pivoting(pivots, **options), n_half)

@@ -118,6 +118,18 @@ class TestEveryCoupler:
         assert all(t.grad is not None and t.grad.isfinite().all() for t in (q, k, v))
         assert all((t.grad[0] == 0).all() for t in (q, k, v))
 
+    def test_absent_queries_alone_read_nothing_in_the_dtype_of_the_values(self, name: str):
+        coupler = make(name)
+        if coupler.promise.square:
+            pytest.skip("queries are absent where keys are")
+        q, k, v = inputs(6, 9)
+        pad = last(6, 0, 2)
+        out = coupler.attend(q, k, v.double(), pad, None)
+        assert out.dtype == torch.float64
+        assert (out[1, :, 4:] == 0).all()
+        expected = coupler.attend(q[1:, :, :4], k[1:], v[1:].double())
+        torch.testing.assert_close(out[1:, :, :4], expected, rtol=1e-4, atol=1e-5)
+
     def test_all_but_one_key_padded(self, name: str):
         coupler = make(name, torch.float64)
         n = 5

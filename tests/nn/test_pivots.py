@@ -13,9 +13,8 @@ from monge.kernels.attention import mix, pivot_apply
 from monge.nn.couplers import EntropicPivots, Pivots
 from monge.nn.functional import entropic_pivot_attention, pivot_attention, softmax_attention
 from monge.nn.functional._fixed_point import balanced
-from monge.nn.functional.pivots import entropic_pivot_factors, pivot_factors
 
-from .oracles import entropic_plan, pivot_plan, scores
+from .oracles import entropic_pivot_factors, entropic_plan, pivot_factors, pivot_plan, scores
 
 D = torch.float64
 

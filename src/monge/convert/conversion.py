@@ -16,7 +16,7 @@ from monge.errors import CapabilityError, InputError
 from monge.nn import Attention
 from monge.nn.couplers import Blend, Coupler, Softmax, build, names
 
-from .converted import Converted
+from .converted import Converted, Layer
 from .layout import LAYOUTS, Layout, find
 
 __all__ = ["Conversion", "Replacement", "convert", "coupler_parameters"]
@@ -140,26 +140,21 @@ def convert(
             "it as layouts=[...]."
         )
     made = copy.deepcopy(model)
+    # By what they replace, which several places may share.
+    new: dict[nn.Module, Layer] = {}
     replaced: list[Replacement] = []
-    known_twins: dict[nn.Module, Attention | Converted] = {}
     for name, kind in chosen.items():
         module = made.get_submodule(name)
-        if isinstance(module, (Attention, Converted)):
+        if isinstance(module, Layer):
             continue
+        if module not in new:
+            new[module], told = _replace(name, module, kind, coupler, blend, options)
+            replaced.append(told)
         parent, _, last = name.rpartition(".")
-        if module in known_twins:
-            setattr(made.get_submodule(parent), last, known_twins[module])
-            continue
-        new = known_twins[module] = _replace(name, module, kind, coupler, blend, options)
         if name:
-            setattr(made.get_submodule(parent), last, new)
+            setattr(made.get_submodule(parent), last, new[module])
         else:
-            made = new
-        heads = new.num_heads if isinstance(new, Attention) else new.heads
-        width = new.head_dim if isinstance(new, Attention) else kind.width(module)  # type: ignore[union-attr]
-        told = kind if isinstance(kind, str) else kind.name
-        added = sum(parameter.numel() for parameter in new.coupler.parameters())
-        replaced.append(Replacement(name, told, heads, width or 0, _told(new.coupler), added))
+            made = new[module]
     for encoder in made.modules():
         # Nested tensors are for the fused encoder alone, which would compute softmax attention from the weights.
         if isinstance(encoder, nn.TransformerEncoder) and any(isinstance(one, Attention) for one in encoder.modules()):
@@ -175,12 +170,12 @@ def coupler_parameters(model: nn.Module) -> list[nn.Parameter]:
         >>> sum(parameter.numel() for parameter in coupler_parameters(convert(layer, "pivots").model))
         578
     """
-    parts = [module for module in model.modules() if isinstance(module, (Attention, Converted))]
+    parts = [module for module in model.modules() if isinstance(module, Layer)]
     return list(dict.fromkeys(parameter for part in parts for parameter in part.coupler.parameters()))
 
 
 def _kind(module: nn.Module, layouts: Sequence[Layout]) -> Layout | str | None:
-    if isinstance(module, (Attention, Converted)):
+    if isinstance(module, Layer):
         return None
     if isinstance(module, nn.MultiheadAttention):
         return "MultiheadAttention" if type(module).forward is nn.MultiheadAttention.forward else None
@@ -194,33 +189,34 @@ def _replace(
     coupler: str | Factory,
     blend: float | None,
     options: dict[str, Any],
-) -> Attention | Converted:
-    def make(heads: int, width: int) -> Coupler:
-        made = build(coupler, heads, width, **options) if isinstance(coupler, str) else coupler(heads, width)
-        made = made if blend is None else Blend(Softmax(), made, heads, gate=blend)
-        weight = next(module.parameters())
-        return made.to(weight.device, torch.float64 if weight.dtype == torch.float64 else None).train(module.training)
-
+) -> tuple[Layer, Replacement]:
     if isinstance(kind, Layout):
-        made = make(getattr(module, kind.heads), kind.width(module) or 0)
+        title, heads, width = kind.name, getattr(module, kind.heads), kind.width(module) or 0
+    else:
+        assert isinstance(module, nn.MultiheadAttention)
+        title, heads, width = kind, module.num_heads, module.head_dim
+    made = build(coupler, heads, width, **options) if isinstance(coupler, str) else coupler(heads, width)
+    made = made if blend is None else Blend(Softmax(), made, heads, gate=blend)
+    weight = next(module.parameters())
+    made = made.to(weight.device, torch.float64 if weight.dtype == torch.float64 else None).train(module.training)
+    added = sum(parameter.numel() for parameter in made.parameters())
+    told = Replacement(name, title, heads, width, _told(made), added)
+    if isinstance(kind, Layout):
         _check_order(name, made, kind.is_causal(module), kind.context is not None)
-        return Converted(module, kind, made)
+        return Converted(module, kind, made), told
+    return _of_torch(name, module, made), told
+
+
+def _of_torch(name: str, module: nn.Module, coupler: Coupler) -> Attention:
     assert isinstance(module, nn.MultiheadAttention)
     if module.bias_k is not None or module.add_zero_attn:
         raise CapabilityError(
             f"{name} adds keys of its own (add_bias_kv or add_zero_attn), which no coupler reproduces: leave it out by "
             "where=."
         )
-    new = Attention(
-        module.embed_dim,
-        module.num_heads,
-        make(module.num_heads, module.head_dim),
-        kdim=module.kdim,
-        vdim=module.vdim,
-        bias=module.in_proj_bias is not None,
-        dropout=module.dropout,
-        batch_first=module.batch_first,
-    )
+    shared = {key: getattr(module, key) for key in ("kdim", "vdim", "dropout", "batch_first")}
+    bias = module.in_proj_bias is not None
+    new = Attention(module.embed_dim, module.num_heads, coupler, bias=bias, **shared)
     # The very parameters, so that whoever shares them with other modules still does.
     for key in ("in_proj_weight", "in_proj_bias", "q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj"):
         if hasattr(new, key):

@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from typing_extensions import Self
 
+from monge._arrays import working_dtype
 from monge.errors import CapabilityError
+from monge.nn import Attention
 from monge.nn.couplers import Coupler, Heads
 
 from ._foreign_mask import read_mask
 from .layout import HARMLESS, Layout
 
-__all__ = ["Converted"]
+__all__ = ["Converted", "Layer"]
 
 _CACHES = ("cache", "past_key_value", "past_key_values", "layer_past", "use_cache")
 
@@ -123,12 +125,14 @@ class Converted(nn.Module):
         names, read = self.layout.projections, tokens if context is None else context
         jumps = self.coupler.jumps
         if len(names) == 1:
-            parts = list(getattr(self, names[0])(tokens).chunk(3, -1))
-            return [*_precisely(getattr(self, names[0]), tokens).chunk(3, -1)[:2], parts[2]] if jumps else parts
-        projections = [getattr(self, name) for name in names]
-        exact = (jumps, jumps, False)
-        given = zip(projections, (tokens, read, read), exact, strict=True)
-        return [_precisely(project, x) if one else project(x) for project, x, one in given]
+            project = getattr(self, names[0])
+            parts = list(project(tokens).chunk(3, -1))
+            if jumps:
+                parts[:2] = _precisely(project, tokens).chunk(3, -1)[:2]
+            return parts
+        calls = (_precisely, _precisely, nn.Module.__call__) if jumps else (nn.Module.__call__,) * 3
+        given = zip(calls, names, (tokens, read, read), strict=True)
+        return [call(getattr(self, name), x) for call, name, x in given]
 
     def from_heads(self, out: Tensor) -> Tensor:
         """Heads side by side, through whatever follows them."""
@@ -153,26 +157,29 @@ class Converted(nn.Module):
         for name, given in named.items():
             if name in known or given is None or given is False:
                 continue
-            if name in _CACHES:
-                raise CapabilityError(
-                    f"{name} was given, but a converted layer keeps no keys of earlier calls: call the model with "
-                    "use_cache=False and the whole sequence."
-                )
-            raise CapabilityError(
-                f"{name} was given, which the layout {layout.name!r} does not know: leave it out, or describe the "
-                "module by a Layout of your own."
+            told = (
+                "but a converted layer keeps no keys of earlier calls: call the model with use_cache=False and the "
+                "whole sequence."
+                if name in _CACHES
+                else f"which the layout {layout.name!r} does not know: leave it out, or describe the module by a "
+                "Layout of your own."
             )
+            raise CapabilityError(f"{name} was given, {told}")
 
     def _answer(self, out: Tensor, weights: Tensor | None) -> Any:
-        if isinstance(self.layout.answer, str):
+        answer = self.layout.answer
+        if isinstance(answer, str):
             return out
         held = {"output": out, "weights": weights, "weights if asked": weights, "no cache": None}
-        asked = weights is not None
-        return tuple(held[item] for item in self.layout.answer if asked or item != "weights if asked")
+        return tuple(held[item] for item in answer if weights is not None or item != "weights if asked")
 
     def extra_repr(self) -> str:
         """The layout and the number of heads."""
         return f"{self.layout.name!r}, heads={self.heads}"
+
+
+# A layer with a coupler, whether it was built or converted.
+Layer = Attention | Converted
 
 
 @cache
@@ -187,13 +194,9 @@ def _blank(kind: type[nn.Module]) -> Converted:
 
 def _precisely(project: nn.Module, x: Tensor) -> Tensor:
     """What a projection gives in single precision at least, whatever autocast and its own parameters say."""
-    held = {name: _single(tensor) for name, tensor in project.named_parameters()}
+    held = {name: tensor.to(working_dtype(tensor)) for name, tensor in project.named_parameters()}
     with torch.autocast(x.device.type, enabled=False):
-        return functional_call(project, held, (_single(x),))
-
-
-def _single(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+        return functional_call(project, held, (x.to(working_dtype(x)),))
 
 
 def _collects(watcher: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -80,22 +80,17 @@ class Layout:
     def fits(self, module: nn.Module) -> bool:
         """Whether the module has this layout."""
         parts = (*self.projections, *self.output)
-        if not all(isinstance(getattr(module, part, None), nn.Module) for part in parts):
-            return False
         # A bias by distance, a rotation, a norm: what is not named could change the scores.
-        parts = (*parts, *self.extras, self.dropout)
         foreign = [name for name, child in module.named_children() if not isinstance(child, _NEUTRAL)]
         own = [name for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))]
-        if not {*foreign, *own} <= {*parts}:
-            return False
-        if not isinstance(getattr(module, self.heads, None), int):
-            return False
-        if self.scale is not None and not isinstance(getattr(module, self.scale, None), float):
-            return False
-        taken = inspect.signature(module.forward).parameters
-        if not {self.tokens, *self.arguments} <= set(taken):
-            return False
-        return all(getattr(module, name, None) in allowed for name, allowed in self.attributes.items())
+        return (
+            all(isinstance(getattr(module, part, None), nn.Module) for part in parts)
+            and {*foreign, *own} <= {*parts, *self.extras, self.dropout}
+            and isinstance(getattr(module, self.heads, None), int)
+            and (self.scale is None or isinstance(getattr(module, self.scale, None), float))
+            and {self.tokens, *self.arguments} <= set(inspect.signature(module.forward).parameters)
+            and all(getattr(module, name, None) in allowed for name, allowed in self.attributes.items())
+        )
 
     def is_causal(self, module: nn.Module) -> bool:
         """Whether the module reads no token after the one that reads."""
@@ -103,14 +98,10 @@ class Layout:
 
     def width(self, module: nn.Module) -> int | None:
         """The width of a head; None if queries and keys do not come in equally many heads."""
-        sizes = [_features(getattr(module, name)) for name in self.projections]
-        heads = getattr(module, self.heads)
-        if len(sizes) == 1:
-            size, rest = divmod(sizes[0] or 0, 3)
-            sizes = [None if rest else size]
-        if not sizes[0] or len(set(sizes)) > 1 or sizes[0] % heads:
-            return None
-        return sizes[0] // heads
+        size, *others = {_features(getattr(module, name)) for name in self.projections}
+        # A single projection gives queries, keys and values side by side.
+        parts = getattr(module, self.heads) * (3 // len(self.projections))
+        return None if others or not size or size % parts else size // parts
 
 
 def find(module: nn.Module, layouts: Sequence[Layout]) -> Layout | None:
@@ -136,89 +127,91 @@ def _features(projection: nn.Module) -> int | None:
     return getattr(projection, "out_features", getattr(projection, "nf", None))
 
 
-_ABSOLUTE = {"position_embedding_type": ("absolute", None)}
-_PLAIN_GPT2 = {
-    "is_cross_attention": (False, None),
-    "scale_attn_weights": (True, None),
-    "scale_attn_by_inverse_layer_idx": (False, None),
-}
-_BERT: dict[str, Any] = {
-    "projections": ("query", "key", "value"),
-    "heads": "num_attention_heads",
-    "context": "encoder_hidden_states",
-    "context_mask": "encoder_attention_mask",
-    "dropout": "dropout",
-}
-_GPT2: dict[str, Any] = {
-    "projections": ("c_attn",),
-    "heads": "num_heads",
-    "output": ("c_proj", "resid_dropout"),
-    "dropout": "attn_dropout",
-    "causal": True,
-    "attributes": _PLAIN_GPT2,
-    "extras": ("bias", "masked_bias"),
-}
+_BERT = Layout(
+    "BERT, ViT, pairs",
+    ("query", "key", "value"),
+    "num_attention_heads",
+    context="encoder_hidden_states",
+    context_mask="encoder_attention_mask",
+    dropout="dropout",
+    causal="is_causal",
+    attributes={"position_embedding_type": ("absolute", None)},
+)
+_DECODER = replace(
+    _BERT,
+    name="BERT, decoder, pairs",
+    causal="is_decoder",
+    arguments=("output_attentions", "past_key_values"),
+    attributes={**_BERT.attributes, "is_decoder": (True,)},
+)
+_GPT2 = Layout(
+    "GPT-2, pairs",
+    ("c_attn",),
+    "num_heads",
+    ("c_proj", "resid_dropout"),
+    dropout="attn_dropout",
+    causal=True,
+    attributes={
+        "is_cross_attention": (False, None),
+        "scale_attn_weights": (True, None),
+        "scale_attn_by_inverse_layer_idx": (False, None),
+    },
+    extras=("bias", "masked_bias"),
+)
+_VIT = Layout(
+    "ViT, projections",
+    ("q_proj", "k_proj", "v_proj"),
+    "num_attention_heads",
+    ("o_proj",),
+    dropout="attention_dropout",
+    scale="scaling",
+    causal="is_causal",
+)
 
 # Several generations of one library differ in what they return, and tell so by the arguments that they take.
 LAYOUTS = (
-    Layout(
-        "BERT, decoder",
-        **_BERT,
-        causal="is_decoder",
+    replace(
+        _DECODER,
+        name="BERT, decoder",
         answer=("output", "weights if asked", "no cache"),
         arguments=("output_attentions", "past_key_value"),
-        attributes={**_ABSOLUTE, "is_decoder": (True,)},
     ),
-    Layout(
-        "BERT, decoder, pairs",
-        **_BERT,
-        causal="is_decoder",
-        arguments=("output_attentions", "past_key_values"),
-        attributes={**_ABSOLUTE, "is_decoder": (True,)},
-    ),
-    Layout(
-        "BERT, ViT",
-        **_BERT,
+    _DECODER,
+    replace(
+        _BERT,
+        name="BERT, ViT",
+        causal=False,
         answer=("output", "weights if asked"),
         arguments=("output_attentions",),
-        attributes={**_ABSOLUTE, "is_decoder": (False, None)},
+        attributes={**_BERT.attributes, "is_decoder": (False, None)},
     ),
-    Layout("BERT, ViT, pairs", **_BERT, causal="is_causal", attributes=_ABSOLUTE),
-    Layout("GPT-2", **_GPT2, answer=("output", "no cache", "weights if asked"), arguments=("layer_past",)),
-    Layout("GPT-2, pairs", **_GPT2),
-    Layout(
-        "CLIP",
-        projections=("q_proj", "k_proj", "v_proj"),
+    _BERT,
+    replace(_GPT2, name="GPT-2", answer=("output", "no cache", "weights if asked"), arguments=("layer_past",)),
+    _GPT2,
+    replace(
+        _VIT,
+        name="CLIP",
         heads="num_heads",
         output=("out_proj",),
         dropout="dropout",
         scale="scale",
-        causal="is_causal",
         attributes={"is_decoder": (None,)},
     ),
-    Layout(
-        "ViT, projections",
-        projections=("q_proj", "k_proj", "v_proj"),
-        heads="num_attention_heads",
-        output=("o_proj",),
-        dropout="attention_dropout",
-        scale="scaling",
-        causal="is_causal",
-    ),
+    _VIT,
     Layout(
         "DistilBERT",
-        projections=("q_lin", "k_lin", "v_lin"),
-        heads="n_heads",
-        output=("out_lin",),
+        ("q_lin", "k_lin", "v_lin"),
+        "n_heads",
+        ("out_lin",),
         dropout="dropout",
         scale="scaling",
         causal="is_causal",
     ),
     Layout(
         "timm",
-        projections=("qkv",),
-        heads="num_heads",
-        output=("proj", "proj_drop"),
+        ("qkv",),
+        "num_heads",
+        ("proj", "proj_drop"),
         tokens="x",
         mask="attn_mask",
         dropout="attn_drop",

@@ -17,12 +17,15 @@ from monge.nn import Attention
 from monge.nn.couplers import Blend, Coupler, Heads, Softmax
 
 from .conversion import coupler_parameters
-from .converted import Converted
+from .converted import Layer
 
 __all__ = ["LayerLosses", "fine_tune", "match"]
 
 # Arguments that ask for attention weights, which matching makes for itself if it needs them.
 _ANSWER = ("need_weights", "average_attn_weights", "output_attentions")
+
+# Arguments of a call, by place and by name, and its output.
+_Call = tuple[tuple[Any, ...], dict[str, Any], Tensor]
 
 
 @value
@@ -113,10 +116,7 @@ def match(
                     loss = _outputs(layer, heads, learner.read(heads, values), out)
                 else:
                     loss = _maps(learner, heads)
-                mine = [p for p in learner.parameters() if p.requires_grad]
-                gradients = torch.autograd.grad(loss, mine, allow_unused=True)
-            for parameter, gradient in zip(mine, gradients, strict=True):
-                parameter.grad = gradient
+                loss.backward(inputs=[p for p in learner.parameters() if p.requires_grad])
             told.append(loss.detach())
         optimizer.step()
         optimizer.zero_grad()
@@ -176,11 +176,11 @@ def fine_tune(
     return torch.stack(losses).cpu()
 
 
-def _layers(model: nn.Module, original: nn.Module) -> dict[str, tuple[Attention | Converted, nn.Module]]:
+def _layers(model: nn.Module, original: nn.Module) -> dict[str, tuple[Layer, nn.Module]]:
     old = dict(original.named_modules())
-    layers: dict[str, tuple[Attention | Converted, nn.Module]] = {}
+    layers: dict[str, tuple[Layer, nn.Module]] = {}
     for name, layer in model.named_modules():
-        if isinstance(layer, (Attention, Converted)) and not isinstance(old.get(name, layer), (Attention, Converted)):
+        if isinstance(layer, Layer) and not isinstance(old.get(name, layer), Layer):
             layers[name] = (layer, old[name])
     if not layers:
         raise InputError(
@@ -190,12 +190,12 @@ def _layers(model: nn.Module, original: nn.Module) -> dict[str, tuple[Attention 
     return layers
 
 
-def _learner(layer: Attention | Converted) -> Coupler:
+def _learner(layer: Layer) -> Coupler:
     coupler = layer.coupler
     return coupler.second if isinstance(coupler, Blend) else coupler
 
 
-def _outputs(layer: Attention | Converted, heads: Heads, read: Tensor, out: Tensor) -> Tensor:
+def _outputs(layer: Layer, heads: Heads, read: Tensor, out: Tensor) -> Tensor:
     made, out = layer.from_heads(read), out.detach()
     present = torch.ones(out.shape[:-1], dtype=torch.bool, device=out.device)
     if heads.query_padding is not None:
@@ -218,9 +218,9 @@ def _maps(learner: Coupler, heads: Heads) -> Tensor:
 
 
 @contextmanager
-def _seen(modules: dict[str, nn.Module]) -> Iterator[dict[str, tuple[tuple[Any, ...], dict[str, Any], Tensor]]]:
+def _seen(modules: dict[str, nn.Module]) -> Iterator[dict[str, _Call]]:
     """Arguments and output of the modules while the model runs."""
-    calls: dict[str, tuple[tuple[Any, ...], dict[str, Any], Tensor]] = {}
+    calls: dict[str, _Call] = {}
 
     def recorder(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,12 +13,16 @@ from torch import Tensor, nn
 from monge._checks import check_number
 from monge._transforms import transformable
 from monge.coupling import Coupling
-from monge.errors import DtypeError, InputError, ShapeError
+from monge.errors import InputError, ShapeError
 
 from .couplers import Coupler, Heads, build
+from .functional._masks import as_padding
 from .functional._padding import at_least_single, full_precision
 
 __all__ = ["Attention"]
+
+# The weights of queries, keys and values where they are not one parameter.
+_APART = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
 class Attention(nn.Module):
@@ -85,9 +90,8 @@ class Attention(nn.Module):
         if self._fused:
             self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
         else:
-            self.q_proj_weight = nn.Parameter(torch.empty(sizes[0], dim))
-            self.k_proj_weight = nn.Parameter(torch.empty(sizes[1], self.kdim))
-            self.v_proj_weight = nn.Parameter(torch.empty(sizes[2], self.vdim))
+            for name, size, width in zip(_APART, sizes, (dim, self.kdim, self.vdim), strict=True):
+                self.register_parameter(name, nn.Parameter(torch.empty(size, width)))
         self.in_proj_bias = nn.Parameter(torch.empty(sum(sizes))) if bias else None
         self.out_proj = nn.Linear(sizes[2], dim, bias=bias)
         self.coupler = build(coupler, heads, self.head_dim) if isinstance(coupler, str) else coupler
@@ -95,8 +99,7 @@ class Attention(nn.Module):
 
     def reset_parameters(self) -> None:
         """Glorot-uniform projections without bias, as in `torch.nn.MultiheadAttention`."""
-        names = ("in_proj_weight",) if self._fused else ("q_proj_weight", "k_proj_weight", "v_proj_weight")
-        for name in names:
+        for name in ("in_proj_weight",) if self._fused else _APART:
             nn.init.xavier_uniform_(getattr(self, name))
         if self.in_proj_bias is not None:
             nn.init.zeros_(self.in_proj_bias)
@@ -155,18 +158,18 @@ class Attention(nn.Module):
         query: Float[Tensor, "... n e"],
         key: Float[Tensor, "... m ek"] | None = None,
         key_padding_mask: Tensor | None = None,
-        *,
-        attn_mask: Tensor | None = None,
-        is_causal: bool = False,
-        query_padding_mask: Bool[Tensor, "... n"] | None = None,
+        **masks: Any,
     ) -> Coupling:
-        """The coupling of every head, with batch shape (*batch, heads); arguments as in ``forward``."""
+        """The coupling of every head, with batch shape (*batch, heads).
+
+        Args:
+            query: Tokens that read.
+            key: Tokens that are read, ``query`` if None.
+            key_padding_mask: (*batch, m), True = ignore.
+            masks: ``attn_mask``, ``is_causal``, ``query_padding_mask`` as in ``forward``.
+        """
         value = query.new_zeros(*(query if key is None else key).shape[:-1], self.vdim)
-        heads, _ = self.to_heads(
-            query, key, value, key_padding_mask,
-            attn_mask=attn_mask, is_causal=is_causal, query_padding_mask=query_padding_mask,
-        )  # fmt: skip
-        return self.coupler.plan(heads)
+        return self.coupler.plan(self.to_heads(query, key, value, key_padding_mask, **masks)[0])
 
     def to_heads(
         self,
@@ -192,11 +195,8 @@ class Attention(nn.Module):
         key = query if key is None else key
         value = key if value is None else value
         own = key is query
-        for name, given, width in (
-            ("query", query, self.embed_dim),
-            ("key", key, self.kdim),
-            ("value", value, self.vdim),
-        ):
+        widths = {"query": (query, self.embed_dim), "key": (key, self.kdim), "value": (value, self.vdim)}
+        for name, (given, width) in widths.items():
             if given.ndim < 2 or given.shape[-1] != width:
                 raise ShapeError(
                     f"{name} must have shape (*batch, tokens, {width}), but has {tuple(given.shape)}: see kdim, vdim."
@@ -208,11 +208,11 @@ class Attention(nn.Module):
             value = key if shared else value
         q, k, v = self._project(query, key, value, own and value is key)
         k = _or_nan(k, key_padding_mask)
-        key_padding = _as_padding("key_padding_mask", key_padding_mask, key)
+        key_padding = as_padding("key_padding_mask", key_padding_mask, key)
         if query_padding_mask is None and own:
             query_padding = key_padding
         else:
-            query_padding = _as_padding("query_padding_mask", query_padding_mask, query)
+            query_padding = as_padding("query_padding_mask", query_padding_mask, query)
         heads = Heads(q, k, query_padding, key_padding, attn_mask, is_causal).per_head()
         return heads._replace(pair_mask=None) if is_causal else heads, v
 
@@ -222,21 +222,18 @@ class Attention(nn.Module):
         return out if self.batch_first or out.ndim != 3 else out.transpose(0, 1)
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor, own: bool) -> tuple[Tensor, Tensor, Tensor]:
+        jumps = self.coupler.jumps
+        if self._fused and own and not jumps:
+            parts = F.linear(query, self.in_proj_weight, self.in_proj_bias)
+            q, k, v = parts.unflatten(-1, (3, self.num_heads, self.head_dim)).transpose(-4, -2).unbind(-3)
+            return q, k, v
         sizes = [self.num_heads * width for width in (self.head_dim, self.head_dim, self.value_dim)]
-        if self._fused and own and not self.coupler.jumps:
-            parts = F.linear(query, self.in_proj_weight, self.in_proj_bias).split(sizes, -1)
-        else:
-            if self._fused:
-                weights = self.in_proj_weight.split(sizes)
-            else:
-                weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
-            biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.split(sizes)
-            exact = (self.coupler.jumps, self.coupler.jumps, False)
-            given = zip((query, key, value), weights, biases, exact, strict=True)
-            parts = [_linear(x, w, b) if one else F.linear(x, w, b) for x, w, b, one in given]
+        weights = self.in_proj_weight.split(sizes) if self._fused else [getattr(self, name) for name in _APART]
+        biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.split(sizes)
+        projections = (_linear, _linear, F.linear) if jumps else (F.linear,) * 3
         q, k, v = (
-            part.unflatten(-1, (self.num_heads, size // self.num_heads)).transpose(-3, -2)
-            for part, size in zip(parts, sizes, strict=True)
+            project(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
+            for project, x, weight, bias in zip(projections, (query, key, value), weights, biases, strict=True)
         )
         return q, k, v
 
@@ -250,29 +247,6 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     x, weight = at_least_single(x, weight)
     with full_precision(x):
         return F.linear(x, weight, None if bias is None else bias.to(weight.dtype))
-
-
-def _as_padding(name: str, mask: Tensor | None, tokens: Tensor) -> Tensor | None:
-    if mask is None:
-        return None
-    if mask.shape != tokens.shape[:-1]:
-        raise ShapeError(
-            f"{name} must have shape {tuple(tokens.shape[:-1])}, one entry per token, but has {tuple(mask.shape)}."
-        )
-    if mask.dtype == torch.bool:
-        return mask
-    if not mask.is_floating_point():
-        raise DtypeError(
-            f"{name} must be boolean, True where a token is absent, or floats of 0 and -inf, but its dtype is "
-            f"{mask.dtype}: pass mask == 0 if ones mark the tokens that are there, mask != 0 if ones mark padding."
-        )
-    ignored = mask == -math.inf
-    if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(((mask != 0) & ~ignored).any()):
-        raise InputError(
-            f"{name} of floats must hold 0 (keep) and -inf (ignore) only: a bias on keys is no padding, pass it as "
-            "attn_mask."
-        )
-    return ignored
 
 
 def _or_nan(tokens: Tensor, mask: Tensor | None) -> Tensor:

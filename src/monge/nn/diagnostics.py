@@ -11,6 +11,7 @@ from monge.coupling import Coupling
 
 from .functional import harmonic_mass
 from .functional._masks import check_padding
+from .functional._padding import shares
 
 __all__ = [
     "Diagnosis",
@@ -92,9 +93,7 @@ def attention_matrix(coupling: Coupling, *, max_bytes: int = 2**30) -> Float[Ten
         >>> torch.allclose(attention_matrix(plan).sum(-1), torch.ones(2, 10))
         True
     """
-    matrix = coupling.dense(max_bytes=max_bytes)
-    total = matrix.sum(-1, keepdim=True)
-    return matrix / total.masked_fill(total == 0, 1.0)
+    return shares(coupling.dense(max_bytes=max_bytes))
 
 
 def marginal_error(
@@ -128,10 +127,8 @@ def row_entropy(
     """
     total, used = 0.0, 0.0
     for _, block in coupling.blocks(max_bytes=max_bytes):
-        mass = block.sum(-1, keepdim=True)
-        share = block / mass.masked_fill(mass == 0, 1.0)
-        total = total - torch.special.xlogy(share, share).sum((-1, -2))
-        used = used + (mass[..., 0] > 0).sum(-1)
+        total = total + torch.special.entr(shares(block)).sum((-1, -2))
+        used = used + (block.sum(-1) > 0).sum(-1)
     check_padding(key_padding)
     counts = coupling.shape[-1] if key_padding is None else (~key_padding).sum(-1)
     scale = torch.as_tensor(counts, dtype=coupling.dtype, device=coupling.device).clamp_min(1).log()
@@ -163,8 +160,7 @@ def effective_rank(coupling: Coupling, *, max_bytes: int = 2**28) -> Float[Tenso
         3.0
     """
     values = torch.linalg.svdvals(attention_matrix(coupling, max_bytes=max_bytes))
-    share = values / values.sum(-1, keepdim=True)
-    return (-torch.special.xlogy(share, share).sum(-1)).exp()
+    return torch.special.entr(values / values.sum(-1, keepdim=True)).sum(-1).exp()
 
 
 def sink_share(coupling: Coupling) -> Float[Tensor, "*b m"]:
@@ -175,9 +171,7 @@ def sink_share(coupling: Coupling) -> Float[Tensor, "*b m"]:
         >>> sink_share(DenseCoupling(torch.tensor([[0.5, 0.0], [0.25, 0.25]])))
         tensor([0.7500, 0.2500])
     """
-    _, columns = coupling.marginals()
-    total = columns.sum(-1, keepdim=True)
-    return columns / total.masked_fill(total == 0, 1.0)
+    return shares(coupling.marginals()[1])
 
 
 def causal_balance(coupling: Coupling) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
@@ -227,7 +221,6 @@ def interaction_rank(scores: Float[Tensor, "*b n m"], tol: float = 1e-5) -> Int[
 def _deviation(weights: Tensor, padding: Tensor | None) -> Tensor:
     check_padding(padding)
     if padding is None:
-        return (weights * weights.shape[-1] - 1).abs().amax(-1)
-    count = (~padding).sum(-1, keepdim=True)
-    expected = (~padding).to(weights.dtype)
-    return (weights * count - expected).abs().amax(-1)
+        padding = torch.zeros_like(weights, dtype=torch.bool)
+    there = (~padding).to(weights.dtype)
+    return (weights * there.sum(-1, keepdim=True) - there).abs().amax(-1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -81,7 +84,7 @@ class PerformerFeatures(FeatureMap):
 
     def __init__(self, width: int, size: int | None = None, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        size = max(1, round(width * float(torch.log(torch.tensor(float(width)))))) if size is None else size
+        size = max(1, round(width * math.log(width))) if size is None else size
         self.register_buffer("projection", _orthogonal(size, width, generator))
 
     @torch.no_grad()
@@ -167,17 +170,16 @@ class LunaFeatures(FeatureMap):
 
     def network(self, t: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m l"]:
         """ψ of every scalar by its definition, hidden layer and all, before the output is made positive."""
-        channels = []
-        for slope, shift, mix, offset in zip(self.slope, self.shift, self.mix, self.offset, strict=True):
-            hidden = F.relu(t[..., None] * slope.to(t.dtype) + shift.to(t.dtype))
-            channels.append(F.linear(hidden, mix.to(t.dtype), offset.to(t.dtype)))
+        channels = [
+            F.linear(F.relu(t[..., None] * slope + shift), mix, offset)
+            for slope, shift, mix, offset in self._networks(t)
+        ]
         return torch.cat(channels, -1)
 
     def lookup(self, t: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m l"]:
         """ψ of every scalar by the affine piece it falls into; equal to `network`."""
         channels = []
-        for slope, shift, mix, offset in zip(self.slope, self.shift, self.mix, self.offset, strict=True):
-            slope, shift, mix, offset = (p.to(t.dtype) for p in (slope, shift, mix, offset))
+        for slope, shift, mix, offset in self._networks(t):
             flat = slope == 0
             knots = torch.where(flat, 0.0, -shift / slope.masked_fill(flat, 1.0)).detach().sort().values
             ends = torch.cat([knots[:1] - 1.0, (knots[1:] + knots[:-1]) / 2, knots[-1:] + 1.0])
@@ -186,6 +188,11 @@ class LunaFeatures(FeatureMap):
             piece = torch.bucketize(t.detach(), knots)
             channels.append(gains[piece] * t[..., None] + levels[piece])
         return torch.cat(channels, -1)
+
+    def _networks(self, like: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Slopes, shifts, mixing weights and offsets of every network, in the dtype of a tensor."""
+        held = (self.slope, self.shift, self.mix, self.offset)
+        return zip(*(parameter.to(like.dtype) for parameter in held), strict=True)
 
 
 def _orthogonal(size: int, width: int, generator: torch.Generator | None) -> Tensor:

@@ -47,6 +47,7 @@ __all__ = [
     "table",
 ]
 
+# Every coupler that has a name: its `build` makes it for heads of a width, and the first line of it says what it is.
 _COUPLERS: tuple[type[Coupler], ...] = (
     Softmax,
     Sinkhorn,

@@ -16,7 +16,7 @@ from monge._transforms import transformable
 from monge.errors import CapabilityError, ShapeError
 
 from ..functional._heads import Heads
-from ..functional._padding import blank
+from ..functional._padding import blank, shares
 
 if TYPE_CHECKING:
     from monge.coupling import Coupling
@@ -71,10 +71,10 @@ class Promise:
 class Coupler(nn.Module, ABC):
     """Turns queries and keys into a `Coupling` whose barycentric projection of the values is the attention.
 
-    A coupler writes ``_couple`` and may write ``_attend``, the same answer without the coupling; both are given
-    `Heads`, which are checked. Queries, keys and values are (*batch, heads, tokens, width); padding is (*batch,
-    tokens), True where a token is absent. The coupling has mass one, source weights 1/n_q on the queries that are
-    present and zero on the others.
+    A coupler writes ``_couple`` and may write ``_read``, the same answer without the coupling, or ``_attend``, where
+    dropout shall drop something else than keys; all are given `Heads`, which are checked. Queries, keys and values are
+    (*batch, heads, tokens, width); padding is (*batch, tokens), True where a token is absent. The coupling has mass
+    one, source weights 1/n_q on the queries that are present and zero on the others.
 
     Example:
         >>> from monge.coupling import ProductCoupling
@@ -213,18 +213,20 @@ class Coupler(nn.Module, ABC):
         """The dense attention matrix (*batch, heads, n, m) that ``read`` applies when nothing is dropped."""
         if heads.q.shape[:-1].numel() == 0:
             return heads.q.new_zeros(*heads.q.shape[:-1], heads.k.shape[-2])
-        weights = self.plan(heads).dense()
-        total = weights.sum(-1, keepdim=True)
-        return weights / total.masked_fill(total == 0, 1.0)
+        return shares(self.plan(heads).dense())
 
     @abstractmethod
     def _couple(self, heads: Heads) -> Coupling:
         """The coupling of heads that the coupler admits."""
 
-    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
+    def _read(self, heads: Heads, v: Tensor) -> Tensor:
         """The output, from the coupling unless a coupler knows a shorter way; absent values are zero."""
         coupling = self._couple(heads)
-        return coupling.barycentric(drop_keys(v, dropout).to(coupling.dtype)).to(v.dtype)
+        return coupling.barycentric(v.to(coupling.dtype)).to(v.dtype)
+
+    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
+        """The output when whole keys are dropped, by the mask that needs no matrix; or whatever else is dropped."""
+        return self._read(heads, v if dropout == 0.0 else v * F.dropout(v.new_ones(*v.shape[:-1], 1), dropout))
 
     def _admit(self, heads: Heads) -> None:
         """Refuse what the promise does not cover."""
@@ -253,13 +255,6 @@ class Coupler(nn.Module, ABC):
                 "the queries too."
             )
         return heads.key_padding
-
-
-def drop_keys(v: Float[Tensor, "*b m c"], dropout: float) -> Float[Tensor, "*b m c"]:
-    """Drop whole values: a column of the attention matrix at a time, the mask that needs no matrix."""
-    if dropout == 0.0:
-        return v
-    return v * F.dropout(v.new_ones(*v.shape[:-1], 1), dropout)
 
 
 def touched(out: Tensor, *tensors: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class RowCoupling(Coupling):
         return (*self.q.shape[:-2], *((m, n) if self.turned else (n, m)))
 
     def _transpose(self) -> RowCoupling:
-        return self._replaced(turned=not self.turned)
+        return self._replace(turned=not self.turned, geometry=None)
 
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
         if not self.turned:
@@ -65,7 +65,7 @@ class RowCoupling(Coupling):
 
     def _scale(self, row: Tensor, col: Tensor) -> RowCoupling:
         row, col = (col, row) if self.turned else (row, col)
-        return self._replaced(a=self.a * row, b=self.b * col)
+        return self._replace(a=self.a * row, b=self.b * col)
 
     def _own_geometry(self) -> Geometry:
         x, y = (self.k, self.q) if self.turned else (self.q, self.k)
@@ -85,6 +85,3 @@ class RowCoupling(Coupling):
         n, m = self.q.shape[-2], self.k.shape[-2]
         size = rows_per_block(4 * self.q.shape[:-2].numel() * m)
         return [slice(start, min(n, start + size)) for start in range(0, n, size)]
-
-    def _replaced(self, **parts: Tensor | bool) -> RowCoupling:
-        return self._make(**{**self._contents(), **parts})

@@ -9,7 +9,7 @@ from monge.coupling import Coupling
 from ..functional._heads import Heads
 from ..functional._padding import uniform
 from ..functional.causal import prefix_factors, prefix_read
-from ._coupler import Promise, drop_keys
+from ._coupler import Promise
 from ._prefix_coupling import PrefixCoupling
 from .pivots import LearnedPivots
 
@@ -45,8 +45,8 @@ class CausalPivots(LearnedPivots):
     def _couple(self, heads: Heads) -> Coupling:
         padding = self._one_sequence(heads)
         left, right = prefix_factors(heads, self._pivoting())
-        return PrefixCoupling._make(Q=left * uniform(left, padding)[..., None], R=right, backward=False)
+        return PrefixCoupling._make(Q=left * uniform(left, padding)[..., None], R=right)
 
-    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
+    def _read(self, heads: Heads, v: Tensor) -> Tensor:
         self._one_sequence(heads)
-        return prefix_read(heads, drop_keys(v, dropout), self._pivoting())
+        return prefix_read(heads, v, self._pivoting())

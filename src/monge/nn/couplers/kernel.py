@@ -14,7 +14,7 @@ from ..functional._heads import Heads
 from ..functional._padding import blank, full_precision, uniform
 from ..functional._prefix_sums import prefix_sum
 from ..functional.features import divisor, feature_read
-from ._coupler import Coupler, Promise, drop_keys
+from ._coupler import Coupler, Promise
 from ._prefix_coupling import PrefixCoupling
 
 __all__ = ["Kernel", "LinearAttention", "Luna", "Performer"]
@@ -43,24 +43,25 @@ class Kernel(Coupler):
         self.features = features
 
     def _couple(self, heads: Heads) -> Coupling:
-        heads, _ = heads.single()
         with full_precision(heads.q):
-            phi_q, phi_k = self.features(heads.q, heads.k, heads.key_padding)
-            phi_k = blank(phi_k, heads.key_padding)
-            a = uniform(heads.q, heads.query_padding)
+            (phi_q, phi_k, *_), _ = self._lifted(heads)
             seen = prefix_sum(phi_k) if heads.causal else phi_k.sum(-2, keepdim=True)
             total = (phi_q * seen).sum(-1, keepdim=True)
-            left = phi_q * (a[..., None] / divisor(total))
+            left = phi_q * (uniform(phi_q, heads.query_padding)[..., None] / divisor(total))
             if heads.causal:
                 return PrefixCoupling._make(Q=left, R=phi_k)
             return FactoredCoupling._make(Q=left, R=phi_k, g=torch.ones_like(left[..., 0, :]))
 
-    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
-        heads, (values,) = heads.single(drop_keys(v, dropout))
-        q, k, query_padding, key_padding = heads[:4]
-        with full_precision(q):
-            phi_q, phi_k = self.features(q, k, key_padding)
-            return feature_read(phi_q, phi_k, values, query_padding, key_padding, causal=heads.causal).to(v.dtype)
+    def _read(self, heads: Heads, v: Tensor) -> Tensor:
+        with full_precision(heads.q):
+            features, (values,) = self._lifted(heads, v)
+            return feature_read(features, values).to(v.dtype)
+
+    def _lifted(self, heads: Heads, *values: Tensor) -> tuple[Heads, tuple[Tensor, ...]]:
+        """Features in place of queries and keys, zero where they are absent."""
+        heads, values = heads.single(*values)
+        phi_q, phi_k = self.features(heads.q, heads.k, heads.key_padding)
+        return heads._replace(q=blank(phi_q, heads.query_padding), k=blank(phi_k, heads.key_padding)), values
 
 
 class LinearAttention(Kernel):

@@ -15,7 +15,7 @@ from monge.errors import InputError
 from ..functional._heads import Heads
 from ..functional._padding import at_least_single, blank, full_precision, uniform
 from ..functional.orthogonal import cayley_matrix, circuit_matrix, qr_matrix
-from ._coupler import Coupler, Promise, drop_keys
+from ._coupler import Coupler, Promise
 
 __all__ = ["QR", "Cayley", "Circuit"]
 
@@ -24,6 +24,10 @@ class _Orthogonal(Coupler):
     """A coupler whose subclass gives the attention matrix itself, for one sequence."""
 
     promise = Promise.of_both(time="n³", memory="n²", square=True, source="arXiv 2504.16275")
+
+    def __init__(self, width: int, scale: float | None) -> None:
+        super().__init__()
+        self.scale = width**-0.5 if scale is None else scale
 
     @abstractmethod
     def matrix(self, q: Tensor, k: Tensor, padding: Tensor | None) -> Tensor:
@@ -36,9 +40,9 @@ class _Orthogonal(Coupler):
             weights = uniform(heads.q, padding)[..., None]
             return DenseCoupling._make(matrix=self.matrix(heads.q, heads.k, padding) * weights)
 
-    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
+    def _read(self, heads: Heads, v: Tensor) -> Tensor:
         padding = self._one_sequence(heads)
-        (values,) = at_least_single(drop_keys(v, dropout))
+        (values,) = at_least_single(v)
         with full_precision(v):
             matrix = self.matrix(heads.q, heads.k, padding)
             return blank(matrix.to(values.dtype) @ values, padding).to(v.dtype)
@@ -63,8 +67,7 @@ class QR(_Orthogonal):
     name = "qr"
 
     def __init__(self, heads: int, width: int, *, shift: float = 1.0, scale: float | None = None) -> None:
-        super().__init__()
-        self.scale = width**-0.5 if scale is None else scale
+        super().__init__(width, scale)
         self.shift = nn.Parameter(torch.full((heads,), float(shift)))
 
     def matrix(self, q: Tensor, k: Tensor, padding: Tensor | None) -> Tensor:
@@ -92,8 +95,7 @@ class Cayley(_Orthogonal):
     promise = replace(_Orthogonal.promise, source="this library")
 
     def __init__(self, heads: int, width: int, *, gain: float = 1.0, scale: float | None = None) -> None:
-        super().__init__()
-        self.scale = width**-0.5 if scale is None else scale
+        super().__init__(width, scale)
         self.gain = nn.Parameter(torch.full((heads,), float(gain)))
         # Symmetric scores would give the identity, and queries equal to keys start there.
         self.drift = nn.Parameter(torch.randn(heads, width) * width**-0.5)
@@ -137,10 +139,9 @@ class Circuit(_Orthogonal):
         ancilla: int = 1,
         scale: float | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(width, scale)
         if min(tokens, layers, ancilla) < 1:
             raise InputError(f"tokens, layers and ancilla must be positive, but are {tokens}, {layers}, {ancilla}.")
-        self.scale = width**-0.5 if scale is None else scale
         turn = math.pi / 4
 
         def angles(*shape: int) -> nn.Parameter:

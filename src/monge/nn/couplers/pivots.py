@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from monge._checks import check_choice, check_number
+from monge._checks import check_number
 from monge.coupling import Coupling, FactoredCoupling
 from monge.errors import InputError
 
@@ -19,7 +19,6 @@ from ..functional._heads import Heads
 from ..functional._padding import at_least_single
 from ..functional._shards import uniform_over
 from ..functional.pivots import (
-    GRADIENTS,
     Pivoting,
     check_odd,
     entropic_factors,
@@ -27,7 +26,7 @@ from ..functional.pivots import (
     exact_factors,
     pivot_read,
 )
-from ._coupler import Coupler, Promise, drop_keys
+from ._coupler import Coupler, Promise
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -57,7 +56,6 @@ class LearnedPivots(Coupler):
         super().__init__()
         check_number("epsilon", epsilon, low=0.0, strict=True)
         check_number("temperature", temperature, low=0.0, strict=True)
-        check_choice("gradient", gradient, GRADIENTS)
         check_number("pivots", pivots)
         if pivots < 1:
             raise InputError(f"pivots must be at least 1, but is {pivots}: it bounds the rank of the plan.")
@@ -67,7 +65,10 @@ class LearnedPivots(Coupler):
         start = torch.full((heads,), math.log(math.expm1(epsilon)))
         self.epsilon_logits = nn.Parameter(start, requires_grad=learn_epsilon)
         self._epsilon = None if learn_epsilon else epsilon
+        self._group = _Shared(None)
         self.reset_parameters()
+        # What is wrong with the other options is said now.
+        self._pivoting()
 
     def reset_parameters(self) -> None:
         """Locations of unit length on average: scores of nearly equal pivots would start as one uniform plan."""
@@ -77,7 +78,7 @@ class LearnedPivots(Coupler):
     @property
     def group(self) -> ProcessGroup | None:
         """The processes among which the tokens are sharded."""
-        return None
+        return self._group.held
 
     @property
     def mass(self) -> Float[Tensor, "h r"]:
@@ -113,11 +114,6 @@ class ShardedPivots(LearnedPivots):
     ) -> None:
         super().__init__(heads, width, pivots, **options)
         self._group = _Shared(group)
-
-    @property
-    def group(self) -> ProcessGroup | None:
-        """The processes among which the tokens are sharded."""
-        return self._group.held
 
 
 class Pivots(ShardedPivots):
@@ -164,8 +160,8 @@ class Pivots(ShardedPivots):
         left, right = exact_factors(heads, self._pivoting(), self.iterations)
         return FactoredCoupling._make(Q=left, R=right, g=torch.ones_like(left[..., 0, :]))
 
-    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
-        return pivot_read(heads, drop_keys(v, dropout), self._pivoting(), self.iterations)
+    def _read(self, heads: Heads, v: Tensor) -> Tensor:
+        return pivot_read(heads, v, self._pivoting(), self.iterations)
 
 
 class EntropicPivots(ShardedPivots):
@@ -212,5 +208,5 @@ class EntropicPivots(ShardedPivots):
         left = left * uniform_over(left, heads.query_padding, self.group)[..., None]
         return FactoredCoupling._make(Q=left, R=right, g=torch.ones_like(left[..., 0, :]))
 
-    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
-        return entropic_read(heads, drop_keys(v, dropout), self._pivoting(), self.n_half)
+    def _read(self, heads: Heads, v: Tensor) -> Tensor:
+        return entropic_read(heads, v, self._pivoting(), self.n_half)

@@ -15,6 +15,7 @@ from monge.errors import InputError
 
 from ..functional._heads import Heads
 from ..functional._padding import full_precision
+from ..functional._prefix_sums import extend
 from ._coupler import Coupler, Promise
 from .sinkhorn import Sinkhorn
 from .softmax import Softmax
@@ -86,19 +87,17 @@ class Prior(Coupler):
         place = torch.arange(max(n, m), device=like.device, dtype=omega.dtype)
         angle = (place[:, None] * omega).to(like.dtype)
         cos, sin = angle.cos(), angle.sin()
-        even, odd = self.even.to(like.dtype)[:, None], self.odd.to(like.dtype)[:, None]
+        factors = (self.even, self.odd, self.first, self.slope)
+        even, odd, first, slope = (factor.to(like.dtype)[:, None] for factor in factors)
+        enter, leave = ([part.to(like.dtype) for part in layer.parameters()] for layer in (self.enter, self.leave))
         query = torch.cat([even * cos[:n] + odd * sin[:n], even * sin[:n] - odd * cos[:n]], -1)
-        query = torch.cat([query, torch.ones_like(query[..., :1])], -1)
         scales = torch.stack([place / 1024.0, place.log1p() / math.log(1024.0)], -1).to(like.dtype)
-        told = torch.cat([cos[:m], sin[:m], scales[:m]], -1)
-        bias = F.gelu(F.linear(told, self.enter.weight.to(like.dtype), self.enter.bias.to(like.dtype)))
-        bias = F.linear(bias, self.leave.weight.to(like.dtype), self.leave.bias.to(like.dtype)).mT
-        bias = bias + self.first.to(like.dtype)[:, None] * (place[:m] == 0)
+        key = torch.cat([cos[:m], sin[:m]], -1)
+        bias = F.linear(F.gelu(F.linear(torch.cat([key, scales[:m]], -1), *enter)), *leave).mT
         # Times zero instead of left out, so that the slope has a gradient on every path.
         ramp = place[:m].to(like.dtype) * float(causal)
-        bias = bias + F.softplus(self.slope).to(like.dtype)[:, None] * ramp
-        key = torch.cat([cos[:m], sin[:m]], -1).expand(len(bias), -1, -1)
-        return query, torch.cat([key, bias[..., None]], -1)
+        bias = bias + first * (place[:m] == 0) + F.softplus(slope) * ramp
+        return extend(query), torch.cat([key.expand(len(bias), -1, -1), bias[..., None]], -1)
 
     def _extended(self, heads: Heads) -> Heads:
         heads, _ = heads.single()

@@ -8,14 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from monge._checks import check_choice, check_number
+from monge._checks import check_number
 from monge.coupling import Coupling, DenseCoupling
-from monge.errors import InputError
 
 from ..functional._heads import Heads
 from ..functional._padding import full_precision, log_uniform, uniform, unless_scored
 from ..functional.sinkhorn import Balance, plan_rows, sinkhorn_potentials, sinkhorn_read
-from ._coupler import Coupler, Promise, drop_keys
+from ._coupler import Coupler, Promise
 from ._row_coupling import RowCoupling
 
 __all__ = ["Sinkhorn"]
@@ -66,15 +65,13 @@ class Sinkhorn(Coupler):
     ) -> None:
         super().__init__()
         check_number("epsilon", epsilon, low=0.0, strict=True)
-        check_choice("gradient", gradient, ("unrolled", "implicit"))
-        check_choice("memory", memory, ("dense", "linear"))
-        if n_half < 1:
-            raise InputError(f"n_half must be at least 1, but is {n_half}: 1 is softmax attention.")
         self.n_half, self.tol, self.max_iter = n_half, tol, max_iter
         self.gradient, self.memory, self.scale = gradient, memory, scale
         self._epsilon: float | nn.Parameter = epsilon
         if learn_epsilon:
             self._epsilon = nn.Parameter(torch.tensor(math.log(math.expm1(epsilon))))
+        # What is wrong with the other options is said now.
+        self._balance()
 
     @property
     def epsilon(self) -> float | Tensor:
@@ -99,5 +96,5 @@ class Sinkhorn(Coupler):
             rows = plan_rows(logits, u, price, log_uniform(q, heads.query_padding), "rows")
             return DenseCoupling._make(matrix=rows * a[..., None])
 
-    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
-        return sinkhorn_read(heads, drop_keys(v, dropout), self._balance())
+    def _read(self, heads: Heads, v: Tensor) -> Tensor:
+        return sinkhorn_read(heads, v, self._balance())

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from monge._checks import check_number
-from monge.coupling import Coupling, DenseCoupling, MixtureCoupling, MonotoneCoupling, PermutationCoupling
+from monge.coupling import Coupling, DenseCoupling
 
 from ..functional._heads import Heads
 from ..functional._padding import full_precision
 from ..functional.slices import sliced_plan, sliced_read, soft_plan, soft_sliced_read
-from ._coupler import Coupler, Promise, drop_keys
+from ._coupler import Coupler, Promise
 
 __all__ = ["ExpectedSlices", "SoftSlices"]
 
@@ -48,16 +48,10 @@ class ExpectedSlices(Coupler):
     def _couple(self, heads: Heads) -> Coupling:
         heads, _ = heads.single()
         with full_precision(heads.q):
-            matches, weights = sliced_plan(heads, self.inverse_temperature, self.scale)
-            i, j, w = matches.i, matches.j, matches.w[..., None, :].expand(matches.j.shape)
-            if i is None:
-                component: Coupling = PermutationCoupling._make(perm=j, weights=w)
-            else:
-                component = MonotoneCoupling._make(i=i, j=j, w=w, n=heads.q.shape[-2], m=heads.k.shape[-2])
-            return MixtureCoupling._make(component=component, weights=weights)
+            return sliced_plan(heads, self.inverse_temperature, self.scale)
 
-    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
-        return sliced_read(heads, drop_keys(v, dropout), self.inverse_temperature, self.scale)
+    def _read(self, heads: Heads, v: Tensor) -> Tensor:
+        return sliced_read(heads, v, self.inverse_temperature, self.scale)
 
 
 class SoftSlices(Coupler):
@@ -98,6 +92,5 @@ class SoftSlices(Coupler):
     def _couple(self, heads: Heads) -> Coupling:
         return DenseCoupling._make(matrix=soft_plan(heads, self.inverse_temperature, self.softness, self.scale))
 
-    def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
-        v = drop_keys(v, dropout)
+    def _read(self, heads: Heads, v: Tensor) -> Tensor:
         return soft_sliced_read(heads, v, self.inverse_temperature, self.softness, self.scale)

@@ -7,7 +7,7 @@ both directions read whole rows in order of writing, and nothing larger than a t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ __all__ = ["costs_of", "mean_of"]
 
 # Numbers of one tile: on a processor it should stay in cache, elsewhere launches should be few.
 _TILE = {"cpu": 2**20, "cuda": 2**26}
+_Function = Callable[..., Any]
 
 
 def costs_of(
@@ -29,81 +30,75 @@ def costs_of(
 
     The derivative of a distance of zero is zero; ``w`` is constant.
     """
-    return _apply(_Costs, x, y, partner, w)
+    return _apply(_costs, _cost_slopes, partner, x, y, w)
 
 
 def mean_of(
     v: Float[Tensor, "*b n c"], weights: Float[Tensor, "*b l"], partner: Int[Tensor, "*b l n"], w: Float[Tensor, "*b n"]
 ) -> Float[Tensor, "*b n c"]:
     r"""What every query receives: $w_i \sum_l \sigma_l v_{j_l(i)}$; ``w`` is constant."""
-    return _apply(_Mean, v, weights, partner, w)
+    return _apply(_mean, _mean_slopes, partner, v, weights, w)
 
 
-def _apply(function: Any, *arguments: Tensor) -> Tensor:
+def _costs(partner: Tensor, x: Tensor, y: Tensor, w: Tensor) -> Tensor:
+    gaps = _rows(y, partner).sub_(x[:, None])
+    return (torch.linalg.vector_norm(gaps, dim=-1) * w[:, None]).sum(-1)
+
+
+def _cost_slopes(
+    gradient: Tensor, inverse: Tensor, partner: Tensor, x: Tensor, y: Tensor, w: Tensor
+) -> tuple[Tensor, Tensor]:
+    gaps = _rows(y, partner).sub_(x[:, None])
+    size = torch.linalg.vector_norm(gaps, dim=-1)
+    pull = gaps.mul_((gradient[..., None] * w[:, None] / size.masked_fill(size == 0, 1.0))[..., None])
+    start = torch.arange(pull.shape[1], device=pull.device)[:, None] * pull.shape[2]
+    return -pull.sum(1), _rows(pull.flatten(1, 2), inverse + start).sum(1)
+
+
+def _mean(partner: Tensor, v: Tensor, weights: Tensor, w: Tensor) -> Tensor:
+    return _rows(v, partner).mul_(weights[..., None, None]).sum(1).mul_(w[..., None])
+
+
+def _mean_slopes(
+    gradient: Tensor, inverse: Tensor, partner: Tensor, v: Tensor, weights: Tensor, w: Tensor
+) -> tuple[Tensor, Tensor]:
+    felt = gradient * w[..., None]
+    d_v = _rows(felt, inverse).mul_(weights[..., None, None]).sum(1)
+    return d_v, _rows(v, partner).mul_(felt[:, None]).sum((-1, -2))
+
+
+def _apply(definition: _Function, slopes: _Function, *arguments: Tensor) -> Tensor:
     lead = arguments[0].shape[:-2]
     keep = [t.ndim - len(lead) for t in arguments]
     flat = [t.reshape(math.prod(lead), *t.shape[-k:]) for t, k in zip(arguments, keep, strict=True)]
-    out = function.apply(*flat)
+    out: Tensor = _Tiled.apply(definition, slopes, *flat)  # type: ignore[assignment]
     return out.reshape(*lead, *out.shape[1:])
 
 
-class _Costs(torch.autograd.Function):
+class _Tiled(torch.autograd.Function):
+    """A function of bijections and three tensors, the last one constant, and its slopes, a few heads at a time."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, partner: Tensor, w: Tensor) -> Tensor:
-        ctx.save_for_backward(x, y, partner, w)
-        out = x.new_empty(partner.shape[:-1])
-        for tile in _tiles(partner, x):
-            gaps = _rows(y[tile], partner[tile]).sub_(x[tile, None])
-            out[tile] = (torch.linalg.vector_norm(gaps, dim=-1) * w[tile, None]).sum(-1)
-        return out
+    def forward(ctx: Any, definition: _Function, slopes: _Function, *tensors: Tensor) -> Tensor:
+        ctx.definition, ctx.slopes = definition, slopes
+        ctx.save_for_backward(*tensors)
+        return torch.cat([definition(*(t[tile] for t in tensors)) for tile in _tiles(*tensors[:2])])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, y, partner, w = ctx.saved_tensors
+        tensors = ctx.saved_tensors
         if again():
-            gaps = _rows(y, partner) - x[:, None]
-            out = (torch.linalg.vector_norm(gaps, dim=-1) * w[:, None]).sum(-1)
-            return *derivatives(out, (x, y), gradient), None, None
-        d_x, d_y, inverse = torch.empty_like(x), torch.empty_like(y), _inverse(partner)
-        for tile in _tiles(partner, x):
-            gaps = _rows(y[tile], partner[tile]).sub_(x[tile, None])
-            size = torch.linalg.vector_norm(gaps, dim=-1)
-            share = gradient[tile, :, None] * w[tile, None] / size.masked_fill(size == 0, 1.0)
-            pull = gaps.mul_(share[..., None])
-            d_x[tile] = -pull.sum(1)
-            start = torch.arange(pull.shape[1], device=pull.device)[:, None] * pull.shape[2]
-            d_y[tile] = _rows(pull.flatten(1, 2), inverse[tile] + start).sum(1)
-        return d_x, d_y, None, None
-
-
-class _Mean(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, v: Tensor, weights: Tensor, partner: Tensor, w: Tensor) -> Tensor:
-        ctx.save_for_backward(v, weights, partner, w)
-        out = torch.empty_like(v)
-        for tile in _tiles(partner, v):
-            read = _rows(v[tile], partner[tile]).mul_(weights[tile, :, None, None]).sum(1)
-            out[tile] = read.mul_(w[tile, :, None])
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        v, weights, partner, w = ctx.saved_tensors
-        if again():
-            out = (_rows(v, partner) * weights[..., None, None]).sum(1) * w[..., None]
-            return *derivatives(out, (v, weights), gradient), None, None
-        d_v, d_weights, inverse = torch.empty_like(v), torch.empty_like(weights), _inverse(partner)
-        for tile in _tiles(partner, v):
-            felt = gradient[tile] * w[tile, :, None]
-            d_weights[tile] = _rows(v[tile], partner[tile]).mul_(felt[:, None]).sum((-1, -2))
-            d_v[tile] = _rows(felt, inverse[tile]).mul_(weights[tile, :, None, None]).sum(1)
-        return d_v, d_weights, None, None
+            found = derivatives(ctx.definition(*tensors), tensors[1:3], gradient)
+        else:
+            given = (gradient, _inverse(tensors[0]), *tensors)
+            parts = [ctx.slopes(*(t[tile] for t in given)) for tile in _tiles(*tensors[:2])]
+            found = [torch.cat(part) for part in zip(*parts, strict=True)]
+        return None, None, None, *found, None
 
 
 def _tiles(partner: Tensor, rows: Tensor) -> Iterator[slice]:
-    one = partner[0].numel() * rows.shape[-1] if len(partner) else 1
-    heads = max(1, _TILE.get(partner.device.type, 2**20) // max(1, one))
-    return (slice(start, start + heads) for start in range(0, len(partner), heads))
+    heads = max(1, _TILE.get(partner.device.type, 2**20) // max(1, partner.shape[1:].numel() * rows.shape[-1]))
+    return (slice(start, start + heads) for start in range(0, max(1, len(partner)), heads))
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:

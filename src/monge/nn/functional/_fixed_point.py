@@ -28,7 +28,6 @@ def balanced(
     log_a: Float[Tensor, "*#b n"],
     log_b: Float[Tensor, "*#b m"],
     n_half: int,
-    v: Float[Tensor, "*#b m"] | None = None,
 ) -> Float[Tensor, "*b m"]:
     r"""The column potential of `half_steps`, differentiated at its fixed point instead of through the steps.
 
@@ -36,7 +35,7 @@ def balanced(
     $\mathrm{diag}(b) - P^T \mathrm{diag}(1/a) P$. Exact at convergence; memory of one plan.
     """
     with torch.no_grad():
-        _, v = half_steps(scores, log_a, log_b, n_half, v)
+        _, v = half_steps(scores, log_a, log_b, n_half)
     return fixed_point(scores, log_a, log_b, v)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -63,7 +64,7 @@ class Heads(NamedTuple):
             DtypeError: A mask is of integers.
             ShapeError: Queries, keys and masks do not fit each other, or there are queries and not a single key.
         """
-        q, k, *paddings = self[:4]
+        q, k, query, key, pairs, causal = self
         if q.ndim < 3 or q.ndim != k.ndim or q.shape[-1] != k.shape[-1] or q.shape[:-2] != k.shape[:-2]:
             raise ShapeError(
                 "q and k must have shapes (*batch, heads, n, d) and (*batch, heads, m, d), but have "
@@ -73,14 +74,13 @@ class Heads(NamedTuple):
             raise ShapeError(
                 f"There are {q.shape[-2]} queries, but no keys that they could read: give a key, or no queries."
             )
-        for name, padding, tokens in zip(("query_padding", "key_padding"), paddings, (q, k), strict=True):
-            wanted = (*tokens.shape[:-3], tokens.shape[-2])
-            if padding is not None and padding.shape != wanted:
+        for name, padding, tokens in (("query_padding", query, q), ("key_padding", key, k)):
+            if padding is not None and padding.shape != (wanted := (*tokens.shape[:-3], tokens.shape[-2])):
                 raise ShapeError(f"{name} must have shape {wanted}, (*batch, tokens), but has {tuple(padding.shape)}.")
-        query, key = (None if padding is None else padding[..., None, :] for padding in paddings)
+        own, key = query is key, None if key is None else key[..., None, :]
         # One tensor stays one tensor.
-        query = key if paddings[0] is paddings[1] else query
-        return self._replace(query_padding=query, key_padding=key).checked()
+        query = key if own else None if query is None else query[..., None, :]
+        return Heads(q, k, query, key, pairs, causal).checked()
 
     def single(self, *others: Tensor) -> tuple[Heads, tuple[Tensor, ...]]:
         """These heads and other tensors, all in at least single precision."""
@@ -93,22 +93,20 @@ class Heads(NamedTuple):
         Rows left empty are allowed everything, since a normalisation of nothing is NaN; the caller sets them to zero.
         Order alone needs no mask and gives None, unless ``order`` asks for it.
         """
-        allowed, pairs = None, self.pair_mask
-        if self.key_padding is not None:
-            allowed = ~self.key_padding[..., None, :]
+        pairs = self.pair_mask
+        forbidden = [] if self.key_padding is None else [self.key_padding[..., None, :]]
         if pairs is not None and pairs.dtype == torch.bool:
-            allowed = ~pairs if allowed is None else allowed & ~pairs
-        if self.causal and (order or allowed is not None or pairs is not None):
+            forbidden.append(pairs)
+        if self.causal and (order or forbidden or pairs is not None):
             size = (self.q.shape[-2], self.k.shape[-2])
-            past = torch.ones(*size, dtype=torch.bool, device=self.q.device).tril()
-            allowed = past if allowed is None else allowed & past
+            forbidden.append(torch.ones(*size, dtype=torch.bool, device=self.q.device).triu(1))
+        absent = reduce(torch.logical_or, forbidden) if forbidden else None
         if pairs is None or pairs.dtype == torch.bool:
-            if allowed is None:
+            if absent is None:
                 return None, None
-            dead = ~allowed.any(-1, keepdim=True)
-            return allowed | dead, dead
+            dead = absent.all(-1, keepdim=True)
+            return ~absent | dead, dead
         bias = pairs.to(self.q.dtype)
-        if allowed is not None:
-            bias = bias.masked_fill(~allowed, -math.inf)
+        bias = bias if absent is None else bias.masked_fill(absent, -math.inf)
         dead = (bias == -math.inf).all(-1, keepdim=True)
         return bias.masked_fill(dead, 0.0), dead

@@ -8,24 +8,66 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from monge.errors import DtypeError, ShapeError
+from monge.errors import DtypeError, InputError, ShapeError
 
-__all__ = ["as_pair_mask", "check_padding"]
+__all__ = ["as_padding", "as_pair_mask", "check_mask", "check_padding"]
+
+
+def check_mask(name: str, mask: Tensor, told: str, floats: str = "") -> None:
+    """A mask must be boolean, or floating where that means something: of ones and zeros nobody knows what they say.
+
+    Args:
+        name: What to call it.
+        mask: The mask.
+        told: What holds where it is True.
+        floats: What floats would say; refused if empty.
+
+    Raises:
+        DtypeError: It is not.
+    """
+    if mask.dtype != torch.bool and not (floats and mask.is_floating_point()):
+        rule = f"True where {told}, or floats {floats}" if floats else f"True where {told}"
+        raise DtypeError(
+            f"{name} must be boolean, {rule}, but its dtype is {mask.dtype}: pass mask != 0 if ones mark where {told}, "
+            "mask == 0 if zeros do."
+        )
 
 
 def check_padding(*paddings: Tensor | None) -> None:
-    """Padding must be boolean: of ones and zeros nobody knows which are absent.
+    """Padding inside the library is boolean.
 
     Raises:
-        DtypeError: One is not boolean.
+        DtypeError: One is not.
     """
     for padding in paddings:
-        if padding is not None and padding.dtype != torch.bool:
-            raise DtypeError(
-                "A mask of padding must be boolean, True where a token is absent, but its dtype is "
-                f"{padding.dtype}: pass mask == 0 if ones mark the tokens that are there, mask != 0 if ones mark "
-                "padding."
-            )
+        if padding is not None:
+            check_mask("A mask of padding", padding, "a token is absent")
+
+
+def as_padding(name: str, mask: Tensor | None, tokens: Tensor) -> Tensor | None:
+    """Padding of tokens (*batch, tokens, width) as users of `torch.nn.MultiheadAttention` write it, made boolean.
+
+    Raises:
+        ShapeError: It is not one entry per token.
+        DtypeError: It is neither boolean nor floating.
+        InputError: Its floats hold something else than 0 and -inf.
+    """
+    if mask is None:
+        return None
+    if mask.shape != tokens.shape[:-1]:
+        raise ShapeError(
+            f"{name} must have shape {tuple(tokens.shape[:-1])}, one entry per token, but has {tuple(mask.shape)}."
+        )
+    check_mask(name, mask, "a token is absent", "of 0 and -inf")
+    if mask.dtype == torch.bool:
+        return mask
+    ignored = mask == -math.inf
+    if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(((mask != 0) & ~ignored).any()):
+        raise InputError(
+            f"{name} of floats must hold 0 (keep) and -inf (ignore) only: a bias on keys is no padding, pass it as "
+            "attn_mask."
+        )
+    return ignored
 
 
 def as_pair_mask(pairs: Tensor | None, lead: Sequence[int], n: int, m: int) -> Tensor | None:
@@ -47,18 +89,13 @@ def as_pair_mask(pairs: Tensor | None, lead: Sequence[int], n: int, m: int) -> T
     """
     if pairs is None:
         return None
-    if pairs.dtype != torch.bool and not pairs.is_floating_point():
-        raise DtypeError(
-            f"attn_mask must be boolean, True where a pair is forbidden, or floats added to the scores, but its dtype "
-            f"is {pairs.dtype}: pass mask == 0 if ones mark the pairs that may meet, mask != 0 if ones forbid."
-        )
+    check_mask("attn_mask", pairs, "a pair is forbidden", "added to the scores")
     given, full = tuple(pairs.shape), (*lead, n, m)
     if given == (n, m):
         return pairs
     if given == (math.prod(lead), n, m):
         return pairs.reshape(full)
-    fits = all(size in (1, wanted) for size, wanted in zip(given, full, strict=False))
-    if len(given) == len(full) and fits:
+    if len(given) == len(full) and all(size in (1, wanted) for size, wanted in zip(given, full, strict=True)):
         return pairs.expand(*given[:-2], n, m)
     raise ShapeError(
         f"attn_mask must have shape ({n}, {m}), ({math.prod(lead)}, {n}, {m}) with one mask per sample and head as in "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,8 +15,10 @@ __all__ = [
     "at_least_single",
     "blank",
     "full_precision",
+    "head_factor",
     "log_uniform",
     "scale_of",
+    "shares",
     "uniform",
     "unless_scored",
     "unpadded",
@@ -28,14 +31,21 @@ def at_least_single(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(tensor.to(dtype) for tensor in tensors)
 
 
-def full_precision(tensor: Tensor) -> torch.autocast:
+def full_precision(tensor: Tensor) -> AbstractContextManager[Any]:
     """A region in which autocast leaves dtypes alone."""
-    return torch.autocast(device_type=tensor.device.type, enabled=False)
+    kind = tensor.device.type
+    # Where it is off already, switching it off would take longer than some of the operations inside.
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 def scale_of(q: Tensor, scale: float | None) -> float:
     """The scale of dot-product scores, $d^{-1/2}$ unless given."""
     return q.shape[-1] ** -0.5 if scale is None else scale
+
+
+def head_factor(number: float | Tensor, like: Tensor) -> float | Tensor:
+    """A number for all heads as it is, one for each as a factor of a matrix per head."""
+    return number.to(like.dtype)[..., None, None] if isinstance(number, Tensor) else number
 
 
 def blank(points: Float[Tensor, "*b n d"], padding: Bool[Tensor, "*#b n"] | None) -> Float[Tensor, "*b n d"]:
@@ -48,18 +58,21 @@ def unpadded(padding: Bool[Tensor, "*b n"] | None, like: Tensor) -> Float[Tensor
     return None if padding is None else (~padding).to(like.dtype)
 
 
+def shares(weights: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
+    """Weights over their sum along the last dimension; zero where there is nothing to divide."""
+    total = weights.sum(-1, keepdim=True)
+    return weights / total.masked_fill(total == 0, 1.0)
+
+
 def uniform(points: Float[Tensor, "*b n d"], padding: Bool[Tensor, "*#b n"] | None) -> Float[Tensor, "*b n"]:
     """Mass one spread over the points that are present; zero everywhere if none is."""
     if padding is None:
         return points.new_full(points.shape[:-1], 1.0 / max(1, points.shape[-2]))
-    there = (~padding).to(points.dtype)
-    return (there / there.sum(-1, keepdim=True).clamp_min(1.0)).expand(points.shape[:-1])
+    return shares((~padding).to(points.dtype)).expand(points.shape[:-1])
 
 
 def log_uniform(points: Float[Tensor, "*b n d"], padding: Bool[Tensor, "*#b n"] | None) -> Float[Tensor, "*b n"]:
     """The logarithm of `uniform`: -inf on padding."""
-    if padding is None:
-        return points.new_full(points.shape[:-1], -math.log(max(1, points.shape[-2])))
     return uniform(points, padding).log()
 
 

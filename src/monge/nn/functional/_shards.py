@@ -8,8 +8,6 @@ token is complete where the token is, and that of a parameter is a part, to be s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,17 +20,12 @@ from ._padding import uniform
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-__all__ = ["add_up", "logsumexp", "total_over", "uniform_over"]
+__all__ = ["add_up", "logsumexp", "uniform_over"]
 
 
 def add_up(numbers: Tensor, group: ProcessGroup | None) -> Tensor:
     """The differentiable sum over the shards of a group; one shard that is all of it without a group."""
     return numbers if group is None else _Sum.apply(numbers, group)
-
-
-def total_over(group: ProcessGroup | None) -> Callable[[Tensor], Tensor] | None:
-    """`add_up` as a function of the numbers alone, None without a group."""
-    return None if group is None else partial(add_up, group=group)
 
 
 def logsumexp(scores: Tensor, dim: int, group: ProcessGroup | None) -> Tensor:
@@ -52,8 +45,8 @@ def uniform_over(
     weights = uniform(points, padding)
     if group is None:
         return weights
-    count = (weights > 0).to(weights.dtype).sum(-1, keepdim=True)
-    return weights * (count / add_up(count, group).clamp_min(1))
+    present = (weights > 0).to(weights.dtype)
+    return present / add_up(present.sum(-1, keepdim=True), group).clamp_min(1)
 
 
 class _Sum(torch.autograd.Function):

@@ -10,14 +10,12 @@ from torch import Tensor
 
 from monge._checks import check_choice
 from monge._transforms import transformable
-from monge.errors import DtypeError
-from monge.kernels import half_steps
+from monge.kernels import row_shares
 
 from ._fixed_point import converge
+from ._masks import check_mask
 
 __all__ = ["anchored_matrix"]
-
-_ANCHORS = ("none", "row", "column", "plan")
 
 
 @transformable
@@ -70,13 +68,9 @@ def anchored_matrix(
 
     Source: Geometric Attention, arXiv 2601.11618.
     """
-    check_choice("anchor", anchor, _ANCHORS)
+    check_choice("anchor", anchor, ("none", "row", "column", "plan"))
     if allowed is not None:
-        if allowed.dtype != torch.bool:
-            raise DtypeError(
-                f"allowed must be boolean, True where a pair exists, but its dtype is {allowed.dtype}: pass "
-                "allowed != 0 if ones mark the pairs."
-            )
+        check_mask("allowed", allowed, "a pair exists")
         scores = scores.masked_fill(~allowed, -math.inf)
     if anchor == "none":
         return scores.exp()
@@ -88,8 +82,4 @@ def anchored_matrix(
     log_a = scores.new_full((n,), -math.log(n)) if a is None else a.log()
     log_b = scores.new_full((m,), -math.log(m)) if b is None else b.log()
     log_a, log_b = log_a.expand(*scores.shape[:-1]), log_b.expand(*scores.shape[:-2], m)
-    v = converge(scores, log_a, log_b, tol, max_iter)
-    u, _ = half_steps(scores, log_a, log_b, 1, v)
-    present = log_a > -math.inf
-    u = torch.where(present, u - log_a.masked_fill(~present, 0.0), -math.inf)
-    return torch.exp(scores + u[..., None] + v[..., None, :])
+    return row_shares(scores, converge(scores, log_a, log_b, tol, max_iter), log_a)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from monge._transforms import transformable
-from monge.kernels.attention import assign
 
 from ._heads import Heads
-from ._padding import at_least_single, blank, full_precision, unpadded
+from ._padding import blank, full_precision
 from ._prefix_sums import extend, prefix_matmul, prefix_sum
 from .pivots import Pivoting
 
-__all__ = ["harmonic_mass", "prefix_pivot_attention", "prefix_pivot_factors", "prefix_pivot_step"]
+__all__ = ["harmonic_mass", "prefix_pivot_attention", "prefix_pivot_step"]
 
 # Added to every assignment of a key: where all assignments to a pivot underflow, the pivot holds the mean of the past.
 _SPREAD = 1e-15
@@ -65,46 +61,17 @@ def prefix_pivot_attention(
     return prefix_read(Heads(q, k, padding, padding).checked(), blank(v, padding), pivoting)
 
 
-def prefix_pivot_factors(
-    q: Float[Tensor, "*b n d"],
-    k: Float[Tensor, "*b n d"],
-    pivots: Float[Tensor, "*#b r d"],
-    *,
-    padding: Bool[Tensor, "*#b n"] | None = None,
-    **options: Any,
-) -> tuple[Float[Tensor, "*b n r"], Float[Tensor, "*b n r"]]:
-    """Q and R such that the lower triangle of $Q R^T$ is the attention matrix of `prefix_pivot_attention`.
-
-    Args:
-        q: Queries.
-        k: Keys, as many.
-        pivots: Locations.
-        padding: True where a position is absent.
-        options: ``log_mass``, ``scale``, ``epsilon`` as in `prefix_pivot_attention`.
-
-    Returns:
-        Q and R, both non-negative.
-
-    Example:
-        >>> left, right = prefix_pivot_factors(torch.randn(10, 8), torch.randn(10, 8), torch.randn(4, 8))
-        >>> torch.allclose((left @ right.mT).tril().sum(-1), torch.ones(10), atol=1e-5)
-        True
-    """
-    return prefix_factors(Heads(q, k, padding, padding).checked(), Pivoting(pivots, **options))
-
-
 def prefix_read(heads: Heads, v: Tensor, pivoting: Pivoting) -> Tensor:
     """`prefix_pivot_attention` of checked heads."""
     with full_precision(heads.q):
         left, right = prefix_factors(heads, pivoting)
-        (values,) = at_least_single(v)
-        return prefix_matmul(left, right, values.to(left.dtype)).to(v.dtype)
+        return prefix_matmul(left, right, v.to(left.dtype)).to(v.dtype)
 
 
 def prefix_factors(heads: Heads, pivoting: Pivoting) -> tuple[Tensor, Tensor]:
-    """`prefix_pivot_factors` of checked heads."""
+    """Q and R, both non-negative: the lower triangle of $Q R^T$ is the attention matrix of `prefix_pivot_attention`."""
     with full_precision(heads.q):
-        share_q, share_k, _ = _assigned(heads, pivoting)
+        share_q, share_k = _assigned(heads, pivoting)
         held = prefix_sum(share_k)
         # Before the first position that is present the pivots hold nothing, and no query is present to read them.
         return share_q / held.clamp_min(_SPREAD / 2), share_k
@@ -142,8 +109,8 @@ def prefix_pivot_step(
     """
     dtype = v.dtype
     with full_precision(q):
-        share_q, share_k, (v,) = _assigned(Heads(q, k).checked(), Pivoting(pivots, log_mass, scale, epsilon), v)
-        v = extend(v)
+        share_q, share_k = _assigned(Heads(q, k).checked(), Pivoting(pivots, log_mass, scale, epsilon))
+        v = extend(v.to(share_q.dtype))
         if state is None:
             state = v.new_zeros(*v.shape[:-2], share_k.shape[-1], v.shape[-1])
         left = share_q / (prefix_sum(share_k) + state[..., None, :, -1])
@@ -162,11 +129,8 @@ def harmonic_mass(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor
     return inverse.flip(0).cumsum(0).flip(0).to(dtype)
 
 
-def _assigned(heads: Heads, pivoting: Pivoting, *values: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """What every query and every key gives to the pivots, with the values in their precision."""
-    heads, (pivots, *rest) = heads.single(pivoting.pivots, *values)
-    located, heads, _ = replace(pivoting, pivots=pivots).meet(heads)
-    present = unpadded(heads.key_padding, heads.k)
-    share_q = assign(heads.q, located.points, located.log_mass, present)
-    share_k = assign(heads.k, located.points, located.log_mass) + _SPREAD
-    return share_q, share_k if present is None else share_k * present[..., None], tuple(rest)
+def _assigned(heads: Heads, pivoting: Pivoting) -> tuple[Tensor, Tensor]:
+    """What every query and every key gives to the pivots."""
+    met, _ = pivoting.meet(heads)
+    share_q, share_k = met.assign((met.log_mass, met.log_mass))
+    return share_q, blank(share_k + _SPREAD, met.keys.padding)

@@ -12,8 +12,8 @@ from torch import Tensor
 from monge._transforms import transformable
 from monge.kernels.derivatives import again, derivatives
 
-from ._masks import check_padding
-from ._padding import at_least_single, blank, full_precision
+from ._heads import Heads
+from ._padding import at_least_single, full_precision
 from ._prefix_sums import extend, prefix_matmul
 
 # Of a feature: without one in common with any key a query would read nothing.
@@ -126,29 +126,15 @@ def feature_attention(
         >>> feature_attention(elu_features(q), elu_features(k), v).shape
         torch.Size([4, 10, 8])
     """
-    check_padding(query_padding, key_padding)
-    return feature_read(phi_q, phi_k, v, query_padding, key_padding, causal=causal, floor=floor)
+    return feature_read(Heads(phi_q, phi_k, query_padding, key_padding, causal=causal).checked(), v, floor)
 
 
-def feature_read(
-    phi_q: Tensor,
-    phi_k: Tensor,
-    v: Tensor,
-    query_padding: Tensor | None = None,
-    key_padding: Tensor | None = None,
-    *,
-    causal: bool = False,
-    floor: float = 0.0,
-) -> Tensor:
-    """`feature_attention` with padding that is checked."""
-    phi_q, phi_k = blank(phi_q, query_padding), blank(phi_k, key_padding)
-    if causal:
-        summed = prefix_matmul(phi_q, phi_k, extend(v))
-        value, total = summed[..., :-1], summed[..., -1:]
-    else:
-        value = phi_q @ (phi_k.mT @ v)
-        total = phi_q @ phi_k.sum(-2)[..., None]
-    return value / divisor(total, floor)
+def feature_read(features: Heads, v: Tensor, floor: float = 0.0) -> Tensor:
+    """`feature_attention` of checked features."""
+    phi_q, phi_k = features[:2]
+    if features.causal:
+        return _ratio(prefix_matmul(phi_q, phi_k, extend(v)), floor)
+    return phi_q @ (phi_k.mT @ v) / divisor(phi_q @ phi_k.sum(-2)[..., None], floor)
 
 
 @transformable
@@ -187,7 +173,12 @@ def feature_step(
     passed = phi_k.mT @ v
     if state is not None:
         summed, passed = summed + phi_q @ state, passed + state
-    return summed[..., :-1] / divisor(summed[..., -1:], floor), passed
+    return _ratio(summed, floor), passed
+
+
+def _ratio(summed: Tensor, floor: float) -> Tensor:
+    """Weighted sums over the sums of weights that stand behind them."""
+    return summed[..., :-1] / divisor(summed[..., -1:], floor)
 
 
 def divisor(total: Tensor, floor: float = 0.0) -> Tensor:

@@ -11,7 +11,7 @@ from monge._transforms import transformable
 from monge.errors import ShapeError
 
 from ._masks import check_padding
-from ._padding import at_least_single, full_precision, scale_of
+from ._padding import at_least_single, blank, full_precision, head_factor, scale_of
 
 # Of a sum of a row or a column, which rounding alone never reaches.
 _OFF = 5e-5
@@ -50,11 +50,9 @@ def qr_matrix(
     q, k = at_least_single(q, k)
     with full_precision(q):
         matrix = scale_of(q, scale) * (q @ k.mT)
-        if isinstance(shift, Tensor):
-            shift = shift.to(q.dtype)[..., None, None]
         identity = torch.eye(q.shape[-2], dtype=q.dtype, device=q.device)
         matrix = _isolate(matrix, padding)
-        u, _ = torch.linalg.qr(matrix + shift * identity)
+        u, _ = torch.linalg.qr(matrix + head_factor(shift, q) * identity)
         return u * u + _unknown(matrix)
 
 
@@ -93,9 +91,7 @@ def cayley_matrix(
         skew = (scores - scores.mT) / 2
         if drift is not None:
             skew = skew + (drift[..., :, None] - drift[..., None, :])
-        if isinstance(gain, Tensor):
-            gain = gain.to(q.dtype)[..., None, None]
-        skew = _isolate(gain * skew, padding)
+        skew = _isolate(head_factor(gain, q) * skew, padding)
         identity = torch.eye(q.shape[-2], dtype=q.dtype, device=q.device)
         # I + K is never singular, so there is nothing to check and no device to wait for.
         o, _ = torch.linalg.solve_ex(identity + skew, identity - skew)
@@ -147,15 +143,12 @@ def circuit_matrix(
         n, (layers, ancilla, tokens) = q.shape[-2], phases.shape[-4:-1]
         if n > tokens:
             raise ShapeError(f"The circuit holds {tokens} tokens, but there are {n}: build it with tokens={n}.")
-        there = torch.ones(q.shape[:-1], dtype=torch.bool, device=q.device)
-        check_padding(padding)
-        there = there if padding is None else there & ~padding
         scores = scale_of(q, scale) * (q @ k.mT)
         # The gates see some of the scores only.
         unknown = _unknown(scores)
-        scores = scores * (there[..., :, None] & there[..., None, :])
-        scores = F.pad(scores, (0, tokens - n, 0, tokens - n))
-        there = F.pad(there, (0, tokens - n)).to(q.dtype)
+        scores = F.pad(_isolate(scores, padding), (0, tokens - n, 0, tokens - n))
+        there = blank(torch.ones_like(q[..., :1]), padding)[..., 0]
+        there = F.pad(there, (0, tokens - n))
         together = (there[..., 1:] * there[..., :-1])[..., None, :]
         real = torch.eye(ancilla * tokens, dtype=q.dtype, device=q.device).unflatten(0, (ancilla, tokens))
         real = real.expand(*q.shape[:-2], *real.shape)
@@ -169,9 +162,7 @@ def circuit_matrix(
                 angle = mixing[..., layer, :, :].mT.expand(*q.shape[:-2], tokens, ancilla - 1)
                 state = _turn(state.transpose(-3, -2), angle, layer % 2, -2).transpose(-3, -2)
             omega, chi = phases[..., layer, :, :, :].unbind(-1)
-            shift = (omega * seen + chi)[..., None]
-            cos, sin = shift.cos(), shift.sin()
-            state = torch.stack([state[0] * cos - state[1] * sin, state[0] * sin + state[1] * cos])
+            state = _rotate(*state, (omega * seen + chi)[..., None], 0)
         power = (state * state).sum(0).unflatten(-1, (ancilla, tokens))
         return (power.sum((-4, -2)) / ancilla)[..., :n, :n] + unknown
 
@@ -196,10 +187,14 @@ def _turn(state: Tensor, angle: Tensor, first: int, dim: int) -> Tensor:
         return state
     head, body, tail = state.split([first, 2 * pairs, size - first - 2 * pairs], dim)
     upper, lower = body.unflatten(dim, (pairs, 2)).unbind(dim)
-    angle = angle[..., first : first + 2 * pairs : 2][..., None]
-    cos, sin = angle.cos(), angle.sin()
-    turned = torch.stack([cos * upper - sin * lower, sin * upper + cos * lower], dim)
+    turned = _rotate(upper, lower, angle[..., first : first + 2 * pairs : 2][..., None], dim)
     return torch.cat([head, turned.flatten(dim - 1, dim), tail], dim)
+
+
+def _rotate(upper: Tensor, lower: Tensor, angle: Tensor, dim: int) -> Tensor:
+    """Both, turned into each other by the angle, side by side along a new dimension."""
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack([cos * upper - sin * lower, sin * upper + cos * lower], dim)
 
 
 def _isolate(matrix: Tensor, padding: Tensor | None) -> Tensor:

@@ -19,7 +19,8 @@ from monge.solver import Sinkhorn as Solver
 
 from ._fixed_point import balanced, converge
 from ._heads import Heads
-from ._padding import blank, full_precision, log_uniform, scale_of, uniform, unless_scored
+from ._padding import blank, full_precision, head_factor, log_uniform, scale_of, uniform, unless_scored
+from ._prefix_sums import extend
 from .softmax import fused_attention
 
 __all__ = ["sinkhorn_attention"]
@@ -111,9 +112,7 @@ class Balance:
 
     def factor(self, q: Tensor) -> float | Tensor:
         """What turns products into logits, s/ε."""
-        if isinstance(self.epsilon, Tensor):
-            return scale_of(q, self.scale) / self.epsilon.to(q.dtype)[..., None, None]
-        return scale_of(q, self.scale) / self.epsilon
+        return scale_of(q, self.scale) / head_factor(self.epsilon, q)
 
 
 def sinkhorn_read(heads: Heads, v: Tensor, balance: Balance) -> Tensor:
@@ -133,7 +132,7 @@ def sinkhorn_read(heads: Heads, v: Tensor, balance: Balance) -> Tensor:
             if logits is not None:
                 out = plan_rows(logits, u, price, log_a, balance.end_on) @ v
             elif balance.end_on == "rows":
-                out = _read_at_price(q * factor, k, v, price, heads.key_padding)
+                out = _read_at_price(heads._replace(q=q * factor), v, price)
             else:
                 cost = kernels.Points(q * factor, k, kind="dot")
                 out = kernels.apply(cost, (u - log_a).nan_to_num(nan=-math.inf), price, v, 1.0)
@@ -201,8 +200,7 @@ def _converged(q: Tensor, k: Tensor, log_a: Tensor, log_b: Tensor, balance: Bala
 def _streamed(q: Tensor, k: Tensor, log_a: Tensor, log_b: Tensor, balance: Balance) -> tuple[Tensor, Tensor]:
     """The half-steps as passes over the scores; each recomputes its blocks in backward."""
     rows, columns = kernels.Points(q, k, kind="dot"), kernels.Points(k, q, kind="dot")
-    u = torch.zeros_like(log_a).masked_fill(log_a == -math.inf, -math.inf)
-    v = torch.zeros_like(log_b).masked_fill(log_b == -math.inf, -math.inf)
+    u, v = (torch.where(log == -math.inf, log, 0.0) for log in (log_a, log_b))
     on_rows = balance.end_on == "rows"
     for left in range(balance.n_half, 0, -1):
         if (left % 2 == 1) == on_rows:
@@ -216,15 +214,11 @@ def _finite(potential: Tensor) -> Tensor:
     return potential.masked_fill(potential == math.inf, 0.0)
 
 
-def _read_at_price(q: Tensor, k: Tensor, v: Tensor, price: Tensor, key_padding: Tensor | None) -> Tensor:
+def _read_at_price(heads: Heads, v: Tensor, price: Tensor) -> Tensor:
     """Fused attention with a bias per key, which rides as one more dimension of the keys."""
-    absent = price == -math.inf
-    price = price.masked_fill(absent, 0.0)
+    price = price.masked_fill(price == -math.inf, 0.0)
     price = price - price.detach().mean(-1, keepdim=True)
-    q = torch.cat([q, torch.ones_like(q[..., :1])], -1)
-    k = torch.cat([k, price[..., None]], -1)
-    if key_padding is None:
-        return fused_attention(q, k, v, None, 0.0, causal=False, scale=1.0)
-    dead = absent.all(-1)[..., None, None]
-    out = fused_attention(q, k, v, ~absent[..., None, :] | dead, 0.0, causal=False, scale=1.0)
-    return out.masked_fill(dead, 0.0)
+    k = torch.cat([heads.k, price[..., None]], -1)
+    mask, dead = heads.mask()
+    out = fused_attention(extend(heads.q), k, v, mask, 0.0, causal=False, scale=1.0)
+    return out if dead is None else out.masked_fill(dead, 0.0)

@@ -12,13 +12,14 @@ from torch import Tensor
 from monge import kernels
 from monge._arrays import recompute
 from monge._transforms import transformable
+from monge.coupling import Coupling, MixtureCoupling, MonotoneCoupling, PermutationCoupling
 from monge.kernels.derivatives import distances
 
 from ._bijections import costs_of, mean_of
 from ._heads import Heads
-from ._padding import at_least_single, blank, full_precision, scale_of, uniform
+from ._padding import blank, full_precision, scale_of, shares, uniform
 
-__all__ = ["Matches", "match_slices", "slice_weights", "sliced_attention", "soft_sliced_attention", "soft_sliced_plan"]
+__all__ = ["Matches", "match_slices", "slice_weights", "sliced_attention", "soft_sliced_attention"]
 
 # Numbers that one group of slices may gather at once.
 _GROUP = 2**22
@@ -33,8 +34,9 @@ class Matches(NamedTuple):
         w: The mass of every piece, the same along all slices.
 
     Example:
+        >>> from monge.nn.couplers import Heads
         >>> x = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
-        >>> match_slices(x, x.flip(0)).w
+        >>> match_slices(Heads(x, x.flip(0))).w
         tensor([0.5000, 0.5000])
     """
 
@@ -90,42 +92,42 @@ def sliced_read(heads: Heads, v: Tensor, inverse_temperature: float, scale: floa
     heads, (values,) = heads.single(v)
     n, padding = heads.q.shape[-2], heads.query_padding
     with full_precision(heads.q):
-        out = _spread(values, *sliced_plan(heads, inverse_temperature, scale), n)
+        plan = sliced_plan(heads, inverse_temperature, scale)
+        pieces = plan.component
+        if isinstance(pieces, PermutationCoupling):
+            out = mean_of(values, plan.weights, pieces.perm, pieces.weights[..., 0, :])
+        else:
+            out = plan._matmul(values)
         count = n if padding is None else (~padding).sum(-1)[..., None, None]
         return (out * count).to(v.dtype)
 
 
-def sliced_plan(heads: Heads, inverse_temperature: float, scale: float | None) -> tuple[Matches, Tensor]:
-    """Who meets whom along every slice, and the weights of the slices."""
+def sliced_plan(heads: Heads, inverse_temperature: float, scale: float | None) -> MixtureCoupling:
+    """The plans along all slices, weighted by their costs."""
     s = scale_of(heads.q, scale)
-    matches = _matches(heads)
-    return matches, slice_weights(heads.q * s, heads.k * s, matches, inverse_temperature)
+    matches = match_slices(heads)
+    weights = slice_weights(heads.q * s, heads.k * s, matches, inverse_temperature)
+    i, j, w = matches.i, matches.j, matches.w[..., None, :].expand(matches.j.shape)
+    if i is None:
+        component: Coupling = PermutationCoupling._make(perm=j, weights=w)
+    else:
+        component = MonotoneCoupling._make(i=i, j=j, w=w, n=heads.q.shape[-2], m=heads.k.shape[-2])
+    return MixtureCoupling._make(component=component, weights=weights)
 
 
-def match_slices(
-    q: Float[Tensor, "*b n d"],
-    k: Float[Tensor, "*b m d"],
-    query_padding: Bool[Tensor, "*#b n"] | None = None,
-    key_padding: Bool[Tensor, "*#b m"] | None = None,
-) -> Matches:
+def match_slices(heads: Heads) -> Matches:
     """The one-dimensional plans along the coordinates; absent points come last and carry nothing.
 
     Where queries and keys are equally many and share their padding, the plans are bijections.
 
     Args:
-        q: Queries.
-        k: Keys.
-        query_padding: True where a query is absent.
-        key_padding: True where a key is absent.
+        heads: Queries and keys, checked.
 
     Example:
-        >>> match_slices(torch.tensor([[0.0], [2.0], [1.0]]), torch.tensor([[5.0], [7.0], [9.0]])).j
+        >>> from monge.nn.couplers import Heads
+        >>> match_slices(Heads(torch.tensor([[0.0], [2.0], [1.0]]), torch.tensor([[5.0], [7.0], [9.0]]))).j
         tensor([[0, 2, 1]])
     """
-    return _matches(Heads(q, k, query_padding, key_padding).checked())
-
-
-def _matches(heads: Heads) -> Matches:
     q, k, query_padding, key_padding = heads[:4]
     order_q, order_k = _order(q, query_padding), _order(k, key_padding)
     if q.shape[-2] == k.shape[-2] and query_padding is key_padding:
@@ -151,8 +153,9 @@ def slice_weights(
         One weight per slice; they sum to one.
 
     Example:
+        >>> from monge.nn.couplers import Heads
         >>> x, y = torch.randn(2, 10, 4).unbind()
-        >>> weights = slice_weights(x, y, match_slices(x, y), 10.0)
+        >>> weights = slice_weights(x, y, match_slices(Heads(x, y)), 10.0)
         >>> weights.shape, round(weights.sum().item(), 4)
         (torch.Size([4]), 1.0)
     """
@@ -207,54 +210,23 @@ def soft_sliced_read(
 ) -> Tensor:
     """`soft_sliced_attention` of checked heads."""
     with full_precision(v):
-        plan = soft_plan(heads, inverse_temperature, softness, scale)
-        total = plan.sum(-1, keepdim=True)
-        plan = plan / total.masked_fill(total == 0, 1.0)
-        (values,) = at_least_single(v)
-        return (plan @ values.to(plan.dtype)).to(v.dtype)
-
-
-def soft_sliced_plan(
-    q: Float[Tensor, "*b n d"],
-    k: Float[Tensor, "*b m d"],
-    *,
-    inverse_temperature: float = 10.0,
-    softness: float = 1e-3,
-    scale: float | None = None,
-    query_padding: Bool[Tensor, "*#b n"] | None = None,
-    key_padding: Bool[Tensor, "*#b m"] | None = None,
-) -> Float[Tensor, "*b n m"]:
-    """The plan of `soft_sliced_attention`, slice by slice in two passes: costs, then the weighted sum.
-
-    Args:
-        q: Queries.
-        k: Keys.
-        inverse_temperature: τ of the weights of the slices.
-        softness: t of the soft sorting.
-        scale: $s$, $d^{-1/2}$ if None.
-        query_padding: True where a query is absent.
-        key_padding: True where a key is absent.
-
-    Returns:
-        A dense matrix of mass one whose rows and columns are uniform but for the softness.
-
-    Example:
-        >>> plan = soft_sliced_plan(torch.randn(10, 4), torch.randn(12, 4))
-        >>> plan.shape, round(plan.sum().item(), 4)
-        (torch.Size([10, 12]), 1.0)
-    """
-    return soft_plan(Heads(q, k, query_padding, key_padding).checked(), inverse_temperature, softness, scale)
+        matrix = shares(soft_plan(heads, inverse_temperature, softness, scale))
+        return (matrix @ v.to(matrix.dtype)).to(v.dtype)
 
 
 def soft_plan(heads: Heads, inverse_temperature: float, softness: float, scale: float | None) -> Tensor:
-    """`soft_sliced_plan` of checked heads."""
+    """The plan of `soft_sliced_attention`, slice by slice in two passes: costs, then the weighted sum.
+
+    A dense matrix of mass one whose rows and columns are uniform but for the softness.
+    """
     heads, _ = heads.single()
     query_padding, key_padding = heads.query_padding, heads.key_padding
     with full_precision(heads.q):
         s = scale_of(heads.q, scale)
         x, y = heads.q * s, heads.k * s
         cost = distances(x, y)
-        ranks = _rank_plan(uniform(x, query_padding), uniform(y, key_padding))
+        counts = _count(x, query_padding), _count(y, key_padding)
+        ranks = _rank_plan(*counts, x.shape[-2], y.shape[-2]).to(x.dtype)
 
         def slice_plan(x: Tensor, y: Tensor) -> Tensor:
             return _soft_sort(x, query_padding, softness).mT @ ranks @ _soft_sort(y, key_padding, softness)
@@ -310,32 +282,14 @@ def _groups(index: Tensor, width: int) -> list[slice]:
 
 def _gather(x: Tensor, index: Tensor) -> Tensor:
     """Rows of (*b, m, c) at (*b, l, p): (*b, l, p, c)."""
-    flat = index.flatten(-2)[..., None].expand(*index.shape[:-2], -1, x.shape[-1])
-    return x.gather(-2, flat).unflatten(-2, index.shape[-2:])
+    places = index.flatten(-2)[..., None].expand(*index.shape[:-2], -1, x.shape[-1])
+    return x.gather(-2, places).unflatten(-2, index.shape[-2:])
 
 
-def _spread(v: Tensor, matches: Matches, weights: Tensor, n: int) -> Tensor:
-    r"""$\sum_l σ_l U^l v$, a group of slices at a time."""
-    i, j, w = matches
-    if i is None:
-        return mean_of(v, weights, j, w)
-
-    def body(v: Tensor, weights: Tensor, w: Tensor, i: Tensor, j: Tensor) -> Tensor:
-        moved = weights[..., :, None, None] * w[..., None, :, None] * _gather(v, j)
-        index = i.flatten(-2)[..., None].expand(*i.shape[:-2], -1, v.shape[-1])
-        return v.new_zeros(*v.shape[:-2], n, v.shape[-1]).scatter_add(-2, index, moved.flatten(-3, -2))
-
-    parts = [recompute(body, v, weights[..., c], w, i[..., c, :], j[..., c, :]) for c in _groups(j, v.shape[-1])]
-    return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
-
-
-def _rank_plan(a: Tensor, b: Tensor) -> Tensor:
-    """The plan between ranks: how much of the k-th share of mass and the r-th share overlap."""
-    after_a, after_b = (w.double().sort(-1, descending=True).values.cumsum(-1) for w in (a, b))
-    before_a, before_b = (torch.nn.functional.pad(after[..., :-1], (1, 0)) for after in (after_a, after_b))
-    top = torch.minimum(after_a[..., :, None], after_b[..., None, :])
-    bottom = torch.maximum(before_a[..., :, None], before_b[..., None, :])
-    return (top - bottom).clamp_min(0.0).to(a.dtype)
+def _rank_plan(n_q: Tensor, n_k: Tensor, n: int, m: int) -> Tensor:
+    """The plan between n_q and n_k ranks of equal mass as a matrix of all n and m."""
+    i, j, w = _rank_pieces(n_q, n_k, n, m)
+    return w.new_zeros(*w.shape[:-1], n * m).scatter_add(-1, i * m + j, w).unflatten(-1, (n, m))
 
 
 def _soft_sort(x: Tensor, padding: Tensor | None, softness: float) -> Tensor:

@@ -69,8 +69,13 @@ def softmax_read(heads: Heads, v: Tensor, scale: float | None, dropout: float) -
         heads, (v,) = heads.single(v)
     q, k, causal, scale = heads.q, heads.k, heads.causal, scale_of(heads.q, scale)
     bias, dead = heads.mask()
-    out = fused_attention(q, k, v, bias, dropout, causal=causal and bias is None, scale=scale)
-    out = out + unless_scored(q, k, scale, causal=causal).to(out.dtype)
+    if bias is None and not causal and dropout == 0.0 and _few(q, k):
+        scores = (q * scale) @ k.mT
+        # A score that is no number, or beyond all numbers of the dtype, shows in the sum, if not in the softmax.
+        out = torch.softmax(scores, -1) @ v + scores.detach().sum(-1, keepdim=True) * 0.0
+    else:
+        out = fused_attention(q, k, v, bias, dropout, causal=causal and bias is None, scale=scale)
+        out = out + unless_scored(q, k, scale, causal=causal).to(out.dtype)
     if bias is not None and bias.dtype != torch.bool:
         out = out.masked_fill(~(bias < math.inf).all(-1, keepdim=True), math.nan)
     if dead is not None:
@@ -88,8 +93,6 @@ def fused_attention(
     if dropout > 0.0 and kernels.dropping(q, k, v, mask, dropout):
         order = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril() if causal else mask
         return kernels.dropped_softmax(q * scale, k, v, order, dropout)
-    if mask is None and not causal and dropout == 0.0 and _few(q, k):
-        return torch.softmax((q * scale) @ k.mT, -1) @ v
     batch, width, wanted = q.shape[:-2], v.shape[-1], max(q.shape[-1], v.shape[-1])
     q, k, v = (F.pad(t, (0, wanted - t.shape[-1])) if t.shape[-1] < wanted else t for t in (q, k, v))
     if q.ndim != 4:
@@ -102,9 +105,9 @@ def fused_attention(
 
 
 def _few(q: Tensor, k: Tensor) -> bool:
-    """Whether pairs are so few that a derivative takes longer to set up for a fused kernel than to compute."""
+    """Whether pairs are so few that a fused kernel takes longer to set up than to compute."""
     few = q.device.type == "cpu" and q.shape[:-1].numel() * k.shape[-2] <= _FEW
-    return few and q.dtype in (torch.float32, torch.float64) and torch.is_grad_enabled()
+    return few and q.dtype in (torch.float32, torch.float64)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, causal: bool, scale: float) -> Tensor:
@@ -115,7 +118,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float
 
     def definition(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         with sdpa_kernel(SDPBackend.MATH):
-            return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, scale=scale)
+            return fused(q, k, v, mask)
 
     # What was dropped cannot be drawn again: then torch's own answer has to do.
     return fused(q, k, v, mask) if dropout > 0.0 else defined(fused, definition, q, k, v, mask)
