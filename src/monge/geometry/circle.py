@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from monge._value import value
 from ._range import check_range
 from .base import Geometry, Rows, take
 from .line import check_coordinates
+from .space import CircularSpace
 
 __all__ = ["Circle"]
 
@@ -80,6 +82,11 @@ class Circle(Geometry):
     def _select(self, index: Any, batch: torch.Size) -> Circle:
         x, y = pick(self.x, 1, batch, index), pick(self.y, 1, batch, index)
         return self._make(x=x, y=y, p=self.p, circumference=self.circumference)
+
+    def _space(self) -> CircularSpace:
+        costs = partial(Circle, p=self.p, circumference=self.circumference)
+        x, y = self.x[..., None], self.y[..., None]
+        return CircularSpace(x, y, costs, numbers=True, circumference=self.circumference)
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         return self._cost(self.x[..., rows, None], self.y[..., None, :])

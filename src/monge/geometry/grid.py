@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from ._separable import State, nearest, step
 from .base import Geometry, Rows
 from .line import Line
 from .point_cloud import PointCloud
+from .space import Space
 
 __all__ = ["Grid"]
 
@@ -114,6 +116,14 @@ class Grid(Geometry):
 
     def _select(self, index: Any, batch: torch.Size) -> Grid:
         return self._make(axes=tuple(axis._select(index, batch) for axis in self.axes), p=self.p)
+
+    def _space(self) -> Space | None:
+        lines = [axis for axis in self.axes if isinstance(axis, Line)]
+        if len(lines) < len(self.axes) or len({axis.p for axis in lines}) > 1:
+            return None
+        p, batch = lines[0].p, self.batch_shape
+        x, y = _product([axis.x for axis in lines], batch), _product([axis.y for axis in lines], batch)
+        return Space(x, y, partial(PointCloud, cost="minkowski", p=p, power=p))
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         if isinstance(rows, slice):

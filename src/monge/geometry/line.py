@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from monge.kernels import Points
 from ._range import check_distances
 from .base import Geometry, Rows
 from .point_cloud import PointCloud
+from .space import Space
 
 __all__ = ["Line", "check_coordinates"]
 
@@ -88,6 +90,9 @@ class Line(Geometry):
 
     def _on_line(self) -> tuple[Tensor, Tensor]:
         return self.x, self.y
+
+    def _space(self) -> Space:
+        return Space(self.x[..., None], self.y[..., None], partial(Line, p=self.p), numbers=True)
 
     def _pairs(self) -> Points:
         return self._cloud()._points()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,7 @@ from monge.kernels import Points
 
 from ._range import check_distances, check_range, log_largest, log_reach
 from .base import Geometry, Rows, take
+from .space import Space
 
 if TYPE_CHECKING:
     from monge.kernels import Pairs
@@ -147,6 +149,9 @@ class PointCloud(Geometry):
         # Products of matrices hold a few numbers a pair, differences one for each coordinate.
         products = not callable(self.cost) and (self.cost == "dot" or self._points().expands)
         return 4 if products else self.x.shape[-1]
+
+    def _space(self) -> Space:
+        return Space(self.x, self.y, partial(PointCloud, cost=self.cost, p=self.p, power=self.power))
 
     def _on_line(self) -> tuple[Tensor, Tensor] | None:
         # Half of (x - y)^2 is -xy up to terms of one side, so that the product is convex too.

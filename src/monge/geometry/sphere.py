@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from monge.kernels import Points
 from ._range import check_range
 from .base import Geometry, Rows, take
 from .point_cloud import check_clouds, check_directions, direction
+from .space import SphericalSpace
 
 __all__ = ["Sphere"]
 
@@ -76,6 +78,9 @@ class Sphere(Geometry):
 
     def _select(self, index: Any, batch: torch.Size) -> Sphere:
         return self._make(x=pick(self.x, 2, batch, index), y=pick(self.y, 2, batch, index), p=self.p)
+
+    def _space(self) -> SphericalSpace:
+        return SphericalSpace(direction(self.x), direction(self.y), partial(Sphere, p=self.p))
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         x, y = self.x[..., rows, :], self.y

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +22,8 @@ from .base import Geometry, Rows
 
 if TYPE_CHECKING:
     from monge.kernels import Pairs
+
+    from .space import Space
 
 __all__ = ["Sum"]
 
@@ -102,6 +105,13 @@ class Sum(Geometry):
     def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
         parts = (_weigh(t._entries(i, j), w, 1) for t, w in zip(self.terms, self.weights, strict=True))
         return functools.reduce(torch.add, parts)
+
+    def _space(self) -> Space | None:
+        space = self.terms[0]._space() if len(self.terms) == 1 else None
+        if space is None:
+            return None
+        costs, weights = space.costs, self.weights
+        return replace(space, costs=lambda x, y: Sum((costs(x, y),), weights))
 
     def _factors(self) -> tuple[Tensor, Tensor] | None:
         factors = [term._factors() for term in self.terms]
