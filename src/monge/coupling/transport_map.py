@@ -116,13 +116,14 @@ class TransportMap(Value):
                 f"method='barycentric' needs the potentials of an entropic plan, but this {type(P).__name__} has none: "
                 "use method='nearest', or solve with a positive epsilon."
             )
+        there = P._bias(P.g, P.b) > -math.inf if method == "barycentric" else _with_mass(P.detach())
+        if not bool(there.any(-1).all()):
+            raise InfeasibleError("A map needs a plan with mass, but a problem has none: there is nothing to follow.")
         if method == "brenier":
             found = optimal_potentials(P) if self.potentials is None else check_potentials(P, self.potentials)
             object.__setattr__(self, "potentials", found)
         elif self.potentials is not None:
             raise InputError(f"potentials belong to method='brenier' and mean nothing for {method!r}: leave them out.")
-        if not bool((P.detach().mass > 0).all()):
-            raise InfeasibleError("A map needs a plan with mass, but a problem has none: there is nothing to follow.")
 
     @property
     def inverse(self) -> TransportMap:
@@ -244,6 +245,7 @@ def _space(P: Coupling) -> Space:
             f"A map needs the points of the plan, but this {type(P).__name__} was not made for a cost: make it with "
             "monge.couple(x, y), or build it with geometry=PointCloud(x, y)."
         )
+    _validate.geometry(P, P.geometry)
     space = P.geometry._space()
     if space is None:
         raise CapabilityError(
