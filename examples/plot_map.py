@@ -25,9 +25,9 @@ x = torch.randn(n, 2, generator=generator)
 y = truth(torch.randn(n, 2, generator=generator))
 
 # %%
-# Three maps of the same two samples. An entropic plan averages over the target points, with weights from its potentials.
-# An exact plan has none in between: either a new point moves as the nearest source point does, or it goes to the target
-# point whose cell holds it, which is Brenier's map.
+# Three maps of the same two samples. An entropic plan averages over the target points, weighted by its potentials. With
+# an exact plan a new point moves as the nearest source point does, or it goes to the target point whose cell holds it,
+# which is Brenier's map.
 
 entropic = monge.couple(x, y, epsilon=0.1)
 exact = monge.solve(monge.Linear(PointCloud(x, y)))
@@ -68,8 +68,8 @@ for axis in axes.flat:
 figure.tight_layout()
 
 # %%
-# The map of ``P.T`` goes the other way. Both maps of an entropic plan are means, and means lie inside: there and back is
-# not where one started. This bias falls with epsilon.
+# The map of ``P.T`` goes the other way. Both maps of an entropic plan are means, and means lie inside: there and back
+# one does not come home. This bias falls with epsilon.
 
 for epsilon in (4.0, 1.0, 0.25, 0.0625):
     P = monge.couple(x, y, epsilon=epsilon)

@@ -398,6 +398,14 @@ def test_every_precision(method: str, dtype: torch.dtype) -> None:
     torch.testing.assert_close(T.to(dtype)(new.to(dtype)), moved)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_every_precision_on_the_sphere(dtype: torch.dtype) -> None:
+    P, new = sphere_plan("barycentric"), cloud(20, 3, seed=2)
+    moved = P.to(dtype).map(new.to(dtype))
+    assert moved.dtype == dtype
+    torch.testing.assert_close(moved.double(), P.map(new), rtol=0, atol=40 * torch.finfo(dtype).eps)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_exact_plans_of_rounded_points_have_cells(dtype: torch.dtype) -> None:
     x, y = cloud(8, 2, dtype=dtype), cloud(6, 2, seed=1, dtype=dtype)
@@ -480,7 +488,8 @@ def test_unbalanced_maps_say_where_mass_goes_if_it_goes() -> None:
 @pytest.mark.parametrize("method", ["nearest", "brenier"])
 def test_partial_exact_plans_follow_the_points_that_move(method: str) -> None:
     x, y, one = cloud(9, 2), cloud(7, 2, seed=1), torch.ones(9).double()
-    P = monge.solve(Linear(PointCloud(x, y), AtMost(one), AtMost(one[:7]), mass=4.0)).coupling
+    solution = monge.solve(Linear(PointCloud(x, y), AtMost(one), AtMost(one[:7]), mass=4.0))
+    P = solution.coupling
     moved = P.marginals()[0] > 0
     assert 0 < int(moved.sum()) < 9
     torch.testing.assert_close(P.map(x, method=method)[moved], P.barycentric(y)[moved])
@@ -488,6 +497,16 @@ def test_partial_exact_plans_follow_the_points_that_move(method: str) -> None:
     if method == "brenier":
         found = P.map(cloud(100, 2, seed=2), method=method)
         assert bool((found[:, None] == y[reached]).all(-1).any(-1).all())
+        torch.testing.assert_close(solution.map(x)[moved], P.barycentric(y)[moved])
+
+
+def test_prices_leave_optimal_potentials() -> None:
+    x, y, one = cloud(9, 2), cloud(7, 2, seed=1), torch.ones(9).double()
+    prices = Linear(PointCloud(x, y), Relaxed(one, 1.5, "tv"), Relaxed(one[:7], 1.5, "tv"))
+    solution = monge.solve(prices)
+    moved = solution.coupling.marginals()[0] > 0
+    assert 0 < int(moved.sum()) < 9
+    torch.testing.assert_close(solution.map(x)[moved], solution.coupling.barycentric(y)[moved])
 
 
 # ---------------------------------------------------------------------- every representation
@@ -605,12 +624,13 @@ def test_what_no_map_can_be_made_of() -> None:
         TransportMap(x)
     with pytest.raises(InfeasibleError, match="needs a plan with mass"):
         DenseCoupling(torch.zeros(3, 3).double(), geometry=PointCloud(x, x)).map(x)
-    with pytest.raises(InfeasibleError, match="needs a plan with mass"):
-        gone = torch.full((3,), -math.inf).double()
-        PotentialCoupling(PointCloud(x, x), x[:, 0], gone, torch.ones(3).double(), torch.ones(3).double(), 1.0).map(x)
+    gone, one = torch.full((3,), -math.inf).double(), torch.ones(3).double()
+    for f, g in ((gone, one), (one, gone)):
+        with pytest.raises(InfeasibleError, match="needs a plan with mass"):
+            PotentialCoupling(PointCloud(x, x), f, g, one, one, 1.0).map(x)
     with pytest.raises(ShapeError, match="geometry must cost the 3 x 3 pairs"):
         DenseCoupling(torch.eye(3).double(), geometry=PointCloud(x, x[:2])).map(x)
-    with pytest.raises(TypeError, match="geometry is torch.float64 and the plan torch.float32"):
+    with pytest.raises(TypeError, match=r"geometry is torch\.float64 and the plan torch\.float32"):
         DenseCoupling(torch.eye(3), geometry=PointCloud(x, x)).map(x)
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._arrays import explicit, pick, recompute
+from monge._arrays import explicit, pick, recompute, working_dtype
 from monge._checks import check_choice, check_floating, check_points
 from monge._transforms import transformable
 from monge._value import Value, value
@@ -116,9 +116,7 @@ class TransportMap(Value):
                 f"method='barycentric' needs the potentials of an entropic plan, but this {type(P).__name__} has none: "
                 "use method='nearest', or solve with a positive epsilon."
             )
-        there = P._bias(P.g, P.b) > -math.inf if method == "barycentric" else _with_mass(P.detach())
-        if not bool(there.any(-1).all()):
-            raise InfeasibleError("A map needs a plan with mass, but a problem has none: there is nothing to follow.")
+        _check_mass(P, method)
         if method == "brenier":
             found = optimal_potentials(P) if self.potentials is None else check_potentials(P, self.potentials)
             object.__setattr__(self, "potentials", found)
@@ -233,7 +231,8 @@ def _barycentres(P: Coupling, space: Space) -> Tensor:
 
     def body(rows: slice) -> Tensor:
         block = P._block(rows)
-        return space.drawn(space.x[..., rows, :], fraction(block, block.sum(-1, keepdim=True)))
+        block = block.to(working_dtype(block))
+        return space.drawn(space.x[..., rows, :].to(block.dtype), fraction(block, block.sum(-1, keepdim=True)))
 
     return torch.cat([recompute(body, rows) for rows in _stream.row_blocks(P, width=4)], -2)
 
@@ -278,6 +277,17 @@ def _points(P: Coupling, space: Space, points: Tensor) -> tuple[Tensor, torch.Si
         )
     batch = _validate.batch("the plan and points", P._shape()[:-2], points.shape[:-2])
     return space.place(points), batch
+
+
+def _check_mass(P: Coupling, method: str) -> None:
+    """Every problem must have points to follow. What an entropic plan moves need not be summed to know it."""
+    if method == "barycentric":
+        assert isinstance(P, PotentialCoupling)
+        sides = [side > -math.inf for side in P._biases()]
+    else:
+        sides = [_with_mass(P.detach())]
+    if not all(bool(there.any(-1).all()) for there in sides):
+        raise InfeasibleError("A map needs a plan with mass, but a problem has none: there is nothing to follow.")
 
 
 def _check_reach(least: Tensor) -> None:

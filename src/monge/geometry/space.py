@@ -76,8 +76,8 @@ class CircularSpace(Space):
         from .point_cloud import PointCloud
 
         turn = 2 * math.pi / self.circumference
-        chords = (torch.cat([(turn * side).cos(), (turn * side).sin()], -1) for side in (points, self.x))
-        return PointCloud(*chords)
+        x, y = (torch.cat([(turn * side).cos(), (turn * side).sin()], -1) for side in (points, self.x))
+        return PointCloud(x, y)
 
     def drawn(self, points: Tensor, shares: Tensor) -> Tensor:
         """The mean of all arcs from the point."""
