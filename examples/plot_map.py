@@ -2,7 +2,7 @@
 Where a new point goes
 ======================
 
-A plan moves the points that it was solved for. Its map moves all others too: `P.map(points)`. Here samples of two
+A plan moves the points that it was solved for. Its map moves all others too: ``P.map(points)``. Here samples of two
 Gaussians are coupled, so that the true map is known: it is affine, and takes a square grid to a grid of parallelograms.
 """
 
