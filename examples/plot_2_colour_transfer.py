@@ -9,7 +9,6 @@ each photograph onto the other one; ``monge demo`` does the same with 20,000 pix
 import torch
 
 import monge
-from monge.coupling import PotentialCoupling
 from monge.data import photographs
 from monge.geometry import PointCloud
 from monge.plot import colour_transfer
@@ -35,14 +34,8 @@ mean_cost = float(PointCloud(x, y).mean(uniform, uniform))
 P = monge.couple(x, y, epsilon=0.004 * mean_cost, rho=0.2 * mean_cost, solver=monge.solver.Sinkhorn(tol=1e-2))
 
 # %%
-# The plan knows 3000 pixels. Its potential on the other side extends it to all of them, and to any colour at all.
+# The plan knows 3000 pixels. Its map moves all of them, and any colour at all; that of ``P.T`` goes the other way.
 
-
-def everywhere(plan, image, values):
-    pixels = image.reshape(-1, 3)
-    free, ones = torch.zeros(len(pixels)), torch.ones(len(pixels))
-    extended = PotentialCoupling(PointCloud(pixels, values), free, plan.g, ones, plan.b, plan.epsilon)
-    return extended.barycentric(values).reshape(image.shape)
-
-
-picture = colour_transfer(temple, flower, everywhere(P, temple, y), everywhere(P.T, flower, x))
+in_colours_of_flower = P.map(temple.reshape(-1, 3)).reshape(temple.shape)
+in_colours_of_temple = P.T.map(flower.reshape(-1, 3)).reshape(flower.shape)
+picture = colour_transfer(temple, flower, in_colours_of_flower, in_colours_of_temple)

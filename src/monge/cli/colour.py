@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge.coupling import Coupling, PotentialCoupling
+from monge.coupling import Coupling
 from monge.geometry import PointCloud
 from monge.problem import Linear, Relaxed, relative
 from monge.solver import Sinkhorn, Solution, solve
@@ -41,24 +41,19 @@ def transfer(
 ) -> Transfer:
     r"""Move the colours of each photograph onto the other by one unbalanced entropic plan between samples of pixels.
 
-    The plan is solved between ``pixels`` random pixels a side and extended to all others by the entropic map
-
-    $$T(x) = \frac{\sum_j w_j(x)\, y_j}{\sum_j w_j(x)}, \qquad w_j(x) = b_j\, e^{(g_j - |x - y_j|^2) / \epsilon},$$
-
-    which needs the potential of the other side only. Everything is streamed.
+    The plan is solved between ``pixels`` random pixels a side. Its map moves all pixels, most of which it has not seen;
+    see `monge.coupling.TransportMap`. Everything is streamed.
 
     Args:
         source: A photograph, in [0, 1].
         target: Another one.
         pixels: How many pixels of each the plan is solved between.
         generator: Source of randomness of the sample.
-
-    Source: Entropic estimation of optimal transport maps, arXiv:2109.12004.
     """
     x, y = _sample(source, pixels, generator), _sample(target, pixels, generator)
     solution = _solve(x, y)
     plan = solution.coupling
-    return Transfer(_extended(plan, source, y), _extended(plan.T, target, x), solution)
+    return Transfer(_moved(plan, source), _moved(plan.T, target), solution)
 
 
 def _solve(x: Tensor, y: Tensor) -> Solution:
@@ -75,11 +70,5 @@ def _sample(image: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
     return every[torch.randperm(len(every), generator=generator)[:pixels]]
 
 
-def _extended(plan: Coupling, image: Tensor, values: Tensor) -> Tensor:
-    """Every pixel of the image moved, those included that the plan has not seen."""
-    assert isinstance(plan, PotentialCoupling)
-    every = image.reshape(-1, 3)
-    anywhere = PotentialCoupling(
-        PointCloud(every, values), every.new_zeros(len(every)), plan.g, every.new_ones(len(every)), plan.b, plan.epsilon
-    )
-    return anywhere.barycentric(values).reshape(image.shape)
+def _moved(plan: Coupling, image: Tensor) -> Tensor:
+    return plan.map(image.reshape(-1, 3)).reshape(image.shape)

@@ -11,6 +11,7 @@ from .potential import PotentialCoupling
 from .product import ProductCoupling
 from .sparse import SparseCoupling
 from .sum import SumCoupling
+from .transport_map import TransportMap
 
 __all__ = [
     "Coupling",
@@ -24,4 +25,5 @@ __all__ = [
     "ProductCoupling",
     "SparseCoupling",
     "SumCoupling",
+    "TransportMap",
 ]

@@ -8,5 +8,15 @@ from .glued import GluedCoupling, diagonal
 from .product import ProductCoupling
 from .sparse import SparseCoupling
 from .sum import SumCoupling
+from .transport_map import TransportMap
 
-__all__ = ["GluedCoupling", "ProductCoupling", "Selected", "SparseCoupling", "SumCoupling", "diagonal", "sparsify"]
+__all__ = [
+    "GluedCoupling",
+    "ProductCoupling",
+    "Selected",
+    "SparseCoupling",
+    "SumCoupling",
+    "TransportMap",
+    "diagonal",
+    "sparsify",
+]

@@ -18,7 +18,7 @@ from monge.errors import DenseLimitError, InfeasibleError, InputError
 
 from . import _stream, _validate
 from ._algebra import Algebra
-from ._hooks import Entries, Rows
+from ._hooks import Entries, Rows, plans
 from ._numbers import draw, dust, positive_log
 
 if TYPE_CHECKING:
@@ -217,6 +217,35 @@ class Coupling(Algebra):
         """
         values, batch = _validate.values(self, v)
         return self._finish(self._average(values), v, batch)
+
+    @final
+    @transformable
+    def map(self, points: Float[Tensor, "..."], *, method: str | None = None) -> Float[Tensor, "..."]:
+        """Where points go that the plan has not seen; short for ``TransportMap(P, method)(points)``.
+
+        `TransportMap` says what the three methods are. The other direction is ``P.T.map(points)``.
+
+        Args:
+            points: New points, written as the source points of the plan's cost are: (*b, k, d), or numbers (*b, k) for
+                a `Line` and a `Circle`.
+            method: "barycentric", "nearest" or "brenier"; by default "barycentric" for an entropic plan, and "nearest"
+                for all others.
+
+        Returns:
+            As many points, on the side of the target.
+
+        Raises:
+            InputError, CapabilityError: If the plan knows no cost between points, or not what the method needs.
+            ShapeError, DtypeError, DeviceError: If points and plan do not fit together.
+
+        Example:
+            >>> import torch
+            >>> import monge
+            >>> x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+            >>> monge.couple(x, 2 * x).map(torch.tensor([[1.0, 0.1]]))
+            tensor([[2.0000, 0.1000]])
+        """
+        return plans().TransportMap(self, method)(points)
 
     def _finish(self, out: Tensor, v: Tensor, batch: torch.Size) -> Tensor:
         out = out.to(v.dtype).expand(*batch, *out.shape[-2:])

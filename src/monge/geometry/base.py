@@ -24,6 +24,7 @@ from . import _stream
 if TYPE_CHECKING:
     from monge.kernels import Pairs
 
+    from .space import Space
     from .sum import Sum
 
 __all__ = ["Geometry", "Rows"]
@@ -73,6 +74,10 @@ class Geometry(Sided, ABC):
 
     def _pairs(self) -> Pairs | None:
         """The cost as the kernels know it, or None."""
+        return None
+
+    def _space(self) -> Space | None:
+        """Where the points lie, for a cost between points that knows what others would cost."""
         return None
 
     def _forbids(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +16,7 @@ from monge._value import value
 from ._range import check_range
 from .base import Geometry, Rows
 from .line import check_coordinates
+from .space import CircularSpace
 
 __all__ = ["Circle"]
 
@@ -63,6 +65,11 @@ class Circle(Geometry):
 
     def _may_be_negative(self) -> bool:
         return False
+
+    def _space(self) -> CircularSpace:
+        costs = partial(Circle, p=self.p, circumference=self.circumference)
+        x, y = self.x[..., None], self.y[..., None]
+        return CircularSpace(x, y, costs, numbers=True, circumference=self.circumference)
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         return self._cost(self.x[..., rows, None], self.y[..., None, :])

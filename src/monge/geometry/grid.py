@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from ._separable import State, nearest, step
 from .base import Geometry, Rows
 from .line import Line
 from .point_cloud import PointCloud
+from .space import Space
 
 __all__ = ["Grid"]
 
@@ -109,6 +111,15 @@ class Grid(Geometry):
 
     def _transpose(self) -> Grid:
         return self._replace(axes=tuple(axis._transpose() for axis in self.axes))
+
+    def _space(self) -> Space | None:
+        lines = [axis for axis in self.axes if isinstance(axis, Line)]
+        if len(lines) < len(self.axes) or len({axis.p for axis in lines}) > 1:
+            return None
+        p = lines[0].p
+        x = self._spread([line.x[..., None] for line in lines], self.source_shape)
+        y = self._spread([line.y[..., None] for line in lines], self.target_shape)
+        return Space(x, y, partial(PointCloud, cost="minkowski", p=p, power=p))
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         if isinstance(rows, slice):

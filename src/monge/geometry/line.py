@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from monge.kernels import Points
 
 from ._clouds import Clouds
 from ._range import check_distances
+from .space import Space
 
 __all__ = ["Line", "check_coordinates"]
 
@@ -58,6 +60,9 @@ class Line(Clouds):
 
     def _on_line(self) -> tuple[Tensor, Tensor]:
         return self.x, self.y
+
+    def _space(self) -> Space:
+        return Space(self.x[..., None], self.y[..., None], partial(Line, p=self.p), numbers=True)
 
     def _pairs(self) -> Points:
         # On a line every norm is the absolute value: the cheapest one is taken.

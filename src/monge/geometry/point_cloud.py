@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from jaxtyping import Float
@@ -18,6 +19,7 @@ from monge.kernels import Points
 from ._clouds import Clouds
 from ._range import check_distances, check_products
 from .base import Rows
+from .space import Space
 
 __all__ = ["PointCloud", "check_directions", "direction"]
 
@@ -119,6 +121,9 @@ class PointCloud(Clouds):
 
     def _scalars_per_entry(self) -> int:
         return self.x.shape[-1] if callable(self.cost) else super()._scalars_per_entry()
+
+    def _space(self) -> Space:
+        return Space(self.x, self.y, partial(PointCloud, cost=self.cost, p=self.p, power=self.power))
 
     def _on_line(self) -> tuple[Tensor, Tensor] | None:
         # Half of (x - y)^2 is -xy up to terms of one side, so that the product is convex too.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +17,7 @@ from monge.kernels import Points
 from ._range import check_range
 from .base import Geometry, Rows
 from .point_cloud import check_directions, direction
+from .space import SphericalSpace
 
 __all__ = ["Sphere"]
 
@@ -60,6 +62,9 @@ class Sphere(Geometry):
 
     def _may_be_negative(self) -> bool:
         return False
+
+    def _space(self) -> SphericalSpace:
+        return SphericalSpace(direction(self.x), direction(self.y), partial(Sphere, p=self.p))
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         x, y = self.x[..., rows, :], self.y

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -21,6 +21,9 @@ from monge.kernels import Points
 from . import _stream
 from ._clouds import joined
 from .base import Geometry, Rows
+
+if TYPE_CHECKING:
+    from .space import Space
 
 __all__ = ["Sum"]
 
@@ -122,6 +125,13 @@ class Sum(Geometry):
 
     def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
         return self._total((term._entries(i, j) for term in self.terms), 1)
+
+    def _space(self) -> Space | None:
+        space = self.terms[0]._space() if len(self.terms) == 1 else None
+        if space is None:
+            return None
+        costs, weights = space.costs, self.weights
+        return dataclasses.replace(space, costs=lambda x, y: Sum((costs(x, y),), weights))
 
     def _factors(self) -> tuple[Tensor, Tensor] | None:
         factors = [pair for pair in (term._factors() for term in self.terms) if pair is not None]

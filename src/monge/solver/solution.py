@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._value import Value, value
+from monge.coupling import TransportMap
 
 if TYPE_CHECKING:
     from monge.coupling import Coupling
@@ -79,6 +80,10 @@ class Solution(Value):
         """The objective of the plan in parts, as ``problem.terms`` names them: cost, entropy, price of each side."""
         return self.problem.terms(self.coupling)
 
+    def map(self, points: Float[Tensor, "..."], *, method: str | None = None) -> Float[Tensor, "..."]:
+        """Where points go that the plan has not seen; `monge.coupling.TransportMap` explains the methods."""
+        return self.coupling.map(points, method=method)
+
 
 @value
 class DualSolution(Solution):
@@ -95,3 +100,9 @@ class DualSolution(Solution):
 
     f: Float[Tensor, "*b n"]
     g: Float[Tensor, "*b m"]
+
+    def map(self, points: Float[Tensor, "..."], *, method: str | None = None) -> Float[Tensor, "..."]:
+        """Where points go that the plan has not seen; by default through the potentials, of an exact plan "brenier"."""
+        if method is None and "exact" in self.problem.traits:
+            method = "brenier"
+        return TransportMap(self.coupling, method, (self.f, self.g) if method == "brenier" else None)(points)
