@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -14,16 +15,15 @@ from monge._checks import check_number, check_points, check_same, check_weights
 from monge._transforms import transformable
 from monge._value import Value, value
 from monge.coupling import Coupling, PotentialCoupling
-from monge.errors import InfeasibleError, InputError, ShapeError
+from monge.errors import ConvergenceWarning, InfeasibleError, InputError, ShapeError
 from monge.geometry import Geometry, PointCloud
 from monge.problem import Linear
-from monge.problem.epsilon import Relative, resolved_epsilon
+from monge.problem.epsilon import Relative
 from monge.problem.marginal import rounding
-from monge.solver import Auto, DualSolution, Newton, Solution, Solver, Status, solve
+from monge.solver import Auto, DualSolution, Newton, Solution, Solver, Status, solve, warned_solution
 
 from ._descent import Curvature
 from ._measures import GivenMeasure, Measure, as_measures, by_size, stacked
-from ._warned_solution import warn_unless, warned_solution
 from .divergence import self_solution
 
 __all__ = ["Barycenter", "barycenter", "check_shares"]
@@ -128,13 +128,15 @@ def barycenter(
         search = _Search(given, shares, epsilon, debiased, solver)
         path = _descend(search, search.first(size, start), tol, int(max_iter))
         plans = tuple(plan.to(dtype) for plan in path.step.plans)
-    spent = path.status is Status.MAX_ITER
-    ended = f"after max_iter={max_iter} iterations" if spent else "where no step lowers the objective"
-    warn_unless(
-        path.status is Status.CONVERGED,
-        f"The points of the barycentre still moved by {path.moved:.1e} of the spread {ended}, more than tol={tol:.0e}: "
-        "raise max_iter or tol.",
-    )
+    if path.status is not Status.CONVERGED:
+        spent = path.status is Status.MAX_ITER
+        ended = f"after max_iter={max_iter} iterations" if spent else "where no step lowers the objective"
+        warnings.warn(
+            f"The points of the barycentre still moved by {path.moved:.1e} of the spread {ended}, more than "
+            f"tol={tol:.0e}: raise max_iter or tol.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
     if search.entropic:
         z = (path.z + search.centre).to(dtype)
     else:
@@ -209,8 +211,8 @@ class _Search:
         self.spread = torch.where(spread > 0, spread, torch.ones_like(spread))
         self.pooled = pooled
         epsilon = epsilon.double() if isinstance(epsilon, Tensor) and epsilon.is_floating_point() else epsilon
-        self.epsilon = resolved_epsilon(epsilon, PointCloud(pooled, pooled), joint, joint)
-        self.entropic = bool((self.epsilon > 0).all())
+        whole = Linear(PointCloud(pooled, pooled), joint, joint, epsilon)
+        self.epsilon, self.entropic = whole.epsilon, whole.entropic
         self.debiased = debiased and self.entropic
         self.groups = [members for _, members in sorted(by_size(self.measures).items())]
         self.known: list[DualSolution | None] = [None] * len(self.groups)

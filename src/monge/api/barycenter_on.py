@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,14 +13,14 @@ from torch import Tensor
 
 from monge._checks import check_number, check_same, check_weights
 from monge._transforms import transformable
-from monge.errors import InfeasibleError, InputError, ShapeError
+from monge.errors import ConvergenceWarning, InfeasibleError, InputError, ShapeError
 from monge.geometry import Geometry
-from monge.problem.epsilon import Relative, resolved_epsilon
+from monge.problem import Linear
+from monge.problem.epsilon import Relative
 from monge.problem.marginal import log_weights, rounding
 
 from ._gibbs import Costs, Gibbs
 from ._momentum import Momentum
-from ._warned_solution import warn_unless
 from .barycenter import check_shares
 
 __all__ = ["barycenter_on"]
@@ -103,9 +104,7 @@ def barycenter_on(
             f"geometry must be symmetric, C_ij = C_ji, for a debiased barycentre, but its costs differ by "
             f"{asymmetry:.1e} of the largest: give both sides the same points in one order, or pass debiased=False."
         )
-    target = resolved_epsilon(
-        epsilon, costs.geometry, *(shares.new_full((size,), 1 / size).double() for size in (n, m))
-    )
+    target = Linear(costs.geometry, epsilon=epsilon).epsilon
     if not bool((target > 0).all()) or target.ndim:
         raise InputError(f"epsilon must be one positive number, but is {target.tolist()}: exact plans have barycenter.")
     # A measure of no share has no say, not even where the barycentre may lie.
@@ -115,12 +114,14 @@ def barycenter_on(
     # One after the other, so that no answer depends on its neighbours.
     found = [_Search(kernel, one, shares[counted].double(), debiased).run(tol, int(max_iter)) for one in bins]
     late = [error for _, error in found if not error <= tol]
-    warn_unless(
-        not late,
-        "The plans of the barycentre still missed their marginals, or the least objective, by "
-        f"{max(late, default=0.0):.1e} after max_iter={max_iter} iterations, more than tol={tol:.0e}: raise max_iter, "
-        "epsilon or tol.",
-    )
+    if late:
+        warnings.warn(
+            "The plans of the barycentre still missed their marginals, or the least objective, by "
+            f"{max(late):.1e} after max_iter={max_iter} iterations, more than tol={tol:.0e}: raise max_iter, epsilon "
+            "or tol.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
     q = torch.stack([torch.exp(log_q) for log_q, _ in found]) if found else bins.new_zeros(0, n)
     return (mass[..., None] * q.reshape(*histograms.shape[:-2], n)).to(histograms.dtype)
 

@@ -15,12 +15,11 @@ from monge._transforms import transformable
 from monge.errors import InputError, ShapeError
 from monge.geometry import PointCloud
 from monge.problem import Linear
-from monge.problem.epsilon import Relative, resolved_epsilon
+from monge.problem.epsilon import Relative
 from monge.solver import Solver
 
 from ._measures import GivenMeasure, Measure, as_measures, by_size, stacked
-from ._warned_solution import dual_solution
-from .divergence import Own, check_entropic, debiased, self_solution
+from .divergence import Own, check_entropic, debiased, dual_solution, self_solution
 from .wasserstein import wasserstein
 
 __all__ = ["pairwise"]
@@ -172,7 +171,7 @@ def _pooled_epsilon(measures: list[Measure], p: float, epsilon: Relative) -> Ten
     """A fraction of the mean cost between all points of all measures."""
     x = torch.cat([measure.x.detach() for measure in measures])
     a = torch.cat([measure.a.detach() / measure.a.detach().sum() for measure in measures]) / len(measures)
-    return resolved_epsilon(epsilon, PointCloud(x, x, "euclidean", power=float(p)), a, a)
+    return Linear(PointCloud(x, x, "euclidean", power=float(p)), a, a, epsilon).epsilon
 
 
 def _batches(

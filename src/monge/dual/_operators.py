@@ -11,6 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge import kernels
+from monge._value import Value, value
+
 if TYPE_CHECKING:
     from monge.geometry import Geometry
 
@@ -39,8 +42,8 @@ class Operator(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class StreamedOperator:
+@value
+class StreamedOperator(Value):
     """P_ij = exp(row_i + col_j - C_ij / epsilon), computed again for every product."""
 
     geometry: Geometry
@@ -48,15 +51,24 @@ class StreamedOperator:
     col: Float[Tensor, "*b m"]
     epsilon: Float[Tensor, "*b"]
 
+    @property
+    def T(self) -> StreamedOperator:  # noqa: N802 - the mathematics says T
+        """The transpose."""
+        return StreamedOperator(self.geometry.T, self.col, self.row, self.epsilon)
+
     def rows(self, g: Tensor) -> Tensor:
         return self.geometry._apply(self.row, self.col, g[..., None], self.epsilon)[..., 0]
 
     def columns(self, f: Tensor) -> Tensor:
-        return self.geometry.T._apply(self.col, self.row, f[..., None], self.epsilon)[..., 0]
+        return self.T.rows(f)
 
     def square_columns(self, f: Tensor) -> Tensor:
-        squared = self.geometry.T._apply(2 * self.col, 2 * self.row, f[..., None], self.epsilon / 2)
-        return squared[..., 0]
+        return StreamedOperator(self.geometry, 2 * self.row, 2 * self.col, self.epsilon / 2).columns(f)
+
+    def with_sums(self, g: Tensor) -> tuple[Tensor, Tensor]:
+        """P g, and P 1 from the same pass."""
+        both = self.geometry._apply(self.row, self.col, torch.stack([g, torch.ones_like(g)], -1), self.epsilon)
+        return both[..., 0], both[..., 1]
 
     def entries(self) -> int:
         """How many entries a dense copy would hold, over the whole batch."""
@@ -100,9 +112,7 @@ class StreamedOperator:
     def _extract(self, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
         pairs = self.geometry._pairs()
         if pairs is not None:
-            from monge.kernels import extract
-
-            return extract(pairs, self.row, self.col, self.epsilon, threshold)
+            return kernels.extract(pairs, self.row, self.col, self.epsilon, threshold)
         n, m = self.geometry.shape
         parts = []
         step = max(1, _SPARSE_ENTRIES // (4 * m))

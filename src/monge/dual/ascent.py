@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -52,6 +52,9 @@ class Ascent:
         self.log_a, self.log_b = log_weights(problem.a), log_weights(problem.b)
         self.columns = problem.geometry.T
         self.mass = problem.mass if problem.partial else None
+
+    def _select(self, index: Any) -> Ascent:
+        return Ascent(self.problem._select(index))
 
     def zero(self) -> Float[Tensor, "*b m"]:
         """Potentials zero."""

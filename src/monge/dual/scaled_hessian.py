@@ -10,6 +10,7 @@ from torch import Tensor
 
 from monge.problem.marginal import column
 
+from ._conjugate_gradients import conjugate_gradients
 from ._operators import DenseOperator, Operator, SparseOperator
 
 __all__ = ["ScaledHessian"]
@@ -106,32 +107,15 @@ class ScaledHessian:
         return torch.where(column(failed > 0), torch.nan, solved)
 
     def _by_conjugate_gradients(self, right: Tensor, max_iter: int) -> tuple[Tensor, Tensor]:
-        """Preconditioned by the exact diagonal; each problem of a batch stops on its own."""
+        """Preconditioned by the exact diagonal."""
         one = 1 + column(self.share.clamp(min=_ITERATED_SHARE) * self.error)
         diagonal = one - self.scale**2 * self.plan.square_columns(self.inverse)
         # The square roots of the masses are not missed here, since the right side has no part along them.
         border = torch.zeros_like(self.border) if self.sign > 0 else self.border
         inverse = 1.0 / (diagonal - border**2).clamp(min=1e-13)
-        y, residual = torch.zeros_like(right), right
-        z = inverse * residual
-        direction, rho = z, (residual * z).sum(-1)
-        goal = rho * self.error.clamp(max=_LEAST_ACCURATE)
-        active = rho > goal
-        for _ in range(max_iter):
-            if not bool(active.any()):
-                break
-            image = self._product(direction, one, border)
-            curvature = (direction * image).sum(-1)
-            # A direction without curvature is rounding noise in the kernel: that problem is done.
-            active = active & (curvature > 0)
-            step = column(torch.where(active, rho / torch.where(active, curvature, 1.0), 0.0))
-            y, residual = y + step * direction, residual - step * image
-            z = inverse * residual
-            rho, old = torch.where(active, (residual * z).sum(-1), 0.0), rho
-            direction = z + column(torch.where(active, rho / torch.where(active, old, 1.0), 0.0)) * direction
-            active = active & (rho > goal)
-        return y, ~active
 
-    def _product(self, y: Tensor, one: Tensor, border: Tensor) -> Tensor:
-        heard = self.plan.columns(self.inverse * self.plan.rows(self.scale * y))
-        return one * y - self.scale * heard - border * column((border * y).sum(-1))
+        def product(y: Tensor) -> Tensor:
+            heard = self.plan.columns(self.inverse * self.plan.rows(self.scale * y))
+            return one * y - self.scale * heard - border * column((border * y).sum(-1))
+
+        return conjugate_gradients(product, right, inverse, self.error.clamp(max=_LEAST_ACCURATE), max_iter)

@@ -8,14 +8,11 @@ import torch
 from torch import Tensor
 
 from monge import kernels
-from monge.coupling import MonotoneCoupling
+from monge.coupling import Coupling, MonotoneCoupling
 from monge.geometry import Line, PointCloud
 from monge.problem import AtMost, Linear, Relaxed
 
-from ._exact import conclude_exact, in_double
-from .solution import DualSolution
-
-__all__ = ["is_partial", "solve_partial"]
+__all__ = ["is_partial", "partial_plan"]
 
 
 class _Places(NamedTuple):
@@ -25,7 +22,7 @@ class _Places(NamedTuple):
 
 
 def is_partial(problem: Linear) -> bool:
-    """Whether `solve_partial` knows it: |x - y|^p on a line, and a mass to move or one price on both sides."""
+    """Whether `partial_plan` knows it: |x - y|^p on a line, and a mass to move or one price on both sides."""
     if _places(problem) is None:
         return False
     sides = problem.source, problem.target
@@ -38,11 +35,10 @@ def is_partial(problem: Linear) -> bool:
     return bool((first == second).all())
 
 
-def solve_partial(problem: Linear) -> DualSolution:
+def partial_plan(exact: Linear) -> tuple[Coupling, Tensor, Tensor]:
     """The plan of kept mass, matched in order, and its potentials."""
-    exact, batch = in_double(problem), problem.batch_shape
+    batch, (n, m) = exact.batch_shape, exact.shape
     x, y, p = _places(exact)  # type: ignore[misc]
-    n, m = problem.shape
     if exact.mass is not None:
         rule, level = "mass", exact.mass.expand(batch)
     else:
@@ -51,8 +47,7 @@ def solve_partial(problem: Linear) -> DualSolution:
     found = kernels.partial_plan(*sides, rule=rule, level=level, p=p, potentials=True)
     used = int((found.w > 0).any(tuple(range(len(batch)))).sum())  # pieces come first
     i, j, w = (part[..., :used] for part in found[:3])
-    plan = MonotoneCoupling._make(i=i, j=j, w=w, n=n, m=m)
-    return conclude_exact(problem, exact, plan, found.f, found.g, feasible=True)
+    return MonotoneCoupling._make(i=i, j=j, w=w, n=n, m=m), found.f, found.g
 
 
 def _price(side: object, like: Tensor) -> Tensor:

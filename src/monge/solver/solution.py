@@ -9,12 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._value import Value, value
+from monge.errors import ShapeError
 
 if TYPE_CHECKING:
     from monge.coupling import Coupling
-    from monge.problem import Problem
+    from monge.problem import Linear, Problem
 
-__all__ = ["DualSolution", "Report", "Solution", "Status"]
+__all__ = ["DualSolution", "Report", "Solution", "Status", "initial_potentials"]
 
 
 class Status(Enum):
@@ -95,3 +96,14 @@ class DualSolution(Solution):
 
     f: Float[Tensor, "*b n"]
     g: Float[Tensor, "*b m"]
+
+
+def initial_potentials(init: tuple[Tensor, Tensor] | DualSolution, problem: Linear) -> list[Tensor]:
+    """Potentials (*b, n) and (*b, m) to start from, checked against the problem, as constants in its dtype."""
+    found = []
+    given = (init.f, init.g) if isinstance(init, DualSolution) else init
+    for name, potential, n in zip("fg", given, problem.shape, strict=True):
+        if potential.shape[-1] != n:
+            raise ShapeError(f"init: {name} must have {n} entries, one per point, but has {potential.shape[-1]}.")
+        found.append(potential.detach().to(problem.a.dtype).broadcast_to((*problem.batch_shape, n)))
+    return found
