@@ -193,6 +193,15 @@ class _Step(NamedTuple):
     value: Tensor
 
 
+class _Group(NamedTuple):
+    """Measures of one size: their places in the list, their points and weights as a batch, and how much each counts."""
+
+    members: list[int]
+    x: Tensor
+    a: Tensor
+    shares: Tensor
+
+
 class _Search:
     """The alternation, with what it keeps from one iteration to the next: the potentials of each group of measures."""
 
@@ -214,7 +223,10 @@ class _Search:
         whole = Linear(PointCloud(pooled, pooled), joint, joint, epsilon)
         self.epsilon, self.entropic = whole.epsilon, whole.entropic
         self.debiased = debiased and self.entropic
-        self.groups = [members for _, members in sorted(by_size(self.measures).items())]
+        self.groups = [
+            _Group(members, *stacked(self.measures, members), self.shares[torch.tensor(members, device=pooled.device)])
+            for _, members in sorted(by_size(self.measures).items())
+        ]
         self.known: list[DualSolution | None] = [None] * len(self.groups)
         self.bias = self._bias() if self.debiased else torch.zeros_like(self.mass)
 
@@ -250,9 +262,7 @@ class _Search:
         iteration = torch.zeros_like(z)
         objective = self.bias.clone()
         plans: list[Coupling | None] = [None] * len(self.measures)
-        for place, members in enumerate(self.groups):
-            x, a = stacked(self.measures, members)
-            shares = self.shares[torch.tensor(members, device=z.device)]
+        for place, (members, x, a, shares) in enumerate(self.groups):
             problem = Linear.between(PointCloud(z, x), None, self.weights(len(z)), a, epsilon=self.epsilon)
             solution = self._solved(problem, self.known[place])
             self.known[place] = solution if isinstance(solution, DualSolution) else None
@@ -263,8 +273,16 @@ class _Search:
         if self.debiased:
             problem = self._itself(z, self.weights(len(z)))
             own = self_solution(problem, self.solver)
-            plan = _potential_plan(problem, own.potential)
-            iteration = z + iteration - plan
+            plan = PotentialCoupling._make(
+                geometry=problem.geometry,
+                f=own.potential,
+                g=own.potential,
+                a=problem.a,
+                b=problem.b,
+                epsilon=problem.epsilon,
+                link="exp",
+            )
+            iteration = z + iteration - plan.barycentric(z)
             objective = objective - own.value / 2
         return _Step(iteration, tuple(plan for plan in plans if plan is not None), objective)
 
@@ -286,25 +304,9 @@ class _Search:
     def _bias(self) -> Tensor:
         """Half of what the measures cost with themselves, a constant of the debiased objective."""
         total = torch.zeros_like(self.mass)
-        for members in self.groups:
-            x, a = stacked(self.measures, members)
-            shares = self.shares[torch.tensor(members, device=x.device)]
+        for _, x, a, shares in self.groups:
             total = total - (shares * self_solution(self._itself(x, a), self.solver).value).sum() / 2
         return total
-
-
-def _potential_plan(problem: Linear, potential: Tensor) -> Tensor:
-    """Where the plan of a cloud with itself sends its points, on average."""
-    plan = PotentialCoupling._make(
-        geometry=problem.geometry,
-        f=potential,
-        g=potential,
-        a=problem.a,
-        b=problem.b,
-        epsilon=problem.epsilon,
-        link="exp",
-    )
-    return plan.barycentric(problem.geometry.x)  # type: ignore[attr-defined]
 
 
 def check_shares(

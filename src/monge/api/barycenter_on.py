@@ -145,9 +145,11 @@ class _Search:
 
     def __init__(self, kernel: Gibbs, bins: Tensor, shares: Tensor, debiased: bool) -> None:
         self.kernel, self.bins, self.log_b, self.debiased = kernel, bins, log_weights(bins), debiased
-        self.shares = shares[:, None]
-        # Bins out of reach of a whole histogram; with finite costs there are none.
-        self.absent = (kernel.rows(self.log_b) == -math.inf).any(0) if kernel.costs.spread == math.inf else None
+        self.shares, self.absent = shares[:, None], None
+        if kernel.costs.spread < math.inf:
+            return
+        # Bins out of reach of a whole histogram.
+        self.absent = (kernel.rows(self.log_b) == -math.inf).any(0)
         stuck = kernel.columns(self.where_reached(bins.new_zeros(kernel.costs.geometry.shape[0]))) == -math.inf
         if bool((stuck & (bins > 0)).any()):
             raise InfeasibleError(
@@ -178,19 +180,22 @@ class _Search:
         """One projection on each constraint."""
         log_d = (self.shares * z).sum(0) if self.debiased else z.new_zeros(z.shape[-1])
         log_u = -self.kernel.columns(self.where_reached(z))
-        reached = self.where_reached(self.kernel.rows(torch.where(self.bins > 0, self.log_b + log_u, -math.inf)), 0.0)
+        # A bin that is empty stays so, even if its u is infinite.
+        log_w = self.log_b + log_u if self.absent is None else torch.where(self.bins > 0, self.log_b + log_u, -math.inf)
+        if not self.debiased:
+            reached = self.where_reached(self.kernel.rows(log_w), 0.0)
+            mean = (self.shares * reached).sum(0)
+            log_q = self.where_reached(mean - self.where_reached(mean).logsumexp(-1))
+            return _Swept(mean - reached, log_q, log_d, log_u, z + reached)
+        blurs = self.kernel.rows(torch.cat([log_w, self.where_reached(log_d)[None]]))
+        reached, blurred = self.where_reached(blurs[:-1], 0.0), self.where_reached(blurs[-1], 0.0)
         mean = (self.shares * reached).sum(0)
-        log_q, gradient = mean, torch.zeros_like(mean)
-        if self.debiased:
-            blurred = self.where_reached(self.kernel.rows(self.where_reached(log_d)), 0.0)
-            scale = self.where_reached(log_d + blurred).logsumexp(-1) / 2
-            log_d, blurred = log_d - scale, blurred - scale
-            log_q, gradient = self.where_reached(log_d + blurred), blurred - mean
-            # Constants have no meaning, and left alone they would grow.
-            gradient = gradient - (torch.exp(log_q) * gradient).sum()
-            log_d = log_d - gradient / 2
-        log_q = self.where_reached(log_q - log_q.logsumexp(-1))
-        return _Swept(log_d + mean - reached, log_q, gradient, log_u, z + reached)
+        scale = self.where_reached(log_d + blurred).logsumexp(-1) / 2
+        log_d, blurred = log_d - scale, blurred - scale
+        log_q, gradient = self.where_reached(log_d + blurred), blurred - mean
+        # Constants have no meaning, and left alone they would grow.
+        gradient = gradient - (torch.exp(log_q) * gradient).sum()
+        return _Swept(log_d - gradient / 2 + mean - reached, log_q, gradient, log_u, z + reached)
 
     def where_reached(self, log: Tensor, absent: float = -math.inf) -> Tensor:
         """A state or a sum, with a number of its own for bins that nothing reaches."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -88,25 +89,25 @@ def pairwise(
             f"{right[0].x.shape[-1]}."
         )
     same = others is None
-    if callable(metric):
-        compare, diagonal = _by_function(metric, left, right), True
-    elif metric == "divergence":
+    if metric == "divergence":
         compare, diagonal = _by_divergence(left, right, p, epsilon, solver, max_bytes), not same
     else:
-        compare = _by_wasserstein(left, right, p, epsilon, solver)
+        known = partial(wasserstein, p=p, epsilon=epsilon, solver=solver)
+        compare = _by_function(metric if callable(metric) else known, left, right)
         # An entropic plan of a measure with itself has a cost.
-        diagonal = not (isinstance(epsilon, (int, float)) and epsilon == 0)
+        diagonal = callable(metric) or not (isinstance(epsilon, (int, float)) and epsilon == 0)
     batches = list(_batches(left, right, same, diagonal, max_bytes))
-    total = sum(len(i) for i, _ in batches)
+    done, total = 0, sum(len(i) for i, _ in batches)
     out = torch.zeros(len(left), len(right), dtype=left[0].x.dtype, device=left[0].x.device)
-    with _progress(progress, total) as advance:
+    with _progress(progress) as tell:
         for i, j in batches:
             values = compare(i, j)
             rows, columns = torch.tensor(i, device=out.device), torch.tensor(j, device=out.device)
             out = out.index_put((rows, columns), values)
             if same:
                 out = out.index_put((columns, rows), values)
-            advance(len(i))
+            done += len(i)
+            tell(done, total)
     return out
 
 
@@ -121,14 +122,6 @@ def _by_function(metric: Metric, left: list[Measure], right: list[Measure]) -> C
                 f"{tuple(x.shape)} and {tuple(y.shape)}."
             )
         return values
-
-    return compare
-
-
-def _by_wasserstein(left: list[Measure], right: list[Measure], p: float, epsilon: Any, solver: Any) -> Compare:
-    def compare(i: list[int], j: list[int]) -> Tensor:
-        (x, a), (y, b) = stacked(left, i), stacked(right, j)
-        return wasserstein(x, y, a, b, p=p, epsilon=epsilon, solver=solver)
 
     return compare
 
@@ -200,22 +193,15 @@ def _pair_bytes(n: int, m: int, d: int) -> int:
 
 
 @contextmanager
-def _progress(told: bool | Callable[[int, int], None], total: int) -> Iterator[Callable[[int], None]]:
-    """A function to be called with every number of pairs that are done."""
+def _progress(told: bool | Callable[[int, int], object]) -> Iterator[Callable[[int, int], object]]:
+    """A function to be called with how many pairs are done, and how many there are in all."""
     if callable(told):
-        done = 0
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            told(done, total)
-
-        yield advance
+        yield told
     elif told:
         from rich.progress import Progress
 
         with Progress() as bar:
-            task = bar.add_task("pairs", total=total)
-            yield lambda count: bar.update(task, advance=count)
+            task = bar.add_task("pairs")
+            yield lambda done, total: bar.update(task, completed=done, total=total)
     else:
-        yield lambda count: None
+        yield lambda done, total: None

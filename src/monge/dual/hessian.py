@@ -131,7 +131,7 @@ class Hessian(Value):
             partial=self.partial,
             gauge=self.gauge,
         )
-        y = schur.solve(*v, tol=tol, max_iter=max_iter, direct=True)
+        y = schur.solve(*v, tol=tol, max_iter=max_iter)
         return Vector(*(part.to(dtype) for part in y))
 
 

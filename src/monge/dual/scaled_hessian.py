@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -31,49 +32,41 @@ class ScaledHessian:
 
     Args:
         plan: P.
+        r, c: Its marginals.
         inverse: The diagonal of R^-1, zero at rows that do not move.
         scale: The diagonal of S, zero at columns that do not move.
         share: The ridge that makes a step short where the matrix is nearly singular, as a share of the error.
         error: The marginal error, which sets how well the system is worth solving.
-        border: z: the square roots of the masses, along which a balanced matrix is singular; or what eliminating the
-            multiplier of the mass leaves.
-        sign: Its sign, zero if there is none.
+        partial: Whether there is a multiplier of the mass.
+        gauge: Whether constants are in the kernel.
     """
 
     plan: Operator
+    r: Float[Tensor, "*b n"]
+    c: Float[Tensor, "*b m"]
     inverse: Float[Tensor, "*b n"]
     scale: Float[Tensor, "*b m"]
     share: Float[Tensor, "*b"]
     error: Float[Tensor, "*b"]
-    border: Float[Tensor, "*b m"]
-    sign: float
+    partial: bool
+    gauge: bool
 
-    @classmethod
-    def of(
-        cls,
-        plan: Operator,
-        r: Tensor,
-        c: Tensor,
-        *,
-        inverse: Tensor,
-        scale: Tensor,
-        share: Tensor,
-        error: Tensor,
-        partial: bool,
-        gauge: bool,
-    ) -> ScaledHessian:
-        """The system at a plan with marginals r and c."""
-        border, sign = torch.zeros_like(scale), 0.0
-        tiny = torch.finfo(c.dtype).tiny
-        if gauge:
-            border, sign = torch.where(scale > 0, c.sqrt(), 0.0), 1.0
-            border = border / column(border.norm(dim=-1).clamp(min=tiny))
-        elif partial:
-            held = (r - r * inverse * r).sum(-1)
-            some = held > 1e-12 * r.sum(-1)
-            border, sign = scale * (c - plan.columns(inverse * r)), -1.0
-            border = torch.where(column(some), border / column(torch.where(some, held, 1.0).sqrt()), 0.0)
-        return cls(plan, inverse, scale, share, error.clamp(1e-12, 1.0), border, sign)
+    @cached_property
+    def border(self) -> tuple[Float[Tensor, "*b m"], float]:
+        """The vector z and its sign.
+
+        It is made of the square roots of the masses, along which a balanced matrix is singular; or it is what
+        eliminating the multiplier of the mass leaves.
+        """
+        if self.gauge:
+            border = torch.where(self.scale > 0, self.c.sqrt(), 0.0)
+            return border / column(border.norm(dim=-1).clamp(min=torch.finfo(self.c.dtype).tiny)), 1.0
+        if not self.partial:
+            return torch.zeros_like(self.scale), 0.0
+        held = (self.r - self.r * self.inverse * self.r).sum(-1)
+        some = held > 1e-12 * self.r.sum(-1)
+        border = self.scale * (self.c - self.plan.columns(self.inverse * self.r))
+        return torch.where(column(some), border / column(torch.where(some, held, 1.0).sqrt()), 0.0), -1.0
 
     def heard(self, g: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m"]:
         """P^T R^-1 P g: what columns hear of a change g of others, through the rows."""
@@ -95,9 +88,9 @@ class ScaledHessian:
 
     def _by_cholesky(self, right: Tensor, plan: DenseOperator | SparseOperator) -> Tensor:
         ridge = (self.share * self.error).clamp(min=_LEAST_RIDGE)
+        border, sign = self.border
         matrix = -(self.scale[..., :, None] * plan.gram(self.inverse) * self.scale[..., None, :])
-        if self.sign:
-            matrix += self.sign * self.border[..., :, None] * self.border[..., None, :]
+        matrix += sign * border[..., :, None] * border[..., None, :]
         matrix.diagonal(dim1=-2, dim2=-1).add_(1 + column(ridge))
         factor, failed = torch.linalg.cholesky_ex(matrix)
         if bool(failed.any()):
@@ -109,9 +102,9 @@ class ScaledHessian:
     def _by_conjugate_gradients(self, right: Tensor, max_iter: int) -> tuple[Tensor, Tensor]:
         """Preconditioned by the exact diagonal."""
         one = 1 + column(self.share.clamp(min=_ITERATED_SHARE) * self.error)
-        diagonal = one - self.scale**2 * self.plan.square_columns(self.inverse)
+        diagonal = one - self.scale**2 * self.plan.squared().columns(self.inverse)
         # The square roots of the masses are not missed here, since the right side has no part along them.
-        border = torch.zeros_like(self.border) if self.sign > 0 else self.border
+        border = torch.zeros_like(self.scale) if self.gauge else self.border[0]
         inverse = 1.0 / (diagonal - border**2).clamp(min=1e-13)
 
         def product(y: Tensor) -> Tensor:

@@ -40,12 +40,12 @@ class Schur:
     gauge: bool
 
     def solve(
-        self, f: Tensor, g: Tensor, s: Tensor, *, tol: float | Tensor, max_iter: int, direct: bool = False
+        self, f: Tensor, g: Tensor, s: Tensor, *, tol: float, max_iter: int
     ) -> tuple[Float[Tensor, "*b n"], Float[Tensor, "*b m"], Float[Tensor, "*b"]]:
         """The solution of the whole system for a right-hand side (f, g, s).
 
-        ``direct`` factorises the complement of a stored plan; otherwise conjugate gradients run to the relative
-        residual ``tol``, a number or one per problem.
+        The complement of a stored plan is factorised; otherwise conjugate gradients run to the relative residual
+        ``tol``.
         """
         reduced = self.inverse * f
         g = torch.where(self.free, g - self.plan.columns(reduced), 0.0)
@@ -54,7 +54,7 @@ class Schur:
             # Right-hand sides in the range sum to zero; rounding, and masses that change, leave it.
             g = g - self.c * column(g.sum(-1) / self.c.sum(-1))
         right = torch.cat([g, s[..., None]], -1)
-        if direct and isinstance(self.plan, DenseOperator):
+        if isinstance(self.plan, DenseOperator):
             y = self._by_cholesky(right, self.plan.matrix)
         else:
             y = self._by_conjugate_gradients(right, tol, max_iter)
@@ -77,9 +77,9 @@ class Schur:
             schur[..., :m, :m] += c[..., None] * (c / column(c.sum(-1)))[..., None, :]
         return _factorised(schur, right.to(plan.dtype)).to(right.dtype)
 
-    def _by_conjugate_gradients(self, right: Tensor, tol: float | Tensor, max_iter: int) -> Tensor:
+    def _by_conjugate_gradients(self, right: Tensor, tol: float, max_iter: int) -> Tensor:
         """Preconditioned by the exact diagonal."""
-        diagonal = self.diagonal - torch.where(self.free, self.plan.square_columns(self.inverse), 0.0)
+        diagonal = self.diagonal - torch.where(self.free, self.plan.squared().columns(self.inverse), 0.0)
         floor = torch.finfo(right.dtype).eps * self.diagonal
         last = torch.ones_like(right[..., :1])
         if self.partial:

@@ -308,18 +308,11 @@ class Linear(Problem):
         Returns:
             The bound, per problem; it is tight at the solution.
         """
-        if self.entropic:
-            q = self._row_transform(g)
-            total = pairing(self.a, torch.exp((f - q) / column(self.epsilon)))
-            entropy = self.epsilon * (total - self.source.total * self.target.total)
-        else:
-            lowered = torch.minimum(f, self.geometry._ctransform(torch.where(self.b > 0, g, -math.inf))[0])
-            # A potential at the edge of its domain may be lowered across it by rounding: that is undone.
-            settled = self.source._project(lowered)
-            size = f.abs() + torch.where(self.b > 0, g, 0).abs().amax(-1, keepdim=True)
-            f = torch.where((settled - lowered).abs() <= 1e3 * torch.finfo(f.dtype).eps * size, settled, lowered)
-            entropy = 0.0
-        return self._conjugates(f, g) - entropy
+        if not self.entropic:
+            return self._conjugates(self._lowered(f, g), g)
+        q = self._row_transform(g)
+        total = pairing(self.a, torch.exp((f - q) / column(self.epsilon)))
+        return self._conjugates(f, g) - self.epsilon * (total - self.source.total * self.target.total)
 
     @transformable
     def gap(
@@ -390,23 +383,33 @@ class Linear(Problem):
         """Potentials that sit on a kink tied to it, so that the dual value knows that they move with it."""
         return (f, g) if self.partial else (self.source._project(f), self.target._project(g))
 
+    def _lowered(self, f: Tensor, g: Tensor) -> Tensor:
+        """f, lowered until f_i + g_j <= C_ij."""
+        lowered = torch.minimum(f, self.geometry._ctransform(torch.where(self.b > 0, g, -math.inf))[0])
+        # A potential at the edge of its domain may be lowered across it by rounding: that is undone.
+        settled = self.source._project(lowered)
+        size = f.abs() + torch.where(self.b > 0, g, 0).abs().amax(-1, keepdim=True)
+        return torch.where((settled - lowered).abs() <= 1e3 * torch.finfo(f.dtype).eps * size, settled, lowered)
+
     def _cost(self, P: Plan) -> Tensor:
         cost = P.transport_cost(self.geometry)
         return cost + self.epsilon * P.kl(self.a, self.b) if self.entropic else cost
 
     def _priced(self, cost: Tensor, row: Tensor, col: Tensor, f: Tensor, g: Tensor) -> Tensor:
         """The primal objective with violated constraints priced by the potentials."""
-        alpha, beta = self._split(f, g)
-        value = cost + self.source._priced(row, f - column(alpha)) + self.target._priced(col, g - column(beta))
         if self.mass is not None:
-            value = value + (alpha + beta).abs() * (row.sum(-1) - self.mass).abs()
-        return value
+            alpha, beta = self._split(f, g)
+            f, g = f - column(alpha), g - column(beta)
+            cost = cost + (alpha + beta).abs() * (row.sum(-1) - self.mass).abs()
+        return cost + self.source._priced(row, f) + self.target._priced(col, g)
 
     def _conjugates(self, f: Tensor, g: Tensor) -> Tensor:
         """The terms of the dual that belong to the marginals and the mass."""
+        if self.mass is None:
+            return self.source._conjugate(f) + self.target._conjugate(g)
         alpha, beta = self._split(f, g)
-        value = self.source._conjugate(f - column(alpha)) + self.target._conjugate(g - column(beta))
-        return value if self.mass is None else value + (alpha + beta) * self.mass
+        kept = self.source._conjugate(f - column(alpha)) + self.target._conjugate(g - column(beta))
+        return kept + (alpha + beta) * self.mass
 
     def _split(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """The two parts of the multiplier of the mass, folded into the potentials; zero without a mass."""

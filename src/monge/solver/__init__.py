@@ -3,12 +3,11 @@
 from .assignment import Assignment
 from .base import Capability, Case, Solver
 from .candidates import CANDIDATES
-from .explanation import Explanation
 from .newton import Newton
 from .simplex import Simplex
 from .sinkhorn import Sinkhorn
 from .solution import DualSolution, Report, Solution, Status
-from .solve import Auto, check_problem, solution_of, solve, warned_solution
+from .solve import Auto, Explanation, check_problem, solution_of, solve, warned_solution
 from .sorted import Sorted
 from .symmetric import Symmetric
 

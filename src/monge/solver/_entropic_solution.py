@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,9 +10,10 @@ from torch import Tensor
 
 from monge._parts import parts_of
 from monge.coupling import PotentialCoupling
+from monge.errors import PrecisionWarning
 from monge.problem.marginal import pairing
 
-from ._plan_error import PlanError, plan_error, warn_of_rounding
+from ._plan_error import PlanError, plan_error
 from .solution import DualSolution, Report, Status
 
 if TYPE_CHECKING:
@@ -53,7 +55,12 @@ def entropic_solution(
         dual, gap = _values(problem, measured, f, g)
         status, error = measured.judged(tol, end.settled)
         if status is Status.PRECISION and not warned and tol is not None:
-            warn_of_rounding(error, tol)
+            warnings.warn(
+                f"epsilon is below what the dtype resolves: the marginal error stopped at {float(error.max()):.1e}, "
+                f"above what tol={tol:.1e} asks for; use float64, or a larger epsilon or tol.",
+                PrecisionWarning,
+                stacklevel=4,
+            )
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in parts_of(problem).tensors)
     report = Report._make(
         status=status,

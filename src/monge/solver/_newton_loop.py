@@ -79,23 +79,21 @@ class _NewtonLoop(Loop):
     def __init__(self, problem: Linear, g: Tensor, epsilon: Tensor, goal: Goal) -> None:
         super().__init__(problem, goal)
         self.epsilon, self.first = epsilon, epsilon
+        none, one, never = torch.zeros_like(g), torch.ones_like(epsilon), torch.zeros_like(self.open, dtype=torch.long)
         # The point to try next, and whether it is taken whatever it brings.
-        self.point, self.trusted, self.plain = g, self.open, torch.zeros_like(self.open)
+        self.point, self.trusted, self.plain = g, self.open, ~self.open
         self.held: Iteration | None = None
         # The Newton step that is being tried, the gradient at its foot, its length, the share of its ridge, and how
         # many steps in a row were shortened.
-        self.direction, self.gradient = torch.zeros_like(g), torch.zeros_like(g)
-        self.length, self.ridge = torch.zeros_like(epsilon), torch.full_like(epsilon, _RIDGE)
-        self.reach = torch.ones_like(epsilon)
-        self.shortened = torch.zeros_like(epsilon, dtype=torch.long)
+        self.direction = self.gradient = none
+        self.length, self.ridge, self.reach, self.shortened = 0 * one, _RIDGE * one, one, never
         # Plain iterations still to come, and how many follow the next step that is given up.
-        self.due, self.dose = torch.zeros_like(self.shortened), torch.ones_like(self.shortened)
+        self.due, self.dose = never, never + 1
         # What a plain iteration leaves of the error; what has to halve at this level, and for how long it has not.
-        self.rate, self.level_best = torch.zeros_like(epsilon), torch.full_like(epsilon, torch.inf)
-        self.level_since, self.level_age = torch.zeros_like(self.shortened), torch.zeros_like(self.shortened)
+        self.rate, self.level_best, self.level_since, self.level_age = 0 * one, torch.inf * one, never, never
         # The solution at the epsilon before this one, and how g / epsilon has changed with 1 / epsilon since; the same
         # epsilon means that there is none.
-        self.before, self.drift, self.epsilon_before = g, torch.zeros_like(g), epsilon
+        self.before, self.drift, self.epsilon_before = g, none, epsilon
 
     def step(self, k: int, max_iter: int) -> Leaving:
         """One iteration, and the next point of each problem that goes on."""

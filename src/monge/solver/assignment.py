@@ -11,6 +11,7 @@ from monge import kernels
 from monge._checks import check_number
 from monge._value import value
 from monge.coupling import Coupling, PermutationCoupling
+from monge.geometry import CostMatrix
 from monge.problem import Linear
 
 from ._exact import Exact
@@ -62,5 +63,6 @@ class Assignment(Exact):
 
     def _optimal(self, problem: Linear, exact: Linear) -> tuple[Coupling, Tensor, Tensor]:
         n, batch = problem.shape[0], problem.batch_shape
-        perm, f, g = (part.expand(*batch, n) for part in kernels.assignment(exact.geometry._dense()))
+        assert isinstance(exact.geometry, CostMatrix)
+        perm, f, g = (part.expand(*batch, n) for part in kernels.assignment(exact.geometry.cost))
         return PermutationCoupling._make(perm=perm, weights=exact.a.expand(*batch, n)), f, g

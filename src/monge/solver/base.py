@@ -81,15 +81,14 @@ class Solver(Value):
     @final
     def supports(self, problem: Problem) -> Capability:
         """Whether this solver can treat the problem, and what it would cost."""
-        return self._supports(Case(problem, problem.traits))
+        case = Case(problem, problem.traits)
+        return self._capability(case) if self.treats <= case.traits else self._refusal(case)
 
     @final
-    def _supports(self, case: Case) -> Capability:
-        lacking = self.treats - case.traits
-        if not lacking:
-            return self._capability(case)
-        told = ", and ".join(words for trait, words in TRAITS.items() if trait in lacking)
-        return Capability.no(f"{type(self).__name__} {told}.")
+    def _refusal(self, case: Case) -> Capability:
+        """Why it does not treat a problem, trait by trait."""
+        told = (words for trait, words in TRAITS.items() if trait in self.treats - case.traits)
+        return Capability.no(f"{type(self).__name__} {', and '.join(told)}.")
 
     @abstractmethod
     def _capability(self, case: Case) -> Capability:

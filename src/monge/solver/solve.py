@@ -1,11 +1,11 @@
-"""The one verb, and the router: every solver says what a problem would cost it, and the cheapest one solves it."""
+"""The one verb, and the router behind it: every solver says what a problem would cost; the cheapest one solves it."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,16 +18,60 @@ from monge.problem import Problem
 
 from .base import Capability, Case, Solver
 from .candidates import CANDIDATES
-from .explanation import Explanation, Row
 from .solution import Solution, Status
 
 if TYPE_CHECKING:
     from .solution import DualSolution
 
-__all__ = ["Auto", "check_problem", "solution_of", "solve", "warned_solution"]
+__all__ = ["Auto", "Explanation", "check_problem", "solution_of", "solve", "warned_solution"]
 
 # Settings that are handed on to the solver that is chosen.
 _SETTINGS = ("tol", "max_iter", "init", "gradient", "strict")
+
+
+class Row(NamedTuple):
+    """One line of an explanation."""
+
+    solver: Solver
+    capability: Capability
+
+
+class Explanation(NamedTuple):
+    """Which solvers can treat a problem, the cheapest first; printing it gives a table.
+
+    Args:
+        rows: Solvers with their capabilities, those that cannot treat the problem last.
+    """
+
+    rows: tuple[Row, ...]
+
+    @property
+    def chosen(self) -> Solver | None:
+        """The solver that is taken, if any can; never one of infinite cost, which is how approximate ones abstain."""
+        return self.rows[0].solver if self.rows and self.rows[0].capability.cost < math.inf else None
+
+    @property
+    def refusal(self) -> str:
+        """Why no solver can: what each one says."""
+        return " ".join(("No solver can treat this problem.", *(row.capability.reason for row in self.rows)))
+
+    def __str__(self) -> str:
+        """A table: solver, estimated operations and bytes, why."""
+        lines = [f"{'solver':<12}{'operations':>12}{'memory':>10}  why"]
+        for row in self.rows:
+            can = row.capability.supported
+            operations = (
+                ("abstains" if row.capability.cost == math.inf else f"{row.capability.cost:.1e}") if can else "cannot"
+            )
+            memory = _readable(row.capability.memory) if can else ""
+            lines.append(f"{type(row.solver).__name__:<12}{operations:>12}{memory:>10}  {row.capability.reason}")
+        return "\n".join(lines)
+
+
+def _readable(size: float) -> str:
+    """Bytes in a unit that needs few digits."""
+    power = min(int(math.log(max(size, 1), 1000)), 4)
+    return f"{size / 1000**power:.0f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 @transformable
@@ -187,13 +231,14 @@ class Auto(Solver):
 
 def _table(case: Case, solvers: Sequence[Solver]) -> Explanation:
     able = [solver for solver in solvers if solver.treats <= case.traits]
+    rows = [Row(solver, solver._capability(case) if solver in able else solver._refusal(case)) for solver in solvers]
 
     def last(row: Row) -> tuple[bool, bool, bool, float]:
         """What cannot comes last, then what abstains, what is beaten, and the dearer."""
         capability = row.capability
         return not capability.supported, capability.cost == math.inf, _beaten(row.solver, able), capability.cost
 
-    return Explanation(tuple(sorted((Row(solver, solver._supports(case)) for solver in solvers), key=last)))
+    return Explanation(tuple(sorted(rows, key=last)))
 
 
 def _beaten(solver: Solver, able: Sequence[Solver]) -> bool:
