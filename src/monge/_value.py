@@ -46,8 +46,7 @@ class Value:
 
     def _tensors(self) -> Iterator[Tensor]:
         """Every tensor it holds, in order of declaration."""
-        leaves = pytree.tree_leaves(list(self._contents().values()))
-        return (leaf for leaf in leaves if isinstance(leaf, Tensor))
+        return _tensors_in(tuple(self._contents().values()))
 
     def detach(self) -> Self:
         """The same value, cut from the graph of autograd."""
@@ -88,6 +87,14 @@ def _map_content(held: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(held, tuple):
         return tuple(_map_content(item, function) for item in held)
     return held
+
+
+def _tensors_in(held: Any) -> Iterator[Tensor]:
+    if isinstance(held, Tensor):
+        yield held
+    elif isinstance(held, (Value, tuple)):
+        for item in held._contents().values() if isinstance(held, Value) else held:
+            yield from _tensors_in(item)
 
 
 class _Child:

@@ -15,15 +15,14 @@ from monge._checks import check_number, check_points, check_same, check_weights
 from monge._transforms import transformable
 from monge._value import Value, value
 from monge.coupling import Coupling, PotentialCoupling
-from monge.errors import ConvergenceWarning, InfeasibleError, InputError, ShapeError
+from monge.errors import ConvergenceWarning, InputError, ShapeError
 from monge.geometry import Geometry, PointCloud
 from monge.problem import Linear
 from monge.problem.epsilon import Relative
-from monge.problem.marginal import rounding
 from monge.solver import Auto, DualSolution, Newton, Solution, Solver, Status, solve, warned_solution
 
 from ._descent import Curvature
-from ._measures import GivenMeasure, Measure, as_measures, by_size, stacked
+from ._measures import GivenMeasure, Measure, as_measures, by_size, check_masses, stacked
 from .divergence import self_solution
 
 __all__ = ["Barycenter", "barycenter", "check_shares"]
@@ -329,10 +328,5 @@ def _checked(measures: Any) -> list[Measure]:
             "measures must be a list of clouds, but is a geometry: use barycenter_on(geometry, histograms)"
         )
     given = as_measures("measures", measures)
-    masses = torch.stack([measure.a.detach().sum() for measure in given])
-    if bool((masses - masses[0]).abs().max() > rounding(masses.dtype) * masses.max()):
-        raise InfeasibleError(
-            f"measures must have the same mass, but theirs range from {float(masses.min()):.9g} to "
-            f"{float(masses.max()):.9g}: normalise the weights."
-        )
+    check_masses("measures", torch.stack([measure.a.detach().sum() for measure in given]))
     return given

@@ -20,6 +20,7 @@ from monge.problem.epsilon import Relative
 from monge.problem.marginal import log_weights, rounding
 
 from ._gibbs import Costs, Gibbs
+from ._measures import check_masses
 from ._momentum import Momentum
 from .barycenter import check_shares
 
@@ -97,7 +98,9 @@ def barycenter_on(
     tol = 1e-4 if tol is None else tol
     check_number("tol", tol, low=0.0, high=1.0, strict=True)
     check_number("max_iter", max_iter, low=1)
-    mass = _check_masses(histograms)
+    masses = histograms.sum(-1)
+    check_masses("histograms", masses)
+    mass = masses[..., 0]
     costs = Costs(geometry)
     if debiased and (asymmetry := costs.asymmetry()) > rounding(geometry.dtype):
         raise InputError(
@@ -131,6 +134,7 @@ class _Swept(NamedTuple):
 
     image: Tensor
     log_q: Tensor
+    q: Tensor
     # The gradient of the objective in units of epsilon, the logarithms of u / b, and of what v K u is.
     gradient: Tensor
     log_u: Tensor
@@ -173,7 +177,7 @@ class _Search:
                 if missed > tol and momentum.failed(swept.image, missed):
                     z = momentum.best
                     continue
-            z = momentum.next(z, swept.image, self.shares * torch.exp(swept.log_q))
+            z = momentum.next(z, swept.image, self.shares * swept.q)
         return swept.log_q, max(missed, gap)
 
     def iteration(self, z: Tensor) -> _Swept:
@@ -186,7 +190,7 @@ class _Search:
             reached = self.where_reached(self.kernel.rows(log_w), 0.0)
             mean = (self.shares * reached).sum(0)
             log_q = self.where_reached(mean - self.where_reached(mean).logsumexp(-1))
-            return _Swept(mean - reached, log_q, log_d, log_u, z + reached)
+            return _Swept(mean - reached, log_q, log_q.exp(), log_d, log_u, z + reached)
         blurs = self.kernel.rows(torch.cat([log_w, self.where_reached(log_d)[None]]))
         reached, blurred = self.where_reached(blurs[:-1], 0.0), self.where_reached(blurs[-1], 0.0)
         mean = (self.shares * reached).sum(0)
@@ -194,8 +198,9 @@ class _Search:
         log_d, blurred = log_d - scale, blurred - scale
         log_q, gradient = self.where_reached(log_d + blurred), blurred - mean
         # Constants have no meaning, and left alone they would grow.
-        gradient = gradient - (torch.exp(log_q) * gradient).sum()
-        return _Swept(log_d - gradient / 2 + mean - reached, log_q, gradient, log_u, z + reached)
+        q = log_q.exp()
+        gradient = gradient - (q * gradient).sum()
+        return _Swept(log_d - gradient / 2 + mean - reached, log_q, q, gradient, log_u, z + reached)
 
     def where_reached(self, log: Tensor, absent: float = -math.inf) -> Tensor:
         """A state or a sum, with a number of its own for bins that nothing reaches."""
@@ -203,7 +208,7 @@ class _Search:
 
     def errors(self, swept: _Swept, z: Tensor) -> tuple[float, float]:
         """The largest error of a marginal, and the gap of the objective as a share of what the plans cost."""
-        q = torch.exp(swept.log_q)
+        q = swept.q
         missed = float((self.where_reached(swept.log_rows).exp() - q).abs().sum(-1).max())
         if not self.debiased:
             return missed, 0.0
@@ -253,13 +258,3 @@ def _check_shapes(geometry: Any, histograms: Any, debiased: bool) -> tuple[int, 
             "pass debiased=False."
         )
     return n, m
-
-
-def _check_masses(histograms: Tensor) -> Tensor:
-    masses = histograms.sum(-1)
-    if bool(((masses - masses[..., :1]).abs() > rounding(masses.dtype) * masses).any()):
-        raise InfeasibleError(
-            f"histograms must have the same mass, but theirs range from {float(masses.min()):.9g} to "
-            f"{float(masses.max()):.9g}: normalise them."
-        )
-    return masses[..., 0]

@@ -38,6 +38,9 @@ class AtMost(Constraint):
     def _violation(self, mu: Tensor) -> Tensor:
         return (mu - self.weights).clamp(min=0.0).sum(-1)
 
+    def _met_by(self, mu: Tensor) -> AtMost:
+        return self._replace(weights=self.weights.maximum(mu))
+
     def _project(self, f: Tensor) -> Tensor:
         return f.clamp(max=0.0)
 

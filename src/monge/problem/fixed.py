@@ -34,6 +34,9 @@ class Fixed(Constraint):
     def _violation(self, mu: Tensor) -> Tensor:
         return (mu - self.weights).abs().sum(-1)
 
+    def _met_by(self, mu: Tensor) -> Fixed:
+        return self._replace(weights=mu)
+
     def _mass_at(self, f: Tensor) -> Tensor:
         return self.weights.expand_as(f)
 

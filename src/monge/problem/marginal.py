@@ -67,6 +67,14 @@ class Marginal(Value):
         """
         return self._penalty(mu)
 
+    def _violation(self, mu: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
+        """The mass by which a constraint is broken."""
+        return torch.zeros_like(mu[..., 0])
+
+    def _met_by(self, mu: Float[Tensor, "*b n"]) -> Self:
+        """The nearest marginal of this kind whose constraint mu meets."""
+        return self
+
     def _project(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
         """The nearest potential whose dual term is finite and not flat."""
         return f
@@ -82,10 +90,6 @@ class Marginal(Value):
 
 class Constraint(Marginal):
     """A marginal that is constrained, at no price."""
-
-    @abstractmethod
-    def _violation(self, mu: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
-        """The mass by which the constraint is broken."""
 
     def _conjugate(self, f: Tensor) -> Tensor:
         return pairing(self.weights, self._project(f))

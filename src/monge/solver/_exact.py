@@ -11,8 +11,8 @@ from torch import Tensor
 from monge._parts import parts_of
 from monge.errors import InfeasibleError
 from monge.kernels.derivatives import envelope, held
-from monge.problem import AtMost, Fixed, Relaxed
-from monge.problem.marginal import Constraint, Marginal, pairing
+from monge.problem import Fixed, Relaxed
+from monge.problem.marginal import pairing
 
 from ._feasible import check_feasible
 from .base import Solver
@@ -103,17 +103,16 @@ def _proved(problem: Linear, exact: Linear, plan: Coupling, f: Tensor, g: Tensor
         f, g = exact._settled(f, g)  # a price met to the last digit may be passed by rounding
         f, g = exact._normalised(f, g)
         row, col = constant.marginals()
-        cost = constant.transport_cost(exact.geometry)
+        cost = constant._inner(exact.geometry).expand(batch)
         priced = exact._priced(cost, row, col, f, g)
-        met, violation = _met(exact, row, col), _violation(exact, row, col)
-
+        violation, mass = _violation(exact, row, col), None if exact.mass is None else row.sum(-1)
+        met = exact._replace(source=exact.source._met_by(row), target=exact.target._met_by(col), mass=mass)
         # One pass over all pairs, unless it is known that no potential has to be lowered.
         lowered = f if feasible else exact._lowered(f, g)
         scale = cost.abs() + pairing(exact.a, f.abs()) + pairing(exact.b, g.abs())
         blur = 64 * rounding(problem) + 1e-17 * sum(problem.shape)
-        proven = (met._priced(cost, row, col, f, g) - met._conjugates(lowered, g) <= _ROUNDING * scale) & (
-            violation <= blur
-        )
+        doubt = met._priced(cost, row, col, f, g) - met._conjugates(lowered, g)
+        proven = (doubt <= _ROUNDING * scale) & (violation <= blur)
         gap = priced - exact._conjugates(lowered, g)
     value, precise = priced.to(dtype), (f, g)
     f, g = f.to(dtype), g.to(dtype)
@@ -134,27 +133,12 @@ def _proved(problem: Linear, exact: Linear, plan: Coupling, f: Tensor, g: Tensor
     return DualSolution._make(coupling=plan.to(dtype), value=value, report=report, problem=problem, f=f, g=g)
 
 
-def _met(problem: Linear, row: Tensor, col: Tensor) -> Linear:
-    """The nearest problem whose constraints a plan of these marginals meets."""
-
-    def side(marginal: Marginal, mu: Tensor) -> Marginal:
-        if isinstance(marginal, Fixed):
-            return Fixed._make(weights=mu)
-        return marginal._replace(weights=marginal.weights.maximum(mu)) if isinstance(marginal, AtMost) else marginal
-
-    mass = None if problem.mass is None else row.sum(-1)
-    return problem._replace(source=side(problem.source, row), target=side(problem.target, col), mass=mass)
-
-
 def _violation(problem: Linear, row: Tensor, col: Tensor) -> Tensor:
     """The mass by which constraints are broken, relative to the mass moved."""
-    broken = torch.zeros_like(row[..., 0])
-    for marginal, mu in ((problem.source, row), (problem.target, col)):
-        if isinstance(marginal, Constraint):
-            broken = broken + marginal._violation(mu)
+    broken, moved = problem.source._violation(row) + problem.target._violation(col), row.sum(-1)
     if problem.mass is not None:
-        broken = broken + (row.sum(-1) - problem.mass).abs()
-    return broken / row.sum(-1).clamp_min(torch.finfo(row.dtype).tiny)
+        broken = broken + (moved - problem.mass).abs()
+    return broken / moved.clamp_min(torch.finfo(row.dtype).tiny)
 
 
 def _attached(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
@@ -13,12 +11,6 @@ from monge.geometry import Line, PointCloud
 from monge.problem import AtMost, Linear, Relaxed
 
 __all__ = ["is_partial", "partial_plan"]
-
-
-class _Places(NamedTuple):
-    x: Tensor
-    y: Tensor
-    p: float
 
 
 def is_partial(problem: Linear) -> bool:
@@ -55,13 +47,13 @@ def _price(side: object, like: Tensor) -> Tensor:
     return torch.as_tensor(side.rho, dtype=like.dtype, device=like.device)
 
 
-def _places(problem: Linear) -> _Places | None:
+def _places(problem: Linear) -> tuple[Tensor, Tensor, float] | None:
     geometry = problem.geometry
     if isinstance(geometry, Line):
-        return _Places(geometry.x, geometry.y, float(geometry.p))
+        return geometry.x, geometry.y, float(geometry.p)
     if not isinstance(geometry, PointCloud) or geometry.x.shape[-1] != 1 or callable(geometry.cost):
         return None
     if geometry.cost in ("cosine", "dot"):
         return None
     power = geometry._points().power
-    return _Places(geometry.x[..., 0], geometry.y[..., 0], float(power)) if power >= 1 else None
+    return (geometry.x[..., 0], geometry.y[..., 0], float(power)) if power >= 1 else None
