@@ -71,10 +71,12 @@ def divergence(
     """
     problem = Linear.between(x, y, a, b, cost=cost, epsilon=epsilon, rho=rho)
     epsilon = problem.epsilon.detach() if isinstance(epsilon, Relative) else problem.epsilon
-    xx = Linear.between(x, x, problem.a, problem.a, cost=cost, epsilon=epsilon, rho=rho)
-    yy = Linear.between(y, y, problem.b, problem.b, cost=cost, epsilon=epsilon, rho=rho)
+    own = [
+        Linear.between(points, points, weights, weights, cost=cost, epsilon=epsilon, rho=rho)
+        for points, weights in ((x, problem.a), (y, problem.b))
+    ]
     check_entropic(problem)
-    return debiased(problem, dual_solution(problem, solver), self_solution(xx, solver), self_solution(yy, solver))
+    return debiased(problem, dual_solution(problem, solver), *(self_solution(one, solver) for one in own))
 
 
 def dual_solution(problem: Linear, solver: Solver | None) -> DualSolution:

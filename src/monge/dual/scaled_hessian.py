@@ -12,7 +12,8 @@ from torch import Tensor
 from monge.problem.marginal import column
 
 from ._conjugate_gradients import conjugate_gradients
-from ._operators import DenseOperator, Operator, SparseOperator
+from ._eliminated import Eliminated
+from ._operators import DenseOperator, SparseOperator
 
 __all__ = ["ScaledHessian"]
 
@@ -27,29 +28,18 @@ _ITERATED_SHARE, _LEAST_ACCURATE = 0.01, 1e-2
 
 
 @dataclass(frozen=True)
-class ScaledHessian:
+class ScaledHessian(Eliminated):
     """(1 + ridge) I - W^T W + sign z z^T with W = R^-1/2 P S and S = D^-1/2, whose spectrum is [ridge, 1 + ridge].
 
     Args:
-        plan: P.
-        r, c: Its marginals.
-        inverse: The diagonal of R^-1, zero at rows that do not move.
         scale: The diagonal of S, zero at columns that do not move.
         share: The ridge that makes a step short where the matrix is nearly singular, as a share of the error.
         error: The marginal error, which sets how well the system is worth solving.
-        partial: Whether there is a multiplier of the mass.
-        gauge: Whether constants are in the kernel.
     """
 
-    plan: Operator
-    r: Float[Tensor, "*b n"]
-    c: Float[Tensor, "*b m"]
-    inverse: Float[Tensor, "*b n"]
     scale: Float[Tensor, "*b m"]
     share: Float[Tensor, "*b"]
     error: Float[Tensor, "*b"]
-    partial: bool
-    gauge: bool
 
     @cached_property
     def border(self) -> tuple[Float[Tensor, "*b m"], float]:

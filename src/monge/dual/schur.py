@@ -11,33 +11,23 @@ from torch import Tensor
 from monge.problem.marginal import column
 
 from ._conjugate_gradients import conjugate_gradients
-from ._operators import DenseOperator, Operator
+from ._eliminated import Eliminated
+from ._operators import DenseOperator
 
 __all__ = ["Schur"]
 
 
 @dataclass(frozen=True)
-class Schur:
+class Schur(Eliminated):
     """What [[R, P, r], [P^T, K, c], [r^T, c^T, |P|]] leaves on columns and mass when the rows are eliminated.
 
     Args:
-        plan: P.
-        r, c: Its marginals.
-        inverse: The diagonal of R^-1, zero at rows that do not move.
         diagonal: The diagonal of K.
         free: Which columns move.
-        partial: Whether the last row and column, of the mass, are there.
-        gauge: Whether constants are in the kernel.
     """
 
-    plan: Operator
-    r: Float[Tensor, "*b n"]
-    c: Float[Tensor, "*b m"]
-    inverse: Float[Tensor, "*b n"]
     diagonal: Float[Tensor, "*b m"]
     free: Bool[Tensor, "*b m"]
-    partial: bool
-    gauge: bool
 
     def solve(
         self, f: Tensor, g: Tensor, s: Tensor, *, tol: float, max_iter: int
