@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["PENALTIES", "KullbackLeibler", "Price", "SquaredL2", "TotalVariation"]
+__all__ = ["PENALTIES", "KullbackLeibler", "SquaredL2", "TotalVariation"]
 
 
 class Price(NamedTuple):

@@ -14,7 +14,7 @@ from monge._checks import check_choice, check_number
 from monge._value import value
 from monge.errors import InputError
 
-from ._penalties import PENALTIES, Price
+from ._penalties import PENALTIES, KullbackLeibler, SquaredL2, TotalVariation
 from .marginal import Marginal, column
 
 __all__ = ["Relaxed"]
@@ -64,7 +64,7 @@ class Relaxed(Marginal):
         return super()._select(index, batch)._replace(rho=pick(self.rho, 0, batch, index))
 
     @property
-    def _price(self) -> Price:
+    def _price(self) -> KullbackLeibler | SquaredL2 | TotalVariation:
         return PENALTIES[self.penalty](self.weights, column(self.rho))
 
     def _maximiser(self, q: Tensor, epsilon: Tensor) -> Tensor:
