@@ -84,7 +84,7 @@ class Gibbs:
         top = log.amax(-1, keepdim=True).clamp(min=torch.finfo(log.dtype).min)
         mass, batch = (log - top).exp(), log.shape[:-1]
         for factor in reversed(factors):
-            mass = (mass.reshape(*batch, -1, len(factor)) @ factor).mT.reshape(*batch, -1)
+            mass = (mass.reshape(*batch, -1, factor.shape[0]) @ factor).mT.reshape(*batch, -1)
         return mass.log() + (top - self.least)
 
     def _streamed(self, geometry: Geometry, log: Tensor) -> Tensor:
