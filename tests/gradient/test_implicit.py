@@ -164,7 +164,7 @@ def test_plans_as_operators_agree():
     for plan in plans[1:]:
         torch.testing.assert_close(plan.rows(g), streamed.rows(g))
         torch.testing.assert_close(plan.columns(f), streamed.columns(f))
-        torch.testing.assert_close(plan.square_columns(f), streamed.square_columns(f))
+        torch.testing.assert_close(plan.squared().columns(f), streamed.squared().columns(f))
     unknown = _operators.StreamedOperator(
         PointCloud(geometry.x, geometry.y, cost=lambda x, y: (x - y).square().sum(-1)), row, col, epsilon
     )

@@ -12,6 +12,7 @@ from monge.geometry import CostMatrix, PointCloud
 from monge.gradient import Unrolled
 from monge.problem import Linear, Relaxed, relative
 from monge.solver import Newton, Sinkhorn, Status, _newton_direction, _newton_loop
+from monge.solver._loop import Goal
 from sweep import sweep
 
 
@@ -209,3 +210,17 @@ def test_capability():
     easy, hard = Linear(geometry, epsilon=relative(0.1)), Linear(geometry, epsilon=relative(1e-3))
     assert Sinkhorn().supports(easy).cost < Newton().supports(easy).cost
     assert Newton().supports(hard).cost < Sinkhorn().supports(hard).cost
+
+
+def test_half_way_back_to_the_level_before_follows_the_line_from_there():
+    x = torch.rand(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    problem = Linear(PointCloud(x, x.flip(0)), epsilon=0.1)
+    one = torch.ones((), dtype=torch.float64)
+    loop = _newton_loop._NewtonLoop(problem, torch.zeros(6, dtype=torch.float64), one, Goal(1e-9 * one, 1e-12 * one))
+    loop.before, loop.drift, loop.gradient, image = torch.randn(4, 6, dtype=torch.float64).unbind()
+    loop.epsilon, loop.level_age = 0.4 * one, torch.tensor(_newton_loop._LOST + 1)
+    start, elsewhere = loop._continued(image, torch.tensor(False))
+    assert bool(elsewhere)
+    epsilon = torch.tensor(0.4, dtype=torch.float64).sqrt()
+    torch.testing.assert_close(loop.epsilon, epsilon)
+    torch.testing.assert_close(start, epsilon * (loop.before + (1 / epsilon - 1) * loop.drift))

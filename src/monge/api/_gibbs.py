@@ -28,9 +28,9 @@ class Costs:
         if isinstance(geometry, Grid) or math.prod(geometry.shape) <= _HELD:
             parts = geometry.axes if isinstance(geometry, Grid) else (geometry,)
             self.axes = [part.dense(max_bytes=2**62) for part in parts]
-            geometry = Grid(tuple(CostMatrix(axis) for axis in self.axes))
+            geometry = Grid._make(axes=tuple(CostMatrix._make(cost=axis) for axis in self.axes))
         self.geometry, self.columns = geometry, geometry.T
-        lows, highs = zip(*((float(cost.amin()), float(cost.amax())) for cost, _ in self._blocks()), strict=True)
+        lows, highs = torch.tensor([cost.aminmax() for cost, _ in self._blocks()]).double().mT.tolist()
         # The costs of a grid are sums over its axes, all others lie in one block or another.
         self.least, largest = (sum(lows), sum(highs)) if self.axes is not None else (min(lows), max(highs))
         # Infinite where a pair is forbidden: then a sum may need a term that is nothing beside the largest.
@@ -40,12 +40,10 @@ class Costs:
         """The largest |C_ij - C_ji| as a share of the largest cost; infinite where only one of the two is allowed."""
         apart, largest = 0.0, 0.0
         for cost, other in self._blocks():
-            allowed = cost < math.inf
-            if cost.shape != other.shape or bool((allowed != (other < math.inf)).any()):
+            if cost.shape != other.shape:
                 return math.inf
-            if bool(allowed.any()):
-                apart = max(apart, float((cost - other)[allowed].abs().max()))
-                largest = max(largest, float(cost[allowed].abs().max()))
+            apart = max(apart, float(torch.where(cost == other, 0.0, (cost - other).abs()).amax()))
+            largest = max(largest, float(cost.masked_fill(cost == math.inf, 0.0).abs().amax()))
         return apart / largest if apart else 0.0
 
     def _blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -84,10 +82,9 @@ class Gibbs:
     def _product(self, factors: list[Tensor], log: Tensor) -> Tensor:
         """The last axis first; each new one is put in front, so that the order is restored at the end."""
         top = log.amax(-1, keepdim=True).clamp(min=torch.finfo(log.dtype).min)
-        mass = (log - top).exp()
+        mass, batch = (log - top).exp(), log.shape[:-1]
         for factor in reversed(factors):
-            lines = mass.unflatten(-1, (-1, factor.shape[0])) @ factor
-            mass = lines.mT.flatten(-2)
+            mass = (mass.reshape(*batch, -1, factor.shape[0]) @ factor).mT.reshape(*batch, -1)
         return mass.log() + (top - self.least)
 
     def _streamed(self, geometry: Geometry, log: Tensor) -> Tensor:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from monge._arrays import working_dtype
 from monge._checks import check_points, check_same, check_weights
-from monge.errors import InputError, ShapeError
+from monge.errors import InfeasibleError, InputError, ShapeError
+from monge.problem.marginal import rounding
 
-__all__ = ["GivenMeasure", "Measure", "as_measures", "by_size", "stacked"]
+__all__ = ["GivenMeasure", "Measure", "as_measures", "by_size", "check_masses", "stacked"]
 
 # A cloud of points of equal weights, or a cloud with its weights.
 GivenMeasure = Tensor | tuple[Tensor, Tensor | None]
@@ -51,6 +52,15 @@ def as_measures(name: str, given: Sequence[GivenMeasure] | Tensor) -> list[Measu
                 f"{name}[{k}] of dimension {measure.x.shape[-1]}."
             )
     return measures
+
+
+def check_masses(name: str, masses: Float[Tensor, "*b k"]) -> None:
+    """The measures of each problem must have one mass, up to rounding."""
+    if bool(((masses - masses[..., :1]).abs() > rounding(masses.dtype) * masses).any()):
+        raise InfeasibleError(
+            f"{name} must have the same mass, but theirs range from {float(masses.min()):.9g} to "
+            f"{float(masses.max()):.9g}: normalise them."
+        )
 
 
 def by_size(measures: Sequence[Measure]) -> dict[tuple[int, bool], list[int]]:

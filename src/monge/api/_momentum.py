@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -31,7 +30,7 @@ class Momentum:
     def next(self, z: Float[Tensor, "k n"], image: Float[Tensor, "k n"], weights: Float[Tensor, "k n"]) -> Tensor:
         """Where to go from z; directions are compared with ``weights``."""
         ahead = image - self.last
-        astray = float(torch.einsum("kn,kn,kn->", weights, image - z, ahead)) < 0
+        astray = float((weights * (image - z) * ahead).sum()) < 0
         self.steps = 0.0 if astray else min(self.steps + 1, self.limit)
         self.last = image
         return image + max(0.0, (self.steps - 1) / (self.steps + 2)) * ahead

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -14,16 +15,14 @@ from monge._checks import check_number, check_points, check_same, check_weights
 from monge._transforms import transformable
 from monge._value import Value, value
 from monge.coupling import Coupling, PotentialCoupling
-from monge.errors import InfeasibleError, InputError, ShapeError
+from monge.errors import ConvergenceWarning, InputError, ShapeError
 from monge.geometry import Geometry, PointCloud
 from monge.problem import Linear
-from monge.problem.epsilon import Relative, resolved_epsilon
-from monge.problem.marginal import rounding
-from monge.solver import Auto, DualSolution, Newton, Solution, Solver, Status, solve
+from monge.problem.epsilon import Relative
+from monge.solver import Auto, DualSolution, Newton, Solution, Solver, Status, solve, warned_solution
 
 from ._descent import Curvature
-from ._measures import GivenMeasure, Measure, as_measures, by_size, stacked
-from ._warned_solution import warn_unless, warned_solution
+from ._measures import GivenMeasure, Measure, as_measures, by_size, check_masses, stacked
 from .divergence import self_solution
 
 __all__ = ["Barycenter", "barycenter", "check_shares"]
@@ -128,13 +127,15 @@ def barycenter(
         search = _Search(given, shares, epsilon, debiased, solver)
         path = _descend(search, search.first(size, start), tol, int(max_iter))
         plans = tuple(plan.to(dtype) for plan in path.step.plans)
-    spent = path.status is Status.MAX_ITER
-    ended = f"after max_iter={max_iter} iterations" if spent else "where no step lowers the objective"
-    warn_unless(
-        path.status is Status.CONVERGED,
-        f"The points of the barycentre still moved by {path.moved:.1e} of the spread {ended}, more than tol={tol:.0e}: "
-        "raise max_iter or tol.",
-    )
+    if path.status is not Status.CONVERGED:
+        spent = path.status is Status.MAX_ITER
+        ended = f"after max_iter={max_iter} iterations" if spent else "where no step lowers the objective"
+        warnings.warn(
+            f"The points of the barycentre still moved by {path.moved:.1e} of the spread {ended}, more than "
+            f"tol={tol:.0e}: raise max_iter or tol.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
     if search.entropic:
         z = (path.z + search.centre).to(dtype)
     else:
@@ -191,6 +192,15 @@ class _Step(NamedTuple):
     value: Tensor
 
 
+class _Group(NamedTuple):
+    """Measures of one size: their places in the list, their points and weights as a batch, and how much each counts."""
+
+    members: list[int]
+    x: Tensor
+    a: Tensor
+    shares: Tensor
+
+
 class _Search:
     """The alternation, with what it keeps from one iteration to the next: the potentials of each group of measures."""
 
@@ -209,10 +219,13 @@ class _Search:
         self.spread = torch.where(spread > 0, spread, torch.ones_like(spread))
         self.pooled = pooled
         epsilon = epsilon.double() if isinstance(epsilon, Tensor) and epsilon.is_floating_point() else epsilon
-        self.epsilon = resolved_epsilon(epsilon, PointCloud(pooled, pooled), joint, joint)
-        self.entropic = bool((self.epsilon > 0).all())
+        whole = Linear(PointCloud(pooled, pooled), joint, joint, epsilon)
+        self.epsilon, self.entropic = whole.epsilon, whole.entropic
         self.debiased = debiased and self.entropic
-        self.groups = [members for _, members in sorted(by_size(self.measures).items())]
+        self.groups = [
+            _Group(members, *stacked(self.measures, members), self.shares[torch.tensor(members, device=pooled.device)])
+            for _, members in sorted(by_size(self.measures).items())
+        ]
         self.known: list[DualSolution | None] = [None] * len(self.groups)
         self.bias = self._bias() if self.debiased else torch.zeros_like(self.mass)
 
@@ -248,9 +261,7 @@ class _Search:
         iteration = torch.zeros_like(z)
         objective = self.bias.clone()
         plans: list[Coupling | None] = [None] * len(self.measures)
-        for place, members in enumerate(self.groups):
-            x, a = stacked(self.measures, members)
-            shares = self.shares[torch.tensor(members, device=z.device)]
+        for place, (members, x, a, shares) in enumerate(self.groups):
             problem = Linear.between(PointCloud(z, x), None, self.weights(len(z)), a, epsilon=self.epsilon)
             solution = self._solved(problem, self.known[place])
             self.known[place] = solution if isinstance(solution, DualSolution) else None
@@ -261,8 +272,16 @@ class _Search:
         if self.debiased:
             problem = self._itself(z, self.weights(len(z)))
             own = self_solution(problem, self.solver)
-            plan = _potential_plan(problem, own.potential)
-            iteration = z + iteration - plan
+            plan = PotentialCoupling._make(
+                geometry=problem.geometry,
+                f=own.potential,
+                g=own.potential,
+                a=problem.a,
+                b=problem.b,
+                epsilon=problem.epsilon,
+                link="exp",
+            )
+            iteration = z + iteration - plan.barycentric(z)
             objective = objective - own.value / 2
         return _Step(iteration, tuple(plan for plan in plans if plan is not None), objective)
 
@@ -284,25 +303,9 @@ class _Search:
     def _bias(self) -> Tensor:
         """Half of what the measures cost with themselves, a constant of the debiased objective."""
         total = torch.zeros_like(self.mass)
-        for members in self.groups:
-            x, a = stacked(self.measures, members)
-            shares = self.shares[torch.tensor(members, device=x.device)]
+        for _, x, a, shares in self.groups:
             total = total - (shares * self_solution(self._itself(x, a), self.solver).value).sum() / 2
         return total
-
-
-def _potential_plan(problem: Linear, potential: Tensor) -> Tensor:
-    """Where the plan of a cloud with itself sends its points, on average."""
-    plan = PotentialCoupling._make(
-        geometry=problem.geometry,
-        f=potential,
-        g=potential,
-        a=problem.a,
-        b=problem.b,
-        epsilon=problem.epsilon,
-        link="exp",
-    )
-    return plan.barycentric(problem.geometry.x)  # type: ignore[attr-defined]
 
 
 def check_shares(
@@ -325,10 +328,5 @@ def _checked(measures: Any) -> list[Measure]:
             "measures must be a list of clouds, but is a geometry: use barycenter_on(geometry, histograms)"
         )
     given = as_measures("measures", measures)
-    masses = torch.stack([measure.a.detach().sum() for measure in given])
-    if bool((masses - masses[0]).abs().max() > rounding(masses.dtype) * masses.max()):
-        raise InfeasibleError(
-            f"measures must have the same mass, but theirs range from {float(masses.min()):.9g} to "
-            f"{float(masses.max()):.9g}: normalise the weights."
-        )
+    check_masses("measures", torch.stack([measure.a.detach().sum() for measure in given]))
     return given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,14 +13,15 @@ from torch import Tensor
 
 from monge._checks import check_number, check_same, check_weights
 from monge._transforms import transformable
-from monge.errors import InfeasibleError, InputError, ShapeError
+from monge.errors import ConvergenceWarning, InfeasibleError, InputError, ShapeError
 from monge.geometry import Geometry
-from monge.problem.epsilon import Relative, resolved_epsilon
+from monge.problem import Linear
+from monge.problem.epsilon import Relative
 from monge.problem.marginal import log_weights, rounding
 
 from ._gibbs import Costs, Gibbs
+from ._measures import check_masses
 from ._momentum import Momentum
-from ._warned_solution import warn_unless
 from .barycenter import check_shares
 
 __all__ = ["barycenter_on"]
@@ -96,16 +98,16 @@ def barycenter_on(
     tol = 1e-4 if tol is None else tol
     check_number("tol", tol, low=0.0, high=1.0, strict=True)
     check_number("max_iter", max_iter, low=1)
-    mass = _check_masses(histograms)
+    masses = histograms.sum(-1)
+    check_masses("histograms", masses)
+    mass = masses[..., 0]
     costs = Costs(geometry)
     if debiased and (asymmetry := costs.asymmetry()) > rounding(geometry.dtype):
         raise InputError(
             f"geometry must be symmetric, C_ij = C_ji, for a debiased barycentre, but its costs differ by "
             f"{asymmetry:.1e} of the largest: give both sides the same points in one order, or pass debiased=False."
         )
-    target = resolved_epsilon(
-        epsilon, costs.geometry, *(shares.new_full((size,), 1 / size).double() for size in (n, m))
-    )
+    target = Linear(costs.geometry, epsilon=epsilon).epsilon
     if not bool((target > 0).all()) or target.ndim:
         raise InputError(f"epsilon must be one positive number, but is {target.tolist()}: exact plans have barycenter.")
     # A measure of no share has no say, not even where the barycentre may lie.
@@ -115,12 +117,14 @@ def barycenter_on(
     # One after the other, so that no answer depends on its neighbours.
     found = [_Search(kernel, one, shares[counted].double(), debiased).run(tol, int(max_iter)) for one in bins]
     late = [error for _, error in found if not error <= tol]
-    warn_unless(
-        not late,
-        "The plans of the barycentre still missed their marginals, or the least objective, by "
-        f"{max(late, default=0.0):.1e} after max_iter={max_iter} iterations, more than tol={tol:.0e}: raise max_iter, "
-        "epsilon or tol.",
-    )
+    if late:
+        warnings.warn(
+            "The plans of the barycentre still missed their marginals, or the least objective, by "
+            f"{max(late):.1e} after max_iter={max_iter} iterations, more than tol={tol:.0e}: raise max_iter, epsilon "
+            "or tol.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
     q = torch.stack([torch.exp(log_q) for log_q, _ in found]) if found else bins.new_zeros(0, n)
     return (mass[..., None] * q.reshape(*histograms.shape[:-2], n)).to(histograms.dtype)
 
@@ -130,6 +134,7 @@ class _Swept(NamedTuple):
 
     image: Tensor
     log_q: Tensor
+    q: Tensor
     # The gradient of the objective in units of epsilon, the logarithms of u / b, and of what v K u is.
     gradient: Tensor
     log_u: Tensor
@@ -144,9 +149,11 @@ class _Search:
 
     def __init__(self, kernel: Gibbs, bins: Tensor, shares: Tensor, debiased: bool) -> None:
         self.kernel, self.bins, self.log_b, self.debiased = kernel, bins, log_weights(bins), debiased
-        self.shares = shares[:, None]
-        # Bins out of reach of a whole histogram; with finite costs there are none.
-        self.absent = (kernel.rows(self.log_b) == -math.inf).any(0) if kernel.costs.spread == math.inf else None
+        self.shares, self.absent = shares[:, None], None
+        if kernel.costs.spread < math.inf:
+            return
+        # Bins out of reach of a whole histogram.
+        self.absent = (kernel.rows(self.log_b) == -math.inf).any(0)
         stuck = kernel.columns(self.where_reached(bins.new_zeros(kernel.costs.geometry.shape[0]))) == -math.inf
         if bool((stuck & (bins > 0)).any()):
             raise InfeasibleError(
@@ -170,26 +177,30 @@ class _Search:
                 if missed > tol and momentum.failed(swept.image, missed):
                     z = momentum.best
                     continue
-            z = momentum.next(z, swept.image, self.shares * torch.exp(swept.log_q))
+            z = momentum.next(z, swept.image, self.shares * swept.q)
         return swept.log_q, max(missed, gap)
 
     def iteration(self, z: Tensor) -> _Swept:
         """One projection on each constraint."""
         log_d = (self.shares * z).sum(0) if self.debiased else z.new_zeros(z.shape[-1])
         log_u = -self.kernel.columns(self.where_reached(z))
-        reached = self.where_reached(self.kernel.rows(torch.where(self.bins > 0, self.log_b + log_u, -math.inf)), 0.0)
+        # A bin that is empty stays so, even if its u is infinite.
+        log_w = self.log_b + log_u if self.absent is None else torch.where(self.bins > 0, self.log_b + log_u, -math.inf)
+        if not self.debiased:
+            reached = self.where_reached(self.kernel.rows(log_w), 0.0)
+            mean = (self.shares * reached).sum(0)
+            log_q = self.where_reached(mean - self.where_reached(mean).logsumexp(-1))
+            return _Swept(mean - reached, log_q, log_q.exp(), log_d, log_u, z + reached)
+        blurs = self.kernel.rows(torch.cat([log_w, self.where_reached(log_d)[None]]))
+        reached, blurred = self.where_reached(blurs[:-1], 0.0), self.where_reached(blurs[-1], 0.0)
         mean = (self.shares * reached).sum(0)
-        log_q, gradient = mean, torch.zeros_like(mean)
-        if self.debiased:
-            blurred = self.where_reached(self.kernel.rows(self.where_reached(log_d)), 0.0)
-            scale = self.where_reached(log_d + blurred).logsumexp(-1) / 2
-            log_d, blurred = log_d - scale, blurred - scale
-            log_q, gradient = self.where_reached(log_d + blurred), blurred - mean
-            # Constants have no meaning, and left alone they would grow.
-            gradient = gradient - (torch.exp(log_q) * gradient).sum()
-            log_d = log_d - gradient / 2
-        log_q = self.where_reached(log_q - log_q.logsumexp(-1))
-        return _Swept(log_d + mean - reached, log_q, gradient, log_u, z + reached)
+        scale = self.where_reached(log_d + blurred).logsumexp(-1) / 2
+        log_d, blurred = log_d - scale, blurred - scale
+        log_q, gradient = self.where_reached(log_d + blurred), blurred - mean
+        # Constants have no meaning, and left alone they would grow.
+        q = log_q.exp()
+        gradient = gradient - (q * gradient).sum()
+        return _Swept(log_d - gradient / 2 + mean - reached, log_q, q, gradient, log_u, z + reached)
 
     def where_reached(self, log: Tensor, absent: float = -math.inf) -> Tensor:
         """A state or a sum, with a number of its own for bins that nothing reaches."""
@@ -197,7 +208,7 @@ class _Search:
 
     def errors(self, swept: _Swept, z: Tensor) -> tuple[float, float]:
         """The largest error of a marginal, and the gap of the objective as a share of what the plans cost."""
-        q = torch.exp(swept.log_q)
+        q = swept.q
         missed = float((self.where_reached(swept.log_rows).exp() - q).abs().sum(-1).max())
         if not self.debiased:
             return missed, 0.0
@@ -247,13 +258,3 @@ def _check_shapes(geometry: Any, histograms: Any, debiased: bool) -> tuple[int, 
             "pass debiased=False."
         )
     return n, m
-
-
-def _check_masses(histograms: Tensor) -> Tensor:
-    masses = histograms.sum(-1)
-    if bool(((masses - masses[..., :1]).abs() > rounding(masses.dtype) * masses).any()):
-        raise InfeasibleError(
-            f"histograms must have the same mass, but theirs range from {float(masses.min()):.9g} to "
-            f"{float(masses.max()):.9g}: normalise them."
-        )
-    return masses[..., 0]

@@ -39,8 +39,7 @@ class Reference(NamedTuple):
             "archivePrefix": "arXiv" if self.arxiv else "",
             "note": self.note,
         }
-        lines = [f"  {name:<13} = {{{content}}}," for name, content in fields.items() if content]
-        return "\n".join([f"@misc{{{first or 'anonymous'}{self.year}{words[0] if words else ''},", *lines, "}"])
+        return _entry(f"misc{{{first or 'anonymous'}{self.year}{words[0] if words else ''}", fields)
 
 
 def citation(thing: Any = None) -> str:
@@ -63,20 +62,18 @@ def citation(thing: Any = None) -> str:
         '@misc{cuturi2013sinkhorn,'
     """
     if thing is None:
-        return "\n".join(
-            [
-                "@software{monge,",
-                "  author        = {{The Monge developers}},",
-                "  title         = {{Monge: optimal transport for deep learning}},",
-                f"  version       = {{{__version__}}},",
-                "}",
-            ]
-        )
+        developers, title = "{The Monge developers}", "{Monge: optimal transport for deep learning}"
+        return _entry("software{monge", {"author": developers, "title": title, "version": __version__})
     found = _references(thing)
     if not found:
         name = getattr(thing, "__name__", type(thing).__name__)
         raise InputError(f"{name} names no source: cite the library itself, with citation().")
     return "\n\n".join(reference.bibtex() for reference in found)
+
+
+def _entry(opening: str, fields: dict[str, str]) -> str:
+    lines = [f"  {name:<13} = {{{content}}}," for name, content in fields.items() if content]
+    return "\n".join([f"@{opening},", *lines, "}"])
 
 
 def _references(thing: Any) -> list[Reference]:

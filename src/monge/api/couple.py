@@ -13,9 +13,7 @@ from monge.coupling import Coupling, PotentialCoupling
 from monge.geometry import Geometry
 from monge.problem import Linear
 from monge.problem.epsilon import Relative
-from monge.solver import Solver
-
-from ._warned_solution import warned_solution
+from monge.solver import Solver, warned_solution
 
 __all__ = ["couple"]
 

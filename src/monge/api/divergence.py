@@ -10,15 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._transforms import transformable
-from monge.errors import InputError
+from monge.errors import CapabilityError, InputError
 from monge.problem import Linear
 from monge.problem.epsilon import Relative
 from monge.problem.marginal import column, pairing
-from monge.solver import Auto, DualSolution, Newton, Sinkhorn, Solver, Status, Symmetric
+from monge.solver import Auto, DualSolution, Newton, Sinkhorn, Solver, Status, Symmetric, warned_solution
 
-from ._warned_solution import dual_solution
-
-__all__ = ["Own", "check_entropic", "debiased", "divergence", "self_solution"]
+__all__ = ["Own", "check_entropic", "debiased", "divergence", "dual_solution", "self_solution"]
 
 
 @transformable
@@ -73,10 +71,20 @@ def divergence(
     """
     problem = Linear.between(x, y, a, b, cost=cost, epsilon=epsilon, rho=rho)
     epsilon = problem.epsilon.detach() if isinstance(epsilon, Relative) else problem.epsilon
-    xx = Linear.between(x, x, problem.a, problem.a, cost=cost, epsilon=epsilon, rho=rho)
-    yy = Linear.between(y, y, problem.b, problem.b, cost=cost, epsilon=epsilon, rho=rho)
+    own = [
+        Linear.between(points, points, weights, weights, cost=cost, epsilon=epsilon, rho=rho)
+        for points, weights in ((x, problem.a), (y, problem.b))
+    ]
     check_entropic(problem)
-    return debiased(problem, dual_solution(problem, solver), self_solution(xx, solver), self_solution(yy, solver))
+    return debiased(problem, dual_solution(problem, solver), *(self_solution(one, solver) for one in own))
+
+
+def dual_solution(problem: Linear, solver: Solver | None) -> DualSolution:
+    """The solution, with the potentials that the divergence is made of."""
+    solution = warned_solution(problem, solver)
+    if not isinstance(solution, DualSolution):
+        raise CapabilityError(f"The divergence is made of potentials, and {solver} finds none: use Sinkhorn or Newton.")
+    return solution
 
 
 class Own(NamedTuple):
@@ -88,12 +96,11 @@ class Own(NamedTuple):
 
 def self_solution(problem: Linear, solver: Solver | None) -> Own:
     """The solution of a measure against itself."""
-    chosen = (Auto() if solver is None else solver).resolve(problem)
+    chosen, found = (Auto() if solver is None else solver).resolve(problem), None
     if isinstance(chosen, (Sinkhorn, Newton)) and not chosen.gradient._recorded:
         found = Symmetric(tol=chosen.tol, gradient=chosen.gradient)._solve(problem)
-        if found.report.status is not Status.MAX_ITER:
-            return Own(found.value, (found.f + found.g).detach() / 2)
-    found = dual_solution(problem, solver)
+    if found is None or found.report.status is Status.MAX_ITER:
+        found = dual_solution(problem, solver)
     return Own(found.value, (found.f + found.g).detach() / 2)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,12 +16,11 @@ from monge._transforms import transformable
 from monge.errors import InputError, ShapeError
 from monge.geometry import PointCloud
 from monge.problem import Linear
-from monge.problem.epsilon import Relative, resolved_epsilon
+from monge.problem.epsilon import Relative
 from monge.solver import Solver
 
 from ._measures import GivenMeasure, Measure, as_measures, by_size, stacked
-from ._warned_solution import dual_solution
-from .divergence import Own, check_entropic, debiased, self_solution
+from .divergence import Own, check_entropic, debiased, dual_solution, self_solution
 from .wasserstein import wasserstein
 
 __all__ = ["pairwise"]
@@ -89,25 +89,25 @@ def pairwise(
             f"{right[0].x.shape[-1]}."
         )
     same = others is None
-    if callable(metric):
-        compare, diagonal = _by_function(metric, left, right), True
-    elif metric == "divergence":
+    if metric == "divergence":
         compare, diagonal = _by_divergence(left, right, p, epsilon, solver, max_bytes), not same
     else:
-        compare = _by_wasserstein(left, right, p, epsilon, solver)
+        known = partial(wasserstein, p=p, epsilon=epsilon, solver=solver)
+        compare = _by_function(metric if callable(metric) else known, left, right)
         # An entropic plan of a measure with itself has a cost.
-        diagonal = not (isinstance(epsilon, (int, float)) and epsilon == 0)
+        diagonal = callable(metric) or not (isinstance(epsilon, (int, float)) and epsilon == 0)
     batches = list(_batches(left, right, same, diagonal, max_bytes))
-    total = sum(len(i) for i, _ in batches)
+    done, total = 0, sum(len(i) for i, _ in batches)
     out = torch.zeros(len(left), len(right), dtype=left[0].x.dtype, device=left[0].x.device)
-    with _progress(progress, total) as advance:
+    with _progress(progress) as tell:
         for i, j in batches:
             values = compare(i, j)
             rows, columns = torch.tensor(i, device=out.device), torch.tensor(j, device=out.device)
             out = out.index_put((rows, columns), values)
             if same:
                 out = out.index_put((columns, rows), values)
-            advance(len(i))
+            done += len(i)
+            tell(done, total)
     return out
 
 
@@ -122,14 +122,6 @@ def _by_function(metric: Metric, left: list[Measure], right: list[Measure]) -> C
                 f"{tuple(x.shape)} and {tuple(y.shape)}."
             )
         return values
-
-    return compare
-
-
-def _by_wasserstein(left: list[Measure], right: list[Measure], p: float, epsilon: Any, solver: Any) -> Compare:
-    def compare(i: list[int], j: list[int]) -> Tensor:
-        (x, a), (y, b) = stacked(left, i), stacked(right, j)
-        return wasserstein(x, y, a, b, p=p, epsilon=epsilon, solver=solver)
 
     return compare
 
@@ -172,7 +164,7 @@ def _pooled_epsilon(measures: list[Measure], p: float, epsilon: Relative) -> Ten
     """A fraction of the mean cost between all points of all measures."""
     x = torch.cat([measure.x.detach() for measure in measures])
     a = torch.cat([measure.a.detach() / measure.a.detach().sum() for measure in measures]) / len(measures)
-    return resolved_epsilon(epsilon, PointCloud(x, x, "euclidean", power=float(p)), a, a)
+    return Linear(PointCloud(x, x, "euclidean", power=float(p)), a, a, epsilon).epsilon
 
 
 def _batches(
@@ -201,22 +193,15 @@ def _pair_bytes(n: int, m: int, d: int) -> int:
 
 
 @contextmanager
-def _progress(told: bool | Callable[[int, int], None], total: int) -> Iterator[Callable[[int], None]]:
-    """A function to be called with every number of pairs that are done."""
+def _progress(told: bool | Callable[[int, int], object]) -> Iterator[Callable[[int, int], object]]:
+    """A function to be called with how many pairs are done, and how many there are in all."""
     if callable(told):
-        done = 0
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            told(done, total)
-
-        yield advance
+        yield told
     elif told:
         from rich.progress import Progress
 
         with Progress() as bar:
-            task = bar.add_task("pairs", total=total)
-            yield lambda count: bar.update(task, advance=count)
+            task = bar.add_task("pairs")
+            yield lambda done, total: bar.update(task, completed=done, total=total)
     else:
-        yield lambda count: None
+        yield lambda done, total: None

@@ -16,10 +16,9 @@ from monge.errors import InputError
 from monge.geometry import CostMatrix, PointCloud, log_reach
 from monge.problem import Linear
 from monge.problem.epsilon import Relative
-from monge.solver import Solution, Solver
+from monge.solver import Solution, Solver, warned_solution
 
 from ._units import in_range, rescaled, scaled_epsilon, unit_of
-from ._warned_solution import warned_solution
 
 __all__ = ["wasserstein"]
 

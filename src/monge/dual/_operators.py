@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Self
+
+from monge import kernels
+from monge._value import Value, value
 
 if TYPE_CHECKING:
     from monge.geometry import Geometry
@@ -23,24 +28,29 @@ _SPARSE_SHARE = 0.2
 _SAMPLED_ROWS = 64
 
 
-class Operator(Protocol):
+class Operator(ABC):
     """Products with a plan P and its transpose."""
 
+    @property
+    @abstractmethod
+    def T(self) -> Self:  # noqa: N802 - the mathematics says T
+        """The transpose."""
+
+    @abstractmethod
+    def squared(self) -> Operator:
+        """The squares of all entries."""
+
+    @abstractmethod
     def rows(self, g: Float[Tensor, "*b m"]) -> Float[Tensor, "*b n"]:
         """P g."""
-        ...
 
     def columns(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b m"]:
         """P^T f."""
-        ...
-
-    def square_columns(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b m"]:
-        """Sums over i of P_ij^2 f_i."""
-        ...
+        return self.T.rows(f)
 
 
-@dataclass(frozen=True)
-class StreamedOperator:
+@value
+class StreamedOperator(Operator, Value):
     """P_ij = exp(row_i + col_j - C_ij / epsilon), computed again for every product."""
 
     geometry: Geometry
@@ -48,15 +58,20 @@ class StreamedOperator:
     col: Float[Tensor, "*b m"]
     epsilon: Float[Tensor, "*b"]
 
+    @property
+    def T(self) -> StreamedOperator:  # noqa: N802
+        return StreamedOperator(self.geometry.T, self.col, self.row, self.epsilon)
+
     def rows(self, g: Tensor) -> Tensor:
         return self.geometry._apply(self.row, self.col, g[..., None], self.epsilon)[..., 0]
 
-    def columns(self, f: Tensor) -> Tensor:
-        return self.geometry.T._apply(self.col, self.row, f[..., None], self.epsilon)[..., 0]
+    def squared(self) -> StreamedOperator:
+        return StreamedOperator(self.geometry, 2 * self.row, 2 * self.col, self.epsilon / 2)
 
-    def square_columns(self, f: Tensor) -> Tensor:
-        squared = self.geometry.T._apply(2 * self.col, 2 * self.row, f[..., None], self.epsilon / 2)
-        return squared[..., 0]
+    def with_sums(self, g: Tensor) -> tuple[Tensor, Tensor]:
+        """P g, and P 1 from the same pass."""
+        both = self.geometry._apply(self.row, self.col, torch.stack([g, torch.ones_like(g)], -1), self.epsilon)
+        return both[..., 0], both[..., 1]
 
     def entries(self) -> int:
         """How many entries a dense copy would hold, over the whole batch."""
@@ -100,9 +115,7 @@ class StreamedOperator:
     def _extract(self, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
         pairs = self.geometry._pairs()
         if pairs is not None:
-            from monge.kernels import extract
-
-            return extract(pairs, self.row, self.col, self.epsilon, threshold)
+            return kernels.extract(pairs, self.row, self.col, self.epsilon, threshold)
         n, m = self.geometry.shape
         parts = []
         step = max(1, _SPARSE_ENTRIES // (4 * m))
@@ -115,19 +128,20 @@ class StreamedOperator:
 
 
 @dataclass(frozen=True)
-class DenseOperator:
-    """A stored plan."""
+class DenseOperator(Operator):
+    """A stored plan; products have its precision, and are returned in that of the vector."""
 
     matrix: Float[Tensor, "*b n m"]
 
+    @property
+    def T(self) -> DenseOperator:  # noqa: N802
+        return DenseOperator(self.matrix.mT)
+
+    def squared(self) -> DenseOperator:
+        return DenseOperator(self.matrix * self.matrix)
+
     def rows(self, g: Tensor) -> Tensor:
-        return _times(self.matrix, g)
-
-    def columns(self, f: Tensor) -> Tensor:
-        return _times(self.matrix.mT, f)
-
-    def square_columns(self, f: Tensor) -> Tensor:
-        return _times((self.matrix * self.matrix).mT, f)
+        return (self.matrix @ g.to(self.matrix.dtype)[..., None])[..., 0].to(g.dtype)
 
     def gram(self, f: Tensor) -> Tensor:
         """P^T diag(f) P."""
@@ -135,13 +149,8 @@ class DenseOperator:
         return half.mT @ half
 
 
-def _times(matrix: Tensor, vector: Tensor) -> Tensor:
-    """A product in the precision of the matrix, returned in that of the vector."""
-    return (matrix @ vector.to(matrix.dtype)[..., None])[..., 0].to(vector.dtype)
-
-
 @dataclass(frozen=True)
-class SparseOperator:
+class SparseOperator(Operator):
     """The large entries of the plans of a batch, block by block, by rows and by columns, as SciPy holds them."""
 
     matrix: Any
@@ -155,14 +164,16 @@ class SparseOperator:
         matrix = csr_matrix((w.double().numpy(), (i.numpy(), j.numpy())), shape=shape)
         return cls(matrix, matrix.T.tocsr())
 
+    @property
+    def T(self) -> SparseOperator:  # noqa: N802
+        return SparseOperator(self.transpose, self.matrix)
+
+    def squared(self) -> SparseOperator:
+        return SparseOperator(self.matrix.power(2), self.transpose.power(2))
+
     def rows(self, g: Tensor) -> Tensor:
-        return _sparse_times(self.matrix, g)
-
-    def columns(self, f: Tensor) -> Tensor:
-        return _sparse_times(self.transpose, f)
-
-    def square_columns(self, f: Tensor) -> Tensor:
-        return _sparse_times(self.transpose.power(2), f)
+        product = torch.from_numpy(self.matrix @ g.double().reshape(-1).numpy())
+        return product.reshape(*g.shape[:-1], -1).to(g.dtype)
 
     def gram(self, f: Tensor) -> Tensor:
         """P^T diag(f) P, stored whole."""
@@ -171,9 +182,3 @@ class SparseOperator:
         product = (half.T @ half).tocsr()
         parts = [torch.from_numpy(product[k * m : (k + 1) * m, k * m : (k + 1) * m].toarray()) for k in range(blocks)]
         return torch.stack(parts).reshape(*f.shape[:-1], m, m)
-
-
-def _sparse_times(matrix: Any, vector: Tensor) -> Tensor:
-    """A product with a block matrix whose blocks are the problems of the batch of the vector."""
-    product = torch.from_numpy(matrix @ vector.double().reshape(-1).numpy())
-    return product.reshape(*vector.shape[:-1], -1).to(vector.dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -52,6 +52,11 @@ class Ascent:
         self.log_a, self.log_b = log_weights(problem.a), log_weights(problem.b)
         self.columns = problem.geometry.T
         self.mass = problem.mass if problem.partial else None
+        self.totals = problem.source.total, problem.target.total
+        self.shares = problem.a / column(self.totals[0]), problem.b / column(self.totals[1])
+
+    def _select(self, index: Any) -> Ascent:
+        return Ascent(self.problem._select(index))
 
     def zero(self) -> Float[Tensor, "*b m"]:
         """Potentials zero."""
@@ -72,18 +77,17 @@ class Ascent:
         f, g, _ = problem.geometry._sinkhorn(zero, self.log_a, self.log_b, epsilon)
         _check_reach("source", problem.source, f)
         _check_reach("target", problem.target, g)
-        a, b = problem.a / column(problem.source.total), problem.b / column(problem.target.total)
+        a, b = self.shares
         reached = pairing(a, torch.nan_to_num(f, posinf=0.0)) + pairing(b, torch.nan_to_num(g, posinf=0.0))
         return zero, torch.maximum(problem.geometry.mean(a, b) - reached, epsilon)
 
     def iteration(self, g: Float[Tensor, "*b m"], epsilon: Float[Tensor, "*b"]) -> Iteration:
         """The next potential of each side from g, at an epsilon that need not be the problem's."""
-        source = self.problem.source
         if self.problem.balanced:
             f, image, error = self.problem.geometry._sinkhorn(g, self.log_a, self.log_b, epsilon)
             marginal = torch.exp(self.log_b + (g - image) / column(epsilon))
-            dual = self._dual(f, image, source.total, epsilon)
-            return Iteration(f, g, marginal, error / source.total, f, image, dual)
+            total, _ = self.totals
+            return Iteration(f, g, marginal, error / total, f, image, self._dual(f, image, total, epsilon))
 
         f, level = self._rows(g, epsilon)
         image, next_level, p = self._columns(f, epsilon)
@@ -119,7 +123,7 @@ class Ascent:
 
     def rounding(self, f: Tensor, g: Tensor, epsilon: Tensor) -> Float[Tensor, "*b"]:
         """The marginal error that rounding of potentials of this size explains, at this epsilon."""
-        a, b = (side.weights / column(side.total) for side in (self.problem.source, self.problem.target))
+        a, b = self.shares
         return 2 * torch.finfo(f.dtype).eps * (pairing(a, f.abs()) + pairing(b, g.abs())) / epsilon
 
     def images(self, g: Float[Tensor, "*b m"], epsilon: Float[Tensor, "*b"]) -> tuple[Tensor, Tensor]:
@@ -139,7 +143,7 @@ class Ascent:
 
     def _dual(self, f: Tensor, g: Tensor, moved: Tensor, epsilon: Tensor) -> Tensor:
         source, target = self.problem.source, self.problem.target
-        return source._conjugate(f) + target._conjugate(g) - epsilon * (moved - source.total * target.total)
+        return source._conjugate(f) + target._conjugate(g) - epsilon * (moved - self.totals[0] * self.totals[1])
 
     def _best(self, side: Marginal, log_a: Tensor, q: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
         """The best potential against a transform q, and the best multiplier of the mass together with it."""

@@ -15,7 +15,6 @@ from ._operators import Operator, StreamedOperator
 from .schur import Schur
 
 if TYPE_CHECKING:
-    from monge.geometry import Geometry
     from monge.problem import Linear
 
 __all__ = ["Hessian", "Vector"]
@@ -42,10 +41,7 @@ class Hessian(Value):
     without one. Potentials that are pinned to a kink, and absent points, do not move. Products stream the plan.
     """
 
-    geometry: Geometry
-    row: Float[Tensor, "*b n"]
-    col: Float[Tensor, "*b m"]
-    epsilon: Float[Tensor, "*b"]
+    plan: StreamedOperator
     kappa_f: Float[Tensor, "*b n"]  # epsilon times the curvature, zero where pinned
     kappa_g: Float[Tensor, "*b m"]
     free_f: Bool[Tensor, "*b n"]
@@ -60,10 +56,12 @@ class Hessian(Value):
         curvature_f, curvature_g = problem.source._curvature(f), problem.target._curvature(g)
         free_f, free_g = curvature_f.isfinite() & (problem.a > 0), curvature_g.isfinite() & (problem.b > 0)
         return cls(
-            problem.geometry,
-            log_weights(problem.a) + f / column(epsilon),
-            log_weights(problem.b) + (g + column(s)) / column(epsilon),
-            epsilon,
+            StreamedOperator(
+                problem.geometry,
+                log_weights(problem.a) + f / column(epsilon),
+                log_weights(problem.b) + (g + column(s)) / column(epsilon),
+                epsilon,
+            ),
             column(epsilon) * torch.where(free_f, curvature_f, 0.0),
             column(epsilon) * torch.where(free_g, curvature_g, 0.0),
             free_f,
@@ -75,42 +73,26 @@ class Hessian(Value):
     @property
     def T(self) -> Hessian:  # noqa: N802 - the mathematics says T
         """The same system with the two sides exchanged."""
-        return Hessian(
-            self.geometry.T,
-            self.col,
-            self.row,
-            self.epsilon,
-            self.kappa_g,
-            self.kappa_f,
-            self.free_g,
-            self.free_f,
-            self.partial,
-            self.gauge,
-        )
+        return Hessian(self.plan.T, self.kappa_g, self.kappa_f, self.free_g, self.free_f, self.partial, self.gauge)
 
     def off_diagonal(self, y: Vector) -> Vector:
         """The product with y less that of the diagonal blocks: what each block hears from the others."""
-        plan_g, r = self._product(self.row, self.col, self.geometry, y.g)
-        plan_f, c = self._product(self.col, self.row, self.geometry.T, y.f)
-        if not self.partial:
-            return Vector(plan_g, plan_f, torch.zeros_like(y.s))
-        heard = (r * y.f).sum(-1) + (c * y.g).sum(-1)
-        return Vector(plan_g + r * column(y.s), plan_f + c * column(y.s), heard)
+        return self._heard(y)[0]
 
     def product(self, y: Vector) -> Vector:
         """The product with y, zero at potentials that do not move."""
-        plan_g, r = self._product(self.row, self.col, self.geometry, y.g)
-        plan_f, c = self._product(self.col, self.row, self.geometry.T, y.f)
-        s = column(y.s) if self.partial else 0.0
-        f = torch.where(self.free_f, (r + self.kappa_f) * y.f + plan_g + r * s, 0.0)
-        g = torch.where(self.free_g, (c + self.kappa_g) * y.g + plan_f + c * s, 0.0)
-        last = (r * y.f).sum(-1) + (c * y.g).sum(-1) + r.sum(-1) * y.s if self.partial else torch.zeros_like(y.s)
-        return Vector(f, g, last)
+        heard, r, c = self._heard(y)
+        f = torch.where(self.free_f, (r + self.kappa_f) * y.f + heard.f, 0.0)
+        g = torch.where(self.free_g, (c + self.kappa_g) * y.g + heard.g, 0.0)
+        return Vector(f, g, heard.s + r.sum(-1) * y.s if self.partial else heard.s)
 
-    def _product(self, row: Tensor, col: Tensor, geometry: Geometry, v: Tensor) -> tuple[Tensor, Tensor]:
-        """P v, and P 1 from the same pass."""
-        both = geometry._apply(row, col, torch.stack([v, torch.ones_like(v)], -1), self.epsilon)
-        return both[..., 0], both[..., 1]
+    def _heard(self, y: Vector) -> tuple[Vector, Tensor, Tensor]:
+        """What each block hears from the others, and the marginals of the plan from the same passes."""
+        (plan_g, r), (plan_f, c) = self.plan.with_sums(y.g), self.plan.T.with_sums(y.f)
+        if not self.partial:
+            return Vector(plan_g, plan_f, torch.zeros_like(y.s)), r, c
+        heard = (r * y.f).sum(-1) + (c * y.g).sum(-1)
+        return Vector(plan_g + r * column(y.s), plan_f + c * column(y.s), heard), r, c
 
     def solve(self, v: Vector, *, tol: float, max_iter: int) -> Vector:
         """The y whose product is v, differentiable to any order in v and in everything the system is made of."""
@@ -125,18 +107,18 @@ class Hessian(Value):
 
     def _solution(self, v: Vector, tol: float, max_iter: int) -> Vector:
         v = Vector(torch.where(self.free_f, v.f, 0.0), torch.where(self.free_g, v.g, 0.0), v.s)
-        n, m = self.geometry.shape
+        n, m = self.plan.geometry.shape
         if n < m:
             g, f, s = self.T._eliminated(Vector(v.g, v.f, v.s), tol, max_iter)
             return Vector(f, g, s)
         return self._eliminated(v, tol, max_iter)
 
     def _eliminated(self, v: Vector, tol: float, max_iter: int) -> Vector:
-        plan: Operator = StreamedOperator(self.geometry, self.row, self.col, self.epsilon)
+        plan: Operator = self.plan
         dtype, kappa_f, kappa_g = v.g.dtype, self.kappa_f, self.kappa_g
-        if self.geometry.shape[1] <= DENSE_UNKNOWNS and plan.entries() <= DENSE_ENTRIES:
+        if self.plan.geometry.shape[1] <= DENSE_UNKNOWNS and self.plan.entries() <= DENSE_ENTRIES:
             # A factorisation is cheap in double precision too, and the system may be nearly singular.
-            plan, kappa_f, kappa_g = plan.dense(), kappa_f.double(), kappa_g.double()
+            plan, kappa_f, kappa_g = self.plan.dense(), kappa_f.double(), kappa_g.double()
             v = Vector(*(part.double() for part in v))
         r, c = plan.rows(torch.ones_like(v.g)), plan.columns(torch.ones_like(v.f))
         schur = Schur(
@@ -149,7 +131,7 @@ class Hessian(Value):
             partial=self.partial,
             gauge=self.gauge,
         )
-        y = schur.solve(*v, tol=tol, max_iter=max_iter, direct=True)
+        y = schur.solve(*v, tol=tol, max_iter=max_iter)
         return Vector(*(part.to(dtype) for part in y))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -10,7 +11,9 @@ from torch import Tensor
 
 from monge.problem.marginal import column
 
-from ._operators import DenseOperator, Operator, SparseOperator
+from ._conjugate_gradients import conjugate_gradients
+from ._eliminated import Eliminated
+from ._operators import DenseOperator, SparseOperator
 
 __all__ = ["ScaledHessian"]
 
@@ -25,54 +28,35 @@ _ITERATED_SHARE, _LEAST_ACCURATE = 0.01, 1e-2
 
 
 @dataclass(frozen=True)
-class ScaledHessian:
+class ScaledHessian(Eliminated):
     """(1 + ridge) I - W^T W + sign z z^T with W = R^-1/2 P S and S = D^-1/2, whose spectrum is [ridge, 1 + ridge].
 
     Args:
-        plan: P.
-        inverse: The diagonal of R^-1, zero at rows that do not move.
         scale: The diagonal of S, zero at columns that do not move.
         share: The ridge that makes a step short where the matrix is nearly singular, as a share of the error.
         error: The marginal error, which sets how well the system is worth solving.
-        border: z: the square roots of the masses, along which a balanced matrix is singular; or what eliminating the
-            multiplier of the mass leaves.
-        sign: Its sign, zero if there is none.
     """
 
-    plan: Operator
-    inverse: Float[Tensor, "*b n"]
     scale: Float[Tensor, "*b m"]
     share: Float[Tensor, "*b"]
     error: Float[Tensor, "*b"]
-    border: Float[Tensor, "*b m"]
-    sign: float
 
-    @classmethod
-    def of(
-        cls,
-        plan: Operator,
-        r: Tensor,
-        c: Tensor,
-        *,
-        inverse: Tensor,
-        scale: Tensor,
-        share: Tensor,
-        error: Tensor,
-        partial: bool,
-        gauge: bool,
-    ) -> ScaledHessian:
-        """The system at a plan with marginals r and c."""
-        border, sign = torch.zeros_like(scale), 0.0
-        tiny = torch.finfo(c.dtype).tiny
-        if gauge:
-            border, sign = torch.where(scale > 0, c.sqrt(), 0.0), 1.0
-            border = border / column(border.norm(dim=-1).clamp(min=tiny))
-        elif partial:
-            held = (r - r * inverse * r).sum(-1)
-            some = held > 1e-12 * r.sum(-1)
-            border, sign = scale * (c - plan.columns(inverse * r)), -1.0
-            border = torch.where(column(some), border / column(torch.where(some, held, 1.0).sqrt()), 0.0)
-        return cls(plan, inverse, scale, share, error.clamp(1e-12, 1.0), border, sign)
+    @cached_property
+    def border(self) -> tuple[Float[Tensor, "*b m"], float]:
+        """The vector z and its sign.
+
+        It is made of the square roots of the masses, along which a balanced matrix is singular; or it is what
+        eliminating the multiplier of the mass leaves.
+        """
+        if self.gauge:
+            border = torch.where(self.scale > 0, self.c.sqrt(), 0.0)
+            return border / column(border.norm(dim=-1).clamp(min=torch.finfo(self.c.dtype).tiny)), 1.0
+        if not self.partial:
+            return torch.zeros_like(self.scale), 0.0
+        held = (self.r - self.r * self.inverse * self.r).sum(-1)
+        some = held > 1e-12 * self.r.sum(-1)
+        border = self.scale * (self.c - self.plan.columns(self.inverse * self.r))
+        return torch.where(column(some), border / column(torch.where(some, held, 1.0).sqrt()), 0.0), -1.0
 
     def heard(self, g: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m"]:
         """P^T R^-1 P g: what columns hear of a change g of others, through the rows."""
@@ -94,9 +78,9 @@ class ScaledHessian:
 
     def _by_cholesky(self, right: Tensor, plan: DenseOperator | SparseOperator) -> Tensor:
         ridge = (self.share * self.error).clamp(min=_LEAST_RIDGE)
+        border, sign = self.border
         matrix = -(self.scale[..., :, None] * plan.gram(self.inverse) * self.scale[..., None, :])
-        if self.sign:
-            matrix += self.sign * self.border[..., :, None] * self.border[..., None, :]
+        matrix += sign * border[..., :, None] * border[..., None, :]
         matrix.diagonal(dim1=-2, dim2=-1).add_(1 + column(ridge))
         factor, failed = torch.linalg.cholesky_ex(matrix)
         if bool(failed.any()):
@@ -106,32 +90,15 @@ class ScaledHessian:
         return torch.where(column(failed > 0), torch.nan, solved)
 
     def _by_conjugate_gradients(self, right: Tensor, max_iter: int) -> tuple[Tensor, Tensor]:
-        """Preconditioned by the exact diagonal; each problem of a batch stops on its own."""
+        """Preconditioned by the exact diagonal."""
         one = 1 + column(self.share.clamp(min=_ITERATED_SHARE) * self.error)
-        diagonal = one - self.scale**2 * self.plan.square_columns(self.inverse)
+        diagonal = one - self.scale**2 * self.plan.squared().columns(self.inverse)
         # The square roots of the masses are not missed here, since the right side has no part along them.
-        border = torch.zeros_like(self.border) if self.sign > 0 else self.border
+        border = torch.zeros_like(self.scale) if self.gauge else self.border[0]
         inverse = 1.0 / (diagonal - border**2).clamp(min=1e-13)
-        y, residual = torch.zeros_like(right), right
-        z = inverse * residual
-        direction, rho = z, (residual * z).sum(-1)
-        goal = rho * self.error.clamp(max=_LEAST_ACCURATE)
-        active = rho > goal
-        for _ in range(max_iter):
-            if not bool(active.any()):
-                break
-            image = self._product(direction, one, border)
-            curvature = (direction * image).sum(-1)
-            # A direction without curvature is rounding noise in the kernel: that problem is done.
-            active = active & (curvature > 0)
-            step = column(torch.where(active, rho / torch.where(active, curvature, 1.0), 0.0))
-            y, residual = y + step * direction, residual - step * image
-            z = inverse * residual
-            rho, old = torch.where(active, (residual * z).sum(-1), 0.0), rho
-            direction = z + column(torch.where(active, rho / torch.where(active, old, 1.0), 0.0)) * direction
-            active = active & (rho > goal)
-        return y, ~active
 
-    def _product(self, y: Tensor, one: Tensor, border: Tensor) -> Tensor:
-        heard = self.plan.columns(self.inverse * self.plan.rows(self.scale * y))
-        return one * y - self.scale * heard - border * column((border * y).sum(-1))
+        def product(y: Tensor) -> Tensor:
+            heard = self.plan.columns(self.inverse * self.plan.rows(self.scale * y))
+            return one * y - self.scale * heard - border * column((border * y).sum(-1))
+
+        return conjugate_gradients(product, right, inverse, self.error.clamp(max=_LEAST_ACCURATE), max_iter)

@@ -10,41 +10,32 @@ from torch import Tensor
 
 from monge.problem.marginal import column
 
-from ._operators import DenseOperator, Operator
+from ._conjugate_gradients import conjugate_gradients
+from ._eliminated import Eliminated
+from ._operators import DenseOperator
 
 __all__ = ["Schur"]
 
 
 @dataclass(frozen=True)
-class Schur:
+class Schur(Eliminated):
     """What [[R, P, r], [P^T, K, c], [r^T, c^T, |P|]] leaves on columns and mass when the rows are eliminated.
 
     Args:
-        plan: P.
-        r, c: Its marginals.
-        inverse: The diagonal of R^-1, zero at rows that do not move.
         diagonal: The diagonal of K.
         free: Which columns move.
-        partial: Whether the last row and column, of the mass, are there.
-        gauge: Whether constants are in the kernel.
     """
 
-    plan: Operator
-    r: Float[Tensor, "*b n"]
-    c: Float[Tensor, "*b m"]
-    inverse: Float[Tensor, "*b n"]
     diagonal: Float[Tensor, "*b m"]
     free: Bool[Tensor, "*b m"]
-    partial: bool
-    gauge: bool
 
     def solve(
-        self, f: Tensor, g: Tensor, s: Tensor, *, tol: float | Tensor, max_iter: int, direct: bool = False
+        self, f: Tensor, g: Tensor, s: Tensor, *, tol: float, max_iter: int
     ) -> tuple[Float[Tensor, "*b n"], Float[Tensor, "*b m"], Float[Tensor, "*b"]]:
         """The solution of the whole system for a right-hand side (f, g, s).
 
-        ``direct`` factorises the complement of a stored plan; otherwise conjugate gradients run to the relative
-        residual ``tol``, a number or one per problem.
+        The complement of a stored plan is factorised; otherwise conjugate gradients run to the relative residual
+        ``tol``.
         """
         reduced = self.inverse * f
         g = torch.where(self.free, g - self.plan.columns(reduced), 0.0)
@@ -53,7 +44,7 @@ class Schur:
             # Right-hand sides in the range sum to zero; rounding, and masses that change, leave it.
             g = g - self.c * column(g.sum(-1) / self.c.sum(-1))
         right = torch.cat([g, s[..., None]], -1)
-        if direct and isinstance(self.plan, DenseOperator):
+        if isinstance(self.plan, DenseOperator):
             y = self._by_cholesky(right, self.plan.matrix)
         else:
             y = self._by_conjugate_gradients(right, tol, max_iter)
@@ -62,61 +53,38 @@ class Schur:
         return self.inverse * (f - heard), g, s
 
     def _by_cholesky(self, right: Tensor, plan: Tensor) -> Tensor:
-        m = plan.shape[-1]
-        free = self.free.to(plan.dtype)
-        inverse = self.inverse.to(plan.dtype)[..., None]
-        schur = torch.zeros((*right.shape[:-1], m + 1, m + 1), dtype=plan.dtype, device=plan.device)
-        schur[..., :m, :m] = -(plan.mT @ (inverse * plan)) * free[..., None] * free[..., None, :]
-        schur[..., :m, :m].diagonal(dim1=-2, dim2=-1).add_(self.diagonal)
+        m, inverse, r = plan.shape[-1], self.inverse.to(plan.dtype), self.r.to(plan.dtype)
+        moving = plan * self.free[..., None, :]
+        schur = plan.new_zeros(*right.shape[:-1], m + 1, m + 1)
+        schur[..., :m, :m] = torch.diag_embed(self.diagonal) - moving.mT @ (inverse[..., None] * moving)
         schur[..., m, m] = 1.0
         if self.partial:
-            r, c = self.r.to(plan.dtype), self.c.to(plan.dtype)
-            border = free * (c - (plan.mT @ (inverse * r[..., None]))[..., 0])
+            border = self.free * self.c - (moving.mT @ (inverse * r)[..., None])[..., 0]
             schur[..., m, :m], schur[..., :m, m] = border, border
-            schur[..., m, m] = r.sum(-1) - (r * inverse[..., 0] * r).sum(-1)
+            schur[..., m, m] = r.sum(-1) - (r * inverse * r).sum(-1)
         if self.gauge:
             c = self.c.to(plan.dtype)
             schur[..., :m, :m] += c[..., None] * (c / column(c.sum(-1)))[..., None, :]
         return _factorised(schur, right.to(plan.dtype)).to(right.dtype)
 
-    def _by_conjugate_gradients(self, right: Tensor, tol: float | Tensor, max_iter: int) -> Tensor:
-        """Preconditioned by the exact diagonal; each problem of a batch stops on its own."""
-        diagonal = self.diagonal - torch.where(self.free, self.plan.square_columns(self.inverse), 0.0)
+    def _by_conjugate_gradients(self, right: Tensor, tol: float, max_iter: int) -> Tensor:
+        """Preconditioned by the exact diagonal."""
+        diagonal = self.diagonal - torch.where(self.free, self.plan.squared().columns(self.inverse), 0.0)
         floor = torch.finfo(right.dtype).eps * self.diagonal
         last = torch.ones_like(right[..., :1])
         if self.partial:
             last = (self.r.sum(-1) - (self.r * self.inverse * self.r).sum(-1)).clamp(min=0)[..., None]
             last = torch.where(last > 0, last, 1.0)
         scale = 1.0 / torch.cat([torch.maximum(diagonal, floor).clamp(min=torch.finfo(right.dtype).tiny), last], -1)
-
-        y, residual = torch.zeros_like(right), right
-        z = scale * residual
-        direction, rho = z, (residual * z).sum(-1)
-        goal = rho * tol**2
-        for _ in range(max_iter):
-            active = rho > goal
-            if not bool(active.any()):
-                break
-            image = self._product(direction)
-            curvature = (direction * image).sum(-1)
-            # A direction without curvature is rounding noise in the kernel: that problem is done.
-            active = active & (curvature > 0)
-            step = column(torch.where(active, rho / torch.where(active, curvature, 1.0), 0.0))
-            y, residual = y + step * direction, residual - step * image
-            z = scale * residual
-            rho, old = torch.where(active, (residual * z).sum(-1), 0.0), rho
-            direction = z + column(torch.where(active, rho / torch.where(active, old, 1.0), 0.0)) * direction
-        return y
+        return conjugate_gradients(self._product, right, scale, tol**2, max_iter)[0]
 
     def _product(self, y: Tensor) -> Tensor:
-        g, s = y[..., :-1], y[..., -1:]
-        f = self.inverse * (self.plan.rows(g) + self.r * s if self.partial else self.plan.rows(g))
-        out = self.diagonal * g - torch.where(self.free, self.plan.columns(f), 0.0)
-        if not self.partial:
-            return torch.cat([out, s], -1)
-        last = (self.c * g).sum(-1, keepdim=True) + self.r.sum(-1, keepdim=True) * s
-        last = last - (self.r * f).sum(-1, keepdim=True)
-        return torch.cat([out + torch.where(self.free, self.c * s, 0.0), last], -1)
+        g, s = y[..., :-1], y[..., -1:]  # without a mass s is zero and stays so
+        f = self.inverse * (self.plan.rows(g) + self.r * s)
+        out = self.diagonal * g + torch.where(self.free, self.c * s - self.plan.columns(f), 0.0)
+        if self.partial:
+            s = self.r.sum(-1, keepdim=True) * s + ((self.c * g).sum(-1) - (self.r * f).sum(-1))[..., None]
+        return torch.cat([out, s], -1)
 
 
 def _factorised(matrix: Tensor, right: Tensor) -> Tensor:

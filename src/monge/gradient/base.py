@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
@@ -22,14 +22,12 @@ class Gradient(Value):
     the converged potentials into that graph, once. Everything downstream is plain autograd.
     """
 
-    @property
-    def _recorded(self) -> bool:
-        """Whether the iterations themselves are recorded."""
-        return False
+    # Whether the iterations themselves are recorded.
+    _recorded: ClassVar[bool] = False
 
-    @abstractmethod
     def _attach(self, problem: Linear, f: Tensor, g: Tensor) -> tuple[Linear, Tensor, Tensor]:
-        """The problem and potentials from which the plan is built."""
+        """The problem and potentials from which the plan is built: constants, if nothing else is said."""
+        return problem.detach(), f.detach(), g.detach()
 
     @abstractmethod
     def _value(self, problem: Linear, f: Tensor, g: Tensor) -> Tensor:

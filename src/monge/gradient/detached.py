@@ -26,8 +26,5 @@ class Detached(Gradient):
         Detached()
     """
 
-    def _attach(self, problem: Linear, f: Tensor, g: Tensor) -> tuple[Linear, Tensor, Tensor]:
-        return problem.detach(), f.detach(), g.detach()
-
     def _value(self, problem: Linear, f: Tensor, g: Tensor) -> Tensor:
         return problem.detach().dual(f, g)

@@ -33,9 +33,6 @@ class Envelope(Gradient):
         Envelope()
     """
 
-    def _attach(self, problem: Linear, f: Tensor, g: Tensor) -> tuple[Linear, Tensor, Tensor]:
-        return problem.detach(), f.detach(), g.detach()
-
     def _value(self, problem: Linear, f: Tensor, g: Tensor) -> Tensor:
         parts = parts_of(problem)
         return envelope(

@@ -147,11 +147,12 @@ def _images(problem: Linear, z: Vector) -> Vector:
 def _absent_too(problem: Linear, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     """Potentials of absent points, which the fixed point does not depend on, by one differentiable step of the map."""
     alpha, beta = problem._split(f, g)
-    here_f, here_g = problem.a > 0, problem.b > 0
-    if not bool(here_f.all()):
-        q = problem._row_transform(g) - column(alpha)
-        f = torch.where(here_f, f, problem.source._maximiser(q, problem.epsilon) + column(alpha))
-    if not bool(here_g.all()):
-        p = problem._col_transform(f) - column(beta)
-        g = torch.where(here_g, g, problem.target._maximiser(p, problem.epsilon) + column(beta))
-    return f, g
+    f = _absent_rows(problem, f, g, column(alpha))
+    return f, _absent_rows(problem.T, g, f, column(beta))
+
+
+def _absent_rows(problem: Linear, f: Tensor, g: Tensor, level: Tensor | float) -> Tensor:
+    here = problem.a > 0
+    if bool(here.all()):
+        return f
+    return torch.where(here, f, problem.source._maximiser(problem._row_transform(g) - level, problem.epsilon) + level)

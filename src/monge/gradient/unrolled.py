@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
@@ -30,9 +30,7 @@ class Unrolled(Gradient):
         Unrolled()
     """
 
-    @property
-    def _recorded(self) -> bool:
-        return True
+    _recorded: ClassVar[bool] = True
 
     def _attach(self, problem: Linear, f: Tensor, g: Tensor) -> tuple[Linear, Tensor, Tensor]:
         return problem, f, g

@@ -2,74 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes
+from monge._arrays import broadcast_shapes, working_dtype
 from monge._checks import check_same
 from monge.errors import InfeasibleError, InputError, ShapeError
-from monge.geometry import Geometry, PointCloud
 
 from .at_most import AtMost
 from .fixed import Fixed
 from .marginal import Marginal, column, rounding
 
-__all__ = ["as_marginal", "as_mass", "between", "check_batch", "check_dtypes", "check_sides", "equalised", "uniform"]
+if TYPE_CHECKING:
+    from monge.geometry import Geometry
+
+__all__ = ["as_mass", "check_batch", "fitted"]
 
 
-def between(x: Tensor | Geometry, y: Tensor | None, cost: Any) -> Geometry:
-    if not isinstance(x, Geometry):
-        if y is None:
-            raise InputError(
-                "y must be given: pass two clouds, as in couple(x, y), or one geometry that holds both sides; "
-                "a matrix of costs is CostMatrix(cost)."
-            )
-        return PointCloud(x, y, cost)
-    if y is not None:
-        raise InputError(
-            "y must be left out when the first argument is a geometry, which holds both sides: weights are a= and b=."
-        )
-    if cost != "sqeuclidean":
-        raise InputError(f"cost={cost!r} must be left out when the first argument is a geometry, which is the cost.")
-    return x
+def fitted(geometry: Geometry, source: Marginal, target: Marginal) -> tuple[Marginal, Marginal]:
+    """Both sides, checked against the cost, in the dtype in which weights are kept, and of one mass if both are fixed.
 
-
-def uniform(n: int, geometry: Geometry) -> Tensor:
-    """Weights 1/n, in the dtype in which weights are kept."""
-    wide = torch.promote_types(geometry.dtype, torch.float32)
-    return torch.full((n,), 1.0 / n, dtype=wide, device=geometry.device)
-
-
-def as_marginal(given: Marginal | Tensor | None, n: int, geometry: Geometry) -> Marginal:
-    if isinstance(given, Marginal):
-        return given
-    return Fixed._make(weights=uniform(n, geometry)) if given is None else Fixed(given)
-
-
-def check_dtypes(geometry: Geometry, source: Marginal, target: Marginal) -> None:
-    """Weights must have the dtype of the cost; beside a cost in half precision float32 will do."""
+    Weights must have the dtype of the cost; beside a cost in half precision float32 will do.
+    """
     like = torch.empty((), dtype=geometry.dtype, device=geometry.device)
-    half = like.dtype in (torch.float16, torch.bfloat16)
+    wide = working_dtype(like)
     held = {"source": source.weights, "target": target.weights}
-    check_same(
-        cost=like,
-        **{name: w.to(like.dtype) if half and w.dtype == torch.float32 else w for name, w in held.items()},
-    )
-
-
-def check_sides(geometry: Geometry, source: Marginal, target: Marginal) -> None:
-    for side, marginal, n in zip(("source", "target"), (source, target), geometry.shape, strict=True):
-        if marginal.weights.shape[-1] != n:
+    for (side, weights), n in zip(held.items(), geometry.shape, strict=True):
+        if weights.shape[-1] != n:
             raise ShapeError(
                 f"{side} must have one weight for each of the {n} points of its side of the cost, "
-                f"but has {marginal.weights.shape[-1]}: source belongs to the rows, target to the columns."
+                f"but has {weights.shape[-1]}: source belongs to the rows, target to the columns."
             )
-    check_batch(cost=geometry.batch_shape, source=source.weights.shape[:-1], target=target.weights.shape[:-1])
+    check_batch(cost=geometry.batch_shape, **{side: weights.shape[:-1] for side, weights in held.items()})
+    check_same(
+        cost=like,
+        **{side: weights.to(like.dtype) if weights.dtype == wide else weights for side, weights in held.items()},
+    )
+    if isinstance(source, Fixed) and isinstance(target, Fixed):
+        target = Fixed._make(weights=_equalised(source, target))
+    # Half precision has too few digits for sums: weights are computed with as potentials are.
+    return source.to(wide), target.to(wide)
 
 
-def check_batch(**shapes: torch.Size) -> None:
+def check_batch(**shapes: Sequence[int]) -> None:
     try:
         broadcast_shapes(*shapes.values())
     except RuntimeError as error:
@@ -79,7 +57,7 @@ def check_batch(**shapes: torch.Size) -> None:
         ) from error
 
 
-def equalised(source: Fixed, target: Fixed) -> Tensor:
+def _equalised(source: Fixed, target: Fixed) -> Tensor:
     """The target weights in float64, scaled so that rounding does not make the problem infeasible."""
     given = target.weights.double()
     a, b = source.weights.detach().double().sum(-1), given.detach().sum(-1)

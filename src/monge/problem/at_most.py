@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from monge._value import value
 
-from .marginal import Constraint, pairing
+from .marginal import Constraint
 
 __all__ = ["AtMost"]
 
@@ -36,16 +35,11 @@ class AtMost(Constraint):
     Source: Benamou et al., Iterative Bregman projections for regularized transportation problems, arXiv:1412.5154.
     """
 
-    weights: Float[Tensor, "*b n"]
-
-    def _maximiser(self, q: Tensor, epsilon: Tensor) -> Tensor:
-        return q.clamp(max=0.0)
-
-    def _conjugate(self, f: Tensor) -> Tensor:
-        return pairing(self.weights, f.clamp(max=0.0))
-
     def _violation(self, mu: Tensor) -> Tensor:
         return (mu - self.weights).clamp(min=0.0).sum(-1)
+
+    def _met_by(self, mu: Tensor) -> AtMost:
+        return self._replace(weights=self.weights.maximum(mu))
 
     def _project(self, f: Tensor) -> Tensor:
         return f.clamp(max=0.0)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from monge._value import value
 
-from .marginal import Constraint, pairing
+from .marginal import Constraint
 
 __all__ = ["Fixed"]
 
@@ -32,16 +31,11 @@ class Fixed(Constraint):
         Fixed(weights=float32[2])
     """
 
-    weights: Float[Tensor, "*b n"]
-
-    def _maximiser(self, q: Tensor, epsilon: Tensor) -> Tensor:
-        return q
-
-    def _conjugate(self, f: Tensor) -> Tensor:
-        return pairing(self.weights, f)
-
     def _violation(self, mu: Tensor) -> Tensor:
         return (mu - self.weights).abs().sum(-1)
+
+    def _met_by(self, mu: Tensor) -> Fixed:
+        return self._replace(weights=mu)
 
     def _mass_at(self, f: Tensor) -> Tensor:
         return self.weights.expand_as(f)

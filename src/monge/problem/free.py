@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from monge._value import value
@@ -33,11 +32,6 @@ class Free(Marginal):
         >>> Free(torch.tensor([0.5, 0.5]))
         Free(weights=float32[2])
     """
-
-    weights: Float[Tensor, "*b n"]
-
-    def _maximiser(self, q: Tensor, epsilon: Tensor) -> Tensor:
-        return torch.zeros_like(q)
 
     def _conjugate(self, f: Tensor) -> Tensor:
         broken = ((f < 0) & (self.weights > 0)).any(-1)

@@ -10,17 +10,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes, pick
-from monge._checks import check_choice, check_weights
+from monge._arrays import broadcast_shapes, pick, working_dtype
+from monge._checks import check_choice, check_number, check_weights
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InputError
-from monge.geometry import Geometry, PointCloud
+from monge.geometry import CostMatrix, Geometry, PointCloud
 
-from ._sides import as_marginal, as_mass, between, check_batch, check_dtypes, check_sides, equalised, uniform
+from ._sides import as_mass, check_batch, fitted
 from .at_most import AtMost
 from .base import Plan, Problem
-from .epsilon import Relative, resolved_epsilon
+from .epsilon import Relative, check_epsilons
 from .fixed import Fixed
 from .marginal import Constraint, Marginal, column, log_weights, pairing, rounding
 from .relaxed import Relaxed
@@ -94,29 +94,33 @@ class Linear(Problem):
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        geometry = self.geometry
-        wide = torch.promote_types(geometry.dtype, torch.float32)
+        geometry, epsilon, mass = self.geometry, self.epsilon, self.mass
         source, target = (
-            as_marginal(side, n, geometry) for side, n in zip((self.source, self.target), geometry.shape, strict=True)
+            side if isinstance(side, Marginal) else _uniform(n, geometry) if side is None else Fixed(side)
+            for side, n in zip((self.source, self.target), geometry.shape, strict=True)
         )
         if self.source is not None or self.target is not None:
-            check_sides(geometry, source, target)
-            check_dtypes(geometry, source, target)
-            if isinstance(source, Fixed) and isinstance(target, Fixed):
-                target = Fixed._make(weights=equalised(source, target).to(wide))
-            # Half precision has too few digits for sums: weights are computed with as potentials are.
-            source, target = source.to(wide), target.to(wide)
-        epsilon = resolved_epsilon(self.epsilon, geometry, source.weights, target.weights)
-        mass = None if self.mass is None else as_mass(self.mass, source, target)
+            source, target = fitted(geometry, source, target)
+        a = source.weights
+        if isinstance(epsilon, Relative):
+            epsilon = epsilon._resolved(geometry, a, target.weights)
+        elif isinstance(epsilon, Tensor):
+            check_epsilons(epsilon)
+        else:
+            check_number("epsilon", epsilon, low=0.0, high=torch.finfo(a.dtype).max)
+            epsilon = torch.tensor(float(epsilon), dtype=a.dtype, device=a.device)
+        if mass is not None:
+            mass = as_mass(mass, source, target)
         for name, content in {"source": source, "target": target, "epsilon": epsilon, "mass": mass}.items():
             object.__setattr__(self, name, content)
-        check_batch(
-            cost=geometry.batch_shape,
-            source=source.weights.shape[:-1],
-            target=target.weights.shape[:-1],
-            epsilon=epsilon.shape,
-            mass=torch.Size() if mass is None else mass.shape,
-        )
+        if epsilon.ndim or mass is not None:
+            check_batch(
+                cost=geometry.batch_shape,
+                source=a.shape[:-1],
+                target=target.weights.shape[:-1],
+                epsilon=epsilon.shape,
+                mass=() if mass is None else mass.shape,
+            )
 
     @classmethod
     def between(
@@ -154,25 +158,37 @@ class Linear(Problem):
             >>> Linear.between(torch.rand(3, 2), torch.rand(4, 2), rho=1.0).source
             Relaxed(weights=float32[3], rho=1.0, penalty='kl')
         """
-        geometry = between(x, y, cost)
+        if not isinstance(x, Geometry):
+            if y is None:
+                raise InputError(
+                    "y must be given: pass two clouds, as in couple(x, y), or one geometry that holds both sides; "
+                    "a matrix of costs is CostMatrix(cost)."
+                )
+            x = PointCloud(x, y, cost)
+        elif y is not None or cost != "sqeuclidean":
+            name = "y" if y is not None else f"cost={cost!r}"
+            raise InputError(
+                f"{name} must be left out when the first argument is a geometry, which holds both sides and their "
+                "costs: weights are a= and b=."
+            )
         if rho is not None and mass is not None:
             raise InputError(f"Give either rho or mass, but got rho={rho} and mass={mass}: both decide how much moves.")
         if penalty != "kl" and rho is None:
             check_choice("penalty", penalty, ("kl", "l2", "tv"))
             raise InputError(f"penalty={penalty!r} says how a marginal may be missed: give its price, rho.")
-        sides: list[Marginal | None] = []
-        for name, weights, n in (("a", a, geometry.shape[0]), ("b", b, geometry.shape[1])):
+
+        def side(name: str, weights: Tensor | None, n: int) -> Marginal | None:
             if weights is not None:
                 check_weights(name, weights, n)
-            elif rho is not None or mass is not None:
-                weights = uniform(n, geometry)
+            elif rho is None and mass is None:
+                return None
+            given = _uniform(n, x) if weights is None else Fixed._make(weights=weights)
             if rho is not None:
-                sides.append(Relaxed(weights, rho, penalty))  # type: ignore[arg-type]
-            elif mass is not None:
-                sides.append(AtMost(weights))  # type: ignore[arg-type]
-            else:
-                sides.append(None if weights is None else Fixed._make(weights=weights))
-        return cls(geometry, *sides, epsilon=epsilon, mass=mass)
+                return Relaxed(given.weights, rho, penalty)
+            return given if mass is None else AtMost._make(weights=given.weights)
+
+        n, m = x.shape
+        return cls(x, side("a", a, n), side("b", b, m), epsilon=epsilon, mass=mass)
 
     @property
     def a(self) -> Float[Tensor, "*b n"]:
@@ -187,8 +203,7 @@ class Linear(Problem):
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the plan."""
-        n, m = self.geometry.shape
-        return n, m
+        return self.geometry.shape
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -216,7 +231,8 @@ class Linear(Problem):
     @property
     def traits(self) -> frozenset[str]:
         """What kind of problem it is, in the words of `monge.problem.TRAITS`."""
-        found = {"linear", "entropic" if self.entropic else "exact"}
+        entropic, (n, m) = self.entropic, self.shape
+        found = {"linear", "entropic" if entropic else "exact"}
         if self.source.linear and self.target.linear:
             found.add("priced")
         if isinstance(self.geometry, PointCloud):
@@ -225,23 +241,16 @@ class Linear(Problem):
             found.add("line")
         if self.balanced:
             found.add("balanced")
-        n, m = self.shape
         if n == m:
             found.add("square")
-        if not self.entropic and _equal(self.a) and _equal(self.b):
+        if not entropic and _equal(self.a) and _equal(self.b):
             found.add("uniform")
         return frozenset(found)
 
     @property
     def T(self) -> Linear:  # noqa: N802 - the mathematics says T
         """The same problem with rows and columns exchanged."""
-        return Linear._make(
-            geometry=self.geometry.T,
-            source=self.target,
-            target=self.source,
-            epsilon=self.epsilon,
-            mass=self.mass,
-        )
+        return self._replace(geometry=self.geometry.T, source=self.target, target=self.source)
 
     @transformable
     def primal(self, P: Plan) -> Float[Tensor, "*b"]:
@@ -299,18 +308,11 @@ class Linear(Problem):
         Returns:
             The bound, per problem; it is tight at the solution.
         """
-        if self.entropic:
-            q = self._row_transform(g)
-            total = pairing(self.a, torch.exp((f - q) / column(self.epsilon)))
-            entropy = self.epsilon * (total - self.source.total * self.target.total)
-        else:
-            lowered = torch.minimum(f, self.geometry._ctransform(torch.where(self.b > 0, g, -math.inf))[0])
-            # A potential at the edge of its domain may be lowered across it by rounding: that is undone.
-            settled = self.source._project(lowered)
-            size = f.abs() + torch.where(self.b > 0, g, 0).abs().amax(-1, keepdim=True)
-            f = torch.where((settled - lowered).abs() <= 1e3 * torch.finfo(f.dtype).eps * size, settled, lowered)
-            entropy = 0.0
-        return self._conjugates(f, g) - entropy
+        if not self.entropic:
+            return self._conjugates(self._lowered(f, g), g)
+        q = self._row_transform(g)
+        total = pairing(self.a, torch.exp((f - q) / column(self.epsilon)))
+        return self._conjugates(f, g) - self.epsilon * (total - self.source.total * self.target.total)
 
     @transformable
     def gap(
@@ -354,6 +356,22 @@ class Linear(Problem):
             mass=pick(self.mass, 0, batch, index),
         )
 
+    def _widened(self, dtype: torch.dtype) -> Linear:
+        """The same problem in a wider dtype, differentiably; fixed masses, equal up to rounding, are equal there."""
+        if self.a.dtype == self.geometry.dtype == dtype:
+            return self
+        wide = self.to(dtype)
+        if not wide.balanced:
+            return wide
+        share = wide.a.sum(-1, keepdim=True) / wide.b.sum(-1, keepdim=True)
+        return wide._replace(target=Fixed._make(weights=wide.b * share))
+
+    def _stored(self) -> Linear:
+        """The same problem with its costs held as a matrix, for those who read them many times."""
+        if isinstance(self.geometry, CostMatrix):
+            return self
+        return self._replace(geometry=CostMatrix._make(cost=self.geometry._dense()))
+
     def _normalised(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """Balanced potentials, known up to (f + c, g - c), at the c where <a, f> = <b, g>; others unchanged."""
         if not self.balanced:
@@ -365,23 +383,33 @@ class Linear(Problem):
         """Potentials that sit on a kink tied to it, so that the dual value knows that they move with it."""
         return (f, g) if self.partial else (self.source._project(f), self.target._project(g))
 
+    def _lowered(self, f: Tensor, g: Tensor) -> Tensor:
+        """f, lowered until f_i + g_j <= C_ij."""
+        lowered = torch.minimum(f, self.geometry._ctransform(torch.where(self.b > 0, g, -math.inf))[0])
+        # A potential at the edge of its domain may be lowered across it by rounding: that is undone.
+        settled = self.source._project(lowered)
+        size = f.abs() + torch.where(self.b > 0, g, 0).abs().amax(-1, keepdim=True)
+        return torch.where((settled - lowered).abs() <= 1e3 * torch.finfo(f.dtype).eps * size, settled, lowered)
+
     def _cost(self, P: Plan) -> Tensor:
         cost = P.transport_cost(self.geometry)
         return cost + self.epsilon * P.kl(self.a, self.b) if self.entropic else cost
 
     def _priced(self, cost: Tensor, row: Tensor, col: Tensor, f: Tensor, g: Tensor) -> Tensor:
         """The primal objective with violated constraints priced by the potentials."""
-        alpha, beta = self._split(f, g)
-        value = cost + self.source._priced(row, f - column(alpha)) + self.target._priced(col, g - column(beta))
         if self.mass is not None:
-            value = value + (alpha + beta).abs() * (row.sum(-1) - self.mass).abs()
-        return value
+            alpha, beta = self._split(f, g)
+            f, g = f - column(alpha), g - column(beta)
+            cost = cost + (alpha + beta).abs() * (row.sum(-1) - self.mass).abs()
+        return cost + self.source._priced(row, f) + self.target._priced(col, g)
 
     def _conjugates(self, f: Tensor, g: Tensor) -> Tensor:
         """The terms of the dual that belong to the marginals and the mass."""
+        if self.mass is None:
+            return self.source._conjugate(f) + self.target._conjugate(g)
         alpha, beta = self._split(f, g)
-        value = self.source._conjugate(f - column(alpha)) + self.target._conjugate(g - column(beta))
-        return value if self.mass is None else value + (alpha + beta) * self.mass
+        kept = self.source._conjugate(f - column(alpha)) + self.target._conjugate(g - column(beta))
+        return kept + (alpha + beta) * self.mass
 
     def _split(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """The two parts of the multiplier of the mass, folded into the potentials; zero without a mass."""
@@ -397,6 +425,11 @@ class Linear(Problem):
     def _col_transform(self, f: Tensor) -> Tensor:
         """The same over the rows."""
         return self.geometry.T._softmin(f, log_weights(self.a), self.epsilon)
+
+
+def _uniform(n: int, geometry: Geometry) -> Fixed:
+    """Weights 1/n, in the dtype in which weights are kept."""
+    return Fixed._make(weights=torch.full((n,), 1.0 / n, dtype=working_dtype(geometry.dtype), device=geometry.device))
 
 
 def _equal(weights: Tensor) -> bool:

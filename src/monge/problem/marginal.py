@@ -13,11 +13,12 @@ from typing_extensions import Self
 
 from monge._arrays import pick
 from monge._checks import check_weights
-from monge._value import Value
+from monge._value import Value, value
 
 __all__ = ["Constraint", "Marginal", "column", "log_weights", "pairing", "rounding"]
 
 
+@value
 class Marginal(Value):
     """One side of a problem: a convex price S(mu) of the marginal mu, beside the reference weights a.
 
@@ -36,16 +37,19 @@ class Marginal(Value):
 
     def _select(self, index: Any, batch: torch.Size) -> Self:
         """The marginals of some problems, seen as a batch of shape ``batch``."""
-        return self._make(weights=pick(self.weights, 1, batch, index))
+        return self._replace(weights=pick(self.weights, 1, batch, index))
 
     @property
     def total(self) -> Float[Tensor, "*b"]:
         """The sum of the weights."""
         return self.weights.sum(-1)
 
-    @abstractmethod
     def _maximiser(self, q: Float[Tensor, "*b n"], epsilon: Float[Tensor, "*#b"]) -> Float[Tensor, "*b n"]:
-        """The maximiser f of -S*(-f) - epsilon <a, exp((f - q) / epsilon)>; q is the transform of g."""
+        """The maximiser f of -S*(-f) - epsilon <a, exp((f - q) / epsilon)>; q is the transform of g.
+
+        Where the dual term is a straight line up to kinks it is q itself, as far as the kinks let it be.
+        """
+        return self._project(q)
 
     @abstractmethod
     def _conjugate(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
@@ -63,6 +67,14 @@ class Marginal(Value):
         """
         return self._penalty(mu)
 
+    def _violation(self, mu: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
+        """The mass by which a constraint is broken."""
+        return torch.zeros_like(mu[..., 0])
+
+    def _met_by(self, mu: Float[Tensor, "*b n"]) -> Self:
+        """The nearest marginal of this kind whose constraint mu meets."""
+        return self
+
     def _project(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
         """The nearest potential whose dual term is finite and not flat."""
         return f
@@ -79,9 +91,8 @@ class Marginal(Value):
 class Constraint(Marginal):
     """A marginal that is constrained, at no price."""
 
-    @abstractmethod
-    def _violation(self, mu: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
-        """The mass by which the constraint is broken."""
+    def _conjugate(self, f: Tensor) -> Tensor:
+        return pairing(self.weights, self._project(f))
 
     def _penalty(self, mu: Tensor) -> Tensor:
         met = self._violation(mu) <= rounding(mu.dtype) * self.total

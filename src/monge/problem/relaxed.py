@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import Self
 
 from monge._arrays import pick
 from monge._checks import check_choice, check_number
 from monge._value import value
 from monge.errors import InputError
 
-from ._penalties import PENALTIES
+from ._penalties import PENALTIES, KullbackLeibler, SquaredL2, TotalVariation
 from .marginal import Marginal, column
 
 __all__ = ["Relaxed"]
@@ -42,7 +44,6 @@ class Relaxed(Marginal):
     Source: Chizat et al., Scaling algorithms for unbalanced optimal transport problems, arXiv:1607.05816.
     """
 
-    weights: Float[Tensor, "*b n"]
     rho: float | Float[Tensor, "*b"]
     penalty: Literal["kl", "l2", "tv"] = "kl"
 
@@ -59,24 +60,27 @@ class Relaxed(Marginal):
         """Whether missing the weights costs at most linearly."""
         return self.penalty == "tv"
 
-    def _select(self, index: Any, batch: torch.Size) -> Relaxed:
-        rho = pick(self.rho, 0, batch, index)
-        return self._make(weights=pick(self.weights, 1, batch, index), rho=rho, penalty=self.penalty)
+    def _select(self, index: Any, batch: torch.Size) -> Self:
+        return super()._select(index, batch)._replace(rho=pick(self.rho, 0, batch, index))
+
+    @property
+    def _price(self) -> KullbackLeibler | SquaredL2 | TotalVariation:
+        return PENALTIES[self.penalty](self.weights, column(self.rho))
 
     def _maximiser(self, q: Tensor, epsilon: Tensor) -> Tensor:
-        return PENALTIES[self.penalty].maximiser(self.weights, column(self.rho), q, column(epsilon))
+        return self._price.maximiser(q, column(epsilon))
 
     def _conjugate(self, f: Tensor) -> Tensor:
-        return PENALTIES[self.penalty].conjugate(self.weights, column(self.rho), f).sum(-1)
+        return self._price.conjugate(f).sum(-1)
 
     def _penalty(self, mu: Tensor) -> Tensor:
-        return PENALTIES[self.penalty].penalty(self.weights, column(self.rho), mu).sum(-1)
+        return self._price.penalty(mu).sum(-1)
 
     def _project(self, f: Tensor) -> Tensor:
-        return PENALTIES[self.penalty].project(self.weights, column(self.rho), f)
+        return self._price.project(f)
 
     def _mass_at(self, f: Tensor) -> Tensor:
-        return PENALTIES[self.penalty].mass_at(self.weights, column(self.rho), f)
+        return self._price.mass_at(f)
 
     def _curvature(self, f: Tensor) -> Tensor:
-        return PENALTIES[self.penalty].curvature(self.weights, column(self.rho), f)
+        return self._price.curvature(f)

@@ -1,15 +1,13 @@
 """How problems are solved, and what comes back."""
 
 from .assignment import Assignment
-from .auto import Auto
 from .base import Capability, Case, Solver
 from .candidates import CANDIDATES
-from .explanation import Explanation
 from .newton import Newton
 from .simplex import Simplex
 from .sinkhorn import Sinkhorn
 from .solution import DualSolution, Report, Solution, Status
-from .solve import check_problem, solution_of, solve
+from .solve import Auto, Explanation, check_problem, solution_of, solve, warned_solution
 from .sorted import Sorted
 from .symmetric import Symmetric
 
@@ -33,4 +31,5 @@ __all__ = [
     "check_problem",
     "solution_of",
     "solve",
+    "warned_solution",
 ]

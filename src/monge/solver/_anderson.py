@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ._loop import State
+
 __all__ = ["Anderson"]
 
 
-class Anderson:
+class Anderson(State):
     """Remembers the last images of a map and their residuals, and mixes them into a better next point.
 
     The mixture sum alpha_k G(g_k) has the smallest residual |sum alpha_k (G(g_k) - g_k)| among all with
     sum alpha_k = 1. It turns a linear rate into about its square root.
 
     Args:
-        weights: Weights of the norm of residuals.
+        weights: Weights of the norm of residuals, for every problem of the batch.
         memory: How many points are remembered.
 
     Source: Type-II Anderson acceleration; restarts and use every few iterations follow Periodic Pulay method
@@ -53,13 +53,3 @@ class Anderson:
         alpha = torch.linalg.solve(gram, right[..., None])[..., 0] / norms
         alpha = (alpha / alpha.sum(-1, keepdim=True)).to(self.images[0].dtype)
         return (alpha[..., None] * torch.stack(self.images, -2)).sum(-2)
-
-    def select(self, index: Any) -> Anderson:
-        """The memory of some problems of the batch."""
-        chosen = Anderson.__new__(Anderson)
-        chosen.memory = self.memory
-        chosen.scale = self.scale.expand(self.images[0].shape)[index] if self.images else self.scale
-        chosen.images = [image[index] for image in self.images]
-        chosen.residuals = [residual[index] for residual in self.residuals]
-        chosen.valid = [valid[index] for valid in self.valid]
-        return chosen

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from monge.errors import InfeasibleError
 from monge.kernels import Basis
-from monge.problem import AtMost, Fixed, Free, Linear, Relaxed
+from monge.problem import Fixed, Free, Linear, Relaxed
 from monge.problem.marginal import Marginal
 
 __all__ = ["Extended", "extend"]
@@ -46,17 +47,16 @@ class Extended(NamedTuple):
         return Basis(source[keep], to[keep], w[keep], f, g)
 
 
-def extend(problem: Linear, cost: Tensor, a: Tensor, b: Tensor) -> Extended:
+def extend(problem: Linear, cost: Tensor) -> Extended:
     """The balanced problem with dummies."""
-    n, m = cost.shape
-    whole = cost.new_full((n + 1, m + 1), math.inf)
-    whole[:n, :m] = cost
+    (n, m), a, b = cost.shape, problem.a, problem.b
+    whole = pad(cost, (0, 1, 0, 1), value=math.inf)
     nowhere_n, nowhere_m = (torch.full((size,), -1, device=cost.device) for size in (n, m))
     if problem.mass is not None:
         mass = float(problem.mass)
         whole[:n, m], whole[n, :m] = 0.0, 0.0
         left_a, left_b = max(float(b.sum()) - mass, 0.0), max(float(a.sum()) - mass, 0.0)
-        a, b = torch.cat([a, a.new_tensor([left_a])]), torch.cat([b, b.new_tensor([left_b])])
+        a, b = pad(a, (0, 1), value=left_a), pad(b, (0, 1), value=left_b)
         return Extended(whole, a, b * (a.sum() / b.sum()), nowhere_n, nowhere_m, False)
     (leave, create), (without, overfill) = _prices(problem.source), _prices(problem.target)
     best_j, best_i = cost.min(1), cost.min(0)
@@ -66,22 +66,16 @@ def extend(problem: Linear, cost: Tensor, a: Tensor, b: Tensor) -> Extended:
             "negative. Fix one marginal, or shift the cost."
         )
     beyond, from_nothing = best_j.values + overfill, best_i.values + create
-    whole[:n, m] = torch.minimum(torch.full_like(beyond, leave), beyond)
-    whole[n, :m] = torch.minimum(torch.full_like(from_nothing, without), from_nothing)
+    whole[:n, m], whole[n, :m] = beyond.clamp(max=leave), from_nothing.clamp(max=without)
     whole[n, m] = 0.0
     overfilled = torch.where(beyond < leave, best_j.indices, nowhere_n)
     created = torch.where(from_nothing < without, best_i.indices, nowhere_m)
-    mass_a, mass_b = a.sum(), b.sum()
-    return Extended(whole, torch.cat([a, mass_b[None]]), torch.cat([b, mass_a[None]]), overfilled, created, True)
+    a, b = pad(a, (0, 1), value=float(b.sum())), pad(b, (0, 1), value=float(a.sum()))
+    return Extended(whole, a, b, overfilled, created, True)
 
 
 def _prices(marginal: Marginal) -> tuple[float, float]:
     """What a unit too little and a unit too much cost."""
-    if isinstance(marginal, Fixed):
-        return math.inf, math.inf
-    if isinstance(marginal, AtMost):
-        return 0.0, math.inf
-    if isinstance(marginal, Free):
-        return 0.0, 0.0
-    assert isinstance(marginal, Relaxed)
-    return float(marginal.rho), float(marginal.rho)
+    if isinstance(marginal, Relaxed):
+        return float(marginal.rho), float(marginal.rho)
+    return math.inf if isinstance(marginal, Fixed) else 0.0, 0.0 if isinstance(marginal, Free) else math.inf

@@ -2,68 +2,71 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from monge._parts import parts_of
 from monge.coupling import PotentialCoupling
+from monge.errors import PrecisionWarning
 from monge.problem.marginal import pairing
 
-from ._plan_error import PlanError, plan_error, warn_of_rounding
+from ._plan_error import PlanError, plan_error
 from .solution import DualSolution, Report, Status
 
 if TYPE_CHECKING:
     from monge.gradient import Gradient
     from monge.problem import Linear
 
+    from ._loop import Iterate
+
 __all__ = ["entropic_solution"]
 
 
 def entropic_solution(
     problem: Linear,
-    f: Float[Tensor, "*b n"],
-    g: Float[Tensor, "*b m"],
+    end: Iterate,
     *,
     gradient: Gradient,
-    iterations: Int[Tensor, "*b"],
     tol: float | None,
-    ended: Bool[Tensor, "*b"] | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype,
     warned: bool = False,
 ) -> DualSolution:
     """The solution at a pair of potentials, of any precision.
 
     Args:
         problem: What was solved, in the dtype of the potentials that are handed out.
-        f: Potential of the rows.
-        g: Potential of the columns.
+        end: The potentials, the iterations spent, and which problems ended before the budget did.
         gradient: How the answer depends on the problem.
-        iterations: Iterations spent.
         tol: The marginal error that was asked for; None if a number of iterations was.
-        ended: Which problems ended before the budget did, at their tolerance or at the floor of rounding.
         dtype: The dtype of the costs that the plan keeps.
         warned: Whether rounding has been warned of.
     """
-    f, g = (part.to(problem.a.dtype) for part in problem._normalised(f, g))
+    f, g = (part.to(problem.a.dtype) for part in problem._normalised(end.f, end.g))
     seen, f, g = gradient._attach(problem, f, g)
-    geometry = seen.geometry if dtype is None else seen.geometry.to(dtype)
-    told = seen._replace(geometry=geometry)
-    plan = PotentialCoupling._make(geometry=geometry, f=f, g=g, a=seen.a, b=seen.b, epsilon=seen.epsilon, link="exp")
+    told = seen._replace(geometry=seen.geometry.to(dtype))
+    plan = PotentialCoupling._make(
+        geometry=told.geometry, f=f, g=g, a=seen.a, b=seen.b, epsilon=seen.epsilon, link="exp"
+    )
     with torch.no_grad():
         measured = plan_error(problem.detach(), plan.detach())
         dual, gap = _values(problem, measured, f, g)
-        status, error = measured.judged(tol, torch.zeros_like(iterations, dtype=torch.bool) if ended is None else ended)
+        status, error = measured.judged(tol, end.settled)
         if status is Status.PRECISION and not warned and tol is not None:
-            warn_of_rounding(error, tol)
+            warnings.warn(
+                f"epsilon is below what the dtype resolves: the marginal error stopped at {float(error.max()):.1e}, "
+                f"above what tol={tol:.1e} asks for; use float64, or a larger epsilon or tol.",
+                PrecisionWarning,
+                stacklevel=4,
+            )
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in parts_of(problem).tensors)
     report = Report._make(
         status=status,
         marginal_error=error.to(f.dtype),
         duality_gap=gap.to(f.dtype),
-        iterations=iterations,
+        iterations=end.iterations,
         epsilon=problem.epsilon.detach().broadcast_to(problem.batch_shape),
     )
     value = gradient._value(problem, f, g) if differentiable else dual.to(f.dtype)

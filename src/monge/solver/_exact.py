@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from abc import abstractmethod
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from monge._parts import parts_of
-from monge.geometry import CostMatrix
+from monge.errors import InfeasibleError
 from monge.kernels.derivatives import envelope, held
-from monge.problem import AtMost, Fixed, Relaxed
-from monge.problem.marginal import Constraint, Marginal, column, pairing
+from monge.problem import Fixed, Relaxed
+from monge.problem.marginal import pairing
 
+from ._feasible import check_feasible
+from .base import Solver
 from .solution import DualSolution, Report, Status
 
 if TYPE_CHECKING:
     from monge.coupling import Coupling
     from monge.problem import Linear
 
-__all__ = ["conclude_exact", "in_double", "rounding", "stored"]
+__all__ = ["Exact", "rounding"]
 
 _TOLD = (
     "The value of an exact problem has no second derivative by points and weights together: detach one of them, or "
@@ -39,44 +40,48 @@ _POTENTIALS_TOLD = (
 _ROUNDING = 1e-9
 
 
+class Exact(Solver):
+    """A solver of linear programs, which computes in float64 whatever the dtype of the problem, and proves its plan."""
+
+    # Whether f_i + g_j <= C_ij is known of its potentials, so that no pass over all pairs has to show it.
+    feasible: ClassVar[bool] = False
+
+    @abstractmethod
+    def _optimal(self, problem: Linear, exact: Linear) -> tuple[Coupling, Tensor, Tensor]:
+        """An optimal plan and its potentials in float64, of a problem as it is given and as constants in float64."""
+
+    def _reads_matrix(self, exact: Linear) -> bool:
+        """Whether costs are kept as a matrix, since solving and proving read them many times."""
+        return False
+
+    def _solve(self, problem: Linear) -> DualSolution:
+        exact = _in_double(problem)
+        if self._reads_matrix(exact):
+            exact = exact._stored()
+        try:
+            plan, f, g = self._optimal(problem, exact)
+        except InfeasibleError:
+            check_feasible(problem)  # says more, if it can
+            raise
+        return _proved(problem, exact, plan, f, g, self.feasible)
+
+
 def rounding(problem: Linear) -> float:
     """The relative error to which the weights of a problem are known: the rounding of its dtype."""
     return torch.finfo(problem.a.dtype).eps
 
 
-def in_double(problem: Linear) -> Linear:
-    """The same problem as constants in float64, in which exact solvers compute whatever the input dtype.
-
-    Masses that are equal in the dtype of the problem are made equal in float64.
-    """
-    exact = problem.detach().to(torch.float64)
-    contents = exact._contents()
-    if exact.balanced:
-        contents["target"] = Fixed._make(weights=exact.b * column(exact.source.total / exact.target.total))
-    if exact.mass is not None:
-        fixed = [side.total for side in (exact.source, exact.target) if isinstance(side, Fixed)]
-        wanted = fixed[0] if fixed else exact.mass
-        contents["mass"] = wanted.minimum(exact.source.total).minimum(exact.target.total)
-    return exact._make(**contents)
+def _in_double(problem: Linear) -> Linear:
+    """The same problem as constants in float64, in which a mass that equals that of a side is equal to it."""
+    exact = problem.detach()._widened(torch.float64)
+    if exact.mass is None:
+        return exact
+    fixed = [side.total for side in (exact.source, exact.target) if isinstance(side, Fixed)]
+    wanted = fixed[0] if fixed else exact.mass
+    return exact._replace(mass=wanted.minimum(exact.source.total).minimum(exact.target.total))
 
 
-def stored(problem: Linear, max_bytes: int) -> Linear:
-    """The same problem with its costs kept as a matrix, if they fit: solving and proving read them many times."""
-    n, m = problem.shape
-    if isinstance(problem.geometry, CostMatrix) or 8 * math.prod(problem.geometry.batch_shape) * n * m > max_bytes:
-        return problem
-    return problem._replace(geometry=CostMatrix._make(cost=problem.geometry.dense(max_bytes)))
-
-
-def conclude_exact(
-    problem: Linear,
-    exact: Linear,
-    plan: Coupling,
-    f: Float[Tensor, "*b n"],
-    g: Float[Tensor, "*b m"],
-    *,
-    feasible: bool = False,
-) -> DualSolution:
+def _proved(problem: Linear, exact: Linear, plan: Coupling, f: Tensor, g: Tensor, feasible: bool) -> DualSolution:
     """The solution of a linear program, proved by its duality gap, which is measured in float64.
 
     It is proved for the plan's own marginals, which must be those of the problem to the rounding of its dtype.
@@ -89,27 +94,27 @@ def conclude_exact(
         problem: What was solved, in its own dtype.
         exact: The same in float64.
         plan: The optimal plan in float64.
-        f: Potential of the rows in float64.
-        g: Potential of the columns in float64.
-        feasible: Whether f_i + g_j <= C_ij is known, so that no pass over all pairs has to show it.
+        f: (*b, n) potential of the rows in float64.
+        g: (*b, m) potential of the columns in float64.
+        feasible: Whether f_i + g_j <= C_ij is known.
     """
     constant, batch, dtype = plan.detach(), problem.batch_shape, problem.geometry.dtype
     with torch.no_grad():
         f, g = exact._settled(f, g)  # a price met to the last digit may be passed by rounding
         f, g = exact._normalised(f, g)
         row, col = constant.marginals()
-        cost = constant.transport_cost(exact.geometry)
+        cost = constant._inner(exact.geometry).expand(batch)
         priced = exact._priced(cost, row, col, f, g)
-        met, violation = _met(exact, row, col), _violation(exact, row, col)
-
-        def bound(held: Linear) -> Tensor:
-            return held._conjugates(f, g) if feasible else held.dual(f, g)
-
+        violation, mass = _violation(exact, row, col), None if exact.mass is None else row.sum(-1)
+        met = exact._replace(source=exact.source._met_by(row), target=exact.target._met_by(col), mass=mass)
+        # One pass over all pairs, unless it is known that no potential has to be lowered.
+        lowered = f if feasible else exact._lowered(f, g)
         scale = cost.abs() + pairing(exact.a, f.abs()) + pairing(exact.b, g.abs())
         blur = 64 * rounding(problem) + 1e-17 * sum(problem.shape)
-        proven = (met._priced(cost, row, col, f, g) - bound(met) <= _ROUNDING * scale) & (violation <= blur)
-        gap = priced - bound(exact)
-    precise = f, g
+        doubt = met._priced(cost, row, col, f, g) - met._conjugates(lowered, g)
+        proven = (doubt <= _ROUNDING * scale) & (violation <= blur)
+        gap = priced - exact._conjugates(lowered, g)
+    value, precise = priced.to(dtype), (f, g)
     f, g = f.to(dtype), g.to(dtype)
     report = Report._make(
         status=Status.OPTIMAL if bool(proven.all()) else Status.PRECISION,
@@ -119,42 +124,21 @@ def conclude_exact(
         epsilon=problem.epsilon.detach().expand(batch),
     )
     sources = parts_of(problem).tensors if torch.is_grad_enabled() else []
-    if not any(t.requires_grad for t in sources):
-        value = priced.to(dtype)
-        return DualSolution._make(coupling=plan.to(dtype), value=value, report=report, problem=problem, f=f, g=g)
-    value = _attached(problem, constant, (row, col), precise, priced.to(dtype))
-    if not any(t.requires_grad for t in plan._tensors()):
-        weights = parts_of((problem.source, problem.target, problem.mass)).tensors
-        plan = plan._map(lambda t: held(t, weights, _PLAN_TOLD) if t.is_floating_point() else t)
-    f, g = (held(side, sources, _POTENTIALS_TOLD) for side in (f, g))
+    if any(t.requires_grad for t in sources):
+        value = _attached(problem, constant, (row, col), precise, value)
+        if not any(t.requires_grad for t in plan._tensors()):
+            weights = parts_of((problem.source, problem.target, problem.mass)).tensors
+            plan = plan._map(lambda t: held(t, weights, _PLAN_TOLD) if t.is_floating_point() else t)
+        f, g = (held(side, sources, _POTENTIALS_TOLD) for side in (f, g))
     return DualSolution._make(coupling=plan.to(dtype), value=value, report=report, problem=problem, f=f, g=g)
-
-
-def _met(problem: Linear, row: Tensor, col: Tensor) -> Linear:
-    """The nearest problem whose constraints a plan of these marginals meets."""
-
-    def side(marginal: Marginal, mu: Tensor) -> Marginal:
-        if isinstance(marginal, Fixed):
-            return Fixed._make(weights=mu)
-        if isinstance(marginal, AtMost):
-            return AtMost._make(weights=torch.maximum(marginal.weights, mu))
-        return marginal
-
-    contents = problem._contents()
-    contents["source"], contents["target"] = side(problem.source, row), side(problem.target, col)
-    contents["mass"] = None if problem.mass is None else row.sum(-1)
-    return problem._make(**contents)
 
 
 def _violation(problem: Linear, row: Tensor, col: Tensor) -> Tensor:
     """The mass by which constraints are broken, relative to the mass moved."""
-    broken = torch.zeros_like(row[..., 0])
-    for marginal, mu in ((problem.source, row), (problem.target, col)):
-        if isinstance(marginal, Constraint):
-            broken = broken + marginal._violation(mu)
+    broken, moved = problem.source._violation(row) + problem.target._violation(col), row.sum(-1)
     if problem.mass is not None:
-        broken = broken + (row.sum(-1) - problem.mass).abs()
-    return broken / row.sum(-1).clamp_min(torch.finfo(row.dtype).tiny)
+        broken = broken + (moved - problem.mass).abs()
+    return broken / moved.clamp_min(torch.finfo(row.dtype).tiny)
 
 
 def _attached(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import product
 from typing import NamedTuple
 
@@ -18,12 +17,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from monge import kernels
-from monge._arrays import rows_per_block
 from monge.errors import InfeasibleError
 from monge.problem import AtMost, Fixed, Linear
 from monge.problem.marginal import Marginal
 
-__all__ = ["check_feasible", "explained"]
+__all__ = ["check_feasible"]
 
 # A larger table of allowed pairs is not built: iterations then report the marginal error that they reach.
 _MAX_BYTES = 2**32
@@ -55,24 +53,10 @@ def check_feasible(problem: Linear) -> None:
     tol = 8 * torch.finfo(problem.a.dtype).eps
     batch = problem.batch_shape
     with torch.no_grad():
-        for at in product(*(range(size) for size in batch)):
+        for at in product(*map(range, batch)):
             one = problem._select(at) if batch else problem
             for demand in _demands(one.detach()):
                 _check(demand, tol, f" of problem {at}" if batch else "")
-
-
-@contextmanager
-def explained(problem: Linear) -> Iterator[None]:
-    """Let an exact solver that finds no plan say what `check_feasible` would."""
-    try:
-        yield
-    except InfeasibleError as found:
-        error = found
-        try:
-            check_feasible(problem)
-        except InfeasibleError as told:
-            error = told
-        raise error from None
 
 
 def _demands(problem: Linear) -> Iterator[_Demand]:
@@ -80,7 +64,7 @@ def _demands(problem: Linear) -> Iterator[_Demand]:
     source, target = problem.source, problem.target
     if not isinstance(source, Fixed) and not isinstance(target, Fixed) and problem.mass is None:
         return
-    allowed = torch.cat([problem.geometry._block(rows) < math.inf for rows in _rows(problem.shape)], -2).cpu()
+    allowed = (problem.geometry._dense() < math.inf).cpu()
     a, b = problem.a.cpu().double(), problem.b.cpu().double()
     if isinstance(source, Fixed):
         yield _Demand("row", allowed, a, _room(target, b, a), float(a.sum()))
@@ -91,11 +75,6 @@ def _demands(problem: Linear) -> Iterator[_Demand]:
     elif problem.partial:
         assert problem.mass is not None
         yield _Demand("row", allowed, a, b, float(problem.mass))
-
-
-def _rows(shape: tuple[int, int]) -> Iterator[slice]:
-    step = rows_per_block(4 * shape[1])
-    return (slice(start, min(shape[0], start + step)) for start in range(0, shape[0], step))
 
 
 def _room(marginal: Marginal, weights: Tensor, other: Tensor) -> Tensor:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from typing_extensions import Self
 
+from monge.dual import Ascent, Iteration
+
 if TYPE_CHECKING:
     from monge.problem import Linear
 
-__all__ = ["Goal", "Iterate", "Leaving", "Loop", "choose", "drive", "plain_from"]
+__all__ = ["Goal", "Iterate", "Leaving", "Loop", "State", "choose", "drive", "plain_from"]
 
 # The last part of a budget is spent at the epsilon that was asked for, however far the annealing has come.
 _LAST_SHARE, _LAST_ITERATIONS = 20, 10
@@ -45,26 +48,50 @@ class Leaving(NamedTuple):
     g: Float[Tensor, "*b m"]
 
 
-class Loop(Protocol):
+class State:
+    """What belongs to the problems of a batch, attribute by attribute, so that some of them can go on alone."""
+
+    def _select(self, index: tuple[Tensor, ...]) -> Self:
+        """The state of some of the problems."""
+        chosen = object.__new__(type(self))
+        for name, held in vars(self).items():
+            setattr(chosen, name, _selected(held, index))
+        return chosen
+
+
+def _selected(held: Any, index: tuple[Tensor, ...]) -> Any:
+    if isinstance(held, Tensor):
+        return held[index]
+    if isinstance(held, list):
+        return [_selected(item, index) for item in held]
+    if isinstance(held, Iteration):
+        return Iteration(*(part[index] for part in held))
+    return held._select(index) if hasattr(held, "_select") else held
+
+
+class Loop(State, ABC):
     """The state of the problems that are still in a loop."""
 
-    problem: Linear
-    open: Bool[Tensor, "*b"]
+    def __init__(self, problem: Linear, goal: Goal) -> None:
+        self.ascent, self.goal = Ascent(problem), goal
+        self.target = problem.epsilon.broadcast_to(problem.batch_shape)
+        self.open: Bool[Tensor, "*b"] = torch.ones_like(self.target, dtype=torch.bool)
 
+    @property
+    def problem(self) -> Linear:
+        """The problems that are still there."""
+        return self.ascent.problem
+
+    @abstractmethod
     def step(self, k: int, max_iter: int) -> Leaving | None:
         """Iteration k; None if nobody was asked whether it is done."""
-        ...
 
+    @abstractmethod
     def potentials(self) -> tuple[Float[Tensor, "*b n"], Float[Tensor, "*b m"]]:
         """The best potentials so far."""
-        ...
-
-    def select(self, index: tuple[Tensor, ...]) -> Self:
-        """The state of some of the problems."""
-        ...
 
 
-class Goal:
+class Goal(State):
     """When a problem is done: below its tolerance, or at the floor of rounding and no better for a while.
 
     Args:
@@ -86,13 +113,6 @@ class Goal:
         at_floor = (self.best <= torch.minimum(floor, self.floor)) & (error <= 2 * self.best)
         return final & ((error <= self.tol) | (at_floor & (self.since >= _NO_BETTER)))
 
-    def select(self, index: tuple[Tensor, ...]) -> Goal:
-        """The goals of some problems."""
-        chosen = Goal.__new__(Goal)
-        for name, held in vars(self).items():
-            setattr(chosen, name, held[index])
-        return chosen
-
 
 def plain_from(max_iter: int) -> int:
     """The iteration from which a budget is spent at the target epsilon."""
@@ -101,15 +121,16 @@ def plain_from(max_iter: int) -> int:
 
 def drive(loop: Loop, max_iter: int) -> Iterate:
     """Run a loop until each problem has left it, or the budget is spent."""
-    spent = torch.full(loop.open.shape, max_iter, dtype=torch.long, device=loop.open.device)
-    ended = Iterate(*loop.potentials(), spent, torch.zeros_like(loop.open))
+    ended = _now(loop, max_iter)
     whereabouts: tuple[Tensor, ...] | None = None
-    if ended.settled.numel() == 0:
+    if loop.open.numel() == 0:
         return ended
     for k in range(1, max_iter + 1):
         leaving = loop.step(k, max_iter)
-        who = None if leaving is None else leaving.who & loop.open
-        if leaving is None or who is None or not bool(who.any()):
+        if leaving is None:
+            continue
+        who = leaving.who & loop.open
+        if not bool(who.any()):
             continue
         end = Iterate(leaving.f, leaving.g, torch.full_like(who, k, dtype=torch.long), leaving.settled)
         ended = _write(ended, end, who, whereabouts)
@@ -120,11 +141,13 @@ def drive(loop: Loop, max_iter: int) -> Iterate:
         if 2 * still <= loop.open.numel() and loop.problem.geometry.batch_shape == loop.problem.batch_shape:
             stay = loop.open.nonzero(as_tuple=True)
             whereabouts = stay if whereabouts is None else tuple(index[stay] for index in whereabouts)
-            loop = loop.select(stay)
-    end = Iterate(
-        *loop.potentials(), torch.full_like(loop.open, max_iter, dtype=torch.long), torch.zeros_like(loop.open)
-    )
-    return _write(ended, end, loop.open, whereabouts)
+            loop = loop._select(stay)
+    return _write(ended, _now(loop, max_iter), loop.open, whereabouts)
+
+
+def _now(loop: Loop, k: int) -> Iterate:
+    """Where the problems in a loop are, unsettled."""
+    return Iterate(*loop.potentials(), torch.full_like(loop.open, k, dtype=torch.long), torch.zeros_like(loop.open))
 
 
 def choose(where: Tensor, first: Tensor, second: Tensor) -> Tensor:

@@ -83,14 +83,14 @@ def newton_direction(
     gradient = torch.where(wanted.isfinite(), wanted - iteration.marginal, 0.0)
 
     mobile = kappa_f.isfinite() & (r > 0)
-    system = ScaledHessian.of(
+    system = ScaledHessian(
         plan,
         r,
         c,
         inverse=torch.where(mobile, 1.0 / (r + eps * torch.where(mobile, kappa_f, 0.0)), 0.0),
         scale=torch.where(free, (c + eps * torch.where(free, _steepest(target, inside), 0.0)).rsqrt(), 0.0),
         share=share,
-        error=iteration.error,
+        error=iteration.error.clamp(1e-12, 1.0),
         partial=problem.partial,
         gauge=problem.balanced,
     )

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from monge.dual import Ascent, Iteration
+from monge.dual import Iteration
 from monge.problem.marginal import column, pairing
 
-from ._loop import Goal, Iterate, Leaving, choose, drive, plain_from
+from ._loop import Goal, Iterate, Leaving, Loop, choose, drive, plain_from
 from ._newton_direction import newton_direction
 from ._sinkhorn_loop import sinkhorn_loop
 
@@ -73,57 +73,27 @@ def newton_loop(
     return Iterate(*(whole.index_put(index, part) for whole, part in zip(ended, end, strict=True)))
 
 
-class _NewtonLoop:
+class _NewtonLoop(Loop):
     """The state of a batch of problems, each at its own epsilon and with a step of its own."""
 
-    _state = (
-        *(
-            "open",
-            "target",
-            "epsilon",
-            "point",
-            "trusted",
-            "direction",
-            "gradient",
-            "length",
-            "ridge",
-            "reach",
-            "shortened",
-        ),
-        *(
-            "plain",
-            "due",
-            "dose",
-            "rate",
-            "level_best",
-            "level_since",
-            "level_age",
-            "before",
-            "gradient",
-            "epsilon_before",
-        ),
-    )
-
     def __init__(self, problem: Linear, g: Tensor, epsilon: Tensor, goal: Goal) -> None:
-        self.problem, self.ascent, self.goal = problem, Ascent(problem), goal
-        self.target, self.epsilon, self.first = problem.epsilon.broadcast_to(problem.batch_shape), epsilon, epsilon
-        self.open: Bool[Tensor, "*b"] = torch.ones_like(epsilon, dtype=torch.bool)
+        super().__init__(problem, goal)
+        self.epsilon, self.first = epsilon, epsilon
+        none, one, never = torch.zeros_like(g), torch.ones_like(epsilon), torch.zeros_like(self.open, dtype=torch.long)
         # The point to try next, and whether it is taken whatever it brings.
-        self.point, self.trusted, self.plain = g, self.open, torch.zeros_like(self.open)
+        self.point, self.trusted, self.plain = g, self.open, ~self.open
         self.held: Iteration | None = None
         # The Newton step that is being tried, the gradient at its foot, its length, the share of its ridge, and how
         # many steps in a row were shortened.
-        self.direction, self.gradient = torch.zeros_like(g), torch.zeros_like(g)
-        self.length, self.ridge = torch.zeros_like(epsilon), torch.full_like(epsilon, _RIDGE)
-        self.reach = torch.ones_like(epsilon)
-        self.shortened = torch.zeros_like(epsilon, dtype=torch.long)
+        self.direction = self.gradient = none
+        self.length, self.ridge, self.reach, self.shortened = 0 * one, _RIDGE * one, one, never
         # Plain iterations still to come, and how many follow the next step that is given up.
-        self.due, self.dose = torch.zeros_like(self.shortened), torch.ones_like(self.shortened)
+        self.due, self.dose = never, never + 1
         # What a plain iteration leaves of the error; what has to halve at this level, and for how long it has not.
-        self.rate, self.level_best = torch.zeros_like(epsilon), torch.full_like(epsilon, torch.inf)
-        self.level_since, self.level_age = torch.zeros_like(self.shortened), torch.zeros_like(self.shortened)
-        # The solution at the epsilon before this one, and its gradient; the same epsilon means that there is none.
-        self.before, self.gradient, self.epsilon_before = g, torch.zeros_like(g), epsilon
+        self.rate, self.level_best, self.level_since, self.level_age = 0 * one, torch.inf * one, never, never
+        # The solution at the epsilon before this one, and how g / epsilon has changed with 1 / epsilon since; the same
+        # epsilon means that there is none.
+        self.before, self.drift, self.epsilon_before = g, none, epsilon
 
     def step(self, k: int, max_iter: int) -> Leaving:
         """One iteration, and the next point of each problem that goes on."""
@@ -145,16 +115,6 @@ class _NewtonLoop:
         if self.held is None:
             return self.point.new_zeros((*self.problem.batch_shape, self.problem.shape[0])), self.point
         return self.held.last, self.held.image
-
-    def select(self, index: tuple[Tensor, ...]) -> _NewtonLoop:
-        """The state of some of the problems."""
-        chosen = _NewtonLoop.__new__(_NewtonLoop)
-        chosen.problem, chosen.goal = self.problem._select(index), self.goal.select(index)
-        chosen.ascent = Ascent(chosen.problem)
-        chosen.held = None if self.held is None else Iteration(*(part[index] for part in self.held))
-        for name in (*self._state, "first"):
-            setattr(chosen, name, getattr(self, name)[index])
-        return chosen
 
     def _tried(self) -> tuple[Iteration, Tensor, Tensor]:
         """What is held after an iteration from the point, where that was taken, and the share of the promised gain.
@@ -237,16 +197,15 @@ class _NewtonLoop:
         """
         now, before = self.epsilon, self.epsilon_before
         run = torch.where(before == now, 1.0, 1 / now - 1 / before)
-        gradient = (image / column(now) - self.before / column(before)) / column(run)
-        gradient = torch.where(gradient.isfinite() & column(before != now), gradient, 0.0)
-        self.before, self.gradient = choose(lower, image, self.before), choose(lower, gradient, self.gradient)
+        drift = (image / column(now) - self.before / column(before)) / column(run)
+        drift = torch.where(drift.isfinite() & column(before != now), drift, 0.0)
+        self.before, self.drift = choose(lower, image, self.before), choose(lower, drift, self.drift)
         self.epsilon_before = before = torch.where(lower, now, before)
         back = ~lower & (self.level_age > _LOST) & (before > _NEAR * now)
         self.epsilon = torch.where(lower, torch.maximum(now / _LEVEL_FACTOR, self.target), now)
         self.epsilon = torch.where(back, (now * before).sqrt(), self.epsilon)
-        self.level_age = torch.where(back, 0, self.level_age)
-        self.level_since = torch.where(back, 0, self.level_since)
+        self.level_age, self.level_since = (torch.where(back, 0, held) for held in (self.level_age, self.level_since))
         self.level_best = torch.where(back, torch.inf, self.level_best)
-        ahead = column(1 / self.epsilon - 1 / before) * self.gradient
+        ahead = column(1 / self.epsilon - 1 / before) * self.drift
         start = column(self.epsilon) * (self.before / column(before) + ahead)
         return self.problem.target._project(torch.where(start.isfinite(), start, image)), lower | back

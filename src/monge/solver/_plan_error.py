@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from monge.errors import PrecisionWarning
 from monge.problem.fixed import Fixed
 from monge.problem.marginal import column, pairing
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from monge.coupling import PotentialCoupling
     from monge.problem import Linear, Marginal
 
-__all__ = ["PlanError", "plan_error", "warn_of_rounding"]
+__all__ = ["PlanError", "plan_error"]
 
 
 class PlanError(NamedTuple):
@@ -94,13 +92,3 @@ def _asked_mass(problem: Linear, row: Tensor, col: Tensor) -> Tensor:
     totals = [side.total.double() for side in (problem.source, problem.target) if isinstance(side, Fixed)]
     mass = totals[0] if totals else torch.maximum(row.sum(-1), col.sum(-1))
     return mass.broadcast_to(problem.batch_shape)
-
-
-def warn_of_rounding(error: Float[Tensor, "*b"], tol: float) -> None:
-    """Rounding stopped a problem."""
-    warnings.warn(
-        f"epsilon is below what the dtype resolves: the marginal error stopped at {float(error.max()):.1e}, above what "
-        f"tol={tol:.1e} asks for; use float64, or a larger epsilon or tol.",
-        PrecisionWarning,
-        stacklevel=5,
-    )

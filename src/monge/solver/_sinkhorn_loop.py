@@ -9,11 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge.dual import Ascent
 from monge.problem.marginal import column
 
 from ._anderson import Anderson
-from ._loop import Goal, Iterate, Leaving, drive, plain_from
+from ._loop import Goal, Iterate, Leaving, Loop, drive, plain_from
 
 if TYPE_CHECKING:
     from monge.problem import Linear
@@ -44,23 +43,19 @@ def sinkhorn_loop(
     return drive(_SinkhornLoop(problem, g, epsilon, goal, accelerate), max_iter)
 
 
-class _SinkhornLoop:
+class _SinkhornLoop(Loop):
     """The state of the problems that are still in the loop."""
 
     def __init__(self, problem: Linear, g: Tensor, epsilon: Tensor, goal: Goal, accelerate: bool) -> None:
-        batch = problem.batch_shape
-        self.problem, self.ascent, self.goal, self.accelerate = problem, Ascent(problem), goal, accelerate
-        self.memory = Anderson(problem.b, _MEMORY)
-        self.target = problem.epsilon.broadcast_to(batch)
-        self.epsilon = epsilon
-        self.g = g
+        super().__init__(problem, goal)
+        self.accelerate, self.epsilon, self.g = accelerate, epsilon, g
+        self.memory = Anderson(problem.b.expand_as(g), _MEMORY)
         # The best pair so far, whose second half is the point to fall back to, and the dual value to hold.
-        self.f_held, self.g_held = g.new_zeros((*batch, problem.shape[0])), g
+        self.f_held, self.g_held = g.new_zeros((*problem.batch_shape, problem.shape[0])), g
         self.guard = torch.full_like(epsilon, -math.inf)
-        self.open = torch.ones(batch, dtype=torch.bool, device=g.device)
         # Whether g is a jump that still has to prove itself, and iterations since epsilon or that proof last failed.
         self.jumped = torch.zeros_like(self.open)
-        self.age = torch.zeros(batch, dtype=torch.long, device=g.device)
+        self.age = torch.zeros_like(self.open, dtype=torch.long)
 
     def step(self, k: int, max_iter: int) -> Leaving | None:
         """One iteration, who is done with it, and the next point."""
@@ -103,13 +98,3 @@ class _SinkhornLoop:
     def potentials(self) -> tuple[Tensor, Tensor]:
         """The best potentials so far."""
         return self.f_held, self.g_held
-
-    def select(self, index: tuple[Tensor, ...]) -> _SinkhornLoop:
-        """The state of some of the problems."""
-        chosen = _SinkhornLoop.__new__(_SinkhornLoop)
-        chosen.problem = self.problem._select(index)
-        chosen.ascent, chosen.accelerate = Ascent(chosen.problem), self.accelerate
-        chosen.memory, chosen.goal = self.memory.select(index), self.goal.select(index)
-        for name in ("target", "epsilon", "g", "f_held", "g_held", "guard", "open", "jumped", "age"):
-            setattr(chosen, name, getattr(self, name)[index])
-        return chosen

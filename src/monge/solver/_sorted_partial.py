@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from monge import kernels
-from monge.coupling import MonotoneCoupling
+from monge.coupling import Coupling, MonotoneCoupling
 from monge.geometry import Line, PointCloud
 from monge.problem import AtMost, Linear, Relaxed
 
-from ._exact import conclude_exact, in_double
-from .solution import DualSolution
-
-__all__ = ["is_partial", "solve_partial"]
-
-
-class _Places(NamedTuple):
-    x: Tensor
-    y: Tensor
-    p: float
+__all__ = ["is_partial", "partial_plan"]
 
 
 def is_partial(problem: Linear) -> bool:
-    """Whether `solve_partial` knows it: |x - y|^p on a line, and a mass to move or one price on both sides."""
+    """Whether `partial_plan` knows it: |x - y|^p on a line, and a mass to move or one price on both sides."""
     if _places(problem) is None:
         return False
     sides = problem.source, problem.target
@@ -38,11 +27,10 @@ def is_partial(problem: Linear) -> bool:
     return bool((first == second).all())
 
 
-def solve_partial(problem: Linear) -> DualSolution:
+def partial_plan(exact: Linear) -> tuple[Coupling, Tensor, Tensor]:
     """The plan of kept mass, matched in order, and its potentials."""
-    exact, batch = in_double(problem), problem.batch_shape
+    batch, (n, m) = exact.batch_shape, exact.shape
     x, y, p = _places(exact)  # type: ignore[misc]
-    n, m = problem.shape
     if exact.mass is not None:
         rule, level = "mass", exact.mass.expand(batch)
     else:
@@ -51,8 +39,7 @@ def solve_partial(problem: Linear) -> DualSolution:
     found = kernels.partial_plan(*sides, rule=rule, level=level, p=p, potentials=True)
     used = int((found.w > 0).any(tuple(range(len(batch)))).sum())  # pieces come first
     i, j, w = (part[..., :used] for part in found[:3])
-    plan = MonotoneCoupling._make(i=i, j=j, w=w, n=n, m=m)
-    return conclude_exact(problem, exact, plan, found.f, found.g, feasible=True)
+    return MonotoneCoupling._make(i=i, j=j, w=w, n=n, m=m), found.f, found.g
 
 
 def _price(side: object, like: Tensor) -> Tensor:
@@ -60,13 +47,13 @@ def _price(side: object, like: Tensor) -> Tensor:
     return torch.as_tensor(side.rho, dtype=like.dtype, device=like.device)
 
 
-def _places(problem: Linear) -> _Places | None:
+def _places(problem: Linear) -> tuple[Tensor, Tensor, float] | None:
     geometry = problem.geometry
     if isinstance(geometry, Line):
-        return _Places(geometry.x, geometry.y, float(geometry.p))
+        return geometry.x, geometry.y, float(geometry.p)
     if not isinstance(geometry, PointCloud) or geometry.x.shape[-1] != 1 or callable(geometry.cost):
         return None
     if geometry.cost in ("cosine", "dot"):
         return None
     power = geometry._points().power
-    return _Places(geometry.x[..., 0], geometry.y[..., 0], float(power)) if power >= 1 else None
+    return (geometry.x[..., 0], geometry.y[..., 0], float(power)) if power >= 1 else None

@@ -1,8 +1,7 @@
-"""The problem that is iterated on: constants, in a dtype that resolves them, with masses that agree in that dtype."""
+"""What can be asked of an answer in the dtype in which it is computed."""
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import TYPE_CHECKING
 
@@ -11,53 +10,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge.errors import PrecisionWarning
-from monge.geometry import CostMatrix
-from monge.problem.fixed import Fixed
-from monge.problem.marginal import column
 
 if TYPE_CHECKING:
     from monge.problem import Linear
 
-__all__ = ["Accuracy", "default_tol", "stored", "unit", "widened"]
+__all__ = ["Accuracy", "unit"]
 
 # Rows of the cost from which its range is estimated.
 _SAMPLED_ROWS = 16
-# Costs of up to so many pairs are stored, in 32 MB.
-_STORED_ENTRIES = 2**22
 # The range of a cost is many times what its plan sees of it; only what lies clearly beyond the tolerance is foretold.
 _SURELY = 32.0
-
-
-def default_tol(dtype: torch.dtype, *, newton: bool = False) -> float:
-    """The marginal error that is asked for by default, for data of this dtype."""
-    if dtype == torch.float64:
-        return 1e-9 if newton else 1e-6
-    # Entries of a plan of half precision are themselves rounded by as much.
-    return {torch.float32: 1e-4, torch.float16: 1e-3}.get(dtype, 1e-2)
 
 
 def unit(dtype: torch.dtype) -> float:
     """The relative error of one rounding."""
     return torch.finfo(dtype).eps / 2
-
-
-def widened(problem: Linear, dtype: torch.dtype) -> Linear:
-    """The same problem in a wider dtype, differentiably; fixed masses, equal up to rounding, are equal there."""
-    if problem.a.dtype == problem.geometry.dtype == dtype:
-        return problem
-    wide = problem.to(dtype)
-    if not wide.balanced:
-        return wide
-    share = wide.source.total / wide.target.total
-    return wide._make(**(wide._contents() | {"target": Fixed._make(weights=wide.b * column(share))}))
-
-
-def stored(problem: Linear) -> Linear:
-    """The same constants with a small cost held as a matrix: it is read dozens of times."""
-    entries = math.prod(problem.geometry.batch_shape) * math.prod(problem.shape)
-    if isinstance(problem.geometry, CostMatrix) or entries > _STORED_ENTRIES:
-        return problem
-    return problem._make(**(problem._contents() | {"geometry": CostMatrix._make(cost=problem.geometry.dense())}))
 
 
 class Accuracy:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+from torch import Tensor
+
 from monge import kernels
 from monge._checks import check_number
 from monge._value import value
-from monge.coupling import PermutationCoupling
-from monge.errors import DenseLimitError
+from monge.coupling import Coupling, PermutationCoupling
+from monge.geometry import CostMatrix
 from monge.problem import Linear
 
-from ._exact import conclude_exact, in_double, stored
-from ._feasible import explained
-from .base import Capability, Case, Solver
-from .solution import DualSolution
+from ._exact import Exact
+from .base import Capability, Case
 
 __all__ = ["Assignment"]
 
 
 @value
-class Assignment(Solver):
+class Assignment(Exact):
     r"""The assignment problem: the cheapest bijection, $\min_\sigma \sum_i C_{i\sigma(i)} / n$.
 
     By Birkhoff's theorem some optimal plan between n points and n points of equal weights is a permutation. It is found
@@ -58,17 +58,11 @@ class Assignment(Solver):
         reason = f"cheapest bijection of {n} points, cost matrices in float64."
         return Capability(True, 5e4 + 20.0 * problems * n**2.25, reason, 8.0 * problems * n * n)
 
-    def _solve(self, problem: Linear) -> DualSolution:
+    def _reads_matrix(self, exact: Linear) -> bool:
+        return True
+
+    def _optimal(self, problem: Linear, exact: Linear) -> tuple[Coupling, Tensor, Tensor]:
         n, batch = problem.shape[0], problem.batch_shape
-        if 8 * n * n > self.max_bytes:
-            raise DenseLimitError(
-                f"Assignment builds the {n} x {n} cost in float64, {8 * n * n:,} bytes, more than max_bytes="
-                f"{self.max_bytes:,}: use Simplex, which needs no matrix for norms, or raise max_bytes."
-            )
-        exact = in_double(problem)
-        exact = stored(exact, math.prod(batch) * self.max_bytes)
-        with explained(problem):
-            perm, f, g = kernels.assignment(exact.geometry.dense(math.prod(batch) * self.max_bytes))
-        weights = exact.a.expand(*batch, n)
-        perm, f, g = (part.expand(*batch, n) for part in (perm, f, g))
-        return conclude_exact(problem, exact, PermutationCoupling._make(perm=perm, weights=weights), f, g)
+        assert isinstance(exact.geometry, CostMatrix)
+        perm, f, g = (part.expand(*batch, n) for part in kernels.assignment(exact.geometry.cost))
+        return PermutationCoupling._make(perm=perm, weights=exact.a.expand(*batch, n)), f, g

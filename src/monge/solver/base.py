@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
-from monge._value import Value
-from monge.errors import CapabilityError, NotConvergedError
-from monge.problem.traits import TRAITS
+import torch
 
-from ._estimate import relative_epsilon
+from monge._value import Value
+from monge.errors import CapabilityError, InfeasibleError
+from monge.problem.traits import TRAITS
 
 if TYPE_CHECKING:
     from monge.problem import Problem
@@ -43,25 +43,30 @@ class Capability:
         return cls(False, float("inf"), reason)
 
 
+@dataclass(frozen=True)
 class Case:
-    """A problem on its way to a solver: what several of them ask of it is asked once."""
+    """A problem on its way to a solver: what several of them ask of it is asked once.
 
-    def __init__(self, problem: Any) -> None:
-        self.problem = problem
+    Args:
+        problem: The problem.
+        traits: Its traits.
+    """
+
+    problem: Any
+    traits: frozenset[str]
 
     @cached_property
-    def traits(self) -> frozenset[str]:
-        """Those of the problem."""
-        return self.problem.traits
-
-    @cached_property
+    @torch.no_grad()
     def relative_epsilon(self) -> float:
-        """The smallest epsilon of the batch, in units of the mean cost."""
-        return relative_epsilon(self.problem)
-
-    def lacks(self, treats: frozenset[str]) -> str:
-        """Why a solver of these traits cannot treat the problem, in words."""
-        return ", and ".join(words for trait, words in TRAITS.items() if trait in treats - self.traits)
+        """The smallest epsilon of the batch, in units of the mean cost; one if that says nothing."""
+        problem = self.problem
+        if 0 in problem.batch_shape:
+            return 1.0
+        try:
+            share = problem.epsilon / problem.geometry.mean(problem.a, problem.b).abs()
+        except InfeasibleError:
+            return 1.0
+        return min(1.0, float(torch.nan_to_num(share, nan=1.0, posinf=1.0).min()))
 
 
 class Solver(Value):
@@ -76,13 +81,14 @@ class Solver(Value):
     @final
     def supports(self, problem: Problem) -> Capability:
         """Whether this solver can treat the problem, and what it would cost."""
-        return self._supports(Case(problem))
+        case = Case(problem, problem.traits)
+        return self._capability(case) if self.treats <= case.traits else self._refusal(case)
 
     @final
-    def _supports(self, case: Case) -> Capability:
-        if self.treats <= case.traits:
-            return self._capability(case)
-        return Capability.no(f"{type(self).__name__} {case.lacks(self.treats)}.")
+    def _refusal(self, case: Case) -> Capability:
+        """Why it does not treat a problem, trait by trait."""
+        told = (words for trait, words in TRAITS.items() if trait in self.treats - case.traits)
+        return Capability.no(f"{type(self).__name__} {', and '.join(told)}.")
 
     @abstractmethod
     def _capability(self, case: Case) -> Capability:
@@ -114,12 +120,3 @@ class Solver(Value):
     @abstractmethod
     def _solve(self, problem: Any) -> Solution:
         """The solution of a problem that is supported; called by `solve`, which has checked that."""
-
-    @final
-    def _answer(self, problem: Problem) -> Solution:
-        """The solution, unless the solver is strict and misses its tolerance."""
-        solution = self._solve(problem)
-        if getattr(self, "strict", False) and not solution.report.status.ok:
-            worst = float(solution.report.marginal_error.max())
-            raise NotConvergedError(f"{solution.report.status.value} The marginal error is {worst:.2e}.", solution)
-        return solution

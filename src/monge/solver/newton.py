@@ -8,19 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._arrays import working_dtype
 from monge._value import value
-from monge.dual import Ascent
 from monge.gradient import Gradient, Implicit
 from monge.problem import Linear
 
-from ._feasible import check_feasible
 from ._iterative import Iterative
-from ._loop import Goal
+from ._loop import Goal, Iterate
 from ._newton_loop import newton_loop
-from ._working import Accuracy, default_tol, stored, widened
+from ._working import Accuracy
 from .base import Capability, Case
-from .sinkhorn import initial_potential
 from .solution import DualSolution
 
 __all__ = ["Newton"]
@@ -28,6 +24,8 @@ __all__ = ["Newton"]
 # A solve takes about this many passes over the costs, and for each factor of ten by which epsilon is below the mean
 # cost this many more; linear systems included, in units of one iteration.
 _FEW_PASSES, _PASSES_PER_DECADE = 80, 40
+# Costs of up to so many pairs are stored, in 32 MB: they are read dozens of times.
+_STORED_ENTRIES = 2**22
 
 
 @value
@@ -79,20 +77,11 @@ class Newton(Iterative):
         cost = 2.0 * math.prod(problem.batch_shape) * n * m * passes
         return Capability(True, cost, f"about {passes} passes over the {n} x {m} costs, linear systems included.")
 
-    def _solve(self, problem: Linear) -> DualSolution:
-        dtype = working_dtype(problem.geometry.dtype)
-        wide = widened(problem, dtype)
-        tol = default_tol(problem.geometry.dtype, newton=True) if self.tol is None else self.tol
-        check_feasible(problem)
-        constant = widened(problem.detach(), torch.float64)
-        with torch.no_grad():
-            constant = stored(constant)
-            accuracy = Accuracy(constant, tol, dtype)
-            warned = accuracy.foretell()
-            g, epsilon = Ascent(constant).start()
-            if self.init is not None:
-                g = initial_potential(self.init, constant)
-                epsilon = constant.epsilon.broadcast_to(constant.batch_shape)
-            goal = Goal(accuracy.goal, accuracy.floor(torch.float64))
-            end = newton_loop(constant, g, epsilon, goal=goal, max_iter=int(self.max_iter))
-        return self._ended(problem, wide, end, tol, warned)
+    def _constant(self, problem: Linear) -> Linear:
+        constant = problem.detach()._widened(torch.float64)
+        entries = math.prod(problem.geometry.batch_shape) * math.prod(problem.shape)
+        return constant if entries > _STORED_ENTRIES else constant._stored()
+
+    def _iterated(self, problem: Linear, accuracy: Accuracy) -> Iterate:
+        goal = Goal(accuracy.goal, accuracy.floor(torch.float64))
+        return newton_loop(problem, *self._start(problem), goal=goal, max_iter=int(self.max_iter))

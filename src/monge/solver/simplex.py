@@ -9,20 +9,19 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from monge import kernels
 from monge._checks import check_number
 from monge._value import value
-from monge.coupling import SparseCoupling
-from monge.errors import DenseLimitError
+from monge.coupling import Coupling, SparseCoupling
 from monge.kernels import Basis
 from monge.problem import Linear
 
 from ._dummies import extend
-from ._exact import conclude_exact, in_double, rounding, stored
-from ._feasible import explained
-from .base import Capability, Case, Solver
-from .solution import DualSolution
+from ._exact import Exact, rounding
+from .base import Capability, Case
+from .solution import DualSolution, initial_potentials
 
 __all__ = ["Simplex"]
 
@@ -32,7 +31,7 @@ _SMALL_MATRIX = 2**28
 
 
 @value
-class Simplex(Solver):
+class Simplex(Exact):
     r"""The network simplex: exact plans and potentials for any weights.
 
     Balanced problems are solved as they are, from points without a cost matrix where the cost is a norm. Marginals that
@@ -75,17 +74,18 @@ class Simplex(Solver):
         reason = f"network simplex on {n} x {m} pairs in float64, problem after problem."
         return Capability(True, operations, reason, memory)
 
-    def _solve(self, problem: Linear) -> DualSolution:
-        exact = in_double(problem)
+    def _reads_matrix(self, exact: Linear) -> bool:
+        size = 8 * math.prod(exact.geometry.batch_shape) * math.prod(exact.shape)
+        return size <= _SMALL_MATRIX and _points(exact) is None
+
+    def _optimal(self, problem: Linear, exact: Linear) -> tuple[Coupling, Tensor, Tensor]:
         n, m = problem.shape
-        batch = exact.batch_shape
-        if _points(exact) is None:
-            exact = stored(exact, _SMALL_MATRIX)
-        places = list(product(*(range(size) for size in batch)))
-        guesses = self._guesses(batch, (n, m))
-        error = rounding(problem)
-        with explained(problem):
-            solved = [self._one(exact._select(at) if batch else exact, guesses, at, error) for at in places]
+        batch, error = exact.batch_shape, rounding(problem)
+        guesses = None if self.init is None else initial_potentials(self.init, exact)
+        solved = []
+        for at in product(*map(range, batch)):
+            guess = None if guesses is None else (guesses[0][at], guesses[1][at])
+            solved.append(_basis(exact._select(at) if batch else exact, guess, error))
         longest = max((len(basis.w) for basis in solved), default=0)
         f, g = exact.a.new_empty(len(solved), n), exact.b.new_empty(len(solved), m)
         w = exact.a.new_zeros(len(solved), longest)
@@ -94,36 +94,22 @@ class Simplex(Solver):
             used = len(basis.w)
             i[k, :used], j[k, :used], w[k, :used], f[k], g[k] = basis
         i, j, w, f, g = (part.reshape(*batch, part.shape[-1]) for part in (i, j, w, f, g))
-        return conclude_exact(problem, exact, SparseCoupling._make(i=i, j=j, w=w, n=n, m=m), f, g)
+        return SparseCoupling._make(i=i, j=j, w=w, n=n, m=m), f, g
 
-    def _one(self, problem: Linear, guesses: tuple[Tensor, Tensor] | None, at: tuple[int, ...], error: float) -> Basis:
-        a, b = problem.a, problem.b
-        guess = None if guesses is None else (guesses[0][at], guesses[1][at])
-        if problem.balanced:
-            points = _points(problem)
-            cost = self._matrix(problem) if points is None else points
-            return kernels.simplex(cost, a, b, potentials=guess, rounding=error)
-        extended = extend(problem, self._matrix(problem), a, b)
-        if guess is not None:
-            # The dummies' own potentials are zero, but for those of a mass, which follow from the others.
-            guess = (torch.cat([guess[0], guess[0].new_zeros(1)]), torch.cat([guess[1], guess[1].new_zeros(1)]))
-        basis = kernels.simplex(extended.cost, extended.a, extended.b, potentials=guess, rounding=error)
-        return extended.restrict(basis)
 
-    def _guesses(self, batch: torch.Size, shape: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
-        if self.init is None:
-            return None
-        f, g = (self.init.f, self.init.g) if isinstance(self.init, DualSolution) else self.init
-        return f.detach().expand(*batch, shape[0]), g.detach().expand(*batch, shape[1])
-
-    def _matrix(self, problem: Linear) -> Tensor:
-        n, m = problem.shape
-        if 8 * n * m > self.max_bytes:
-            raise DenseLimitError(
-                f"Simplex needs the {n} x {m} cost in float64, {8 * n * m:,} bytes, more than max_bytes="
-                f"{self.max_bytes:,}: use Sinkhorn with a small epsilon, or Simplex(max_bytes=...)."
-            )
-        return problem.geometry.dense(self.max_bytes)
+def _basis(problem: Linear, guess: tuple[Tensor, Tensor] | None, error: float) -> Basis:
+    """The answer to one problem, with dummies where marginals may be missed."""
+    cost: kernels.Points | Tensor | None = _points(problem)
+    if cost is None:
+        cost = problem.geometry._dense()
+    if problem.balanced:
+        return kernels.simplex(cost, problem.a, problem.b, potentials=guess, rounding=error)
+    assert isinstance(cost, Tensor)
+    extended = extend(problem, cost)
+    if guess is not None:
+        # The dummies' own potentials are zero, but for those of a mass, which follow from the others.
+        guess = pad(guess[0], (0, 1)), pad(guess[1], (0, 1))
+    return extended.restrict(kernels.simplex(extended.cost, extended.a, extended.b, potentials=guess, rounding=error))
 
 
 def _points(problem: Linear) -> kernels.Points | None:

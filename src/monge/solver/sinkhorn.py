@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -11,16 +12,14 @@ from torch import Tensor
 from monge._arrays import working_dtype
 from monge._value import value
 from monge.dual import Ascent
-from monge.errors import InputError, ShapeError
 from monge.gradient import Gradient, Implicit
 from monge.problem import Linear
 
 from ._entropic_solution import entropic_solution
-from ._feasible import check_feasible
-from ._iterative import Iterative
-from ._loop import Goal
+from ._iterative import Iterative, initial_potential
+from ._loop import Goal, Iterate
 from ._sinkhorn_loop import sinkhorn_loop
-from ._working import Accuracy, default_tol, widened
+from ._working import Accuracy
 from .base import Capability, Case
 from .solution import DualSolution
 
@@ -72,6 +71,7 @@ class Sinkhorn(Iterative):
     accelerate: bool = True
     gradient: Gradient = Implicit()
     strict: bool = False
+    double_tol: ClassVar[float] = 1e-6
 
     def _capability(self, case: Case) -> Capability:
         problem = case.problem
@@ -83,50 +83,22 @@ class Sinkhorn(Iterative):
         return Capability(True, cost, f"about {iterations} iterations over the {n} x {m} costs, streamed.")
 
     def _solve(self, problem: Linear) -> DualSolution:
-        dtype = working_dtype(problem.geometry.dtype)
-        wide = widened(problem, dtype)
-        if self.gradient._recorded:
-            return self._unrolled(wide, problem.geometry.dtype)
-        tol = default_tol(problem.geometry.dtype) if self.tol is None else self.tol
-        check_feasible(problem)
-        constant, max_iter = wide.detach(), int(self.max_iter)
-        with torch.no_grad():
-            accuracy = Accuracy(constant, tol, dtype)
-            warned = accuracy.foretell()
-            g, epsilon = Ascent(constant).start()
-            target = constant.epsilon.broadcast_to(constant.batch_shape)
-            if self.init is not None:
-                g = initial_potential(self.init, constant)
-            end = sinkhorn_loop(
-                constant,
-                g,
-                epsilon if self.anneal and self.init is None else target,
-                goal=Goal(accuracy.goal, accuracy.floor(dtype)),
-                max_iter=max_iter,
-                accelerate=self.accelerate,
-            )
-        return self._ended(problem, wide, end, tol, warned)
+        return self._unrolled(problem) if self.gradient._recorded else super()._solve(problem)
 
-    def _unrolled(self, problem: Linear, dtype: torch.dtype) -> DualSolution:
+    def _iterated(self, problem: Linear, accuracy: Accuracy) -> Iterate:
+        goal = Goal(accuracy.goal, accuracy.floor(problem.a.dtype))
+        g, epsilon = self._start(problem)
+        return sinkhorn_loop(problem, g, epsilon, goal=goal, max_iter=int(self.max_iter), accelerate=self.accelerate)
+
+    def _unrolled(self, problem: Linear) -> DualSolution:
         """A fixed number of plain iterations in the graph of autograd."""
+        given = problem.geometry.dtype
+        problem = problem._widened(working_dtype(given))
         ascent = Ascent(problem)
         g = ascent.zero() if self.init is None else initial_potential(self.init, problem)
         f, epsilon = g, problem.epsilon.broadcast_to(problem.batch_shape)
         for _ in range(int(self.max_iter)):
             f, g = ascent.images(g, epsilon)
         spent = torch.full(problem.batch_shape, int(self.max_iter), device=g.device)
-        return entropic_solution(problem, f, g, gradient=self.gradient, iterations=spent, tol=None, dtype=dtype)
-
-
-def initial_potential(init: tuple[Tensor, Tensor] | DualSolution, problem: Linear) -> Float[Tensor, "*b m"]:
-    """The potential of the columns to start from, checked against the problem."""
-    f, g = (init.f, init.g) if isinstance(init, DualSolution) else init
-    for name, potential, n in (("f", f, problem.shape[0]), ("g", g, problem.shape[1])):
-        if potential.shape[-1] != n:
-            raise ShapeError(f"init: {name} must have {n} entries, one per point, but has {potential.shape[-1]}.")
-    if not bool(g.isfinite().all()):
-        raise InputError("init: g must be finite, but is not: start from the potentials of a solution.")
-    g = g.detach().to(problem.a.dtype).broadcast_to((*problem.batch_shape, problem.shape[1]))
-    if problem.mass is not None:
-        return g - torch.where(problem.b > 0, g, -math.inf).amax(-1, keepdim=True)
-    return g
+        end = Iterate(f, g, spent, torch.zeros_like(spent, dtype=torch.bool))
+        return entropic_solution(problem, end, gradient=self.gradient, tol=None, dtype=given)

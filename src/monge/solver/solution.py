@@ -10,12 +10,13 @@ from torch import Tensor
 
 from monge._value import Value, value
 from monge.coupling import TransportMap
+from monge.errors import ShapeError
 
 if TYPE_CHECKING:
     from monge.coupling import Coupling
-    from monge.problem import Problem
+    from monge.problem import Linear, Problem
 
-__all__ = ["DualSolution", "Report", "Solution", "Status"]
+__all__ = ["DualSolution", "Report", "Solution", "Status", "initial_potentials"]
 
 
 class Status(Enum):
@@ -106,3 +107,14 @@ class DualSolution(Solution):
         if method is None and "exact" in self.problem.traits:
             method = "brenier"
         return TransportMap(self.coupling, method, (self.f, self.g) if method == "brenier" else None)(points)
+
+
+def initial_potentials(init: tuple[Tensor, Tensor] | DualSolution, problem: Linear) -> list[Tensor]:
+    """Potentials (*b, n) and (*b, m) to start from, checked against the problem, as constants in its dtype."""
+    found = []
+    given = (init.f, init.g) if isinstance(init, DualSolution) else init
+    for name, potential, n in zip("fg", given, problem.shape, strict=True):
+        if potential.shape[-1] != n:
+            raise ShapeError(f"init: {name} must have {n} entries, one per point, but has {potential.shape[-1]}.")
+        found.append(potential.detach().to(problem.a.dtype).broadcast_to((*problem.batch_shape, n)))
+    return found

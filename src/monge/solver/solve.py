@@ -1,18 +1,77 @@
-"""The one verb."""
+"""The one verb, and the router behind it: every solver says what a problem would cost; the cheapest one solves it."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
 
 from monge._transforms import transformable
-from monge.errors import CapabilityError, InputError
+from monge._value import value
+from monge.errors import CapabilityError, ConvergenceWarning, InputError, NotConvergedError
+from monge.gradient import Gradient
 from monge.problem import Problem
 
-from .auto import Auto
-from .base import Solver
-from .solution import Solution
+from .base import Capability, Case, Solver
+from .candidates import CANDIDATES
+from .solution import Solution, Status
 
-__all__ = ["check_problem", "solution_of", "solve"]
+if TYPE_CHECKING:
+    from .solution import DualSolution
+
+__all__ = ["Auto", "Explanation", "check_problem", "solution_of", "solve", "warned_solution"]
+
+# Settings that are handed on to the solver that is chosen.
+_SETTINGS = ("tol", "max_iter", "init", "gradient", "strict")
+
+
+class Row(NamedTuple):
+    """One line of an explanation."""
+
+    solver: Solver
+    capability: Capability
+
+
+class Explanation(NamedTuple):
+    """Which solvers can treat a problem, the cheapest first; printing it gives a table.
+
+    Args:
+        rows: Solvers with their capabilities, those that cannot treat the problem last.
+    """
+
+    rows: tuple[Row, ...]
+
+    @property
+    def chosen(self) -> Solver | None:
+        """The solver that is taken, if any can; never one of infinite cost, which is how approximate ones abstain."""
+        return self.rows[0].solver if self.rows and self.rows[0].capability.cost < math.inf else None
+
+    @property
+    def refusal(self) -> str:
+        """Why no solver can: what each one says."""
+        return " ".join(("No solver can treat this problem.", *(row.capability.reason for row in self.rows)))
+
+    def __str__(self) -> str:
+        """A table: solver, estimated operations and bytes, why."""
+        lines = [f"{'solver':<12}{'operations':>12}{'memory':>10}  why"]
+        for row in self.rows:
+            can = row.capability.supported
+            operations = (
+                ("abstains" if row.capability.cost == math.inf else f"{row.capability.cost:.1e}") if can else "cannot"
+            )
+            memory = _readable(row.capability.memory) if can else ""
+            lines.append(f"{type(row.solver).__name__:<12}{operations:>12}{memory:>10}  {row.capability.reason}")
+        return "\n".join(lines)
+
+
+def _readable(size: float) -> str:
+    """Bytes in a unit that needs few digits."""
+    power = min(int(math.log(max(size, 1), 1000)), 4)
+    return f"{size / 1000**power:.0f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 @transformable
@@ -58,8 +117,24 @@ def solution_of(problem: Problem, solver: Solver | None) -> Solution:
     except CapabilityError as error:
         other = None if isinstance(solver, Auto) else Auto().explain(problem).chosen
         raise CapabilityError(f"{error}{f' {other} can.' if other is not None else ''}") from None
-    solution = chosen._answer(problem)
+    solution = chosen._solve(problem)
+    status = solution.report.status
+    if getattr(chosen, "strict", False) and not status.ok:
+        raise NotConvergedError(f"{status.value} {_missed(solution)}", solution)
     return solution._replace(coupling=solution.coupling._priced(problem._remembered()))
+
+
+def warned_solution(problem: Problem, solver: Solver | None) -> Solution:
+    """The solution, for functions whose answer has no room for a report: a warning if it misses the tolerance."""
+    solution = solution_of(problem, solver)
+    # Where rounding stopped a solver it has said so itself, with a `PrecisionWarning`.
+    if solution.report.status is Status.MAX_ITER:
+        warnings.warn(f"{Status.MAX_ITER.value} {_missed(solution)}", ConvergenceWarning, stacklevel=4)
+    return solution
+
+
+def _missed(solution: Solution) -> str:
+    return f"The marginal error is {float(solution.report.marginal_error.max()):.2e}."
 
 
 def check_problem(problem: Any) -> None:
@@ -69,3 +144,103 @@ def check_problem(problem: Any) -> None:
             f"problem must be a problem such as Linear(geometry, a, b), but is {type(problem).__name__}: "
             "to couple point clouds directly use monge.couple(x, y)."
         )
+
+
+@value
+class Auto(Solver):
+    """Takes the most special solver that treats the problem, and of several the one of the smallest estimated cost.
+
+    A solver is more special than another if it asks for all that the other asks for, and more: `Assignment` treats a
+    part of what `Simplex` treats, and is faster there. Among others the estimates decide: every candidate counts the
+    elementary operations it expects, from the numbers of points, the batch, and epsilon as a share of the mean cost,
+    and the bytes it would allocate; `explain` shows them. Nothing is tried or timed, so that equal problems always
+    meet the same solver.
+
+    Args:
+        candidates: The solvers to choose from, with their settings. The earlier of two equals wins.
+        tol: Tolerance of the solver that is chosen; None leaves its own, as for the settings below. Solvers without
+            iterations need none of them.
+        max_iter: Limit of its iterations.
+        init: Potentials that it starts from.
+        gradient: How its answer is differentiated; only solvers that let one choose are candidates then.
+        strict: Whether to raise NotConvergedError instead of reporting an unmet tolerance.
+
+    Example:
+        >>> import torch
+        >>> from monge.geometry import Line
+        >>> from monge.problem import Linear
+        >>> from monge.solver import Auto
+        >>> Auto().explain(Linear(Line(torch.rand(5), torch.rand(5)))).chosen
+        Sorted()
+        >>> Auto(tol=1e-6).resolve(Linear(Line(torch.rand(5), torch.rand(5)), epsilon=0.1))
+        Sinkhorn(tol=1e-06, ...)
+    """
+
+    candidates: tuple[Solver, ...] = CANDIDATES
+    tol: float | None = None
+    max_iter: int | None = None
+    init: tuple[Float[Tensor, "*b n"], Float[Tensor, "*b m"]] | DualSolution | None = None
+    gradient: Gradient | None = None
+    strict: bool = False
+    treats: ClassVar[frozenset[str]] = frozenset()
+
+    def resolve(self, problem: Problem) -> Solver:
+        """The solver that is taken, with the settings of this one."""
+        case = Case(problem, problem.traits)
+        able = [solver for solver in self._candidates() if solver.treats <= case.traits]
+        unbeaten = [solver for solver in able if not _beaten(solver, able)]
+        chosen = _table(case, unbeaten).chosen or _table(case, able).chosen
+        if chosen is None:
+            raise CapabilityError(self.explain(problem).refusal)
+        return chosen
+
+    def explain(self, problem: Problem) -> Explanation:
+        """All candidates, in the order in which they would be taken."""
+        return _table(Case(problem, problem.traits), self._candidates())
+
+    def _capability(self, case: Case) -> Capability:
+        explanation = self.explain(case.problem)
+        if explanation.chosen is None:
+            return Capability.no(explanation.refusal)
+        return explanation.rows[0].capability
+
+    def _solve(self, problem: Problem) -> Solution:
+        return solution_of(problem, self)
+
+    def _candidates(self) -> list[Solver]:
+        """The candidates with the settings that are given and that they know, checked anew."""
+        given = self._given()
+        if not given:
+            return list(self.candidates)
+        known = [(solver, solver._contents()) for solver in self.candidates]
+        return [
+            type(solver)(**{**held, **{name: given[name] for name in given.keys() & held.keys()}})
+            for solver, held in known
+            if self.gradient is None or "gradient" in held
+        ]
+
+    def _given(self) -> dict[str, Any]:
+        settings = {name: getattr(self, name) for name in _SETTINGS}
+        return {name: held for name, held in settings.items() if held is not None and held is not False}
+
+    def __repr__(self) -> str:
+        """Short, where the candidates are the usual ones."""
+        told = self._given() if self.candidates is CANDIDATES else {"candidates": self.candidates, **self._given()}
+        return f"Auto({', '.join(f'{name}={held!r}' for name, held in told.items())})"
+
+
+def _table(case: Case, solvers: Sequence[Solver]) -> Explanation:
+    able = [solver for solver in solvers if solver.treats <= case.traits]
+    rows = [Row(solver, solver._capability(case) if solver in able else solver._refusal(case)) for solver in solvers]
+
+    def last(row: Row) -> tuple[bool, bool, bool, float]:
+        """What cannot comes last, then what abstains, what is beaten, and the dearer."""
+        capability = row.capability
+        return not capability.supported, capability.cost == math.inf, _beaten(row.solver, able), capability.cost
+
+    return Explanation(tuple(sorted(rows, key=last)))
+
+
+def _beaten(solver: Solver, able: Sequence[Solver]) -> bool:
+    """Whether another solver is more special."""
+    return any(solver.treats < other.treats for other in able)

@@ -14,10 +14,9 @@ from monge.coupling import Coupling, MonotoneCoupling, PermutationCoupling
 from monge.problem import Linear
 from monge.problem.marginal import column
 
-from ._exact import conclude_exact, in_double
-from ._sorted_partial import is_partial, solve_partial
-from .base import Capability, Case, Solver
-from .solution import DualSolution
+from ._exact import Exact
+from ._sorted_partial import is_partial, partial_plan
+from .base import Capability, Case
 
 if TYPE_CHECKING:
     from monge.geometry import Geometry
@@ -26,7 +25,7 @@ __all__ = ["Sorted"]
 
 
 @value
-class Sorted(Solver):
+class Sorted(Exact):
     r"""Sorting, for a convex cost of $x - y$ on a line: the monotone coupling is optimal.
 
     $O((n + m)\log(n + m))$ operations and $O(n + m)$ memory, batched. Equal numbers of equal weights give a bijection,
@@ -50,28 +49,27 @@ class Sorted(Solver):
     """
 
     treats: ClassVar[frozenset[str]] = frozenset({"linear", "exact", "priced", "line"})
+    feasible: ClassVar[bool] = True
 
     def _capability(self, case: Case) -> Capability:
         problem = case.problem
         n, m = problem.shape
         points = math.prod(problem.batch_shape) * (n + m)
-        if is_partial(problem):
-            operations = 100.0 * points * math.log2(n + m + 1)
-            return Capability(True, operations, f"two sorts and one pass over {n} + {m} points.", 200.0 * points)
-        if not problem.balanced:
+        partial = is_partial(problem)
+        if not (partial or problem.balanced):
             return Capability.no(
                 "Sorted needs two Fixed marginals, a mass between two AtMost, or total variation at one price on both "
                 "sides; Simplex knows the others."
             )
-        operations = 30.0 * points * math.log2(n + m + 1)
-        return Capability(True, operations, f"two sorts and one merge of {n} + {m} points.", 80.0 * points)
+        operations = (100.0 if partial else 30.0) * points * math.log2(n + m + 1)
+        reason = f"two sorts and one {'pass over' if partial else 'merge of'} {n} + {m} points."
+        return Capability(True, operations, reason, (200.0 if partial else 80.0) * points)
 
-    def _solve(self, problem: Linear) -> DualSolution:
+    def _optimal(self, problem: Linear, exact: Linear) -> tuple[Coupling, Tensor, Tensor]:
         if is_partial(problem):
-            return solve_partial(problem)
-        found = problem.geometry._on_line()
+            return partial_plan(exact)
+        found, batch = problem.geometry._on_line(), problem.batch_shape
         assert found is not None
-        exact, batch = in_double(problem), problem.batch_shape
         n, m = problem.shape
         x, y = (side.detach().expand(*batch, side.shape[-1]) for side in found)
         order_x, order_y = (side.argsort(dim=-1, stable=True) for side in (x, y))
@@ -88,8 +86,7 @@ class Sorted(Solver):
         if isinstance(plan, MonotoneCoupling):
             i, j = plan.i, plan.j
         with torch.no_grad():
-            f, g = _potentials(exact.geometry, i, j)
-        return conclude_exact(problem, exact, plan, f, g, feasible=True)
+            return plan, *_potentials(exact.geometry, i, j)
 
 
 def staircase_plan(a: Tensor, b: Tensor, order_x: Tensor, order_y: Tensor, equal: bool = False) -> Coupling:

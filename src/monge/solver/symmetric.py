@@ -8,7 +8,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from monge._arrays import working_dtype
 from monge._value import value
 from monge.dual import Ascent
 from monge.errors import InputError
@@ -16,12 +15,10 @@ from monge.gradient import Gradient, Implicit
 from monge.problem import Linear
 from monge.problem.marginal import column, log_weights
 
-from ._entropic_solution import entropic_solution
 from ._iterative import Iterative
-from ._loop import Goal
-from ._working import Accuracy, default_tol, widened
+from ._loop import Goal, Iterate
+from ._working import Accuracy
 from .base import Capability, Case
-from .solution import DualSolution
 
 __all__ = ["Symmetric"]
 
@@ -66,45 +63,26 @@ class Symmetric(Iterative):
             return Capability.no("Symmetric has no fixed number of iterations to record; Sinkhorn has.")
         return Capability(True, math.inf, "for problems that are their own transpose; never chosen: ask for it.")
 
-    def _solve(self, problem: Linear) -> DualSolution:
-        dtype = working_dtype(problem.geometry.dtype)
-        tol = default_tol(problem.geometry.dtype, newton=True) if self.tol is None else self.tol
-        wide = widened(problem, dtype)
-        constant = wide.detach()
-        with torch.no_grad():
-            batch, epsilon = constant.batch_shape, column(constant.epsilon)
-            ascent, accuracy = Ascent(constant), Accuracy(constant, tol, dtype)
-            # Rows and columns err alike, so that both together would just meet the tolerance at half of it.
-            goal = Goal(accuracy.goal / 4, accuracy.floor(dtype))
-            warned = accuracy.foretell()
-            log_a = log_weights(constant.a)
-            f = constant.a.new_zeros(*batch, constant.shape[0])
-            _check_symmetric(constant, f)
-            spent = torch.full(batch, int(self.max_iter), dtype=torch.long, device=f.device)
-            ended = torch.zeros_like(spent, dtype=torch.bool)
-            for k in range(1, int(self.max_iter) + 1):
-                q = constant._row_transform(f)
-                image = constant.source._maximiser(q, constant.epsilon)
-                found, asked = torch.exp(log_a + (f - q) / epsilon), constant.source._mass_at(f)
-                error = (found - asked).abs().sum(-1) / asked.sum(-1)
-                done = goal.met(error, ascent.rounding(f, f, constant.epsilon), torch.ones_like(ended))
-                spent = torch.where(done & ~ended, k, spent)
-                ended = ended | done
-                if bool(ended.all()):
-                    break
-                # A problem that is done stays as it is: its answer must not depend on its neighbours.
-                f = torch.where(column(ended), f, (f + image) / 2)
-        return entropic_solution(
-            wide,
-            f,
-            f.clone(),
-            gradient=self.gradient,
-            iterations=spent,
-            ended=ended,
-            tol=tol,
-            dtype=problem.geometry.dtype,
-            warned=warned,
-        )
+    def _iterated(self, problem: Linear, accuracy: Accuracy) -> Iterate:
+        epsilon, ascent, log_a = problem.epsilon, Ascent(problem), log_weights(problem.a)
+        # Rows and columns err alike, so that both together would just meet the tolerance at half of it.
+        goal = Goal(accuracy.goal / 4, accuracy.floor(problem.a.dtype))
+        f = ascent.zero()
+        _check_symmetric(problem, f)
+        spent = torch.full(problem.batch_shape, int(self.max_iter), dtype=torch.long, device=f.device)
+        ended = torch.zeros_like(spent, dtype=torch.bool)
+        for k in range(1, int(self.max_iter) + 1):
+            q = problem._row_transform(f)
+            found, asked = torch.exp(log_a + (f - q) / column(epsilon)), problem.source._mass_at(f)
+            error = (found - asked).abs().sum(-1) / asked.sum(-1)
+            done = goal.met(error, ascent.rounding(f, f, epsilon), torch.ones_like(ended))
+            spent = torch.where(done & ~ended, k, spent)
+            ended = ended | done
+            if bool(ended.all()):
+                break
+            # A problem that is done stays as it is: its answer must not depend on its neighbours.
+            f = torch.where(column(ended), f, (f + problem.source._maximiser(q, epsilon)) / 2)
+        return Iterate(f, f.clone(), spent, ended)
 
 
 def _check_symmetric(problem: Linear, f: Tensor) -> None:
