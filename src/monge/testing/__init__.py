@@ -3,6 +3,7 @@
 The strategies live in `monge.testing.strategies`, which imports hypothesis; nothing else here does.
 """
 
+from .check_geometry import check_geometry
 from .conformance import check_coupling
 from .examples import Example, couplings
 from .problems import Answered, dirac, gaussians, permuted, quantiles, spread, translated
@@ -12,6 +13,7 @@ __all__ = [
     "Answered",
     "Example",
     "check_coupling",
+    "check_geometry",
     "couplings",
     "dirac",
     "gaussians",
