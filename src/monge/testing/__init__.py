@@ -4,16 +4,19 @@ The strategies live in `monge.testing.strategies`, which imports hypothesis; not
 """
 
 from .check_geometry import check_geometry
+from .check_solver import check_solver
 from .conformance import check_coupling
 from .examples import Example, couplings
 from .problems import Answered, dirac, gaussians, permuted, quantiles, spread, translated
 from .reference import reference_matrix
+from .transport_problems import transport_problems
 
 __all__ = [
     "Answered",
     "Example",
     "check_coupling",
     "check_geometry",
+    "check_solver",
     "couplings",
     "dirac",
     "gaussians",
@@ -22,4 +25,5 @@ __all__ = [
     "reference_matrix",
     "spread",
     "translated",
+    "transport_problems",
 ]
