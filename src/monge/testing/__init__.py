@@ -3,6 +3,7 @@
 The strategies live in `monge.testing.strategies`, which imports hypothesis; nothing else here does.
 """
 
+from .check_coupler import check_coupler
 from .check_geometry import check_geometry
 from .check_solver import check_solver
 from .conformance import check_coupling
@@ -14,6 +15,7 @@ from .transport_problems import transport_problems
 __all__ = [
     "Answered",
     "Example",
+    "check_coupler",
     "check_coupling",
     "check_geometry",
     "check_solver",
