@@ -1,10 +1,14 @@
-"""Tests that others can use: the conformance suite, problems with known answers, strategies for hypothesis.
+"""Tests that others can use: a suite for each contract, problems with known answers, strategies for hypothesis.
+
+`check_coupling`, `check_geometry`, `check_solver`, `check_coupler` and `check_objective` take what somebody has written
+and fail with a sentence that says what is wrong with it.
 
 The strategies live in `monge.testing.strategies`, which imports hypothesis; nothing else here does.
 """
 
 from .check_coupler import check_coupler
 from .check_geometry import check_geometry
+from .check_objective import check_objective
 from .check_solver import check_solver
 from .conformance import check_coupling
 from .examples import Example, couplings
@@ -18,6 +22,7 @@ __all__ = [
     "check_coupler",
     "check_coupling",
     "check_geometry",
+    "check_objective",
     "check_solver",
     "couplings",
     "dirac",

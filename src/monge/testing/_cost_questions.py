@@ -12,7 +12,7 @@ from monge.geometry import Geometry
 
 from ._question import Question
 
-__all__ = ["cost_questions"]
+__all__ = ["cost_questions", "finite"]
 
 
 def cost_questions(

@@ -16,12 +16,16 @@ __all__ = [
     "Answer",
     "Question",
     "Tolerance",
+    "along",
     "check_copies",
     "check_question",
     "compare",
+    "difference",
     "fresh",
     "gradients",
     "tolerance_of",
+    "ways_of",
+    "weighted",
 ]
 
 Answer = Tensor | Sequence[Tensor]
@@ -78,14 +82,41 @@ def fresh(held: Value) -> tuple[Any, list[Tensor]]:
 
 
 def gradients(answer: Answer, leaves: Sequence[Tensor]) -> list[Tensor]:
-    """The derivatives of the answer's entries, added up with random weights."""
-    generator = torch.Generator().manual_seed(1)
-    parts = [part for part in (answer if isinstance(answer, Sequence) else (answer,)) if part.requires_grad]
-    weights = [torch.rand(p.shape, generator=generator, dtype=torch.float64).to(p) for p in parts]
-    if not parts:
+    """The derivatives of the `weighted` sum of an answer."""
+    total = weighted(answer)
+    if not total.requires_grad:
         return [torch.zeros_like(leaf) for leaf in leaves]
-    total = torch.stack([(part * weight).sum() for part, weight in zip(parts, weights, strict=True)]).sum()
     return list(torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True))
+
+
+def weighted(answer: Answer) -> Tensor:
+    """The entries of an answer, added up with random weights."""
+    generator = torch.Generator().manual_seed(1)
+    parts = answer if isinstance(answer, Sequence) else (answer,)
+    weights = [torch.rand(part.shape, generator=generator, dtype=torch.float64) for part in parts]
+    return torch.stack([(part * weight.to(part)).sum() for part, weight in zip(parts, weights, strict=True)]).sum()
+
+
+def ways_of(leaves: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
+    """A random direction in the space of all these tensors."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(leaf.shape, generator=generator, dtype=torch.float64).to(leaf) for leaf in leaves]
+
+
+def along(slopes: Sequence[Tensor], ways: Sequence[Tensor]) -> Tensor:
+    """The derivative in a direction."""
+    return torch.stack([(slope * way).sum() for slope, way in zip(slopes, ways, strict=True)]).sum()
+
+
+@torch.no_grad()
+def difference(read: Callable[[], Tensor], leaves: Sequence[Tensor], ways: Sequence[Tensor], step: float) -> Tensor:
+    """The central difference of what is read in a direction; the leaves are moved, and moved back."""
+    starts, ends = [leaf.clone() for leaf in leaves], []
+    for size in (step, -step, 0.0):
+        for leaf, start, way in zip(leaves, starts, ways, strict=True):
+            leaf.copy_(start + size * way)
+        ends.append(read())
+    return (ends[0] - ends[1]) / (2 * step)
 
 
 def check_question(

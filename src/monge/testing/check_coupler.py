@@ -13,7 +13,7 @@ from monge.coupling import Coupling
 from monge.errors import CapabilityError, ShapeError
 from monge.nn.couplers import Coupler, build
 
-from ._question import compare, gradients
+from ._question import along, compare, difference, ways_of, weighted
 
 __all__ = ["check_coupler"]
 
@@ -195,25 +195,17 @@ def _check_gradients(coupler: Coupler, given: _Tokens) -> None:
     weights = [weight for weight in coupler.parameters() if weight.requires_grad]
     inputs = [held.clone().requires_grad_() for held in given[:3]]
     moved = [*inputs, *weights]
-    generator, step = torch.Generator().manual_seed(5), 1e-6
-    ways = [torch.randn(held.shape, generator=generator, dtype=held.dtype) for held in moved]
 
     def read() -> Tensor:
-        return coupler.attend(*inputs, absent, absent_keys)
+        return weighted(coupler.attend(*inputs, absent, absent_keys))
 
-    def aside(sign: float) -> Tensor:
-        with torch.no_grad():
-            for held, way in zip(moved, ways, strict=True):
-                held.add_(sign * step * way)
-            return read()
-
-    slopes = gradients(read(), moved)
+    slopes, ways = torch.autograd.grad(read(), moved, allow_unused=True, materialize_grads=True), ways_of(moved)
     for held, slope in zip(("queries", "keys", "values"), slopes, strict=False):
         assert slope.isfinite().all(), f"The gradient of the {held} must be finite."
-    up, down = aside(1.0), aside(-2.0)
-    aside(1.0)
-    weight = torch.rand(up.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    difference = ((up - down) * weight).sum() / (2 * step)
-    found = torch.stack([(slope * way).sum() for slope, way in zip(slopes, ways, strict=True)]).sum()
-    allowed = {"rtol": 1e-3, "atol": 1e-4}
-    compare("The gradient of attend by inputs and parameters", found, difference, allowed, "differs from differences")
+    compare(
+        "The gradient of attend by inputs and parameters",
+        along(slopes, ways),
+        difference(read, moved, ways, 1e-6),
+        {"rtol": 1e-3, "atol": 1e-4},
+        "differs from differences",
+    )

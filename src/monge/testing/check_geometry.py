@@ -12,8 +12,19 @@ from torch import Tensor
 from monge.errors import DenseLimitError
 from monge.geometry import Geometry
 
-from ._cost_questions import cost_questions
-from ._question import Tolerance, check_copies, check_question, compare, fresh, gradients, tolerance_of
+from ._cost_questions import cost_questions, finite
+from ._question import (
+    Tolerance,
+    along,
+    check_copies,
+    check_question,
+    compare,
+    difference,
+    fresh,
+    tolerance_of,
+    ways_of,
+    weighted,
+)
 
 __all__ = ["check_geometry"]
 
@@ -106,18 +117,16 @@ def _check_problems(geometry: Geometry, matrix: Tensor, tolerance: Tolerance) ->
 def _check_slope(geometry: Geometry) -> None:
     """The derivative of the matrix along a random direction, against a difference."""
     made, leaves = fresh(geometry)
-    slopes = gradients(made.dense().nan_to_num(posinf=0.0), leaves)
-    generator, step = torch.Generator().manual_seed(2), 1e-6
-    ways = [torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype).to(leaf) for leaf in leaves]
 
-    def weighted(sign: int) -> Tensor:
-        moved = iter([leaf.detach() + sign * step * way for leaf, way in zip(leaves, ways, strict=True)])
-        there = geometry._map(lambda t: next(moved) if t.is_floating_point() else t)
-        cost = there.dense().nan_to_num(posinf=0.0)
-        weights = torch.rand(cost.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-        return (cost * weights.to(cost)).sum()
+    def read() -> Tensor:
+        return weighted(finite(made.dense()))
 
-    found = sum((slope * way).sum() for slope, way in zip(slopes, ways, strict=True))
-    expected = (weighted(1) - weighted(-1)) / (2 * step)
+    slopes, ways = torch.autograd.grad(read(), leaves, allow_unused=True, materialize_grads=True), ways_of(leaves)
     allowed = {"rtol": 1e-4, "atol": 1e-4 * max(1.0, *(float(s.abs().max()) for s in slopes if s.numel()))}
-    compare("The gradient of geometry.dense()", torch.as_tensor(found), expected, allowed, "differs from differences")
+    compare(
+        "The gradient of geometry.dense()",
+        along(slopes, ways),
+        difference(read, leaves, ways, 1e-6),
+        allowed,
+        "differs from differences",
+    )
