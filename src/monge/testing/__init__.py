@@ -12,6 +12,7 @@ from .check_objective import check_objective
 from .check_solver import check_solver
 from .conformance import check_coupling
 from .examples import Example, couplings
+from .largest_tensor import LargestTensor
 from .problems import Answered, dirac, gaussians, permuted, quantiles, spread, translated
 from .reference import reference_matrix
 from .transport_problems import transport_problems
@@ -19,6 +20,7 @@ from .transport_problems import transport_problems
 __all__ = [
     "Answered",
     "Example",
+    "LargestTensor",
     "check_coupler",
     "check_coupling",
     "check_geometry",
