@@ -75,12 +75,15 @@ def read_plan(path: str | os.PathLike[str]) -> Coupling:
     try:
         with np.load(path, allow_pickle=False) as archive:
             text = {name: str(archive[name]) for name in ("form", "cost")}
-            names = ("i", "j", "w", "shape") if text["form"] == "sparse" else ("x", "y", "f", "g", "a", "b", "epsilon")
-            *held, last = (torch.as_tensor(archive[name]) for name in names)
-        if text["form"] == "sparse":
-            return SparseCoupling(*held, *last.tolist())
-        x, y, *rest = held
-        return PotentialCoupling(PointCloud(x, y, cost=text["cost"]), *rest, last)
+            sparse = text["form"] == "sparse"
+            names = ("i", "j", "w", "shape") if sparse else ("x", "y", "f", "g", "a", "b", "epsilon")
+            held = [torch.as_tensor(archive[name]) for name in names]
+        if sparse:
+            i, j, w, shape = held
+            n, m = shape.tolist()
+            return SparseCoupling(i, j, w, n, m)
+        x, y, f, g, a, b, epsilon = held
+        return PotentialCoupling(PointCloud(x, y, cost=text["cost"]), f, g, a, b, epsilon)
     except InputError:
         raise
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -77,7 +78,7 @@ def open_frame(ax: Axes, title: str) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def matrix(ax: Axes, cells: Tensor, shape: tuple[int, int], colours: list[str], low: float, high: float) -> None:
+def matrix(ax: Axes, cells: Tensor, shape: Sequence[int], colours: list[str], low: float, high: float) -> None:
     """Cells in a frame of ``shape`` rows and columns, their numbers from ``low`` to ``high`` as colours."""
     from matplotlib.colors import LinearSegmentedColormap
 

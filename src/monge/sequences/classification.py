@@ -102,7 +102,8 @@ def _balance(model: Classifier, batch: Batch) -> dict[str, float]:
     """The largest errors of rows and of columns, over layers, heads and sequences."""
     plans = couplings_of(model, batch)
     padding = batch.padding
-    seen = None if padding is None else model.encoder.seen(padding.flatten(0, -2))[:, None].to(plans[0].device)
+    seen = None if padding is None else model.encoder.seen(padding.flatten(0, -2).to(plans[0].device))
+    seen = None if seen is None else seen[:, None]
     errors = [marginal_error(plan, seen, seen) for plan in plans]
     rows, columns = (torch.stack([error.max() for error in side]).max() for side in zip(*errors, strict=True))
     return {"row_error": float(rows), "column_error": float(columns)}

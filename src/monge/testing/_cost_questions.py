@@ -139,7 +139,7 @@ def _lists(n: int, m: int, batch: tuple[int, ...], g: Tensor, generator: torch.G
 
 def finite(C: Tensor) -> Tensor:
     """Costs with a mark in the place of forbidden pairs, whose cost has no derivative."""
-    return C.masked_fill(math.inf == C, -1.0)
+    return C.masked_fill(C.isposinf(), -1.0)
 
 
 def softmin(C: Tensor, g: Tensor, log_b: Tensor, epsilon: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ def plan(C: Tensor, row: Tensor | None, col: Tensor, epsilon: Tensor) -> Tensor:
 
 
 def inner(C: Tensor, row: Tensor, col: Tensor, epsilon: Tensor) -> Tensor:
-    return (plan(C, row, col, epsilon) * C.masked_fill(math.inf == C, 0)).sum((-1, -2))
+    return (plan(C, row, col, epsilon) * C.masked_fill(C.isposinf(), 0)).sum((-1, -2))
 
 
 def sinkhorn(C: Tensor, g: Tensor, log_a: Tensor, log_b: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -131,7 +131,7 @@ def _check_padding(coupler: Coupler, given: _Tokens) -> None:
         torch.where(hidden[:, None, :, None], noise, held)
         for held, hidden, noise in ((q, absent, 1e3), (k, absent_keys, torch.nan), (v, absent_keys, torch.nan))
     ]
-    again = coupler.attend(*loud, absent, absent_keys)
+    again = coupler.attend(loud[0], loud[1], loud[2], absent, absent_keys)
     assert torch.equal(out, again), "What stands at absent tokens must not change what the others read, by no bit."
     empty = torch.ones_like(absent_keys)
     nothing = coupler.attend(q, k, v, empty if absent is absent_keys else None, empty)
@@ -197,7 +197,7 @@ def _check_gradients(coupler: Coupler, given: _Tokens) -> None:
     moved = [*inputs, *weights]
 
     def read() -> Tensor:
-        return weighted(coupler.attend(*inputs, absent, absent_keys))
+        return weighted(coupler.attend(inputs[0], inputs[1], inputs[2], absent, absent_keys))
 
     slopes, ways = torch.autograd.grad(read(), moved, allow_unused=True, materialize_grads=True), ways_of(moved)
     for held, slope in zip(("queries", "keys", "values"), slopes, strict=False):
