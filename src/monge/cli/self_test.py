@@ -31,13 +31,13 @@ def _clouds(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
 
 
 def _divergence() -> tuple[float, float]:
-    """The debiased divergence of a cloud and its translate is the squared translation, whose slope is twice itself."""
+    """The debiased divergence of a cloud and its translate is the squared shift, whose gradient is twice the shift."""
     x, _ = _clouds()
     shift = torch.tensor([1.0, -2.0, 2.0], dtype=x.dtype, requires_grad=True)
     found = divergence(x, x + shift, epsilon=0.5)
-    (slope,) = torch.autograd.grad(found, shift)
+    (gradient,) = torch.autograd.grad(found, shift)
     with torch.no_grad():
-        return max(float((found - 9).abs()), float((slope - 2 * shift).abs().max())), 1e-4
+        return max(float((found - 9).abs()), float((gradient - 2 * shift).abs().max())), 1e-4
 
 
 def _marginals() -> tuple[float, float]:

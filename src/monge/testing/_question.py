@@ -103,9 +103,9 @@ def ways_of(leaves: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
     return [torch.randn(leaf.shape, generator=generator, dtype=torch.float64).to(leaf) for leaf in leaves]
 
 
-def along(slopes: Sequence[Tensor], ways: Sequence[Tensor]) -> Tensor:
+def along(derivatives: Sequence[Tensor], ways: Sequence[Tensor]) -> Tensor:
     """The derivative in a direction."""
-    return torch.stack([(slope * way).sum() for slope, way in zip(slopes, ways, strict=True)]).sum()
+    return torch.stack([(derivative * way).sum() for derivative, way in zip(derivatives, ways, strict=True)]).sum()
 
 
 @torch.no_grad()
@@ -137,15 +137,17 @@ def check_question(
         answer = ask(read(made), *inputs)
         return answer, gradients(answer, [*leaves, *inputs]) if question.smooth else []
 
-    found, slopes = answered(question.ask, lambda made: made)
+    found, derivatives = answered(question.ask, lambda made: made)
     wanted, expected = answered(question.answer, reference)
     if dense is not None:
         wanted = question.answer(dense, *question.inputs)
     compare(question.name, found, wanted, tolerance)
-    for k, (slope, truth) in enumerate(zip(slopes, expected, strict=True)):
+    for k, (derivative, truth) in enumerate(zip(derivatives, expected, strict=True)):
         size = max(1.0, float(truth.abs().max())) if truth.numel() else 1.0
         allowed = {"rtol": 10 * tolerance["rtol"], "atol": 10 * tolerance["atol"] * size}
-        compare(f"The gradient of {question.name} by tensor {k} of the value and the inputs", slope, truth, allowed)
+        compare(
+            f"The gradient of {question.name} by tensor {k} of the value and the inputs", derivative, truth, allowed
+        )
 
 
 def check_copies(name: str, held: Any, matrix: Tensor, tolerance: Tolerance) -> None:

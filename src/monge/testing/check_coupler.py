@@ -199,12 +199,12 @@ def _check_gradients(coupler: Coupler, given: _Tokens) -> None:
     def read() -> Tensor:
         return weighted(coupler.attend(inputs[0], inputs[1], inputs[2], absent, absent_keys))
 
-    slopes, ways = torch.autograd.grad(read(), moved, allow_unused=True, materialize_grads=True), ways_of(moved)
-    for held, slope in zip(("queries", "keys", "values"), slopes, strict=False):
-        assert slope.isfinite().all(), f"The gradient of the {held} must be finite."
+    derivatives, ways = torch.autograd.grad(read(), moved, allow_unused=True, materialize_grads=True), ways_of(moved)
+    for held, derivative in zip(("queries", "keys", "values"), derivatives, strict=False):
+        assert derivative.isfinite().all(), f"The gradient of the {held} must be finite."
     compare(
         "The gradient of attend by inputs and parameters",
-        along(slopes, ways),
+        along(derivatives, ways),
         difference(read, moved, ways, 1e-6),
         {"rtol": 1e-3, "atol": 1e-4},
         "differs from differences",

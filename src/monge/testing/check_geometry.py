@@ -91,7 +91,7 @@ def check_geometry(
     _check_factors(geometry, matrix, tolerance)
     _check_problems(geometry, matrix, tolerance)
     if smooth and geometry.dtype == torch.float64:
-        _check_slope(geometry)
+        _check_derivative(geometry)
     try:
         geometry.dense(max_bytes=matrix.numel() * matrix.element_size() - 1)
     except DenseLimitError:
@@ -114,18 +114,18 @@ def _check_problems(geometry: Geometry, matrix: Tensor, tolerance: Tolerance) ->
         compare(f"geometry[{index!r}]", geometry[index].dense(), matrix[index], tolerance)
 
 
-def _check_slope(geometry: Geometry) -> None:
+def _check_derivative(geometry: Geometry) -> None:
     """The derivative of the matrix along a random direction, against a difference."""
     made, leaves = fresh(geometry)
 
     def read() -> Tensor:
         return weighted(finite(made.dense()))
 
-    slopes, ways = torch.autograd.grad(read(), leaves, allow_unused=True, materialize_grads=True), ways_of(leaves)
-    allowed = {"rtol": 1e-4, "atol": 1e-4 * max(1.0, *(float(s.abs().max()) for s in slopes if s.numel()))}
+    derivatives, ways = torch.autograd.grad(read(), leaves, allow_unused=True, materialize_grads=True), ways_of(leaves)
+    allowed = {"rtol": 1e-4, "atol": 1e-4 * max(1.0, *(float(s.abs().max()) for s in derivatives if s.numel()))}
     compare(
         "The gradient of geometry.dense()",
-        along(slopes, ways),
+        along(derivatives, ways),
         difference(read, leaves, ways, 1e-6),
         allowed,
         "differs from differences",

@@ -120,15 +120,15 @@ def _check_gradient(objective: Objective, data: Data, model: nn.Module) -> None:
     def read() -> Tensor:
         return _loss(objective, made, batch)
 
-    slopes = torch.autograd.grad(read(), weights, allow_unused=True, materialize_grads=True)
-    size = _norm(slopes)
+    derivatives = torch.autograd.grad(read(), weights, allow_unused=True, materialize_grads=True)
+    size = _norm(derivatives)
     assert size > 0, "The gradient of the loss must not vanish for the weights to start from."
     # Along the gradient and aside of it, so that neither a wrong length nor a wrong direction passes.
-    for ways in (slopes, ways_of(weights)):
+    for ways in (derivatives, ways_of(weights)):
         length = _norm(ways)
         compare(
             "The gradient of the loss",
-            along(slopes, ways) / length,
+            along(derivatives, ways) / length,
             difference(read, weights, ways, 1e-3 / length).double() / length,
             {"rtol": 2e-2, "atol": 1e-3 + 1e-2 * size},
             "differs from differences",
