@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from .result import Result
 
 __all__ = ["HEADINGS", "Summary", "summarise"]
 
-# How one number is made of those of all seeds.
-_OVER_SEEDS: dict[str, Callable[[list[Any]], Any]] = {
-    "accuracy": statistics.mean,
-    "step_seconds": statistics.median,
-    "tokens_per_second": statistics.median,
-    "peak_bytes": max,
-    "row_error": max,
-    "column_error": max,
-    "parameters": max,
-}
 HEADINGS = ("coupler", "accuracy", "step", "memory", "row error", "column error", "tokens/s", "parameters")
 
 
@@ -76,6 +65,16 @@ def summarise(results: Iterable[Result]) -> list[Summary]:
 
 
 def _row(name: str, runs: list[Result]) -> Summary:
-    held = {figure: [getattr(run, figure) for run in runs] for figure in _OVER_SEEDS}
-    spread = statistics.stdev(held["accuracy"]) if len(runs) > 1 else None
-    return Summary(name, len(runs), spread=spread, **{k: _OVER_SEEDS[k](numbers) for k, numbers in held.items()})
+    accuracies = [run.accuracy for run in runs]
+    return Summary(
+        coupler=name,
+        seeds=len(runs),
+        accuracy=statistics.mean(accuracies),
+        spread=statistics.stdev(accuracies) if len(runs) > 1 else None,
+        step_seconds=statistics.median(run.step_seconds for run in runs),
+        tokens_per_second=statistics.median(run.tokens_per_second for run in runs),
+        peak_bytes=max(run.peak_bytes for run in runs),
+        row_error=max(run.row_error for run in runs),
+        column_error=max(run.column_error for run in runs),
+        parameters=runs[0].parameters,
+    )

@@ -7,10 +7,10 @@ The strategies live in `monge.testing.strategies`, which imports hypothesis; not
 """
 
 from .check_coupler import check_coupler
+from .check_coupling import check_coupling
 from .check_geometry import check_geometry
 from .check_objective import check_objective
 from .check_solver import check_solver
-from .conformance import check_coupling
 from .examples import Example, couplings
 from .largest_tensor import LargestTensor
 from .problems import Answered, dirac, gaussians, permuted, quantiles, spread, translated

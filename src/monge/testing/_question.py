@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from monge._value import Value
+from monge.errors import DenseLimitError
 
 __all__ = [
     "Answer",
@@ -19,6 +20,7 @@ __all__ = [
     "along",
     "check_copies",
     "check_question",
+    "chosen",
     "compare",
     "difference",
     "fresh",
@@ -151,7 +153,7 @@ def check_question(
 
 
 def check_copies(name: str, held: Any, matrix: Tensor, tolerance: Tolerance) -> None:
-    """What makes it a value: shape, repr, pytree, detached copies, copies in another dtype."""
+    """What makes it a value: shape, repr, pytree, detached copies, copies in another dtype, and a limit of memory."""
     assert tuple(held.shape) == tuple(matrix.shape[-len(held.shape) :]), (
         f"{name}.shape is {tuple(held.shape)}, but its matrix has {tuple(matrix.shape)}."
     )
@@ -167,3 +169,19 @@ def check_copies(name: str, held: Any, matrix: Tensor, tolerance: Tolerance) -> 
     other = held.to(torch.float32)
     assert other.dtype == other.dense().dtype == torch.float32, f"{name}.to(torch.float32) must be in float32."
     compare(f"{name}.to(torch.float32)", other.dense(), matrix.float(), {"rtol": 1e-3, "atol": 1e-5})
+    try:
+        held.dense(max_bytes=matrix.numel() * matrix.element_size() - 1)
+    except DenseLimitError:
+        return
+    raise AssertionError(f"{name}.dense(max_bytes) must raise DenseLimitError above the limit.")
+
+
+def chosen(held: Any, matrix: Tensor) -> Iterator[tuple[str, Any, Tensor]]:
+    """Problems of a batch, one by one and several at a time: the index, the value there, and its matrix."""
+    batch = matrix.shape[:-2]
+    indices: list[Any] = [0, -1, slice(0, 1), (..., 0), (None, 0), [0, 0], torch.arange(len(matrix)) == 0]
+    if len(batch) > 1:
+        indices += [(0, 0), (slice(None), torch.tensor([0, -1]))]
+    for index in indices if batch else ():
+        wanted = matrix[(*index, slice(None), slice(None))] if isinstance(index, tuple) else matrix[index]
+        yield repr(index), held[index], wanted
