@@ -54,8 +54,8 @@ STOREYS = {
 }
 FOUNDATION = {name for name, storey in STOREYS.items() if storey == 0}
 # Leaves hang beside the house: only the wings and the command line use them. Each names the last storey that it uses.
-LEAVES = {"data": "errors", "papers": "errors", "plot": "api", "testing": "api"}
-GUESTS = {"data": {*WINGS, "cli"}, "papers": {"cli"}, "plot": {*WINGS, "cli"}, "testing": set()}
+LEAVES = {"data": "errors", "papers": "errors", "plot": "api", "testing": "convert"}
+GUESTS = {"data": {*WINGS, "cli"}, "papers": {"cli"}, "plot": {*WINGS, "cli"}, "testing": {"cli"}}
 # Names in the face, `import monge`, that are no room of their own stand for the storey whose functions it shows.
 FACE = "api"
 

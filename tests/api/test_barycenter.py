@@ -9,16 +9,13 @@ import torch
 from torch import Tensor
 
 import monge
+from draws import cloud
 from monge.api import Barycenter
 from monge.errors import ConvergenceWarning, DtypeError, InfeasibleError, InputError, ShapeError
 from monge.geometry import CostMatrix, Geometry, Grid, PointCloud
 from monge.problem import Linear
 from monge.solver import Newton, Status
 from sweep import sweep
-
-
-def cloud(n: int, d: int = 2, seed: int = 0) -> Tensor:
-    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def sorted_rows(x: Tensor) -> Tensor:

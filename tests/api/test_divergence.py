@@ -7,13 +7,10 @@ import torch
 from torch import Tensor
 
 import monge
+from draws import cloud
 from monge.errors import CapabilityError, InfeasibleError, InputError
 from monge.gradient import Unrolled
 from monge.solver import Newton, Simplex, Sinkhorn
-
-
-def cloud(n: int, d: int = 2, seed: int = 0) -> Tensor:
-    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def weights(n: int, seed: int = 0) -> Tensor:

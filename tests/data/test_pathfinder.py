@@ -153,7 +153,7 @@ def test_no_way_around_the_curve() -> None:
 
 
 def test_a_drawing_by_hand() -> None:
-    rules = Rules(8, 1, 2.0, 1.0, (1,), 1, 1.0, (), 1.5, 0.25)
+    rules = Rules(8, 2.0, 1.0, (1,), 1, 1.0, 0, 1.5, 0.25)
     curves = Curves(np.array([[[4.0, 2.0], [0, 0]]]), np.array([[[4.0, 4.0], [0, 0]]]), np.array([[0, -1]]))
     (picture,) = paint(curves, np.array([[[1.0, 6.0]]]), rules)
     # The dash covers three pixels, at half the light; the other one is no dash. Of the corners of the square about

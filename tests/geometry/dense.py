@@ -9,6 +9,7 @@ from torch import Tensor
 
 from monge._value import value
 from monge.geometry import Geometry
+from monge.testing._cost_questions import inner, mean, plan, sinkhorn, softmin
 
 
 @value
@@ -22,30 +23,6 @@ class Bare(Geometry):
 
     def _transpose(self):
         return Bare(self.cost.mT)
-
-
-def softmin(cost: Tensor, g: Tensor, log_b: Tensor, epsilon) -> Tensor:
-    epsilon = torch.as_tensor(epsilon, dtype=cost.dtype)
-    score = log_b[..., None, :] + (g[..., None, :] - cost) / epsilon[..., None, None]
-    return -epsilon[..., None] * torch.logsumexp(score, -1)
-
-
-def plan(cost: Tensor, row: Tensor | None, col: Tensor, epsilon) -> Tensor:
-    epsilon = torch.as_tensor(epsilon, dtype=cost.dtype)
-    score = col[..., None, :] - cost / epsilon[..., None, None]
-    return score.softmax(-1) if row is None else (score + row[..., :, None]).exp()
-
-
-def inner(cost: Tensor, row: Tensor, col: Tensor, epsilon) -> Tensor:
-    return (plan(cost, row, col, epsilon) * cost.masked_fill(cost == math.inf, 0)).sum((-1, -2))
-
-
-def sinkhorn(cost: Tensor, g: Tensor, log_a: Tensor, log_b: Tensor, epsilon) -> tuple[Tensor, Tensor, Tensor]:
-    f = softmin(cost, g, log_b, epsilon)
-    new = softmin(cost.mT, f, log_a, epsilon)
-    epsilon = torch.as_tensor(epsilon, dtype=cost.dtype)
-    column = log_b.exp() * ((g - new) / epsilon[..., None]).exp()
-    return f, new, (column - log_b.exp()).abs().sum(-1)
 
 
 def questions(shape: tuple[int, ...], n: int, m: int, dtype=torch.float64, seed: int = 0) -> dict[str, Tensor]:
@@ -72,6 +49,7 @@ def assert_answers(geometry: Geometry, cost: Tensor, epsilon=0.7, tolerance: flo
     assert geometry.dtype == cost.dtype
     ask = questions(cost.shape[:-2], n, m, cost.dtype)
     f, g, log_a, log_b, v = ask["f"], ask["g"], ask["log_a"], ask["log_b"], ask["v"]
+    wide = torch.as_tensor(epsilon, dtype=cost.dtype)
     close = {"rtol": tolerance, "atol": tolerance * max(1.0, float(cost[cost < math.inf].abs().max()))}
     torch.testing.assert_close(geometry.dense(), cost, **close)
     torch.testing.assert_close(geometry.T.dense(), cost.mT, **close)
@@ -79,13 +57,12 @@ def assert_answers(geometry: Geometry, cost: Tensor, epsilon=0.7, tolerance: flo
     some = torch.arange(n - 1, -1, -2)
     torch.testing.assert_close(geometry.block(some), cost[..., some, :], **close)
     torch.testing.assert_close(geometry.block(slice(0, None, 2)), cost[..., ::2, :], **close)
-    torch.testing.assert_close(geometry._softmin(g, log_b, epsilon), softmin(cost, g, log_b, epsilon), **close)
-    torch.testing.assert_close(geometry.T._softmin(f, log_a, epsilon), softmin(cost.mT, f, log_a, epsilon), **close)
-    wide = torch.as_tensor(epsilon, dtype=cost.dtype)[..., None]
-    row, col = log_a + f / wide, log_b + g / wide
-    torch.testing.assert_close(geometry._apply(row, col, v, epsilon), plan(cost, row, col, epsilon) @ v, **close)
-    torch.testing.assert_close(geometry._apply(None, col, v, epsilon), plan(cost, None, col, epsilon) @ v, **close)
-    torch.testing.assert_close(geometry._inner(row, col, epsilon), inner(cost, row, col, epsilon), **close)
+    torch.testing.assert_close(geometry._softmin(g, log_b, epsilon), softmin(cost, g, log_b, wide), **close)
+    torch.testing.assert_close(geometry.T._softmin(f, log_a, epsilon), softmin(cost.mT, f, log_a, wide), **close)
+    row, col = log_a + f / wide[..., None], log_b + g / wide[..., None]
+    torch.testing.assert_close(geometry._apply(row, col, v, epsilon), plan(cost, row, col, wide) @ v, **close)
+    torch.testing.assert_close(geometry._apply(None, col, v, epsilon), plan(cost, None, col, wide) @ v, **close)
+    torch.testing.assert_close(geometry._inner(row, col, epsilon), inner(cost, row, col, wide), **close)
     reduced = cost - g[..., None, :]
     best, where = geometry._ctransform(g)
     torch.testing.assert_close(best, reduced.amin(-1), **close)
@@ -95,7 +72,7 @@ def assert_answers(geometry: Geometry, cost: Tensor, epsilon=0.7, tolerance: flo
     torch.testing.assert_close(least, reduced.sort(-1).values[..., :k], **close)
     torch.testing.assert_close(reduced.gather(-1, where), least, **close)
     for found, wanted in zip(
-        geometry._sinkhorn(g, log_a, log_b, epsilon), sinkhorn(cost, g, log_a, log_b, epsilon), strict=True
+        geometry._sinkhorn(g, log_a, log_b, epsilon), sinkhorn(cost, g, log_a, log_b, wide), strict=True
     ):
         torch.testing.assert_close(found, wanted, **close)
     generator = torch.Generator().manual_seed(5)
@@ -106,12 +83,8 @@ def assert_answers(geometry: Geometry, cost: Tensor, epsilon=0.7, tolerance: flo
     wanted = cost.reshape(*cost.shape[:-2], -1).gather(-1, i * m + j)
     torch.testing.assert_close(geometry._entries(i, j), wanted, **close)
     a, b = log_a.exp(), log_b.exp()
-    allowed = (cost < math.inf).to(cost.dtype)
-    finite = cost.masked_fill(cost == math.inf, 0)
-    weight = a[..., :, None] * b[..., None, :]
-    wanted = (weight * finite).sum((-1, -2)) / (weight * allowed).sum((-1, -2))
-    torch.testing.assert_close(geometry.mean(a, b), wanted, **close)
-    torch.testing.assert_close(geometry.mean(), finite.sum((-1, -2)) / allowed.sum((-1, -2)), **close)
+    torch.testing.assert_close(geometry.mean(a, b), mean(cost, a, b), **close)
+    torch.testing.assert_close(geometry.mean(), mean(cost, torch.ones_like(a), torch.ones_like(b)), **close)
     factors = geometry.factors()
     if factors is not None:
         torch.testing.assert_close(factors[0] @ factors[1].mT, cost, **close)

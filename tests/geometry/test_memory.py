@@ -5,27 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from dense import Bare
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from monge.geometry import Circle, Geometry, Grid, Line, LowRankCost, PointCloud, Sphere, Sum
+from monge.testing import LargestTensor
 
 N = 1500
-
-
-class LargestStorage(TorchDispatchMode):
-    """Records the largest storage behind any result."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        answer = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(answer):
-            if isinstance(leaf, torch.Tensor):
-                self.bytes = max(self.bytes, leaf.untyped_storage().nbytes())
-        return answer
 
 
 class Lazy(Bare):
@@ -58,7 +42,7 @@ def everything(geometry: Geometry, *leaves: torch.Tensor) -> None:
 
 
 def test_the_recorder_sees_a_matrix():
-    with LargestStorage() as seen:
+    with LargestTensor() as seen:
         Lazy(torch.zeros(N)).dense()
     assert seen.bytes == 4 * N * N
 
@@ -82,7 +66,7 @@ def test_nothing_of_the_size_of_the_cost(name):
         "low rank": lambda: LowRankCost(x, y),
     }[name]()
     assert geometry.shape == (N, N)
-    with LargestStorage() as seen:
+    with LargestTensor() as seen:
         everything(geometry, side if name == "grid" else x)
     # The whole cost would take 9 MB.
     assert seen.bytes < 5e6

@@ -7,7 +7,6 @@ import math
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from monge.kernels import Matrix, Points, apply, ctransform, extract, sinkhorn, softmin, top_k
 from monge.kernels._extension import module
@@ -27,6 +26,7 @@ from monge.kernels.stream.reference import (
     softmin_reference,
     top_k_reference,
 )
+from monge.testing import LargestTensor
 
 RULES = [
     {},
@@ -424,19 +424,6 @@ def test_operators_obey_the_rules_of_torch():
         torch.library.opcheck(operator.registered, arguments if graded else detached, test_utils=tests)
 
 
-class _Largest(TorchDispatchMode):
-    """Remembers the most bytes that any operation returned in one tensor."""
-
-    bytes = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for t in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(t, torch.Tensor):
-                self.bytes = max(self.bytes, t.untyped_storage().nbytes())
-        return out
-
-
 @pytest.mark.parametrize("reference", [False, True], ids=["native", "reference"])
 def test_nothing_of_size_n_times_m(reference):
     n = 1500 if reference else 3000
@@ -444,7 +431,7 @@ def test_nothing_of_size_n_times_m(reference):
     soft, product, best = (
         (softmin_reference, apply_reference, top_k_reference) if reference else (softmin, apply, top_k)
     )
-    with _Largest() as largest:
+    with LargestTensor() as largest:
         pairs = Points(x, y)
         loss = soft(pairs, col, 0.5).sum() + product(pairs, None, col, v, 0.5).sum()
         loss = loss + product(pairs, row, col, v, 0.5).sum()

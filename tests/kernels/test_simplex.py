@@ -11,15 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from draws import generator
 from monge.errors import InfeasibleError, InputError, NotConvergedError, ShapeError
 from monge.kernels import Basis, Matrix, Points, _extension, simplex
 from monge.kernels.exact.simplex import reference
 
 RULES = [(2, 2), (2, 1), (1, 1), (1, 2), (3, 1.5), (math.inf, 1), (math.inf, 2), (2, 3.0), (1.5, 1.5)]
-
-
-def generator(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def certify(cost, a, b, basis: Basis) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from draws import draw
 from monge.errors import InputError
 from monge.nn import Attention
 from monge.nn.couplers import (
@@ -28,10 +29,6 @@ from monge.nn.functional import anchored_matrix
 from .oracles import scores
 
 D = torch.float64
-
-
-def draw(*shape, seed=0, dtype=D, scale=1.0):
-    return scale * torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
 class TestBlend:

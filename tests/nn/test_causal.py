@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from draws import draw
 from monge.errors import CapabilityError
 from monge.nn import Attention
 from monge.nn.couplers import CausalPivots, Softmax
@@ -14,10 +15,6 @@ from monge.nn.functional import harmonic_mass, prefix_pivot_attention, prefix_pi
 from .oracles import scores
 
 D = torch.float64
-
-
-def draw(*shape, seed=0, dtype=D, scale=1.0):
-    return scale * torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
 def prefix_matrix(q, k, z, log_mass):

@@ -8,18 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from draws import draw
 from monge.errors import CapabilityError, InputError
 from monge.nn.couplers import Kernel, LinearAttention, Luna, Performer
 from monge.nn.features import EluFeatures, FeatureMap, LunaFeatures, PerformerFeatures
 from monge.nn.functional import elu_features, feature_attention, feature_step, linear_attention, softmax_attention
-
-from .test_pivots import Largest
+from monge.testing import LargestTensor
 
 D = torch.float64
-
-
-def draw(*shape, seed=0, dtype=D, scale=1.0):
-    return scale * torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
 def dense(phi_q, phi_k, causal=False):
@@ -155,7 +151,7 @@ class TestLuna:
     def test_no_hidden_layer_per_token(self):
         features = LunaFeatures(8, 4, 2, hidden=64)
         x = torch.randn(5000, 8, requires_grad=True)
-        with Largest() as largest:
+        with LargestTensor() as largest:
             features.map(x).sum().backward()
         assert largest.numbers <= 5000 * 8
 

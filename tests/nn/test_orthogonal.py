@@ -7,15 +7,12 @@ import math
 import pytest
 import torch
 
+from draws import draw
 from monge.errors import CapabilityError, InputError, ShapeError
 from monge.nn.couplers import QR, Cayley, Circuit
 from monge.nn.functional import cayley_matrix, circuit_matrix, qr_matrix
 
 D = torch.float64
-
-
-def draw(*shape, seed=0, dtype=D, scale=1.0):
-    return scale * torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
 def doubly_stochastic(matrix, tol):

@@ -7,24 +7,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from draws import draw, padding
 from monge.errors import InputError, ShapeError
 from monge.kernels import half_steps
 from monge.kernels.attention import mix, pivot_apply
 from monge.nn.couplers import EntropicPivots, Pivots
 from monge.nn.functional import entropic_pivot_attention, pivot_attention, softmax_attention
 from monge.nn.functional._fixed_point import balanced
+from monge.testing import LargestTensor
 
 from .oracles import entropic_pivot_factors, entropic_plan, pivot_factors, pivot_plan, scores
 
 D = torch.float64
-
-
-def draw(*shape, seed=0, dtype=D, scale=1.0):
-    return scale * torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
-
-
-def padding(n, *counts):
-    return torch.stack([torch.arange(n) >= n - count for count in counts])[:, None]
 
 
 class TestExactForm:
@@ -171,22 +165,9 @@ class TestExactForm:
         # The largest tensor that any operation makes, forward or backward, is an input or one of n x r.
         n, d, r = 3000, 16, 8
         q, k, v = (draw(1, 1, n, d, seed=i, dtype=torch.float32).requires_grad_() for i in range(3))
-        with Largest() as largest:
+        with LargestTensor() as largest:
             pivot_attention(q, k, v, draw(1, r, d, dtype=torch.float32)).sum().backward()
         assert largest.numbers <= n * max(d, r)
-
-
-class Largest(torch.utils._python_dispatch.TorchDispatchMode):
-    """Remembers the size of the largest tensor that an operation returned."""
-
-    numbers = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        out = function(*args, **(kwargs or {}))
-        for leaf in torch.utils._pytree.tree_leaves(out):
-            if isinstance(leaf, torch.Tensor):
-                self.numbers = max(self.numbers, leaf.numel())
-        return out
 
 
 class TestImplicitGradient:

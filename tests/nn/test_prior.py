@@ -5,16 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from draws import draw
 from monge.errors import InputError
 from monge.nn.couplers import Prior, Softmax
 
 from . import small
 
 D = torch.float64
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, dtype=D, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -8,21 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from draws import draw, padding
 from monge.errors import CapabilityError, InputError
 from monge.nn.couplers import Sinkhorn
 from monge.nn.functional import sinkhorn_attention
+from monge.testing import LargestTensor
 
 from .oracles import entropic_plan, scores, sinkhorn_matrix
 
 D = torch.float64
-
-
-def draw(*shape, seed=0, dtype=D, scale=1.0):
-    return scale * torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
-
-
-def padding(n, *counts):
-    return torch.stack([torch.arange(n) >= n - count for count in counts])[:, None]
 
 
 @pytest.mark.parametrize("memory", ["dense", "linear"])
@@ -145,11 +139,9 @@ class TestPairs:
 
 class TestMemory:
     def test_no_matrix_is_built(self):
-        from .test_pivots import Largest
-
         n, d = 3000, 8
         q, k, v = (draw(1, 1, n, d, seed=i, dtype=torch.float32).requires_grad_() for i in range(3))
-        with Largest() as largest:
+        with LargestTensor() as largest:
             sinkhorn_attention(q, k, v, n_half=3, memory="linear").sum().backward()
         # One block of rows of the streamed kernels, four megabytes of float32.
         assert largest.numbers <= 2**20

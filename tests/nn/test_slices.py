@@ -8,21 +8,15 @@ import pytest
 import torch
 from scipy.optimize import linprog
 
+from draws import draw, padding
 from monge.nn.couplers import ExpectedSlices, SoftSlices
 from monge.nn.functional import sliced_attention, soft_sliced_attention
 from monge.nn.functional.slices import _rank_pieces, _rank_plan
+from monge.testing import LargestTensor
 
 from .oracles import rank_plan
 
 D = torch.float64
-
-
-def draw(*shape, seed=0, dtype=D, scale=1.0):
-    return scale * torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
-
-
-def padding(n, *counts):
-    return torch.stack([torch.arange(n) >= n - count for count in counts])[:, None]
 
 
 def combination(q, k, tau):
@@ -140,11 +134,9 @@ class TestHard:
         out.sum().backward()
 
     def test_memory_is_linear(self):
-        from .test_pivots import Largest
-
         n, d = 3000, 8
         q, k, v = (draw(1, 1, n, d, seed=i, dtype=torch.float32).requires_grad_() for i in range(3))
-        with Largest() as largest:
+        with LargestTensor() as largest:
             sliced_attention(q, k, v).sum().backward()
         assert largest.numbers <= n * d * d
 
@@ -208,11 +200,9 @@ class TestPublishedFaults:
         torch.testing.assert_close(sliced_attention(*twice, inverse_temperature=3.0)[:, ::2], out)
 
     def test_soft_sorting_holds_one_slice_at_a_time(self):
-        from .test_pivots import Largest
-
         n, d = 60, 16
         q, k, v = (draw(1, 1, n, d, seed=i, dtype=torch.float32).requires_grad_() for i in range(3))
-        with Largest() as largest:
+        with LargestTensor() as largest:
             soft_sliced_attention(q, k, v).sum().backward()
         assert largest.numbers <= n * n
 

@@ -5,13 +5,10 @@ import math
 import pytest
 import torch
 
+from draws import generator
 from monge.errors import InputError, ShapeError
 from monge.registration import Plans, Rigid, Slices, Warp, nonrigid, rigid
 from monge.registration.rigid import procrustes, spread, start_rotations
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def crooked(count, d, g):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from draws import generator
 from monge.geometry import PointCloud
 from monge.kernels import _extension
 from monge.sliced import (
@@ -47,11 +48,7 @@ from monge.sliced.sphere import (
     spherical_tree_sliced_wasserstein,
     spherical_tree_system,
 )
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
+from monge.testing import LargestTensor
 
 THETA = directions(12, 3, generator=generator(50), dtype=torch.float64)
 FRAME = frames(10, 3, generator=generator(51), dtype=torch.float64)
@@ -315,19 +312,6 @@ def test_devices_agree(name):
     torch.testing.assert_close(*slopes, rtol=1e-4, atol=1e-7)
 
 
-class Watch(torch.utils._python_dispatch.TorchDispatchMode):
-    """The largest tensor that any operation returns, in bytes."""
-
-    largest = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        out = function(*args, **(kwargs or {}))
-        for tensor in torch.utils._pytree.tree_leaves(out):
-            if isinstance(tensor, torch.Tensor):
-                self.largest = max(self.largest, tensor.untyped_storage().nbytes())
-        return out
-
-
 @pytest.mark.parametrize(
     "case", ["lines", "controlled", "spheres", "circles", "stereographic", "tree", "spherical tree", "unbalanced"]
 )
@@ -354,9 +338,9 @@ def test_memory_is_one_chunk_whatever_the_number_of_slices(case):
             x, y, slicer=Linear(directions(600, 3, generator=g)), line=Unbalanced(1.0, tol=1e6, steps=1)
         ),
     }
-    with Watch() as watch:
+    with LargestTensor() as seen:
         measures[case]().cost.backward()
-    assert watch.largest <= _over_slices.CHUNK_BYTES  # all slices together take more
+    assert seen.bytes <= _over_slices.CHUNK_BYTES  # all slices together take more
 
 
 @pytest.mark.slow
@@ -364,9 +348,9 @@ def test_memory_at_ten_thousand_points_and_slices():
     g = generator()
     x, y = torch.randn(10_000, 3, generator=g), torch.randn(10_000, 3, generator=g)
     x.requires_grad_()
-    with Watch() as watch:
+    with LargestTensor() as seen:
         sliced_wasserstein(x, y, slices=10_000, generator=g).cost.backward()
-    assert watch.largest <= 2 * _over_slices.CHUNK_BYTES  # 800 MB of projections
+    assert seen.bytes <= 2 * _over_slices.CHUNK_BYTES  # 800 MB of projections
 
 
 # ---------------------------------------------------------------- orders

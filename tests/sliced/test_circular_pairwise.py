@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from draws import generator
 from monge import kernels
 from monge.errors import InputError, ShapeError
 from monge.geometry import Circle
@@ -24,10 +25,6 @@ from monge.sliced.sphere import (
     circular_uniformity,
     linear_circular_wasserstein,
 )
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("p", [1.0, 2.0, 3.0])

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import monge.sliced as room
+from draws import generator
 from monge.coupling import Coupling
 from monge.errors import ShapeError
 from monge.geometry import PointCloud
@@ -40,10 +41,6 @@ D = torch.float64
 CLASSES = {"Estimate", "LineProblem", "Slicer", "SphericalTreeSystem", "TreeSystem", "Sliced"}  # values and bases
 DRAWS = {"directions", "frames", "rotations", "rotated_frames", "spherical_tree_system", "sine_network"}  # no cloud
 SINGLE = {"refine"}  # takes a function
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 THETA = room.directions(6, 3, generator=generator(1), dtype=D)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from draws import generator
 from monge.errors import InputError, ShapeError
 from monge.sliced import (
     Balanced,
@@ -28,11 +29,7 @@ from monge.sliced import (
 from monge.sliced.directions import KINDS
 from monge.sliced.sphere import Stereographic, spherical_uniformity
 from monge.sliced.wasserstein import dirac_factor, effective_dimension
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
+from monge.testing import LargestTensor
 
 # ---------------------------------------------------------------- directions
 
@@ -209,22 +206,11 @@ def test_chunks_change_nothing(clouds, monkeypatch):
 
 
 def test_memory_does_not_grow_with_the_number_of_slices():
-    largest = 0
-
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            nonlocal largest
-            out = function(*args, **(kwargs or {}))
-            for tensor in torch.utils._pytree.tree_leaves(out):
-                if isinstance(tensor, torch.Tensor):
-                    largest = max(largest, tensor.untyped_storage().nbytes())
-            return out
-
     x, y = torch.randn(2000, 3, generator=generator()), torch.randn(2000, 3, generator=generator(1))
     x.requires_grad_()
-    with Watch():
+    with LargestTensor() as seen:
         sliced_wasserstein(x, y, slices=6000, generator=generator()).cost.backward()
-    assert largest <= 2 * _over_slices.CHUNK_BYTES  # 48 MB of projections were never alive together
+    assert seen.bytes <= 2 * _over_slices.CHUNK_BYTES  # 48 MB of projections were never alive together
 
 
 # ---------------------------------------------------------------- laws that follow the data

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 
+from draws import generator
 from monge.errors import InputError
 from monge.sliced import (
     Augmented,
@@ -31,10 +32,6 @@ from monge.sliced import (
     tree_system,
 )
 from monge.sliced.sphere import spherical_tree_sliced_wasserstein, spherical_tree_system
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def sphere(n, d, seed):

@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from draws import cloud, generator
 from monge.coupling import DenseCoupling, MixtureCoupling, PermutationCoupling, ProductCoupling
 from monge.errors import InputError, ShapeError
 from monge.geometry import CostMatrix, PointCloud
@@ -12,14 +13,7 @@ from monge.sliced import Gromov, Linear, directions, gromov_cost, rotations, sli
 from monge.sliced._aligned_clouds import Clouds
 from monge.sliced.gromov import GromovSlicer, best_gromov_plan, distance_profiles
 from monge.sliced.plan import SetTransformer, lifted_plans, monotone_plan, sine_network
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def cloud(n, d, seed):
-    return torch.randn(n, d, generator=generator(seed), dtype=torch.float64)
+from monge.testing import LargestTensor
 
 
 def definition(plan, left, right):
@@ -73,23 +67,12 @@ def test_the_loss_is_batched_and_differentiable():
 
 
 def test_thin_products_never_meet_a_square_matrix():
-    largest = 0
-
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            nonlocal largest
-            out = function(*args, **(kwargs or {}))
-            for tensor in torch.utils._pytree.tree_leaves(out):
-                if isinstance(tensor, torch.Tensor):
-                    largest = max(largest, tensor.numel())
-            return out
-
     n = 20_000
     x, y = torch.randn(n, 3, generator=generator()), torch.randn(n, 3, generator=generator(1))
     plan = PermutationCoupling(torch.randperm(n, generator=generator()))
-    with Watch():
+    with LargestTensor() as seen:
         gromov_cost(plan, x, y)
-    assert largest <= 12 * n
+    assert seen.numbers <= 12 * n
 
 
 def test_no_plan_beats_brute_force():

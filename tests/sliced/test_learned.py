@@ -6,14 +6,11 @@ import pytest
 import torch
 
 import monge
+from draws import generator
 from monge.errors import InputError, ShapeError
 from monge.geometry import PointCloud
 from monge.sliced import directions, search_direction
 from monge.sliced.plan import SetTransformer, TransferableSlicer, lap_sort, soft_sort
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def rings_and_moons(n=64, angle=0.0, size=0.6):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import monge
+from draws import generator
 from monge.errors import InfeasibleError, InputError, ShapeError
 from monge.geometry import Circle, Line, PointCloud
 from monge.problem import AtMost, Linear, Relaxed
@@ -31,10 +32,6 @@ from monge.sliced.partial import (
     spherical_sliced_partial_wasserstein,
 )
 from monge.solver import Simplex
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def clouds(n=60, m=40, d=3, seed=0):

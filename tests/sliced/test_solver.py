@@ -6,15 +6,12 @@ import pytest
 import torch
 
 import monge
+from draws import cloud
 from monge.errors import CapabilityError
 from monge.geometry import PointCloud
 from monge.problem import Linear
 from monge.sliced import Sliced
 from monge.solver import Auto, Status
-
-
-def cloud(n, d, seed):
-    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("tau", [0.0, 5.0, math.inf])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.optimize import linprog
 
+from draws import generator
 from monge.errors import InputError, ShapeError
 from monge.sliced import Circular, GreatCircles, estimate, frames, rotations, spherical_sliced_wasserstein
 from monge.sliced.sphere import (
@@ -18,10 +19,6 @@ from monge.sliced.sphere import (
     spherical_tree_system,
     spherical_uniformity,
 )
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def sphere(n, d, seed):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from draws import generator
 from monge.errors import ConvergenceWarning
 from monge.sliced import Balanced, Linear, Unbalanced, directions, estimate, unbalanced_sliced_wasserstein
 from monge.sliced._aligned_clouds import Clouds
@@ -12,10 +13,6 @@ from sweep import sweep
 
 D = torch.float64
 ONE = Linear(torch.ones(1, 1, dtype=D))
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def moved(u, v, a, b, p):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.optimize import linprog
 
+from draws import generator
 from monge import kernels
 from monge.errors import InputError
 from monge.kernels.line import row_problem
@@ -28,10 +29,6 @@ from monge.sliced import (
     unbalanced_sliced_wasserstein,
 )
 from monge.sliced.sphere import Stereographic
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def test_potentials_certify_the_distance():

@@ -9,8 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge.coupling import Coupling
-from monge.geometry import PointCloud
-from monge.problem import Linear, Relaxed, relative
+from monge.problem import Linear, relative
 from monge.solver import Sinkhorn, Solution, solve
 
 __all__ = ["Transfer", "transfer"]
@@ -57,10 +56,9 @@ def transfer(
 
 
 def _solve(x: Tensor, y: Tensor) -> Solution:
-    cloud = PointCloud(x, y)
-    a, b = x.new_full((len(x),), 1 / len(x)), y.new_full((len(y),), 1 / len(y))
-    rho = RHO * float(cloud.mean(a, b))
-    problem = Linear(cloud, Relaxed(a, rho), Relaxed(b, rho), epsilon=relative(EPSILON))
+    balanced = Linear.between(x, y)
+    mean = float(balanced.geometry.mean(balanced.a, balanced.b))
+    problem = Linear.between(balanced.geometry, rho=RHO * mean, epsilon=relative(EPSILON))
     # A photograph has 256 levels: a hundredth of the mass in the wrong place is not seen.
     return solve(problem, Sinkhorn(tol=1e-2))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 import warnings
 from collections.abc import Iterator
@@ -63,6 +64,15 @@ class Phases:
             self.seconds[name] = time.perf_counter() - start
             self._progress.update(task, total=1, completed=1)
             self._progress.stop_task(task)
+
+    def spent(self) -> list[tuple[str, str]]:
+        """The rows of a table: time in all and by phase, and the most memory that the process has held."""
+        parts = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.seconds.items())
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return [
+            ("time", f"{sum(self.seconds.values()):.2f} s ({parts})"),
+            ("peak memory", f"{peak:,.0f} MB, libraries included"),
+        ]
 
 
 @contextmanager

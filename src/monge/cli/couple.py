@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
-import resource
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +10,7 @@ import torch
 import typer
 from torch import Tensor
 
+from monge._checks import check_choice
 from monge._files import check_destination, write_whole
 from monge.data import read_points, read_weights
 from monge.errors import InfeasibleError, InputError, ShapeError
@@ -20,6 +18,7 @@ from monge.problem import Linear, relative
 from monge.solver import Assignment, Auto, Newton, Simplex, Sinkhorn, Solution, Solver, Sorted, solve
 
 from . import console
+from .measured import measured
 from .plan_file import write_plan
 
 __all__ = ["couple"]
@@ -27,43 +26,11 @@ __all__ = ["couple"]
 PICTURES = (".png", ".pdf", ".svg")
 
 
-class SolverName(str, enum.Enum):
-    """Solvers by name; auto takes the cheapest that fits."""
-
-    auto = "auto"
-    sinkhorn = "sinkhorn"
-    newton = "newton"
-    simplex = "simplex"
-    assignment = "assignment"
-    sorted = "sorted"
-
-
-SOLVERS: dict[SolverName, type[Solver]] = {
-    SolverName.auto: Auto,
-    SolverName.sinkhorn: Sinkhorn,
-    SolverName.newton: Newton,
-    SolverName.simplex: Simplex,
-    SolverName.assignment: Assignment,
-    SolverName.sorted: Sorted,
+SOLVERS: dict[str, type[Solver]] = {
+    kind.__name__.lower(): kind for kind in (Auto, Sinkhorn, Newton, Simplex, Assignment, Sorted)
 }
-
-
-class CostName(str, enum.Enum):
-    """Costs between points, with the names that SciPy gives them."""
-
-    sqeuclidean = "sqeuclidean"
-    euclidean = "euclidean"
-    cityblock = "cityblock"
-    chebyshev = "chebyshev"
-    cosine = "cosine"
-    dot = "dot"
-
-
-class Precision(str, enum.Enum):
-    """Floating dtypes to compute in."""
-
-    float32 = "float32"
-    float64 = "float64"
+# Those of points and without a parameter, with the names that SciPy gives them.
+COSTS = "sqeuclidean, euclidean, cityblock, chebyshev, cosine or dot"
 
 
 def couple(
@@ -75,7 +42,7 @@ def couple(
     weights_target: Annotated[
         str | None, typer.Option(help="One weight per target point; uniform if left out.")
     ] = None,
-    cost: Annotated[CostName, typer.Option(help="What a pair of points costs.")] = CostName.sqeuclidean,
+    cost: Annotated[str, typer.Option(help=f"What a pair of points costs: {COSTS}.")] = "sqeuclidean",
     epsilon: Annotated[
         str, typer.Option(help="Entropy in units of the cost, or relative:FRACTION of the mean cost; 0 is exact.")
     ] = "relative:0.05",
@@ -84,14 +51,14 @@ def couple(
     normalise: Annotated[
         bool, typer.Option("--normalise", help="Divide the weights of each side by their total.")
     ] = False,
-    solver: Annotated[SolverName, typer.Option(help="Which solver; auto takes the cheapest that fits.")] = SolverName[
-        "auto"
-    ],
+    solver: Annotated[
+        str, typer.Option(help=f"One of {', '.join(SOLVERS)}; auto takes the cheapest that fits.")
+    ] = "auto",
     tol: Annotated[float | None, typer.Option(help="Marginal error to reach, relative to the mass.")] = None,
     max_iter: Annotated[int | None, typer.Option(help="Limit of the solver's iterations.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the plan to this .npz file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the plan into this .png, .pdf or .svg file.")] = None,
-    dtype: Annotated[Precision, typer.Option(help="Precision to compute in.")] = Precision.float64,
+    dtype: Annotated[str, typer.Option(help="Precision to compute in, float32 or float64.")] = "float64",
     seed: Annotated[int, typer.Option(help="Seed of the pairs that --out draws.")] = 0,
 ) -> None:
     """Compute the transport plan between two point clouds.
@@ -102,17 +69,16 @@ def couple(
         check_destination(out, "--out", (".npz",))
     if plot:
         check_destination(plot, "--plot", PICTURES)
-    start = time.perf_counter()
+    check_choice("--dtype", dtype, ("float32", "float64"))
     with console.phases() as phases:
         with phases.phase("read"):
-            x, y = _points(source, target, getattr(torch, dtype.value))
-            a = _weights(weights_source, x, normalise)
-            b = _weights(weights_target, y, normalise)
+            x, y = _points(source, target, getattr(torch, dtype))
+            a, b = _weights(weights_source, x, normalise), _weights(weights_target, y, normalise)
         with phases.phase("solve"):
-            problem = _problem(x, y, a, b, cost=cost.value, epsilon=_epsilon(epsilon), mass=mass, rho=rho)
-            solution = solve(problem, _solver(solver, tol, max_iter))
+            problem = _problem(x, y, a, b, cost=cost, epsilon=_epsilon(epsilon), mass=mass, rho=rho)
+            solution = solve(problem, _solver(solver, tol=tol, max_iter=max_iter))
         with phases.phase("measure"):
-            rows = _measured(solution)
+            rows = measured(solution)
         if out:
             with phases.phase("write"):
                 form = write_plan(out, solution, generator=torch.Generator().manual_seed(seed))
@@ -121,10 +87,8 @@ def couple(
             with phases.phase("draw"):
                 _draw(solution, x, y, plot)
                 rows.append(("picture", str(plot)))
-    seconds = ", ".join(f"{name} {spent:.2f} s" for name, spent in phases.seconds.items())
-    rows += [("time", f"{time.perf_counter() - start:.2f} s ({seconds})"), ("peak memory", _peak_memory())]
     n, m = problem.shape
-    console.answer(console.table(f"{type(solution.coupling).__name__} {n:,} × {m:,}", rows))
+    console.answer(console.table(f"{type(solution.coupling).__name__} {n:,} × {m:,}", rows + phases.spent()))
     if not solution.report.status.ok:
         console.note(f"The tolerance was not met. {solution.report.status.value}")
         raise typer.Exit(1)
@@ -140,15 +104,14 @@ def _points(source: str, target: str, dtype: torch.dtype) -> tuple[Tensor, Tenso
     return x, y
 
 
-def _weights(path: str | None, points: Tensor, normalise: bool) -> Tensor:
-    n = len(points)
+def _weights(path: str | None, points: Tensor, normalise: bool) -> Tensor | None:
     if path is None:
-        return points.new_full((n,), 1 / n)
-    weights = read_weights(path, n, dtype=points.dtype)
+        return None
+    weights = read_weights(path, len(points), dtype=points.dtype)
     return weights / weights.sum() if normalise else weights
 
 
-def _problem(x: Tensor, y: Tensor, a: Tensor, b: Tensor, **settings: Any) -> Linear:
+def _problem(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, **settings: Any) -> Linear:
     try:
         return Linear.between(x, y, a, b, **settings)
     except InfeasibleError as error:
@@ -171,33 +134,17 @@ def _epsilon(text: str) -> Any:
     return relative(parsed) if name and parsed > 0 else parsed
 
 
-def _solver(name: SolverName, tol: float | None, max_iter: int | None) -> Solver:
+def _solver(name: str, **settings: float | None) -> Solver:
+    check_choice("--solver", name, SOLVERS)
     kind = SOLVERS[name]
-    given = {key: held for key, held in {"tol": tol, "max_iter": max_iter}.items() if held is not None}
+    given = {key: held for key, held in settings.items() if held is not None}
     known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = [f"--{key.replace('_', '-')}" for key in given if key not in known]
     if unknown:
         raise InputError(
-            f"{' and '.join(unknown)} mean nothing to --solver {name.value}: name an iterative one, such as sinkhorn."
+            f"{' and '.join(unknown)} mean nothing to --solver {name}: name an iterative one, such as sinkhorn."
         )
     return kind(**given)
-
-
-def _measured(solution: Solution) -> list[tuple[str, str]]:
-    report = solution.report
-    with torch.no_grad():
-        cost = float(solution.coupling.transport_cost())
-        moved = float(solution.coupling.mass)
-    return [
-        ("transport cost", f"{cost:.10g}"),
-        ("value", f"{float(solution.value):.10g}"),
-        ("mass moved", f"{moved:.10g}"),
-        ("epsilon", f"{float(report.epsilon):.6g}"),
-        ("marginal error", f"{float(report.marginal_error):.2e}"),
-        ("duality gap", f"{float(report.duality_gap):.2e}"),
-        ("iterations", f"{int(report.iterations):,}"),
-        ("status", report.status.value),
-    ]
 
 
 def _draw(solution: Solution, x: Tensor, y: Tensor, path: Path) -> None:
@@ -209,8 +156,3 @@ def _draw(solution: Solution, x: Tensor, y: Tensor, path: Path) -> None:
     links(solution.coupling, x, y, ax=left)
     plan(solution.coupling, rows=x[:, 0].argsort(), columns=y[:, 0].argsort(), ax=right)
     write_whole(path, lambda stream: picture.savefig(stream, format=path.suffix[1:].lower(), dpi=130))
-
-
-def _peak_memory() -> str:
-    """The most memory that the process has held, libraries included."""
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB, libraries included"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +13,13 @@ from torch import Tensor
 from monge._files import check_destination, make_folder, write_whole
 from monge.data import photographs
 from monge.plot import colour_transfer
-from monge.sequences import grid, recipe, write_report
+from monge.sequences import grid, recipe
 from monge.train import MachineConfig, Progress
 
 from . import console
 from .colour import transfer
-from .train import comparison
+from .measured import measured
+from .train import schedule_of, tell_all
 
 __all__ = ["demo"]
 
@@ -54,7 +54,6 @@ def _colours(pixels: int, out: Path, seed: int) -> None:
         with phases.phase(f"move the colours, {pixels:,} × {pixels:,} pixels"):
             moved = transfer(temple, flower, pixels=pixels, generator=torch.Generator().manual_seed(seed))
         with phases.phase("draw"):
-            report = moved.solution.report
             seconds = list(phases.seconds.values())[-1]
             caption = (
                 f"one unbalanced entropic plan between {pixels:,} × {pixels:,} pixels, never built, "
@@ -63,17 +62,11 @@ def _colours(pixels: int, out: Path, seed: int) -> None:
             picture = colour_transfer(temple, flower, moved.source, moved.target, caption=caption)
             write_whole(overview, lambda stream: picture.savefig(stream, format="png", dpi=110))
             _write_image(single, moved.source)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     plan_size = 4 * pixels**2 / 2**20
     rows = [
         ("pixels", f"{pixels:,} a side; the plan would take {plan_size:,.0f} MB and was never built"),
-        ("transport cost", f"{float(moved.solution.coupling.transport_cost()):.6g}"),
-        ("epsilon", f"{float(report.epsilon):.3g}"),
-        ("iterations", f"{int(report.iterations)}"),
-        ("marginal error", f"{float(report.marginal_error):.1e}"),
-        ("status", report.status.value),
-        ("time", ", ".join(f"{name} {spent:.1f} s" for name, spent in phases.seconds.items())),
-        ("peak memory", f"{peak:,.0f} MB, libraries included"),
+        *measured(moved.solution),
+        *phases.spent(),
         ("pictures", f"{overview}, {single}"),
     ]
     console.answer(console.table("Colour transfer", rows))
@@ -82,7 +75,7 @@ def _colours(pixels: int, out: Path, seed: int) -> None:
 def _digits(steps: int | None, out: Path) -> None:
     chosen = recipe("digits")
     task = chosen.task()
-    schedule = chosen.schedule if steps is None else chosen.schedule.lasting(steps)
+    schedule = schedule_of(chosen, steps)
     start = time.perf_counter()
     # Matrices this small gain little from a second thread, and lose much wherever another process wants the core.
     threads = torch.get_num_threads()
@@ -100,10 +93,8 @@ def _digits(steps: int | None, out: Path) -> None:
     finally:
         torch.set_num_threads(threads)
     spent = time.perf_counter() - start
-    write_report(out, task, runs, model=chosen.model, schedule=schedule)
     told = f"\nReading {len(task.test):,} handwritten digits, after {schedule.steps:,} steps each, in {spent:.0f} s"
-    console.answer(comparison(told, runs))
-    console.answer(f"report: {out / 'report.html'}, pictures: {out / 'curves.png'}, {out / 'couplings.png'}")
+    tell_all(told, out, task, runs, chosen.model, schedule)
 
 
 def _write_image(path: Path, image: Tensor) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,27 +43,21 @@ def write_plan(path: Path, solution: Solution, *, generator: torch.Generator) ->
     """
     plan, report = solution.coupling, solution.report
     cloud: Any = plan.geometry
-    held: dict[str, Any] = _potential(plan) if isinstance(plan, PotentialCoupling) else _sparse(plan)
+    held = _potential(plan, cloud) if isinstance(plan, PotentialCoupling) else _sparse(plan)
+    held |= {name: getattr(report, name) for name in ("marginal_error", "duality_gap", "iterations", "epsilon")}
     held |= {
-        "shape": np.array(plan.shape),
-        "cost": np.array(cloud.cost),
-        "value": _array(solution.value),
-        "transport_cost": _array(plan.transport_cost()),
-        "marginal_error": _array(report.marginal_error),
-        "duality_gap": _array(report.duality_gap),
-        "iterations": _array(report.iterations),
-        "epsilon": _array(report.epsilon),
-        "status": np.array(report.status.name),
-        "version": np.array(__version__),
-        "barycentric": _array(plan.barycentric(cloud.y)),
-        "pairs": _array(torch.stack(plan.pair(generator=generator), -1)),
+        "shape": plan.shape,
+        "cost": cloud.cost,
+        "value": solution.value,
+        "transport_cost": plan.transport_cost(),
+        "status": report.status.name,
+        "version": __version__,
+        "barycentric": plan.barycentric(cloud.y),
+        "pairs": torch.stack(plan.pair(generator=generator), -1),
     }
-
-    def write(stream: IO[bytes]) -> None:
-        np.savez_compressed(stream, allow_pickle=False, **held)
-
-    write_whole(path, write)
-    return str(held["form"])
+    arrays = {name: _array(part) for name, part in held.items()}
+    write_whole(path, lambda stream: np.savez_compressed(stream, allow_pickle=False, **arrays))
+    return held["form"]
 
 
 def read_plan(path: str | os.PathLike[str]) -> Coupling:
@@ -80,30 +74,30 @@ def read_plan(path: str | os.PathLike[str]) -> Coupling:
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            held = dict(archive)
-        if str(held["form"]) == "sparse":
-            i, j, w = (torch.from_numpy(held[name]) for name in ("i", "j", "w"))
-            n, m = (int(size) for size in held["shape"])
+            text = {name: str(archive[name]) for name in ("form", "cost")}
+            sparse = text["form"] == "sparse"
+            names = ("i", "j", "w", "shape") if sparse else ("x", "y", "f", "g", "a", "b", "epsilon")
+            held = [torch.as_tensor(archive[name]) for name in names]
+        if sparse:
+            i, j, w, shape = held
+            n, m = shape.tolist()
             return SparseCoupling(i, j, w, n, m)
-        x, y, f, g, a, b = (torch.from_numpy(held[name]) for name in ("x", "y", "f", "g", "a", "b"))
-        cloud = PointCloud(x, y, cost=str(held["cost"]))
-        return PotentialCoupling(cloud, f, g, a, b, torch.as_tensor(held["epsilon"]))
+        x, y, f, g, a, b, epsilon = held
+        return PotentialCoupling(PointCloud(x, y, cost=text["cost"]), f, g, a, b, epsilon)
     except InputError:
         raise
     except Exception as error:
         raise InputError(f"{path} is no plan that `monge couple --out` wrote ({error}): write it anew.") from error
 
 
-def _potential(plan: PotentialCoupling) -> dict[str, Any]:
-    cloud: Any = plan.geometry
-    held = {"x": cloud.x, "y": cloud.y, "f": plan.f, "g": plan.g, "a": plan.a, "b": plan.b}
-    return {"form": np.array("potential")} | {name: _array(tensor) for name, tensor in held.items()}
+def _potential(plan: PotentialCoupling, cloud: PointCloud) -> dict[str, Any]:
+    return {"form": "potential", "x": cloud.x, "y": cloud.y, "f": plan.f, "g": plan.g, "a": plan.a, "b": plan.b}
 
 
 def _sparse(plan: Coupling) -> dict[str, Any]:
     kept = plan.sparse(threshold=0.0)
-    return {"form": np.array("sparse"), "i": _array(kept.i), "j": _array(kept.j), "w": _array(kept.w)}
+    return {"form": "sparse", "i": kept.i, "j": kept.j, "w": kept.w}
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().cpu().numpy()
+def _array(held: Any) -> np.ndarray:
+    return held.detach().cpu().numpy() if isinstance(held, Tensor) else np.array(held)

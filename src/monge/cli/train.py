@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from monge.data import Task
 from monge.sequences import (
     HEADINGS,
     POOLINGS,
     RECIPES,
     Classifier,
     CouplerConfig,
+    ModelConfig,
     Recipe,
     Result,
     ScheduleConfig,
@@ -27,7 +29,7 @@ from monge.train import MachineConfig, Progress, Trained, world
 
 from . import console
 
-__all__ = ["comparison", "train"]
+__all__ = ["schedule_of", "tell_all", "train"]
 
 
 def train(
@@ -67,7 +69,7 @@ def train(
     """
     chosen = recipe(name)
     couplers = CouplerConfig.parse_list(coupler)
-    schedule = _schedule(chosen, steps, {"batch": batch, "lr": lr, "patience": patience})
+    schedule = schedule_of(chosen, steps, batch=batch, lr=lr, patience=patience)
     model = chosen.model if pooling is None else replace(chosen.model, pooling=pooling)
     machine = MachineConfig(device=device, precision=precision, compile=compile)
     place = out or Path("runs") / chosen.name
@@ -89,13 +91,19 @@ def train(
                 after=_tell if processes.leads else None,
             )
         if processes.leads:
-            write_report(place, task, runs, model=model, schedule=schedule)
-            console.answer(comparison(f"{task.name}, {schedule.steps:,} steps", runs))
-            console.answer(f"report: {place / 'report.html'}")
+            tell_all(f"{task.name}, {schedule.steps:,} steps", place, task, runs, model, schedule)
 
 
-def comparison(title: str, runs: list[Trained[Classifier, Result]]) -> Table:
-    """The table of a comparison, guessing as its last row."""
+def tell_all(
+    title: str,
+    place: Path,
+    task: Task,
+    runs: list[Trained[Classifier, Result]],
+    model: ModelConfig,
+    schedule: ScheduleConfig,
+) -> None:
+    """Write the report of a comparison, and print its table, guessing as the last row."""
+    write_report(place, task, runs, model=model, schedule=schedule)
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     shown = HEADINGS[:6]
     for heading in shown:
@@ -105,11 +113,13 @@ def comparison(title: str, runs: list[Trained[Classifier, Result]]) -> Table:
     results = [run.result for run in runs]
     for summary in summarise(results):
         made.add_row(*summary.cells()[: len(shown)])
-    made.add_row("most frequent class", f"{results[0].majority_rate:.4f}", style="dim")
-    return made
+    made.add_row("most frequent class", f"{task.majority_rate:.4f}", style="dim")
+    console.answer(made)
+    console.answer(f"report: {place / 'report.html'}")
 
 
-def _schedule(chosen: Recipe, steps: int | None, given: dict[str, float | None]) -> ScheduleConfig:
+def schedule_of(chosen: Recipe, steps: int | None, **given: float | None) -> ScheduleConfig:
+    """The schedule of a recipe, with what was given in its place."""
     schedule = chosen.schedule if steps is None else chosen.schedule.lasting(steps)
     return replace(schedule, **{name: told for name, told in given.items() if told is not None})
 

@@ -9,15 +9,20 @@ import torch
 from jaxtyping import Int16
 from torch import Tensor
 
-__all__ = ["VOCABULARY", "rows_of_bytes"]
+__all__ = ["VOCABULARY", "padded", "rows_of_bytes"]
 
 VOCABULARY = 257
 
 
 def rows_of_bytes(texts: Sequence[bytes], length: int) -> Int16[Tensor, "count length"]:
     """Each text cut to ``length`` bytes, or padded up to it."""
-    rows = np.zeros((len(texts), length), dtype=np.int16)
-    for row, text in zip(rows, texts, strict=True):
-        held = np.frombuffer(text[:length], dtype=np.uint8)
-        row[: held.size] = held.astype(np.int16) + 1
-    return torch.from_numpy(rows)
+    return padded(texts, length, np.int16, 1)
+
+
+def padded(rows: Sequence[bytes], length: int, dtype: type[np.integer], shift: int = 0) -> Tensor:
+    """Each row cut to ``length`` bytes, all of them raised by ``shift``, or padded up to it by zeros."""
+    table = np.zeros((len(rows), length), dtype=dtype)
+    for filled, row in zip(table, rows, strict=True):
+        held = np.frombuffer(row[:length], dtype=np.uint8)
+        filled[: held.size] = held.astype(dtype) + shift
+    return torch.from_numpy(table)

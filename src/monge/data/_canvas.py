@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ._snakes import Curves, Rules, squared_distance
+from ._snakes import Curves, Rules, square, squared_distance
 
 __all__ = ["paint"]
 
@@ -48,10 +48,8 @@ def _covered(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The pixels about ``middle`` and which part of each lies within ``thick`` of a dash."""
     reach = math.ceil(half)
-    side = np.arange(-reach, reach + 1, dtype=np.float32)
-    window = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
-    fine = (np.arange(FINER, dtype=np.float32) + 0.5) / FINER - 0.5
-    within = np.stack(np.meshgrid(fine, fine, indexing="ij"), axis=-1).reshape(-1, 2)
+    window = square(np.arange(-reach, reach + 1, dtype=np.float32))
+    within = square((np.arange(FINER, dtype=np.float32) + 0.5) / FINER - 0.5)
     pixels = np.rint(middle)[:, None] + window
     points = (pixels[:, :, None] + within).reshape(len(middle), len(window) * FINER**2, 2)
     covered = squared_distance(points, start, along, length) <= thick**2

@@ -19,7 +19,15 @@ import torch
 
 from monge.errors import InputError
 
-__all__ = ["PARSERS", "read_array"]
+__all__ = ["PARSERS", "in_one_line", "read_array"]
+
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def in_one_line(error: Exception, limit: int = 160) -> str:
+    """What went wrong, short enough to stand in a sentence."""
+    told = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return told if len(told) <= limit else told[: limit - 3] + "..."
 
 
 def read_array(stream: IO[bytes], size: int) -> np.ndarray:
@@ -28,12 +36,9 @@ def read_array(stream: IO[bytes], size: int) -> np.ndarray:
     The header is compared with the size before anything is allocated: a forged one may promise petabytes.
     """
     version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:
+    if version not in HEADERS:
         raise InputError(f"it is in version {version} of the format; save plain numbers with numpy.save")
+    shape, _, dtype = HEADERS[version](stream)
     if dtype.hasobject:
         raise InputError("it holds Python objects, which are never unpickled; save plain numbers")
     promised, held = math.prod(shape) * dtype.itemsize, size - stream.tell()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Curves", "Rules", "draw_curves", "squared_distance"]
+__all__ = ["Curves", "Rules", "draw_curves", "square", "squared_distance"]
 
 RETRIES = 4
 # Marks on the map of a picture: free, a dash by its number (from one), near a dash, outside of the picture.
@@ -25,29 +25,37 @@ class Rules:
 
     Args:
         size: height and width.
-        contour: dashes of each of the two long snakes.
         length: length of a dash.
         thickness: thickness of a dash.
         margins: half of the gap between dashes; one of these a picture.
         seed_distance: from the origin of one long snake to that of the other.
         continuity: how straight a snake is; no turn reaches 90 degrees divided by this.
-        distractors: dashes of each of the other snakes.
+        short: the most dashes of all short snakes together.
         radius: of the discs that mark two tips.
         contrast: how bright a dash is.
+        contour: dashes of each of the two long snakes; short ones have a third.
+        singles: single dashes that are strewn in besides.
         padding: what stays free at the border.
     """
 
     size: int
-    contour: int
     length: float
     thickness: float
     margins: tuple[int, ...]
     seed_distance: int
     continuity: float
-    distractors: tuple[int, ...]
+    short: int
     radius: float
     contrast: float
+    contour: int = 3
+    singles: int = 0
     padding: int = 1
+
+    @property
+    def distractors(self) -> tuple[int, ...]:
+        """Dashes of each of the other snakes."""
+        third = self.contour // 3
+        return (third,) * (self.short // third) + (1,) * self.singles
 
     @property
     def dashes(self) -> int:
@@ -94,6 +102,11 @@ def squared_distance(pixels: np.ndarray, start: np.ndarray, along: np.ndarray, l
     return away[..., 0] ** 2 + away[..., 1] ** 2 + foot * (foot - 2 * beside)
 
 
+def square(side: np.ndarray) -> np.ndarray:
+    """The points (k², 2) whose coordinates are both among the k of a side."""
+    return np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
 class _Stamps:
     """What a dash may be at one margin: which way it points, which pixels it takes, what may follow on it.
 
@@ -104,8 +117,7 @@ class _Stamps:
     """
 
     def __init__(self, rules: Rules, margin: int, wide: int) -> None:
-        degrees = np.radians(np.arange(360.0))
-        circle = np.rint((rules.length + margin) * np.stack([np.sin(degrees), np.cos(degrees)], axis=-1))
+        circle = _on_circle(rules.length + margin, np.radians(np.arange(360.0)))
         # The pixel that a dash points to, seen from its pivot, and which of them lies in a direction of whole degrees.
         aims, of_degree = np.unique(circle, axis=0, return_inverse=True)
         self.of_degree = of_degree.reshape(-1)
@@ -117,9 +129,8 @@ class _Stamps:
         self.chance = np.where(turn < math.pi / 2 - 1e-9, np.cos(turn) ** 2, 0)
 
         reach = math.ceil(rules.length + rules.thickness + 2 * margin + 1)
-        side = np.arange(-reach, reach + 1)
-        window = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(1, -1, 2)
-        squared = squared_distance(window, margin * self.along, self.along, rules.length)
+        window = square(np.arange(-reach, reach + 1))
+        squared = squared_distance(window[None], margin * self.along, self.along, rules.length)
         # A pixel is inked if the dash touches it, taken if it would touch it at the margin's thickness more.
         ink = rules.thickness / 2 + 0.5
         near = (squared <= (ink + margin) ** 2).sum(axis=1)
@@ -127,7 +138,7 @@ class _Stamps:
         squared = np.take_along_axis(squared, nearest, axis=1)
         # Short stamps are filled up with their first pixel.
         nearest = np.where(np.arange(near.max()) < near[:, None], nearest, nearest[:, :1])
-        self.pixels = _flat(window[0], wide)[nearest]
+        self.pixels = _flat(window, wide)[nearest]
         self.inked = (squared <= ink**2) | (nearest == nearest[:, :1])
 
 
@@ -158,8 +169,7 @@ class _Field:
         rows = np.arange(len(self.map))
         border = 2 * rules.seed_distance
         first = rng.integers(border, rules.size - border, size=(rows.size, 2))
-        around = rng.random(rows.size) * (2 * math.pi)
-        aside = np.rint(rules.seed_distance * np.stack([np.sin(around), np.cos(around)], axis=-1))
+        aside = _on_circle(rules.seed_distance, rng.random(rows.size) * (2 * math.pi))
         rows = self.begin(rows, self.place(first), dash=0, snake=0)
         rows = self.begin(rows, self.place(first + aside)[rows], dash=1, snake=1)
         for dash in range(2, 2 * rules.contour):
@@ -233,6 +243,11 @@ class _Field:
         along = self.stamps.along[self.way]
         start = pivot + self.stamps.margin * along
         return Curves(start, start + self.rules.length * along, self.snake)
+
+
+def _on_circle(radius: float, angle: np.ndarray) -> np.ndarray:
+    """The pixels that are nearest to points of a circle."""
+    return np.rint(radius * np.stack([np.sin(angle), np.cos(angle)], axis=-1))
 
 
 def _flat(pixels: np.ndarray, wide: int) -> np.ndarray:

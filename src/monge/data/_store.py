@@ -11,49 +11,62 @@ from typing import IO, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from monge._files import check_destination, make_folder, write_whole
 from monge.errors import InputError
 
-from ._parsers import read_array
-from .task import Split, Task
+from ._counts import check_count, check_counts
+from ._parsers import in_one_line, read_array
+from .task import Progress, Split, Task
 
-__all__ = ["stored"]
+__all__ = ["stored", "untold"]
 
-PARTS = ("train", "valid", "test")
+
+def untold(done: int, total: int) -> None:
+    """The progress that nobody asked for."""
 
 
 def stored(
     folder: str | os.PathLike[str] | None,
-    key: tuple[int, ...],
-    make: Callable[[], tuple[Split, Split, Split]],
-    *,
-    name: str,
+    make: Callable[[int, int, Progress], tuple[Tensor, Tensor]],
+    *key: int,
+    counts: tuple[int, int, int],
+    seed: int,
+    progress: Progress | None,
     **facts: Any,
 ) -> Task:
     """The task whose parts are in the folder, made and written there if they are not; no folder, no file.
 
-    ``key`` is all that the parts depend on, and goes into the name of the file, so that a file never goes stale.
+    ``make`` answers tokens and labels, as many as it is told, from a seed. The first are to test, the next to validate.
+    ``key`` is all else that they depend on, and goes into the name of the file, so that a file never goes stale.
     ``facts`` are the other fields of the task.
     """
-    facts["name"] = name
+    check_counts(counts)
+    check_count("seed", seed, low=0)
+
+    def made() -> Task:
+        sizes = list(reversed(counts))
+        tokens, labels = (held.split(sizes) for held in make(sum(counts), seed, progress or untold))
+        test, valid, train = map(Split, tokens, labels)
+        return Task(train=train, valid=valid, test=test, **facts)
+
     if folder is None:
-        return Task(**dict(zip(PARTS, make(), strict=True)), **facts)
-    path = Path(folder) / f"{name}-{'-'.join(map(str, key))}.npz"
+        return made()
+    path = Path(folder) / f"{facts['name']}-{'-'.join(map(str, (*key, *counts, seed)))}.npz"
     if path.exists():
         return _read(path, facts)
     # A folder that cannot be written to is told before the work, not after.
     make_folder(path.parent)
     check_destination(path, "folder", (".npz",))
-    task = Task(**dict(zip(PARTS, make(), strict=True)), **facts)
+    task = made()
     write_whole(path, lambda stream: _write(stream, task))
     return task
 
 
 def _write(stream: IO[bytes], task: Task) -> None:
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for part in PARTS:
-            split: Split = getattr(task, part)
+        for part, split in task.parts.items():
             for what, held in (("tokens", split.tokens), ("labels", split.labels)):
                 with archive.open(f"{part}_{what}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, held.numpy(), allow_pickle=False)
@@ -63,7 +76,7 @@ def _read(path: Path, facts: dict[str, Any]) -> Task:
     try:
         with zipfile.ZipFile(path) as archive:
 
-            def tensor(name: str) -> torch.Tensor:
+            def tensor(name: str) -> Tensor:
                 info = archive.getinfo(f"{name}.npy")
                 with archive.open(info) as stream:
                     held = read_array(stream, info.file_size)
@@ -71,8 +84,11 @@ def _read(path: Path, facts: dict[str, Any]) -> Task:
                     stream.read()
                 return torch.from_numpy(held)
 
-            parts = {part: Split(tensor(f"{part}_tokens"), tensor(f"{part}_labels")) for part in PARTS}
+            parts = {
+                part: Split(tensor(f"{part}_tokens"), tensor(f"{part}_labels")) for part in ("train", "valid", "test")
+            }
         return Task(**parts, **facts)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        told = " ".join(str(error).split()).rstrip(".")
-        raise InputError(f"{path} is not a task as it was written ({told}): delete it, and it is made anew.") from error
+        raise InputError(
+            f"{path} is not a task as it was written ({in_one_line(error)}): delete it, and it is made anew."
+        ) from error

@@ -32,6 +32,11 @@ class _Level:
     parent: np.ndarray
     operator: np.ndarray
 
+    def families(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where each family of siblings begins, and how many they are."""
+        starts = np.flatnonzero(np.diff(self.parent, prepend=-1))
+        return starts, np.diff(starts, append=self.parent.size)
+
 
 def grow(count: int, rng: np.random.Generator, *, depth: int, arguments: int, lengths: tuple[int, int]) -> Trees:
     """Grow ``count`` trees and keep those whose length lies strictly between the two ``lengths``.
@@ -95,10 +100,9 @@ def _from_below(
         above, below = levels[t], levels[t + 1]
         if not below.parent.size:
             continue
-        starts = _starts(below.parent)
+        starts, fans = below.families()
         operators = np.flatnonzero(above.operator)
         sizes[t][operators] += np.add.reduceat(sizes[t + 1], starts)
-        fans = np.diff(starts, append=below.parent.size)
         # One row an operator, its arguments in ascending order at the front.
         table = np.full((operators.size, arguments), 99, dtype=np.int8)
         row = np.repeat(np.arange(operators.size), fans)
@@ -124,15 +128,9 @@ def _written(levels: list[_Level], symbols: list[np.ndarray], sizes: list[np.nda
     for t, level in enumerate(levels):
         if t:
             before = np.cumsum(sizes[t]) - sizes[t]
-            starts = _starts(level.parent)
-            fans = np.diff(starts, append=level.parent.size)
+            starts, fans = level.families()
             # Behind the operator and behind the siblings on the left.
             place = place[level.parent] + 1 + before - np.repeat(before[starts], fans)
         tokens[place] = symbols[t]
         tokens[(place + sizes[t] - 1)[level.operator]] = CLOSE
     return tokens
-
-
-def _starts(parent: np.ndarray) -> np.ndarray:
-    """Where each family of siblings begins."""
-    return np.flatnonzero(np.diff(parent, prepend=-1))

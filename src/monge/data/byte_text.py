@@ -75,18 +75,19 @@ def byte_text(*, folder: str | os.PathLike[str] | None = None, length: int = 102
     parts: tuple[list[tuple[bytes, int]], ...] = ([], [], [])
     for label, sources in enumerate(classes):
         order = torch.randperm(len(sources), generator=generator).tolist()
-        quota = max(1, round(sum(map(len, sources)) / 10))
-        room = [sum(map(len, sources)), quota, quota]
+        total = sum(map(len, sources))
+        quota = max(1, round(total / 10))
+        room = [total, quota, quota]
         for source in (sources[k] for k in order):
             # A source goes whole to the first part that has room: test, validation, and the rest is to learn from.
             part = next(k for k in (2, 1, 0) if len(source) <= room[k])
             room[part] -= len(source)
             parts[part].extend((text, label) for text in source)
-    train, valid, test = (
+    splits = (
         Split(rows_of_bytes([text for text, _ in part], length), torch.tensor([label for _, label in part]))
         for part in parts
     )
-    return Task("byte_text", train, valid, test, vocabulary=VOCABULARY, classes=len(classes), pad=0)
+    return Task("byte_text", *splits, vocabulary=VOCABULARY, classes=len(classes), pad=0)
 
 
 def _docstrings(seed: int) -> list[list[list[bytes]]]:

@@ -66,5 +66,4 @@ def digits(*, length: int = SIDE**2, seed: int = 0) -> Task:
             part.append(rows)
     # In the order of the writers, whatever the class: a reader may take a part from its beginning.
     rows = [torch.cat(part).sort().values for part in chosen]
-    train, valid, test = (Split(tokens[k], labels[k]) for k in rows)
-    return Task("digits", train, valid, test, vocabulary=LEVELS, classes=10)
+    return Task("digits", *(Split(tokens[k], labels[k]) for k in rows), vocabulary=LEVELS, classes=10)

@@ -34,7 +34,8 @@ def gaussian(
         >>> gaussian(100, 3, generator=torch.Generator().manual_seed(0)).shape
         torch.Size([100, 3])
     """
-    _check_size(n, d)
+    check_number("n", n, low=1)
+    check_number("d", d, low=1)
     return scale * torch.randn(n, d, generator=generator, dtype=dtype)
 
 
@@ -66,9 +67,10 @@ def mixture(
         >>> mixture(100, generator=torch.Generator().manual_seed(0)).shape
         torch.Size([100, 2])
     """
-    _check_size(n, k)
+    check_number("n", n, low=1)
+    check_number("k", k, low=1)
     angle = torch.randint(k, (n,), generator=generator).to(dtype) * (2 * math.pi / k)
-    return _polar(radius, angle) + scale * torch.randn(n, 2, generator=generator, dtype=dtype)
+    return _jittered(_polar(radius, angle), scale, generator)
 
 
 def moons(
@@ -91,13 +93,12 @@ def moons(
         >>> moons(100, generator=torch.Generator().manual_seed(0)).mean(0).abs().max() < 1
         tensor(True)
     """
-    _check_size(n)
+    check_number("n", n, low=1)
     angle = math.pi * torch.rand(n, generator=generator, dtype=dtype)
     upper = torch.arange(n) < (n + 1) // 2
     arc = _polar(1.0, angle)
     shift = torch.tensor([1.0, 0.5], dtype=dtype)
-    points = torch.where(upper[:, None], arc, shift - arc)
-    return points + noise * torch.randn(n, 2, generator=generator, dtype=dtype)
+    return _jittered(torch.where(upper[:, None], arc, shift - arc), noise, generator)
 
 
 def rings(
@@ -126,11 +127,11 @@ def rings(
         >>> rings(50, noise=0.0, radii=(3.0,), generator=torch.Generator().manual_seed(0)).norm(dim=-1).mean().round()
         tensor(3.)
     """
-    _check_size(n)
+    check_number("n", n, low=1)
     choices = torch.tensor(radii, dtype=dtype)
     chosen = choices[torch.multinomial(choices, n, replacement=True, generator=generator)]
     angle = 2 * math.pi * torch.rand(n, generator=generator, dtype=dtype)
-    return _polar(chosen[:, None], angle) + noise * torch.randn(n, 2, generator=generator, dtype=dtype)
+    return _jittered(_polar(chosen[:, None], angle), noise, generator)
 
 
 def spiral(
@@ -154,12 +155,10 @@ def spiral(
         >>> spiral(50, noise=0.0, generator=torch.Generator().manual_seed(0)).norm(dim=-1).max() <= 1
         tensor(True)
     """
-    _check_size(n)
+    check_number("n", n, low=1)
     # Arc length grows as the square of the radius, so the root of a uniform number spreads the points evenly.
     radius = torch.rand(n, generator=generator, dtype=dtype).sqrt()
-    return _polar(radius[:, None], 2 * math.pi * turns * radius) + noise * torch.randn(
-        n, 2, generator=generator, dtype=dtype
-    )
+    return _jittered(_polar(radius[:, None], 2 * math.pi * turns * radius), noise, generator)
 
 
 def checkerboard(
@@ -182,7 +181,7 @@ def checkerboard(
         >>> checkerboard(50, generator=torch.Generator().manual_seed(0)).abs().max() <= 1
         tensor(True)
     """
-    _check_size(n)
+    check_number("n", n, low=1)
     check_number("squares / 2", squares / 2, low=1)
     row = torch.randint(squares, (n,), generator=generator)
     column = 2 * torch.randint(squares // 2, (n,), generator=generator) + row % 2
@@ -190,10 +189,10 @@ def checkerboard(
     return (torch.stack([column, row], dim=-1) + within) * (2 / squares) - 1
 
 
-def _check_size(*sizes: int) -> None:
-    for name, size in zip(("n", "d or k"), sizes, strict=False):
-        check_number(name, size, low=1)
-
-
 def _polar(radius: float | Tensor, angle: Tensor) -> Tensor:
     return radius * torch.stack([angle.cos(), angle.sin()], dim=-1)
+
+
+def _jittered(points: Tensor, scale: float, generator: Generator) -> Tensor:
+    """The points, each moved by normal noise of its own."""
+    return points + scale * torch.randn(points.shape, generator=generator, dtype=points.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,10 +14,10 @@ from torch import Tensor
 
 from monge.errors import InputError, ShapeError
 
-from ._counts import check_count, check_counts
+from ._counts import check_count
 from ._store import stored
 from ._trees import CLOSE, FIRST_DIGIT, SYMBOLS, grow
-from .task import Split, Task
+from .task import Progress, Task
 
 __all__ = ["evaluate_list_operations", "list_operations", "list_operations_text"]
 
@@ -34,7 +35,7 @@ def list_operations(
     counts: tuple[int, int, int] = (96_000, 2_000, 2_000),
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
 ) -> Task:
     r"""Trees of operations on digits, written out; the label is their value: ``[MAX 2 9 [MIN 4 7 ] 0 ]`` is 9.
 
@@ -79,27 +80,14 @@ def list_operations(
     check_count("lengths[1]", lengths[1], low=lengths[0] + 2)
     check_count("depth", depth, low=1)
     check_count("arguments", arguments, low=2, high=100)
-    check_counts(counts)
-    check_count("seed", seed, low=0)
-
-    def make() -> tuple[Split, Split, Split]:
-        tokens, labels = _unique_trees(sum(counts), seed, progress, lengths=lengths, depth=depth, arguments=arguments)
-        sizes = list(reversed(counts))
-        test, valid, train = map(Split, tokens.split(sizes), labels.split(sizes))
-        return train, valid, test
-
-    told = (EDITION, *lengths, depth, arguments, *counts, seed)
-    return stored(folder, told, make, name="list_operations", vocabulary=len(SYMBOLS), classes=10, pad=0)
+    return stored(
+        folder, partial(_unique_trees, lengths, depth, arguments), EDITION, *lengths, depth, arguments,
+        counts=counts, seed=seed, progress=progress, name="list_operations", vocabulary=len(SYMBOLS), classes=10, pad=0,
+    )  # fmt: skip
 
 
 def _unique_trees(
-    count: int,
-    seed: int,
-    progress: Callable[[int, int], object] | None,
-    *,
-    lengths: tuple[int, int],
-    depth: int,
-    arguments: int,
+    lengths: tuple[int, int], depth: int, arguments: int, count: int, seed: int, progress: Progress
 ) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng(seed)
     tokens = np.zeros((count, lengths[1]), dtype=np.uint8)
@@ -126,8 +114,7 @@ def _unique_trees(
                 f"depth <= {depth} gave no new one of {lengths[0]} < length < {lengths[1]}: ask for fewer, or for "
                 "other lengths or a greater depth."
             )
-        if progress is not None:
-            progress(found, count)
+        progress(found, count)
     return torch.from_numpy(tokens), torch.from_numpy(labels)
 
 

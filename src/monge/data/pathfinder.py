@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from monge._checks import check_choice
 
 from ._canvas import paint
-from ._counts import check_count, check_counts
+from ._counts import check_count
 from ._snakes import Curves, Rules, draw_curves
 from ._store import stored
-from .task import Split, Task
+from .task import Progress, Task
 
 __all__ = ["pathfinder"]
 
@@ -26,24 +27,11 @@ CONTOURS = (6, 9, 14)
 PIXELS_AT_ONCE = 2**22
 
 
-@dataclass(frozen=True)
-class _Size:
-    """What depends on the size of a picture; the length of a dash at 64 and 128 is a choice of ours."""
-
-    length: float
-    thickness: float
-    margins: tuple[int, ...]
-    seed_distance: int
-    continuity: float
-    dashes: int
-    radius: float
-    contrast: float
-
-
+# What depends on the size of a picture; the length of a dash at 64 and 128 is a choice of ours.
 SIZES = {
-    32: _Size(2.0, 0.5, (1,), 7, 1.0, 20, 1.5, 0.75),
-    64: _Size(3.0, 1.0, (1,), 12, 1.8, 22, 2.5, 0.8),
-    128: _Size(5.0, 1.5, (2, 3), 20, 1.8, 35, 3.0, 0.9),
+    32: Rules(32, 2.0, 0.5, (1,), 7, 1.0, 20, 1.5, 0.75),
+    64: Rules(64, 3.0, 1.0, (1,), 12, 1.8, 22, 2.5, 0.8),
+    128: Rules(128, 5.0, 1.5, (2, 3), 20, 1.8, 35, 3.0, 0.9),
 }
 
 
@@ -55,7 +43,7 @@ def pathfinder(
     counts: tuple[int, int, int] = (160_000, 20_000, 20_000),
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
 ) -> Task:
     r"""Two discs mark tips of dashed curves: label 1 if they are the two ends of one curve, 0 if ends of two.
 
@@ -99,29 +87,17 @@ def pathfinder(
     check_choice("size", size, SIZES)
     check_choice("contour", contour, CONTOURS)
     check_count("singles", singles, low=0, high=100)
-    check_counts(counts)
-    check_count("seed", seed, low=0)
-
-    def make() -> tuple[Split, Split, Split]:
-        tokens, labels = _pictures(sum(counts), seed, _rules(size, contour, singles), progress)
-        sizes = list(reversed(counts))
-        test, valid, train = map(Split, tokens.split(sizes), labels.split(sizes))
-        return train, valid, test
-
-    told = (EDITION, size, contour, singles, *counts, seed)
-    return stored(folder, told, make, name="pathfinder", vocabulary=256, classes=2)
+    return stored(
+        folder, partial(_pictures, _rules(size, contour, singles)), EDITION, size, contour, singles,
+        counts=counts, seed=seed, progress=progress, name="pathfinder", vocabulary=256, classes=2,
+    )  # fmt: skip
 
 
 def _rules(size: int, contour: int, singles: int = 0) -> Rules:
-    chosen = dict(vars(SIZES[size]))
-    short = contour // 3
-    distractors = (short,) * (chosen.pop("dashes") // short) + (1,) * singles
-    return Rules(size=size, contour=contour, distractors=distractors, **chosen)
+    return replace(SIZES[size], contour=contour, singles=singles)
 
 
-def _pictures(
-    count: int, seed: int, rules: Rules, progress: Callable[[int, int], object] | None
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _pictures(rules: Rules, count: int, seed: int, progress: Progress) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng(seed)
     tokens = np.empty((count, rules.size**2), dtype=np.uint8)
     labels = np.empty(count, dtype=np.int64)
@@ -132,8 +108,7 @@ def _pictures(
         tokens[done:stop] = paint(curves, marks, rules).reshape(len(drawn), rules.size**2)[: stop - done]
         labels[done:stop] = drawn[: stop - done]
         done = stop
-        if progress is not None:
-            progress(done, count)
+        progress(done, count)
     return torch.from_numpy(tokens), torch.from_numpy(labels)
 
 

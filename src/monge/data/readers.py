@@ -14,7 +14,7 @@ from torch import Tensor
 from monge._checks import check_points, check_weights
 from monge.errors import InputError, TransportError
 
-from ._parsers import PARSERS
+from ._parsers import PARSERS, in_one_line
 
 __all__ = ["FORMATS", "read_points", "read_weights"]
 
@@ -105,8 +105,8 @@ def _read(path: str | os.PathLike[str], dtype: torch.dtype) -> Tensor:
     except MemoryError as error:
         raise InputError(f"{file} does not fit into memory: split it, or store it in a smaller dtype.") from error
     except Exception as error:
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{file} is not a readable {file.suffix} file ({_short(told)}): write it anew.") from error
+        told = in_one_line(error)
+        raise InputError(f"{file} is not a readable {file.suffix} file ({told}): write it anew.") from error
 
 
 def _split(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
@@ -127,7 +127,3 @@ def _as_tensor(held: Any, dtype: torch.dtype) -> Tensor:
     if held.is_complex() or held.is_sparse or held.is_quantized:
         raise InputError(f"it holds a tensor of {held.dtype}, {held.layout}; save plain real numbers")
     return held.to(dtype)
-
-
-def _short(text: str, limit: int = 160) -> str:
-    return text if len(text) <= limit else text[: limit - 3] + "..."

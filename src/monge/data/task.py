@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,10 @@ from torch import Tensor
 
 from monge.errors import DtypeError, InputError, ShapeError
 
-__all__ = ["Split", "Task"]
+__all__ = ["Parts", "Progress", "Split", "Task"]
+
+# Called with how much is made or read, and of how much.
+Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,10 @@ class Split:
     def __len__(self) -> int:
         """How many sequences there are."""
         return self.labels.shape[0]
+
+
+# To learn from, to choose a checkpoint on, to report.
+Parts = tuple[Split, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +86,7 @@ class Task:
     pad: int | None = None
 
     def __post_init__(self) -> None:
-        for name, split in (("train", self.train), ("valid", self.valid), ("test", self.test)):
+        for name, split in self.parts.items():
             if len(split) == 0:
                 raise InputError(f"{name} of the task {self.name!r} is empty: give it at least one sequence.")
             ranges = (("token", split.tokens, self.vocabulary), ("label", split.labels, self.classes))
@@ -91,9 +99,14 @@ class Task:
                     )
 
     @property
+    def parts(self) -> dict[str, Split]:
+        """All splits by their names."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}
+
+    @property
     def length(self) -> int:
         """The longest sequence, padding included."""
-        return max(split.tokens.shape[-1] for split in (self.train, self.valid, self.test))
+        return max(split.tokens.shape[-1] for split in self.parts.values())
 
     @property
     def majority_rate(self) -> float:

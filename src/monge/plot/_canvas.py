@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from monge.errors import InputError
+from monge.coupling import Coupling
+from monge.errors import InputError, ShapeError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["INK", "LINK", "PAPER", "SOURCE", "TARGET", "array", "axes", "figure", "plane", "quiet"]
+__all__ = [
+    "INK", "LINK", "PAPER", "SOURCE", "TARGET", "array", "axes", "check_one", "figure", "matrix", "open_frame", "plane",
+    "quiet", "strip", "titled",
+]  # fmt: skip
 
 PAPER, INK = "#ffffff", "#22223b"
 SOURCE, TARGET, LINK = "#2a6f97", "#e76f51", "#8d99ae"
@@ -59,7 +64,48 @@ def quiet(ax: Axes, title: str | None = None, *, frame: bool = False) -> None:
         spine.set_visible(frame)
         spine.set_color("#d0d0d8")
     if title:
-        ax.set_title(title, color=INK, fontsize=11)
+        titled(ax, title)
+
+
+def titled(ax: Axes, title: str) -> None:
+    """A small title."""
+    ax.set_title(title, color=INK, fontsize=11)
+
+
+def open_frame(ax: Axes, title: str) -> None:
+    """A small title, and no frame above and at the right."""
+    titled(ax, title)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def matrix(ax: Axes, cells: Tensor, shape: Sequence[int], colours: list[str], low: float, high: float) -> None:
+    """Cells in a frame of ``shape`` rows and columns, their numbers from ``low`` to ``high`` as colours."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    n, m = shape
+    ax.imshow(
+        array(cells), cmap=LinearSegmentedColormap.from_list("monge", colours), vmin=low, vmax=high, aspect="auto",
+        extent=(0, m, n, 0), interpolation="nearest",
+    )  # fmt: skip
+    quiet(ax, frame=True)
+
+
+def strip(ax: Axes, side: str, heights: Tensor, colour: str, *, least: float = 0.0) -> Axes:
+    """Numbers as a filled curve outside the left or the top side of a matrix, at least ``least`` high."""
+    left, count = side == "left", len(heights)
+    drawn = ax.inset_axes((-0.13, 0, 0.11, 1) if left else (0, 1.02, 1, 0.13))
+    fill = drawn.fill_betweenx if left else drawn.fill_between
+    fill(range(count + 1), array(torch.cat([heights[:1], heights])), step="pre", color=colour, alpha=0.7, lw=0)
+    top = max(least, 1.05 * float(heights.nan_to_num().max())) or 1
+    drawn.set(**{"ylim": (count, 0), "xlim": (top, 0)} if left else {"xlim": (0, count), "ylim": (0, top)})
+    drawn.set_axis_off()
+    return drawn
+
+
+def check_one(P: Coupling, name: str = "P", remedy: str = "draw P[0]") -> None:
+    """A coupling must be one plan."""
+    if P.batch_shape:
+        raise ShapeError(f"{name} must be one plan, but is a batch of shape {tuple(P.batch_shape)}: {remedy}.")
 
 
 def array(tensor: Tensor) -> Any:

@@ -13,7 +13,7 @@ from monge._checks import check_number
 from monge.coupling import Coupling
 from monge.errors import InputError, ShapeError
 
-from ._canvas import INK, PAPER, SOURCE, TARGET, array, figure, quiet
+from ._canvas import INK, PAPER, SOURCE, TARGET, check_one, figure, matrix, strip
 from .plan import averaged
 
 if TYPE_CHECKING:
@@ -85,37 +85,21 @@ def _named(maps: Coupling | Mapping[str, Coupling]) -> dict[str, Coupling]:
     if not named:
         raise InputError("maps is empty: give at least one coupling.")
     for name, P in named.items():
-        if P.batch_shape:
-            raise ShapeError(
-                f"maps[{name!r}] must be one plan, but is a batch of shape {tuple(P.batch_shape)}: choose a head."
-            )
+        check_one(P, f"maps[{name!r}]", "choose a head")
     return named
 
 
 def _map(panel: Axes, title: str, cells: Tensor, P: Coupling, limit: float) -> None:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    n, m = P.shape
     rows, received = (weights.detach().to("cpu", torch.float64) for weights in P.marginals())
     present = (received > 0).sum().clamp_min(1)
     gain = cells.cpu() * (rows > 0).sum() * present / rows.sum().clamp_min(1e-300)
     shown = gain.clamp(1 / limit, limit).log2()
     shown = shown.masked_fill((gain.sum(1, keepdim=True) == 0) | (gain.sum(0) == 0), math.nan)
-    colours = LinearSegmentedColormap.from_list(
-        "share", ["#14213d", SOURCE, "#a9d0e6", PAPER, "#f6bfae", TARGET, "#6a1f0b"]
-    )
     top = math.log2(limit)
-    panel.imshow(
-        array(shown), cmap=colours, vmin=-top, vmax=top, aspect="auto", extent=(0, m, n, 0), interpolation="nearest"
-    )
-    quiet(panel, frame=True)
+    matrix(panel, shown, P.shape, ["#14213d", SOURCE, "#a9d0e6", PAPER, "#f6bfae", TARGET, "#6a1f0b"], -top, top)
     panel.set_facecolor("#d9d9e0")
-    strip = panel.inset_axes((0, 1.02, 1, 0.16))
     share = torch.where(received > 0, received * present / received.sum().clamp_min(1e-300), math.nan)
-    strip.fill_between(range(m + 1), array(torch.cat([share[:1], share])), step="pre", color=TARGET, alpha=0.75, lw=0)
-    strip.axhline(1.0, color=INK, lw=0.6)
-    strip.set(xlim=(0, m), ylim=(0, max(2.0, 1.05 * float(share.nan_to_num().max()))))
-    strip.set_axis_off()
+    strip(panel, "top", share, TARGET, least=2.0).axhline(1.0, color=INK, lw=0.6)
     panel.set_title(title, color=INK, fontsize=9, y=1.18)
 
 

@@ -115,8 +115,8 @@ def _cloud(panel: Axes, flat: Tensor, colours: Tensor, low: Tensor, high: Tensor
     """Pixels as dots of their own colour, in the plane where all three clouds are drawn."""
     panel.scatter(*array(flat).T, c=array(colours.clamp(0, 1)), s=9, linewidths=0)
     margin = 0.04 * (high - low)
-    panel.set(xlim=array(torch.stack([low - margin, high + margin])[:, 0]), aspect="equal")
-    panel.set(ylim=array(torch.stack([low - margin, high + margin])[:, 1]))
+    across, up = array(torch.stack([low - margin, high + margin])).T
+    panel.set(xlim=across, ylim=up, aspect="equal")
     quiet(panel)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ._canvas import INK, axes
+from ._canvas import INK, axes, open_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,8 +55,7 @@ def curves(
         canvas.plot(shared, mean, color=colour, lw=2, label=name)
     if floor is not None:
         canvas.axhline(floor, color=INK, lw=0.8, ls="--")
-    canvas.set_title(title, color=INK, fontsize=11)
-    canvas.spines[["top", "right"]].set_visible(False)
+    open_frame(canvas, title)
     if series:
         canvas.legend(frameon=False, fontsize=8)
     return canvas

@@ -12,7 +12,7 @@ from monge._checks import check_number, check_points
 from monge.coupling import Coupling
 from monge.errors import ShapeError
 
-from ._canvas import LINK, PAPER, SOURCE, TARGET, array, axes, plane, quiet
+from ._canvas import LINK, PAPER, SOURCE, TARGET, array, axes, check_one, plane, quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,8 +62,7 @@ def links(
     check_points("x", x)
     check_points("y", y)
     check_number("strongest", strongest, low=1)
-    if P.batch_shape:
-        raise ShapeError(f"P must be one plan, but is a batch of shape {tuple(P.batch_shape)}: draw P[0].")
+    check_one(P)
     if (x.shape[0], y.shape[0]) != tuple(P.shape) or x.shape[1:] != y.shape[1:]:
         raise ShapeError(
             f"x and y must be the {P.shape[0]} sources and {P.shape[1]} targets of the plan in one space, but have "

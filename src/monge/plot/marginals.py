@@ -11,7 +11,7 @@ from torch import Tensor
 from monge.coupling import Coupling
 from monge.errors import ShapeError
 
-from ._canvas import INK, SOURCE, TARGET, array, figure
+from ._canvas import INK, SOURCE, TARGET, array, check_one, figure, open_frame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,8 +41,7 @@ def marginals(P: Coupling, a: Float[Tensor, " n"] | None = None, b: Float[Tensor
         >>> [panel.get_title() for panel in picture.axes]
         ['sources', 'targets']
     """
-    if P.batch_shape:
-        raise ShapeError(f"P must be one plan, but is a batch of shape {tuple(P.batch_shape)}: draw P[0].")
+    check_one(P)
     picture = figure(8.0, 2.6)
     with torch.no_grad():
         has = P.marginals()
@@ -55,7 +54,6 @@ def marginals(P: Coupling, a: Float[Tensor, " n"] | None = None, b: Float[Tensor
                 raise ShapeError(f"{name} must have shape {tuple(mass.shape)}, but has {tuple(wanted.shape)}.")
             panel.stairs(array(wanted), place, color=INK, lw=1, baseline=None, label="asked for")
             panel.legend(frameon=False, fontsize=8)
-        panel.set_title(title, color=INK, fontsize=11)
+        open_frame(panel, title)
         panel.set_ylim(bottom=0)
-        panel.spines[["top", "right"]].set_visible(False)
     return picture

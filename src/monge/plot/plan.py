@@ -10,9 +10,8 @@ from torch import Tensor
 
 from monge._checks import check_number
 from monge.coupling import Coupling
-from monge.errors import ShapeError
 
-from ._canvas import INK, PAPER, SOURCE, TARGET, array, axes, quiet
+from ._canvas import INK, PAPER, SOURCE, TARGET, axes, check_one, matrix, strip, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,42 +53,21 @@ def plan(
         >>> picture.get_title()
         'ProductCoupling 3 × 4'
     """
-    from matplotlib.colors import LinearSegmentedColormap
-
     check_number("resolution", resolution, low=1)
-    if P.batch_shape:
-        raise ShapeError(f"P must be one plan, but is a batch of shape {tuple(P.batch_shape)}: draw P[0].")
+    check_one(P)
     n, m = P.shape
     cells = averaged(P, rows, columns, resolution)
     canvas = axes(ax, 5.2, 5.2)
-    colours = LinearSegmentedColormap.from_list("monge", [PAPER, "#f4a582", "#b2182b", INK])
     # A few strong entries should not make all others invisible: a square root spreads the small ones, and the strongest
     # cells may saturate.
     shown = cells.sqrt()
     top = float(shown.flatten().kthvalue(max(1, round(0.995 * shown.numel()))).values) or float(shown.max()) or 1.0
-    canvas.imshow(
-        array(shown), cmap=colours, vmin=0, vmax=top, aspect="auto", extent=(0, m, n, 0), interpolation="nearest"
-    )
-    quiet(canvas, f"{type(P).__name__} {n} × {m}", frame=True)
-    for side, marginal, colour in (("left", cells.mean(1), SOURCE), ("top", cells.mean(0), TARGET)):
-        _along(canvas, side, marginal, colour)
+    matrix(canvas, shown, (n, m), [PAPER, "#f4a582", "#b2182b", INK], 0.0, top)
+    titled(canvas, f"{type(P).__name__} {n} × {m}")
+    canvas.title.set_position((0.5, 1.12))
+    strip(canvas, "left", cells.mean(1), SOURCE)
+    strip(canvas, "top", cells.mean(0), TARGET)
     return canvas
-
-
-def _along(canvas: Axes, side: str, marginal: Tensor, colour: str) -> None:
-    """A marginal as a filled curve outside one side of the matrix."""
-    left = side == "left"
-    strip = canvas.inset_axes((-0.13, 0, 0.11, 1) if left else (0, 1.02, 1, 0.11))
-    height = array(torch.cat([marginal[:1], marginal]))
-    place = range(len(height))
-    if left:
-        strip.fill_betweenx(place, height, step="pre", color=colour, alpha=0.7, lw=0)
-        strip.set(ylim=(len(marginal), 0), xlim=(height.max() * 1.05 or 1, 0))
-    else:
-        strip.fill_between(place, height, step="pre", color=colour, alpha=0.7, lw=0)
-        strip.set(xlim=(0, len(marginal)), ylim=(0, height.max() * 1.05 or 1))
-        canvas.title.set_position((0.5, 1.12))
-    strip.set_axis_off()
 
 
 def averaged(P: Coupling, rows: Tensor | None, columns: Tensor | None, resolution: int) -> Tensor:

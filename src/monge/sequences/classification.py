@@ -9,15 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from monge.coupling import Coupling
 from monge.data import Split, Task
 from monge.nn.diagnostics import marginal_error
-from monge.train import Data, Figures, Objective, World, checksum
+from monge.train import Data, Figures, Objective, World, checksum, moved
 
 from .batches import Batch, Batches, cut, in_order, lengths
 from .classifier import Classifier
 from .schedule_config import ScheduleConfig
 
-__all__ = ["classification", "sample"]
+__all__ = ["classification", "couplings_of", "sample"]
 
 # Test sequences whose attention is looked at: a coupling of all pairs is built for some couplers.
 _LOOKED_AT = 4
@@ -75,6 +76,12 @@ def sample(split: Split, count: int, pad: int | None) -> Batch:
     return cut(split, index, pad, lengths(split.tokens, pad))
 
 
+def couplings_of(model: Classifier, batch: Batch) -> tuple[Coupling, ...]:
+    """What every block couples in the sequences of a batch."""
+    with torch.no_grad():
+        return model.couplings(*moved(batch[:2], next(model.parameters()).device))
+
+
 def _loss(model: Any, batch: Batch) -> Tensor:
     return F.cross_entropy(model(batch.tokens, batch.padding).float(), batch.labels)
 
@@ -93,19 +100,18 @@ def _better(new: Figures, best: Figures) -> bool:
 
 def _balance(model: Classifier, batch: Batch) -> dict[str, float]:
     """The largest errors of rows and of columns, over layers, heads and sequences."""
-    device = next(model.parameters()).device
-    tokens, padding = batch.tokens.to(device), None if batch.padding is None else batch.padding.to(device)
-    seen = None if padding is None else model.encoder.seen(padding.flatten(0, -2))
+    plans = couplings_of(model, batch)
+    padding = batch.padding
+    seen = None if padding is None else model.encoder.seen(padding.flatten(0, -2).to(plans[0].device))
     seen = None if seen is None else seen[:, None]
-    with torch.no_grad():
-        errors = [marginal_error(coupling, seen, seen) for coupling in model.couplings(tokens, padding)]
+    errors = [marginal_error(plan, seen, seen) for plan in plans]
     rows, columns = (torch.stack([error.max() for error in side]).max() for side in zip(*errors, strict=True))
     return {"row_error": float(rows), "column_error": float(columns)}
 
 
 def _described(task: Task) -> dict[str, Any]:
     """What a task is, with a checksum of everything in it."""
-    parts = (task.train, task.valid, task.test)
+    parts = task.parts.values()
     return {
         "name": task.name,
         "vocabulary": task.vocabulary,

@@ -11,16 +11,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import __version__ as torch_version
 
 from monge._files import make_folder, write_whole
 from monge._version import __version__
-from monge.coupling import Coupling
 from monge.data import Task
 from monge.plot import attention_maps, curves, figure
 from monge.train import Trained
 
-from .classification import sample
+from .classification import couplings_of, sample
 from .classifier import Classifier
 from .model_config import ModelConfig
 from .result import Result
@@ -80,12 +79,8 @@ def write_report(
     }
     make_folder(folder)
     for name, content in contents.items():
-        _write(folder / name, content)
+        write_whole(folder / name, lambda stream, content=content: stream.write(content))
     return [folder / name for name in contents]
-
-
-def _write(path: Path, content: bytes) -> None:
-    write_whole(path, lambda stream: stream.write(content))
 
 
 def _facts(
@@ -103,7 +98,7 @@ def _facts(
         f"{task.classes} classes.",
         f"Model: {_told(model)}.",
         f"Schedule: {_told(schedule)}.",
-        f"monge {__version__}, torch {torch.__version__}.",
+        f"monge {__version__}, torch {torch_version}.",
     ]
 
 
@@ -113,39 +108,35 @@ def _told(config: Any) -> str:
 
 def _pictures(task: Task, runs: Sequence[Trained[Classifier, Result]]) -> dict[str, tuple[str, bytes]]:
     """Name, what it shows, and the picture as a file."""
-    lines: dict[str, dict[str, list[tuple[list[float], list[float]]]]] = {"accuracy": {}, "loss": {}}
+    seeds: dict[str, list[Trained[Classifier, Result]]] = {}
     for run in runs:
-        for part, name in (("valid", "accuracy"), ("train", "loss")):
-            records = [record for record in run.records if record["part"] == part]
-            points = [record["step"] for record in records], [record[name] for record in records]
-            lines[name].setdefault(run.result.coupler, []).append(points)
+        seeds.setdefault(run.result.coupler, []).append(run)
+    accuracy, loss = (
+        {name: [_points(run, part, what) for run in group] for name, group in seeds.items()}
+        for part, what in (("valid", "accuracy"), ("train", "loss"))
+    )
     drawn = figure(11.0, 3.8)
     left, right = drawn.subplots(1, 2)
-    curves(lines["accuracy"], title="accuracy on the validation part, by step", floor=task.majority_rate, ax=left)
-    curves(lines["loss"], title="loss on the training part, by step", ax=right)
+    curves(accuracy, title="accuracy on the validation part, by step", floor=task.majority_rate, ax=left)
+    curves(loss, title="loss on the training part, by step", ax=right)
     right.set_yscale("log")
     found = {"curves": ("How they learned; thin lines are seeds, the dashed one is guessing.", _png(drawn))}
     looked_at = sample(task.test, 1, task.pad)
     if looked_at.tokens.shape[-1] <= _DRAWN:
-        heads: dict[str, Any] = {}
-        columns = 1
-        for run in runs:
-            name = run.result.coupler
-            if f"{name}, 1.1" not in heads:
-                with torch.no_grad():
-                    device = next(run.model.parameters()).device
-                    padding = None if looked_at.padding is None else looked_at.padding.to(device)
-                    layers = [layer[0] for layer in run.model.couplings(looked_at.tokens.to(device), padding)]
-                numbered = [(f"{i}.{j}", layer[j - 1]) for i, layer in enumerate(layers, 1) for j in _from_one(layer)]
-                heads |= {f"{name}, {number}": P for number, P in numbered}
-                columns = len(numbered)
+        heads = {
+            f"{name}, {i}.{j + 1}": layer[0, j]
+            for name, (run, *_) in seeds.items()
+            for i, layer in enumerate(couplings_of(run.model, looked_at), start=1)
+            for j in range(layer.batch_shape[-1])
+        }
         told = "What they couple in one test sequence: a row a coupler, then by layer and head, as in 2.1."
-        found["couplings"] = (told, _png(attention_maps(heads, columns=columns)))
+        found["couplings"] = (told, _png(attention_maps(heads, columns=len(heads) // len(seeds))))
     return found
 
 
-def _from_one(layer: Coupling) -> range:
-    return range(1, layer.batch_shape[0] + 1)
+def _points(run: Trained[Classifier, Result], part: str, figure: str) -> tuple[list[float], list[float]]:
+    records = [record for record in run.records if record["part"] == part]
+    return [record["step"] for record in records], [record[figure] for record in records]
 
 
 def _png(drawn: Any) -> bytes:

@@ -52,23 +52,18 @@ class Result:
     @classmethod
     def of(cls, outcome: Outcome, task: Task, *, coupler: str, seed: int) -> Result:
         """What the outcome of a run says about a classifier."""
-        test, measured = outcome.figures["test"], outcome.measured
+        shared = ("best_step", "steps", "step_seconds", "peak_bytes", "parameters")
         return cls(
             task=task.name,
             coupler=coupler,
             seed=seed,
-            accuracy=test["accuracy"],
-            loss=test["loss"],
             valid_accuracy=outcome.figures["valid"]["accuracy"],
             majority_rate=task.majority_rate,
-            best_step=outcome.best_step,
-            steps=outcome.steps,
-            step_seconds=outcome.step_seconds,
             tokens_per_second=outcome.speeds["tokens"],
-            peak_bytes=outcome.peak_bytes,
-            row_error=measured["row_error"],
-            column_error=measured["column_error"],
-            parameters=outcome.parameters,
+            # Accuracy and loss, then both errors.
+            **outcome.figures["test"],
+            **outcome.measured,
+            **{name: getattr(outcome, name) for name in shared},
         )
 
     def plain(self) -> dict[str, Any]:

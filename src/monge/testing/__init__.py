@@ -1,17 +1,31 @@
-"""Tests that others can use: the conformance suite, problems with known answers, strategies for hypothesis.
+"""Tests that others can use: a suite for each contract, problems with known answers, strategies for hypothesis.
+
+`check_coupling`, `check_geometry`, `check_solver`, `check_coupler` and `check_objective` take what somebody has written
+and fail with a sentence that says what is wrong with it.
 
 The strategies live in `monge.testing.strategies`, which imports hypothesis; nothing else here does.
 """
 
-from .conformance import check_coupling
+from .check_coupler import check_coupler
+from .check_coupling import check_coupling
+from .check_geometry import check_geometry
+from .check_objective import check_objective
+from .check_solver import check_solver
 from .examples import Example, couplings
+from .largest_tensor import LargestTensor
 from .problems import Answered, dirac, gaussians, permuted, quantiles, spread, translated
 from .reference import reference_matrix
+from .transport_problems import transport_problems
 
 __all__ = [
     "Answered",
     "Example",
+    "LargestTensor",
+    "check_coupler",
     "check_coupling",
+    "check_geometry",
+    "check_objective",
+    "check_solver",
     "couplings",
     "dirac",
     "gaussians",
@@ -20,4 +34,5 @@ __all__ = [
     "reference_matrix",
     "spread",
     "translated",
+    "transport_problems",
 ]

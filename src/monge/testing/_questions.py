@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from operator import matmul
 
 import torch
 from torch import Tensor
@@ -12,29 +12,10 @@ from torch import Tensor
 from monge.coupling import Coupling
 from monge.geometry import CostMatrix, PointCloud
 
-__all__ = ["Question", "questions"]
+from ._numbers import inverse
+from ._question import Question
 
-Answer = Tensor | Sequence[Tensor]
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question, and what a matrix answers.
-
-    Args:
-        name: What the user writes.
-        ask: The question to a coupling, given the inputs.
-        answer: What the matrix P says, given the same inputs.
-        inputs: Tensors besides the plan that the answer is differentiated by.
-        smooth: Whether the answer has a derivative at these inputs.
-    """
-
-    name: str
-    ask: Callable[..., Answer]
-    answer: Callable[..., Answer]
-    inputs: tuple[Tensor, ...] = ()
-    smooth: bool = True
-
+__all__ = ["forbidden", "questions"]
 
 Draw = Callable[..., Tensor]
 
@@ -56,20 +37,20 @@ def questions(P: Coupling, generator: torch.Generator) -> list[Question]:
     some = torch.randint(n, (3,), generator=generator)
     return [
         *_operator(tuple(batch), n, m, rand),
-        *_numbers(tuple(batch), n, m, rand, x, y, a, b),
+        *_numbers(rand(*batch, n, m), x, y, a, b),
         *_entries(n, m, some, v),
-        *_plans(min(n, m) > 1, n, rand, y, a, b),
+        *_plans(min(n, m) > 1, rand(n, 1), y, a, b),
     ]
 
 
 def _operator(batch: tuple[int, ...], n: int, m: int, rand: Draw) -> list[Question]:
     """The plan as a linear operator with marginals."""
     return [
-        Question("P @ v, a vector", lambda P, v: P @ v, lambda D, v: D @ v, (rand(m),)),
-        Question("P @ v", lambda P, v: P @ v, lambda D, v: D @ v, (rand(*batch, m, 3),)),
-        Question("P @ v, values in a larger batch", lambda P, v: P @ v, lambda D, v: D @ v, (rand(2, *batch, m, 1),)),
+        Question("P @ v, a vector", matmul, matmul, (rand(m),)),
+        Question("P @ v", matmul, matmul, (rand(*batch, m, 3),)),
+        Question("P @ v, values in a larger batch", matmul, matmul, (rand(2, *batch, m, 1),)),
         Question("P.T @ u", lambda P, u: P.T @ u, lambda D, u: D.mT @ u, (rand(n, 2),)),
-        Question("P.T.T @ v", lambda P, v: P.T.T @ v, lambda D, v: D @ v, (rand(m, 1),)),
+        Question("P.T.T @ v", lambda P, v: P.T.T @ v, matmul, (rand(m, 1),)),
         Question("P.marginals()", lambda P: P.marginals(), lambda D: (D.sum(-1), D.sum(-2))),
         Question("P.mass", lambda P: P.mass, lambda D: D.sum((-1, -2))),
         Question("P.barycentric(v)", lambda P, v: P.barycentric(v), _barycentric, (rand(*batch, m, 2),)),
@@ -77,9 +58,7 @@ def _operator(batch: tuple[int, ...], n: int, m: int, rand: Draw) -> list[Questi
     ]
 
 
-def _numbers(
-    batch: tuple[int, ...], n: int, m: int, rand: Draw, x: Tensor, y: Tensor, a: Tensor, b: Tensor
-) -> list[Question]:
+def _numbers(C: Tensor, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> list[Question]:
     """One number a plan."""
     return [
         Question(
@@ -92,9 +71,9 @@ def _numbers(
             "P.transport_cost(CostMatrix(C))",
             lambda P, C: P.transport_cost(CostMatrix(C)),
             lambda D, C: (D * C).sum((-1, -2)),
-            (rand(*batch, n, m),),
+            (C,),
         ),
-        Question("P.entropy()", lambda P: P.entropy(), lambda D: _entropy(D)),
+        Question("P.entropy()", lambda P: P.entropy(), _entropy),
         Question("P.kl(a, b)", lambda P, a, b: P.kl(a, b), _kl, (a, b)),
     ]
 
@@ -116,11 +95,11 @@ def _entries(n: int, m: int, some: Tensor, v: Tensor) -> list[Question]:
     ]
 
 
-def _plans(smooth: bool, n: int, rand: Draw, y: Tensor, a: Tensor, b: Tensor) -> list[Question]:
+def _plans(smooth: bool, u: Tensor, y: Tensor, a: Tensor, b: Tensor) -> list[Question]:
     """Plans made of plans. With one row or column, rounding meets the other marginal at a kink: it is not smooth."""
 
     def through(D: Tensor, u: Tensor) -> Tensor:
-        return D @ (_inverse(D.sum(-2))[..., None] * u)
+        return D @ (inverse(D.sum(-2))[..., None] * u)
 
     return [
         Question("P.round(a, b)", lambda P, a, b: P.round(a, b).dense(), _round, (a, b), smooth),
@@ -128,12 +107,8 @@ def _plans(smooth: bool, n: int, rand: Draw, y: Tensor, a: Tensor, b: Tensor) ->
             "P.round(a, b) @ v", lambda P, a, b: P.round(a, b) @ y, lambda D, a, b: _round(D, a, b) @ y, (a, b), smooth
         ),
         Question("P.then(P.T)", lambda P: P.then(P.T).dense(), lambda D: through(D, D.mT)),
-        Question("P.then(P.T).T @ u", lambda P, u: P.then(P.T).T @ u, lambda D, u: through(D, D.mT @ u), (rand(n, 1),)),
+        Question("P.then(P.T).T @ u", lambda P, u: P.then(P.T).T @ u, lambda D, u: through(D, D.mT @ u), (u,)),
     ]
-
-
-def _inverse(x: Tensor) -> Tensor:
-    return torch.where(x > 0, 1 / torch.where(x > 0, x, 1), 0)
 
 
 def _positive(D: Tensor) -> Tensor:
@@ -149,7 +124,7 @@ def _seen(D: Tensor) -> Tensor:
 
 
 def _barycentric(D: Tensor, v: Tensor) -> Tensor:
-    mean = _inverse(D.sum(-1))[..., None] * (D @ (v[:, None] if v.ndim == 1 else v))
+    mean = inverse(D.sum(-1))[..., None] * (D @ (v[:, None] if v.ndim == 1 else v))
     return mean[..., 0] if v.ndim == 1 else mean
 
 
@@ -170,12 +145,12 @@ def _top_k(D: Tensor, k: int) -> Tensor:
 
 def _round(D: Tensor, a: Tensor, b: Tensor) -> Tensor:
     def down(wanted: Tensor, held: Tensor) -> Tensor:
-        return torch.where(held > 0, wanted * _inverse(held), 1).clamp_max(1)
+        return torch.where(held > 0, wanted * inverse(held), 1).clamp_max(1)
 
     under = down(a, D.sum(-1))[..., :, None] * D
     under = under * down(b, under.sum(-2))[..., None, :]
     row, col = (a - under.sum(-1)).clamp_min(0), (b - under.sum(-2)).clamp_min(0)
-    return under + row[..., :, None] * col[..., None, :] * _inverse(row.sum(-1))[..., None, None]
+    return under + row[..., :, None] * col[..., None, :] * inverse(row.sum(-1))[..., None, None]
 
 
 def forbidden(P: Coupling, D: Tensor) -> tuple[Tensor, Tensor]:

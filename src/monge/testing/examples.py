@@ -24,6 +24,8 @@ from monge.coupling import (
 )
 from monge.geometry import CostMatrix, PointCloud
 
+from ._numbers import merged
+
 __all__ = ["Example", "couplings"]
 
 # Square, wide, tall, a single row, a single point.
@@ -80,33 +82,36 @@ def couplings(
                     yield Example(told, build())
 
 
+@dataclass(frozen=True)
 class _Maker:
     """Random ingredients of one shape, with the first row and the last column absent if wanted."""
 
-    def __init__(
-        self, n: int, m: int, batch: tuple[int, ...], absent: bool, dtype: torch.dtype, generator: torch.Generator
-    ) -> None:
-        self.n, self.m, self.batch, self.absent, self.dtype, self.generator = n, m, batch, absent, dtype, generator
+    n: int
+    m: int
+    batch: tuple[int, ...]
+    absent: bool
+    dtype: torch.dtype
+    generator: torch.Generator
 
     def rand(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self.generator, dtype=torch.float64).to(self.dtype) + 0.05
 
     def a(self, *batch: int) -> Tensor:
-        weights = self.rand(*batch, self.n)
-        if self.absent:
-            weights[..., 0] = 0
-        return weights / weights.sum(-1, keepdim=True)
+        return self._weights(batch, self.n, 0)
 
     def b(self, *batch: int) -> Tensor:
-        weights = self.rand(*batch, self.m)
+        return self._weights(batch, self.m, -1)
+
+    def _weights(self, batch: tuple[int, ...], count: int, missing: int) -> Tensor:
+        weights = self.rand(*batch, count)
         if self.absent:
-            weights[..., -1] = 0
+            weights[..., missing] = 0
         return weights / weights.sum(-1, keepdim=True)
 
     def matrix(self, *batch: int) -> Tensor:
-        plan = (
-            self.rand(*batch, self.n, self.m) * (self.a(*batch)[..., :, None] > 0) * (self.b(*batch)[..., None, :] > 0)
-        )
+        plan = self.rand(*batch, self.n, self.m)
+        if self.absent:
+            plan[..., 0, :] = plan[..., -1] = 0
         return plan / plan.sum((-1, -2), keepdim=True)
 
     def perms(self, *batch: int) -> Tensor:
@@ -159,12 +164,7 @@ def _monotone(make: _Maker) -> MonotoneCoupling:
     """The monotone rearrangement of two random orders, from the levels of both cumulative weights."""
     a, b = make.a(*make.batch), make.b(*make.batch)
     rows, columns = make.perms(*make.batch), make.rand(*make.batch, make.m).argsort(-1)
-    up, across = a.gather(-1, rows).cumsum(-1), b.gather(-1, columns).cumsum(-1)
-    levels = torch.cat([up, across], -1).clamp_max(1).sort(-1).values
-    w = levels.diff(dim=-1, prepend=torch.zeros_like(levels[..., :1]))
-    middle = (levels - w / 2).contiguous()
-    i = torch.searchsorted(up.contiguous(), middle).clamp_max(make.n - 1)
-    j = torch.searchsorted(across.contiguous(), middle).clamp_max(make.m - 1)
+    i, j, w = merged(a.gather(-1, rows), b.gather(-1, columns))
     return MonotoneCoupling(rows.gather(-1, i), columns.gather(-1, j), w, make.n, make.m)
 
 

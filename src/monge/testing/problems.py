@@ -9,6 +9,8 @@ from torch import Tensor
 from monge._value import Value, value
 from monge.coupling import Coupling, PermutationCoupling, ProductCoupling, SparseCoupling
 
+from ._numbers import merged
+
 __all__ = ["Answered", "dirac", "gaussians", "permuted", "quantiles", "spread", "translated"]
 
 
@@ -41,6 +43,11 @@ def _uniform(n: int) -> Tensor:
     return torch.full((n,), 1.0 / n, dtype=torch.float64)
 
 
+def _weights(n: int, *, generator: torch.Generator | None) -> Tensor:
+    weights = torch.rand(n, generator=generator, dtype=torch.float64) + 0.1
+    return weights / weights.sum()
+
+
 def dirac(d: int = 2, *, generator: torch.Generator | None = None) -> Answered:
     """One point to one point: the cost is their squared distance.
 
@@ -71,8 +78,7 @@ def spread(n: int = 5, d: int = 2, *, generator: torch.Generator | None = None) 
         torch.Size([1, 5])
     """
     x, y, one = _normal(1, d, generator=generator), _normal(n, d, generator=generator), _uniform(1)
-    b = torch.rand(n, generator=generator, dtype=torch.float64) + 0.1
-    b = b / b.sum()
+    b = _weights(n, generator=generator)
     mean = b @ y
     variance = b @ (y - mean).square().sum(-1)
     return Answered(x, y, one, b, ProductCoupling(one, b), (x[0] - mean).square().sum() + variance)
@@ -170,14 +176,9 @@ def quantiles(n: int = 6, m: int = 4, *, generator: torch.Generator | None = Non
         torch.Size([5])
     """
     x, y = _normal(n, 1, generator=generator), _normal(m, 1, generator=generator)
-    a, b = (torch.rand(k, generator=generator, dtype=torch.float64) + 0.1 for k in (n, m))
-    a, b = a / a.sum(), b / b.sum()
+    a, b = _weights(n, generator=generator), _weights(m, generator=generator)
     (u, rows), (v, columns) = x[:, 0].sort(), y[:, 0].sort()
-    up, across = a[rows].cumsum(0), b[columns].cumsum(0)
-    levels = torch.cat([up, across]).clamp_max(1).sort().values
-    w = levels.diff(prepend=torch.zeros(1, dtype=torch.float64))
-    middle = levels - w / 2
-    i, j = (torch.searchsorted(level, middle).clamp_max(len(level) - 1) for level in (up, across))
+    i, j, w = merged(a[rows], b[columns])
     plan = SparseCoupling(rows[i], columns[j], w, n, m)
     return Answered(x, y, a, b, plan, (w * (u[i] - v[j]).square()).sum())
 

@@ -21,6 +21,8 @@ from monge.coupling import (
     SumCoupling,
 )
 
+from ._numbers import inverse
+
 __all__ = ["reference_matrix"]
 
 
@@ -46,28 +48,23 @@ def _matrix(P: Coupling) -> Tensor:
         case DenseCoupling():
             return P.matrix
         case ProductCoupling():
-            return P.a[..., :, None] * P.b[..., None, :] * _inverse(P.total)[..., None, None]
+            return P.a[..., :, None] * P.b[..., None, :] * inverse(P.total)[..., None, None]
         case PermutationCoupling():
             return P.weights[..., None] * _indicator(P.perm, P.perm.shape[-1], P.dtype)
         case SparseCoupling():
             rows, columns = _indicator(P.i, P.n, P.dtype), _indicator(P.j, P.m, P.dtype)
             return rows.mT @ (P.w[..., None] * columns)
         case FactoredCoupling():
-            return torch.einsum("...ir,...r,...jr->...ij", P.Q, _inverse(P.g), P.R)
+            return torch.einsum("...ir,...r,...jr->...ij", P.Q, inverse(P.g), P.R)
         case PotentialCoupling():
             return _potential(P)
         case MixtureCoupling():
             return torch.einsum("...l,...lij->...ij", P.weights, reference_matrix(P.component))
         case GluedCoupling():
-            return reference_matrix(P.P) @ (_inverse(P.mu)[..., None] * reference_matrix(P.Q))
+            return reference_matrix(P.P) @ (inverse(P.mu)[..., None] * reference_matrix(P.Q))
         case SumCoupling():
             return torch.stack(torch.broadcast_tensors(*(reference_matrix(term) for term in P.terms))).sum(0)
     return P.dense()
-
-
-def _inverse(x: Tensor) -> Tensor:
-    """1 / x, zero where x is zero."""
-    return torch.where(x > 0, 1 / torch.where(x > 0, x, 1), 0)
 
 
 def _indicator(index: Tensor, size: int, dtype: torch.dtype) -> Tensor:

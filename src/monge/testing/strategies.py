@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from hypothesis import strategies as st
@@ -17,15 +18,22 @@ def _numbers(low: float, high: float, *, integer: bool) -> st.SearchStrategy[flo
     return st.floats(low, high, allow_nan=False, width=32)
 
 
-def _tensor(numbers: list[float], *shape: int, dtype: torch.dtype) -> Tensor:
-    return torch.tensor(numbers, dtype=dtype).reshape(shape)
+Size = int | st.SearchStrategy[int]
+
+
+def _drawn(draw: st.DrawFn, *sizes: Size) -> list[int]:
+    return [size if isinstance(size, int) else draw(size) for size in sizes]
+
+
+def _table(draw: st.DrawFn, each: st.SearchStrategy[Any], n: int, m: int, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(draw(st.lists(each, min_size=n * m, max_size=n * m)), dtype=dtype).reshape(n, m)
 
 
 @st.composite
 def clouds(
     draw: st.DrawFn,
-    n: int | st.SearchStrategy[int] = st.integers(1, 8),  # noqa: B008 - strategies are values
-    d: int | st.SearchStrategy[int] = st.integers(1, 3),  # noqa: B008
+    n: Size = st.integers(1, 8),  # noqa: B008 - strategies are values
+    d: Size = st.integers(1, 3),  # noqa: B008
     *,
     radius: float = 10.0,
     dtype: torch.dtype = torch.float64,
@@ -47,15 +55,14 @@ def clouds(
         ...     assert x.shape == (4, 2)
         >>> holds()
     """
-    n, d = (size if isinstance(size, int) else draw(size) for size in (n, d))
-    each = _numbers(-radius, radius, integer=draw(st.booleans()))
-    return _tensor(draw(st.lists(each, min_size=n * d, max_size=n * d)), n, d, dtype=dtype)
+    n, d = _drawn(draw, n, d)
+    return _table(draw, _numbers(-radius, radius, integer=draw(st.booleans())), n, d, dtype)
 
 
 @st.composite
 def weights(
     draw: st.DrawFn,
-    n: int | st.SearchStrategy[int] = st.integers(1, 8),  # noqa: B008
+    n: Size = st.integers(1, 8),  # noqa: B008
     *,
     zeros: bool = True,
     dtype: torch.dtype = torch.float64,
@@ -76,18 +83,17 @@ def weights(
         ...     assert abs(a.sum() - 1) < 1e-12
         >>> holds()
     """
-    size = n if isinstance(n, int) else draw(n)
-    low = 0 if zeros else 1
-    parts = draw(st.lists(st.integers(low, 20), min_size=size, max_size=size).filter(any))
-    held = _tensor([float(part) for part in parts], size, dtype=dtype)
+    (n,) = _drawn(draw, n)
+    parts = draw(st.lists(st.integers(0 if zeros else 1, 20), min_size=n, max_size=n).filter(any))
+    held = torch.tensor(parts, dtype=dtype)
     return held / held.sum()
 
 
 @st.composite
 def costs(
     draw: st.DrawFn,
-    n: int | st.SearchStrategy[int] = st.integers(1, 6),  # noqa: B008
-    m: int | st.SearchStrategy[int] = st.integers(1, 6),  # noqa: B008
+    n: Size = st.integers(1, 6),  # noqa: B008
+    m: Size = st.integers(1, 6),  # noqa: B008
     *,
     forbidden: bool = False,
     dtype: torch.dtype = torch.float64,
@@ -109,11 +115,10 @@ def costs(
         ...     assert cost.shape == (2, 3)
         >>> holds()
     """
-    n, m = (size if isinstance(size, int) else draw(size) for size in (n, m))
-    each = _numbers(-10.0, 10.0, integer=draw(st.booleans()))
-    cost = _tensor(draw(st.lists(each, min_size=n * m, max_size=n * m)), n, m, dtype=dtype)
+    n, m = _drawn(draw, n, m)
+    cost = _table(draw, _numbers(-10.0, 10.0, integer=draw(st.booleans())), n, m, dtype)
     if forbidden:
-        mask = torch.tensor(draw(st.lists(st.booleans(), min_size=n * m, max_size=n * m))).reshape(n, m)
+        mask = _table(draw, st.booleans(), n, m, torch.bool)
         mask[torch.arange(n), torch.arange(n) % m] = False
         cost = cost.masked_fill(mask, math.inf)
     return cost

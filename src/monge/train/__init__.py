@@ -15,7 +15,7 @@ from .schedule import Schedule
 from .seeds import mixed, seeded
 from .step import Step
 from .trained import Trained
-from .trainer import Trainer
+from .trainer import Trainer, moved
 from .world import World, world
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "dealt",
     "lowest",
     "mixed",
+    "moved",
     "peak_bytes",
     "read_records",
     "seeded",

@@ -42,11 +42,11 @@ class Checkpoint:
     identity: dict[str, Any]
     step: int
     model: dict[str, Any]
-    optimizer: dict[str, Any] | None
-    average: dict[str, Any] | None
-    best: dict[str, Any] | None
-    stale: int
-    window: tuple[float, int]
+    optimizer: dict[str, Any] | None = None
+    average: dict[str, Any] | None = None
+    best: dict[str, Any] | None = None
+    stale: int = 0
+    window: tuple[float, int] = (0.0, 0)
     outcome: dict[str, Any] | None = None
 
     @property

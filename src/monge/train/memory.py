@@ -68,25 +68,23 @@ class _Ledger(TorchDispatchMode):
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for leaf in pytree.tree_leaves((args, kwargs)):
-            if isinstance(leaf, Tensor):
-                self._note(leaf, new=False)
+        self._note((args, kwargs), new=False)
         out = function(*args, **(kwargs or {}))
-        for leaf in pytree.tree_leaves(out):
-            if isinstance(leaf, Tensor):
-                self._note(leaf, new=True)
+        self._note(out, new=True)
         return out
 
-    def _note(self, tensor: Tensor, *, new: bool) -> None:
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key in self._known:
-            return
-        self._known.add(key)
-        size = storage.nbytes() if new else 0
-        self.held += size
-        self.peak = max(self.peak, self.held)
-        weakref.finalize(storage, self._forget, key, size)
+    def _note(self, tree: Any, *, new: bool) -> None:
+        for leaf in pytree.tree_leaves(tree):
+            if not isinstance(leaf, Tensor):
+                continue
+            storage = leaf.untyped_storage()
+            key = storage._cdata
+            if key not in self._known:
+                self._known.add(key)
+                size = storage.nbytes() if new else 0
+                self.held += size
+                self.peak = max(self.peak, self.held)
+                weakref.finalize(storage, self._forget, key, size)
 
     def _forget(self, key: int, size: int) -> None:
         self._known.discard(key)

@@ -65,17 +65,17 @@ class Schedule:
             check_number(name, getattr(self, name), low=1)
         if self.patience is not None:
             check_number("patience", self.patience, low=1)
-        if self.average is not None:
-            check_number("average", self.average, low=0.0, high=1.0)
-        check_number("warmup", self.warmup, low=0)
-        check_number("final", self.final, low=0.0, high=1.0)
-        check_number("weight_decay", self.weight_decay, low=0.0)
-        check_number("lr", self.lr, low=0.0, strict=True)
-        check_number("eps", self.eps, low=0.0, strict=True)
+        for name in ("warmup", "weight_decay"):
+            check_number(name, getattr(self, name), low=0)
+        for name in ("lr", "eps"):
+            check_number(name, getattr(self, name), low=0.0, strict=True)
         # A bound of infinity clips nothing.
         check_number("clip", self.clip, low=0.0, strict=True, infinity=True)
-        for beta in self.betas:
-            check_number("betas", beta, low=0.0, high=1.0)
+        for share in self.betas:
+            check_number("betas", share, low=0.0, high=1.0)
+        check_number("final", self.final, low=0.0, high=1.0)
+        if self.average is not None:
+            check_number("average", self.average, low=0.0, high=1.0)
         check_choice("decay", self.decay, ("cosine", "linear", "constant"))
         if self.warmup >= self.steps:
             raise InputError(

@@ -33,7 +33,7 @@ from .step import Step
 from .trained import Trained
 from .world import World
 
-__all__ = ["Trainer"]
+__all__ = ["Trainer", "moved"]
 
 # Records of the training loss in a whole run: enough for a curve, and the device need not wait for more.
 _RECORDS = 200
@@ -276,11 +276,11 @@ class Trainer:
         told = self.meter.read()
         self._check("loss", told["loss"])
         self.journal.add("train", self.step, lr=self.schedule.rate(self.step - 1), gradient_norm=float(norm), **told)
-        best = "".join(f", {name} {held:.3f}" for name, held in self.best["figures"].items()) if self.best else ""
+        best = ", ".join(f"{name} {held:.3f}" for name, held in self.best["figures"].items()) if self.best else ""
         speeds = [f"{held:,.0f} {name.removesuffix('_per_second')}/s" for name, held in told.items() if "_per_" in name]
         self.progress.tell(
             done=self.step,
-            note=f"loss {told['loss']:.3f}" + (f"; best{best[1:]}" if best else ""),
+            note=f"loss {told['loss']:.3f}" + (f"; best {best}" if best else ""),
             speed=", ".join([f"{1e3 * told['step_seconds']:.1f} ms/step", *speeds]),
         )
 
@@ -295,11 +295,16 @@ class Trainer:
         figures = self._evaluate("valid")
         self.journal.add("valid", self.step, **figures)
         if self.best is None or self.objective.better(figures, self.best["figures"]):
-            self.best = {"model": copied(self.judged), "figures": figures, "step": self.step}
+            self.best = self._standing(figures)
             self.stale = 0
         else:
             self.stale += 1
         return figures
+
+    def _standing(self, figures: dict[str, float] | None) -> dict[str, Any]:
+        """The weights as they are, on the processor, and what is known of them."""
+        weights = {name: held.detach().cpu().clone() for name, held in self.judged.state_dict().items()}
+        return {"model": weights, "figures": figures, "step": self.step}
 
     def _evaluate(self, part: str) -> dict[str, float]:
         """The means of all figures over a whole part, shared by the processes."""
@@ -309,22 +314,21 @@ class Trainer:
             for batch in self.data.splits[part]():
                 for name, held in self.objective.figures(model, moved(batch, self.device)).items():
                     found = torch.stack([held.double().sum(), held.new_tensor(held.numel(), dtype=torch.float64)])
-                    sums[name] = sums[name] + found if name in sums else found
-        means: dict[str, list[float]] = {}
-        for held in self.world.gathered({name: found.tolist() for name, found in sums.items()}):
-            for name, (total, count) in held.items():
-                before = means.get(name, [0.0, 0.0])
-                means[name] = [before[0] + total, before[1] + count]
-        if not means:
+                    sums[name] = found + sums.get(name, 0)
+        shared = self.world.gathered({name: found.tolist() for name, found in sums.items()})
+        # Some processes may have had no batch of this part.
+        figures: dict[str, float] = {}
+        for name in dict.fromkeys(name for held in shared for name in held):
+            total, count = map(sum, zip(*(held[name] for held in shared if name in held), strict=True))
+            figures[name] = total / count
+            self._check(f"{name} on the part {part!r}", figures[name])
+        if not figures:
             raise InputError(f"the part {part!r} of data is empty: give it at least one batch, or leave it out.")
-        figures = {name: total / count for name, (total, count) in means.items()}
-        for name, figure in figures.items():
-            self._check(f"{name} on the part {part!r}", figure)
         return figures
 
     def _finish(self) -> Trained[nn.Module, Outcome]:
         """Measure the best weights, and close the run."""
-        best = self.best or {"model": copied(self.judged), "figures": None, "step": self.step}
+        best = self.best or self._standing(None)
         peak = self._peak_bytes()
         self.model.load_state_dict(best["model"])
         self.average = None
@@ -346,9 +350,8 @@ class Trainer:
             self.journal.add(part, self.step, **found)
         self.journal.close()
         if self.path is not None and self.world.leads:
-            Checkpoint(
-                self.identity, self.step, best["model"], None, None, None, self.stale, (0.0, 0), self.outcome.plain()
-            ).save(self.path)
+            final = self.outcome.plain()
+            Checkpoint(self.identity, self.step, best["model"], stale=self.stale, outcome=final).save(self.path)
         return self._finished()
 
     def _finished(self) -> Trained[nn.Module, Outcome]:
@@ -373,10 +376,12 @@ class Trainer:
 
 
 def moved(batch: Any, device: torch.device) -> Any:
-    """A batch on a device, whatever it is made of."""
+    """A batch on a device, whatever it is made of: tuples, lists and dictionaries keep what is no tensor as it is.
+
+    Example:
+        >>> import torch
+        >>> from monge.train import moved
+        >>> moved({"x": torch.zeros(2), "name": "one"}, torch.device("meta"))["x"].device
+        device(type='meta')
+    """
     return pytree.tree_map(lambda held: held.to(device, non_blocking=True) if isinstance(held, Tensor) else held, batch)
-
-
-def copied(model: nn.Module) -> dict[str, Tensor]:
-    """Weights as they are now, on the processor."""
-    return {name: held.detach().cpu().clone() for name, held in model.state_dict().items()}

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from monge._checks import check_choice
 from monge.errors import InputError
 
 from .._bytes import VOCABULARY
+from .._store import untold
 from .._trees import SYMBOLS
-from ..task import Split, Task
+from ..task import Parts, Progress, Task
 from . import pixels, texts
 
 __all__ = ["long_range_arena"]
-
-Progress = Callable[[int, int], object] | None
-Parts = tuple[Split, Split, Split]
 
 READERS: dict[str, tuple[Callable[[Path, int, Progress], Parts], int, int, int | None]] = {
     "listops": (texts.list_operations, len(SYMBOLS), 10, 0),
     "text": (texts.reviews, VOCABULARY, 2, 0),
     "retrieval": (texts.papers, VOCABULARY, 2, 0),
     "image": (pixels.images, 256, 10, None),
-    "pathfinder": (pixels.pathfinder, 256, 2, None),
-    "path-x": (pixels.path_x, 256, 2, None),
+    "pathfinder": (partial(pixels.pathfinder, 32), 256, 2, None),
+    "path-x": (partial(pixels.pathfinder, 128), 256, 2, None),
 }
 """The reader of each task, its vocabulary, its classes and its padding."""
 
@@ -36,7 +35,7 @@ def long_range_arena(
     *,
     legacy_pixel_mask: bool = False,
     seed: int = 0,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
 ) -> Task:
     r"""A task of the Long Range Arena from its official files, which you have to fetch yourself.
 
@@ -96,5 +95,4 @@ def long_range_arena(
         raise InputError(
             f"folder={str(folder)!r} is no folder: pass the one that the Long Range Arena was unpacked in."
         )
-    train, valid, test = read(root, seed, progress)
-    return Task(name, train, valid, test, vocabulary=vocabulary, classes=classes, pad=pad)
+    return Task(name, *read(root, seed, progress or untold), vocabulary=vocabulary, classes=classes, pad=pad)

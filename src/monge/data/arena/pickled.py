@@ -14,30 +14,21 @@ import numpy as np
 
 from monge.errors import InputError
 
+from .._parsers import in_one_line
+
 __all__ = ["read_cifar"]
 
 COLOURS = 3 * 32 * 32
 
 
-class _Array:
-    """What an array is rebuilt from."""
+class _Inert:
+    """Stands in for what an array is made with: keeps what it is given, and does nothing with it."""
 
-    shape: tuple[int, ...] = ()
-    kind: Any = None
-    raw: Any = b""
-
-    def __setstate__(self, state: tuple) -> None:
-        _, self.shape, self.kind, _, self.raw = state
-
-
-class _Kind:
-    """The dtype of an array."""
-
-    def __init__(self, name: Any = None, *_: Any) -> None:
-        self.name = name.decode("latin1") if isinstance(name, bytes) else name
+    def __init__(self, *given: Any) -> None:
+        self.given, self.state = given, ()
 
     def __setstate__(self, state: tuple) -> None:
-        """The byte order, which bytes do not have."""
+        self.state = state
 
 
 def _encoded(text: str, _: str) -> bytes:
@@ -45,24 +36,21 @@ def _encoded(text: str, _: str) -> bytes:
     return text.encode("latin1")
 
 
-def _rebuilt(*_: Any) -> _Array:
-    return _Array()
-
-
 STAND_INS = {
-    ("numpy.core.multiarray", "_reconstruct"): _rebuilt,
-    ("numpy._core.multiarray", "_reconstruct"): _rebuilt,
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Kind,
-    ("_codecs", "encode"): _encoded,
+    "numpy.core.multiarray._reconstruct": _Inert,
+    "numpy._core.multiarray._reconstruct": _Inert,
+    "numpy.ndarray": _Inert,
+    "numpy.dtype": _Inert,
+    "_codecs.encode": _encoded,
 }
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in STAND_INS:
-            raise InputError(f"it asks for {module}.{name}, which no array needs")
-        return STAND_INS[module, name]
+        asked = f"{module}.{name}"
+        if asked not in STAND_INS:
+            raise InputError(f"it asks for {asked}, which no array needs")
+        return STAND_INS[asked]
 
 
 def read_cifar(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -71,9 +59,11 @@ def read_cifar(path: Path) -> tuple[np.ndarray, np.ndarray]:
         with path.open("rb") as stream:
             held = _Unpickler(stream, encoding="bytes").load()
         array, labels = held[b"data"], np.array(held[b"labels"], dtype=np.int64)
-        if array.kind.name != "u1" or tuple(array.shape) != (len(labels), COLOURS):
-            raise InputError(f"{len(labels)} labels stand beside {array.kind.name} of shape {array.shape}")
-        return np.frombuffer(array.raw, dtype=np.uint8).reshape(len(labels), COLOURS), labels
+        _, shape, kind, _, raw = array.state
+        # Python 2 wrote the name in bytes.
+        name = kind.given[0].decode() if isinstance(kind.given[0], bytes) else kind.given[0]
+        if name != "u1" or tuple(shape) != (len(labels), COLOURS):
+            raise InputError(f"{len(labels)} labels stand beside {name} of shape {shape}")
+        return np.frombuffer(raw, dtype=np.uint8).reshape(len(labels), COLOURS), labels
     except Exception as error:
-        told = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise InputError(f"{path} is no batch of CIFAR-10 ({told[:160]}): take the binary version.") from error
+        raise InputError(f"{path} is no batch of CIFAR-10 ({in_one_line(error)}): take the binary version.") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +9,14 @@ import torch
 
 from monge.errors import InputError
 
-from ..task import Split
+from ..task import Parts, Progress, Split
 from .files import found
 from .pickled import read_cifar
 
-__all__ = ["images", "path_x", "pathfinder"]
+__all__ = ["images", "pathfinder"]
 
 COLOURS = 3 * 32 * 32
 GREY = np.array([0.2989, 0.5870, 0.1140], dtype=np.float32)
-
-Progress = Callable[[int, int], object] | None
-Parts = tuple[Split, Split, Split]
 
 
 def images(root: Path, seed: int, progress: Progress) -> Parts:
@@ -34,11 +30,10 @@ def images(root: Path, seed: int, progress: Progress) -> Parts:
         colours, labels = read(path)
         grey = np.rint(np.einsum("bcp,c->bp", colours.reshape(-1, 3, 1024).astype(np.float32), GREY))
         splits.append((torch.from_numpy(grey.astype(np.uint8)), torch.from_numpy(labels.astype(np.int64))))
-        if progress is not None:
-            progress(done, len(files))
+        progress(done, len(files))
     tokens, labels = (torch.cat(column) for column in zip(*splits[:-1], strict=True))
     cut = round(0.9 * len(labels))
-    return Split(tokens[:cut], labels[:cut]), Split(tokens[cut:], labels[cut:]), Split(*splits[-1])
+    return *map(Split, tokens.tensor_split([cut]), labels.tensor_split([cut])), Split(*splits[-1])
 
 
 def _binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -51,17 +46,8 @@ def _binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return records[:, 1:], records[:, 0]
 
 
-def pathfinder(root: Path, seed: int, progress: Progress) -> Parts:
-    """32 pixels along a side."""
-    return _pathfinder(root, seed, progress, 32)
-
-
-def path_x(root: Path, seed: int, progress: Progress) -> Parts:
-    """128 pixels along a side."""
-    return _pathfinder(root, seed, progress, 128)
-
-
-def _pathfinder(root: Path, seed: int, progress: Progress, side: int) -> Parts:
+def pathfinder(side: int, root: Path, seed: int, progress: Progress) -> Parts:
+    """Pictures of so many pixels along a side."""
     try:
         from PIL import Image
     except ImportError as error:
@@ -86,14 +72,13 @@ def _pathfinder(root: Path, seed: int, progress: Progress, side: int) -> Parts:
             raise InputError(
                 f"{path} is missing or no whole picture: fetch it anew, or strike it from the metadata."
             ) from error
-        if progress is not None:
-            progress(k + 1, len(pictures))
+        progress(k + 1, len(pictures))
     labels = torch.tensor([label for _, label in pictures], dtype=torch.int64)
     order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))
     tenth = max(1, len(pictures) // 10)
-    train, valid, test = order.tensor_split([len(pictures) - 2 * tenth, len(pictures) - tenth])
+    parts = order.tensor_split([len(pictures) - 2 * tenth, len(pictures) - tenth])
     whole = torch.from_numpy(tokens)
-    return Split(whole[train], labels[train]), Split(whole[valid], labels[valid]), Split(whole[test], labels[test])
+    return tuple(Split(whole[part], labels[part]) for part in parts)
 
 
 def _listed(path: Path, home: Path) -> list[tuple[Path, int]]:

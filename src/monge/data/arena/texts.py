@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,55 +11,46 @@ import torch
 
 from monge.errors import InputError
 
-from .._bytes import rows_of_bytes
+from .._bytes import padded, rows_of_bytes
 from .._trees import SYMBOLS
-from ..task import Split
+from ..task import Parts, Progress, Split
 from .files import found, rows_of
 
 __all__ = ["list_operations", "papers", "reviews"]
 
 LONGEST_TREE = 2000
 LONGEST_TEXT = 4000
+IDS = {symbol: token for token, symbol in enumerate(SYMBOLS) if token}
 LABEL = re.compile(r"\d{1,3}(\.0*)?")
-
-Progress = Callable[[int, int], object] | None
-Parts = tuple[Split, Split, Split]
 
 
 def list_operations(root: Path, seed: int, progress: Progress) -> Parts:
     """Columns Source and Target; brackets that only group are dropped."""
-    ids = {symbol: token for token, symbol in enumerate(SYMBOLS) if token}
-    parts = []
-    for done, part in enumerate(("train", "val", "test"), start=1):
-        path = found(root, f"basic_{part}.tsv", f"listops-1000/basic_{part}.tsv")
-        rows, labels = [], []
-        for number, cells in rows_of(path, 2):
-            if number == 1:
-                if cells != ["Source", "Target"]:
-                    raise InputError(
-                        f"{path} must begin with Source and Target, but begins with {cells}: fetch it anew."
-                    )
-                continue
-            symbols = cells[0].replace("(", " ").replace(")", " ").split()
-            try:
-                row = bytes(map(ids.__getitem__, symbols))
-            except KeyError as error:
-                raise InputError(
-                    f"{path}, line {number}: {error} is no symbol of list operations: fetch it anew."
-                ) from error
-            if not 0 < len(row) <= LONGEST_TREE:
-                raise InputError(
-                    f"{path}, line {number}: a tree has 1 to {LONGEST_TREE} symbols, this one {len(row)}: fetch anew."
-                )
-            rows.append(row)
-            labels.append(_label(cells[1], path, number))
-        tokens = np.zeros((len(rows), LONGEST_TREE), dtype=np.uint8)
-        for filled, row in zip(tokens, rows, strict=True):
-            filled[: len(row)] = np.frombuffer(row, dtype=np.uint8)
-        parts.append(Split(torch.from_numpy(tokens), torch.tensor(labels, dtype=torch.int64)))
-        if progress is not None:
-            progress(done, 3)
-    return parts[0], parts[1], parts[2]
+    files = [f"basic_{part}.tsv" for part in ("train", "val", "test")]
+    return _tables(root, "listops-1000", files, _trees, progress)
+
+
+def _trees(path: Path) -> Split:
+    rows, labels = [], []
+    for number, cells in rows_of(path, 2):
+        if number == 1:
+            if cells != ["Source", "Target"]:
+                raise InputError(f"{path} must begin with Source and Target, but begins with {cells}: fetch it anew.")
+            continue
+        symbols = cells[0].replace("(", " ").replace(")", " ").split()
+        try:
+            row = bytes(map(IDS.__getitem__, symbols))
+        except KeyError as error:
+            raise InputError(
+                f"{path}, line {number}: {error} is no symbol of list operations: fetch it anew."
+            ) from error
+        if not 0 < len(row) <= LONGEST_TREE:
+            raise InputError(
+                f"{path}, line {number}: a tree has 1 to {LONGEST_TREE} symbols, this one {len(row)}: fetch anew."
+            )
+        rows.append(row)
+        labels.append(_label(cells[1], path, number))
+    return Split(padded(rows, LONGEST_TREE, np.uint8), torch.tensor(labels, dtype=torch.int64))
 
 
 def reviews(root: Path, seed: int, progress: Progress) -> Parts:
@@ -80,8 +71,7 @@ def reviews(root: Path, seed: int, progress: Progress) -> Parts:
                 raise InputError(f"{path} is empty: fetch the reviews anew.")
             texts.append(text[:LONGEST_TEXT])
             done += 1
-            if progress is not None:
-                progress(done, total)
+            progress(done, total)
         labels = torch.tensor([label for _, label in files], dtype=torch.int64)
         splits[part] = Split(rows_of_bytes(texts, LONGEST_TEXT), labels)
     return splits["train"], splits["test"], splits["test"]
@@ -89,23 +79,30 @@ def reviews(root: Path, seed: int, progress: Progress) -> Parts:
 
 def papers(root: Path, seed: int, progress: Progress) -> Parts:
     """Columns label, two names and two texts, without a header."""
+    files = [f"new_aan_pairs.{part}.tsv" for part in ("train", "eval", "test")]
+    return _tables(root, "tsv_data", files, _pairs, progress)
+
+
+def _pairs(path: Path) -> Split:
+    texts, labels = [], []
+    for number, (label, _, _, one, two) in rows_of(path, 5):
+        for text in (one, two):
+            if not text:
+                raise InputError(f"{path}, line {number}: a text is empty: fetch the file anew.")
+            # A character takes at least one byte: what lies behind is never looked at.
+            texts.append(text[:LONGEST_TEXT].encode()[:LONGEST_TEXT])
+        labels.append(_label(label, path, number))
+    tokens = rows_of_bytes(texts, LONGEST_TEXT).unflatten(0, (len(labels), 2))
+    return Split(tokens, torch.tensor(labels, dtype=torch.int64))
+
+
+def _tables(root: Path, folder: str, files: Sequence[str], read: Callable[[Path], Split], progress: Progress) -> Parts:
+    """A part a file, which lies in the folder or beside it."""
     parts = []
-    for done, part in enumerate(("train", "eval", "test"), start=1):
-        file = f"new_aan_pairs.{part}.tsv"
-        path = found(root, file, f"tsv_data/{file}")
-        texts, labels = [], []
-        for number, (label, _, _, one, two) in rows_of(path, 5):
-            for text in (one, two):
-                if not text:
-                    raise InputError(f"{path}, line {number}: a text is empty: fetch the file anew.")
-                # A character takes at least one byte: what lies behind is never looked at.
-                texts.append(text[:LONGEST_TEXT].encode()[:LONGEST_TEXT])
-            labels.append(_label(label, path, number))
-        tokens = rows_of_bytes(texts, LONGEST_TEXT).unflatten(0, (len(labels), 2))
-        parts.append(Split(tokens, torch.tensor(labels, dtype=torch.int64)))
-        if progress is not None:
-            progress(done, 3)
-    return parts[0], parts[1], parts[2]
+    for done, file in enumerate(files, start=1):
+        parts.append(read(found(root, file, f"{folder}/{file}")))
+        progress(done, len(files))
+    return tuple(parts)
 
 
 def _label(cell: str, path: Path, number: int) -> int:
