@@ -187,7 +187,7 @@ def test_weights(tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match="one weight per point, but has"):
         read_weights(tmp_path / "a.npy", 3)
     np.save(tmp_path / "a.npy", np.array([0.5, -0.5]))
-    with pytest.raises(InputError, match="non-negative, but its smallest weight is"):
+    with pytest.raises(InputError, match="non-negative, but its smallest entry is"):
         read_weights(tmp_path / "a.npy", 2)
     np.save(tmp_path / "a.npy", np.eye(2))
     with pytest.raises(InputError, match="flatten it"):

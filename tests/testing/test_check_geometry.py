@@ -172,7 +172,7 @@ BROKEN = {
     WithoutWeights: r"geometry\._softmin\(g, log_b, epsilon\) differs",
     WithoutGradient: r"The gradient of geometry\._apply\(row",
     AnotherColumn: r"geometry\._ctransform\(g\), by its index",
-    Largest: r"geometry\._top_k",
+    Largest: r"geometry\.(_top_k|_ctransform)",
     EntriesElsewhere: r"geometry\._entries\(i, j\)",
     ForbiddenPairsCount: r"geometry\.mean",
     AnotherProblem: r"geometry\[0\]",
