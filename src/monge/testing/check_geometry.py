@@ -58,21 +58,10 @@ def check_geometry(
 
     Example:
         >>> import torch
-        >>> from monge._value import value
-        >>> from monge.geometry import Geometry
+        >>> from monge.geometry import PointCloud
         >>> from monge.testing import check_geometry
-        >>> @value
-        ... class Hyperbolic(Geometry):
-        ...     x: torch.Tensor
-        ...     y: torch.Tensor
-        ...
-        ...     def _block(self, rows):
-        ...         return torch.cosh(self.x[rows, None] - self.y[None, :])
-        ...
-        ...     def _transpose(self):
-        ...         return Hyperbolic(self.y, self.x)
-        >>> x, y = torch.rand(4), torch.rand(3)
-        >>> check_geometry(Hyperbolic(x, y), torch.cosh(x[:, None] - y))
+        >>> x, y = torch.rand(4, 2), torch.rand(3, 2)
+        >>> check_geometry(PointCloud(x, y), (x[:, None] - y).square().sum(-1))
     """
     geometry = geometry.detach()
     tolerance = tolerance_of(geometry.dtype, rtol, atol)
