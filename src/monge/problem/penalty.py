@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge.errors import InputError
-from monge.registry import Registry
+from monge.registry import Registry, check_derived
 
 __all__ = ["PENALTIES", "Penalty"]
 
@@ -175,17 +175,9 @@ def _log_omega(w: Tensor, target: Tensor, steps: int) -> Tensor:
     return w
 
 
-def _penalties_only(name: str, thing: object) -> None:
-    if not (isinstance(thing, type) and issubclass(thing, Penalty)):
-        raise InputError(f"{name!r} must be a class derived from monge.problem.Penalty, but is {thing!r}.")
-    if thing.__abstractmethods__:
-        raise InputError(
-            f"The penalty {thing.__name__} lacks {', '.join(sorted(thing.__abstractmethods__))}: write all formulas "
-            "of monge.problem.Penalty."
-        )
-
-
-PENALTIES: Registry[type[Penalty]] = Registry("penalty", check=_penalties_only)
+PENALTIES: Registry[type[Penalty]] = Registry(
+    "penalty", check=partial(check_derived, base=Penalty, where="monge.problem.Penalty")
+)
 """Prices of relaxed marginals, by the name that `Relaxed` and `monge.couple` take."""
 PENALTIES.register("kl", KullbackLeibler)
 PENALTIES.register("l2", SquaredL2)
