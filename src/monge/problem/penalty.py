@@ -46,7 +46,7 @@ class Penalty(ABC):
 
     @abstractmethod
     def price(self, mu: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
-        """S(mu), +inf where mass stands at an absent point."""
+        """S(mu), which is zero at a."""
 
     @abstractmethod
     def conjugate(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
