@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -53,7 +54,7 @@ def registries(
         made.add_column(no_wrap=True, style="cyan")
         made.add_column(overflow="fold")
         for one in held:
-            made.add_row(one, held.sentence(one))
+            made.add_row(one, re.sub(r"[`$]", "", held.sentence(one)))
         console.answer(made)
     for fault in (fault for found in faults.values() for fault in found.values()):
         console.note(fault)

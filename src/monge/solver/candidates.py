@@ -27,7 +27,9 @@ def _solvers_only(name: str, thing: object) -> None:
 
 SOLVERS: Registry[type[Solver]] = Registry("solver", check=_solvers_only)
 """The solvers that `Auto` chooses from, and that the command line knows by name."""
-for _solver in (Sorted, Assignment, Simplex, Sinkhorn, Newton):
+SOLVERS.register("sorted", Sorted, "Sorting, for points on a line and a convex cost of their difference.")
+SOLVERS.register("assignment", Assignment, "The assignment problem: the cheapest bijection of points of equal weights.")
+for _solver in (Simplex, Sinkhorn, Newton):
     SOLVERS.register(_solver.__name__.lower(), _solver)
 
 

@@ -189,8 +189,11 @@ class Auto(Solver):
         """The solver that is taken, with the settings of this one."""
         case = Case(problem, problem.traits)
         able = [solver for solver in self._candidates() if solver.treats <= case.traits]
-        unbeaten = [solver for solver in able if not _beaten(solver, able)]
-        chosen = _table(case, unbeaten).chosen or _table(case, able).chosen
+        told = _table(case, [solver for solver in able if not _beaten(solver, able)])
+        if not all(map(_takes, told.rows)):
+            # A solver that refuses or abstains is no reason to leave out a less special one.
+            told = _table(case, able)
+        chosen = told.chosen
         if chosen is None:
             raise CapabilityError(self.explain(problem).refusal)
         return chosen
@@ -230,14 +233,22 @@ class Auto(Solver):
         return f"Auto({', '.join(f'{name}={held!r}' for name, held in told.items())})"
 
 
+def _takes(row: Row) -> bool:
+    """Whether a solver can treat the problem and does not abstain."""
+    return row.capability.supported and row.capability.cost < math.inf
+
+
 def _table(case: Case, solvers: Sequence[Solver]) -> Explanation:
-    able = [solver for solver in solvers if solver.treats <= case.traits]
-    rows = [Row(solver, solver._capability(case) if solver in able else solver._refusal(case)) for solver in solvers]
+    rows = [
+        Row(solver, solver._capability(case) if solver.treats <= case.traits else solver._refusal(case))
+        for solver in solvers
+    ]
+    taking = [row.solver for row in rows if _takes(row)]
 
     def last(row: Row) -> tuple[bool, bool, bool, float]:
         """What cannot comes last, then what abstains, what is beaten, and the dearer."""
         capability = row.capability
-        return not capability.supported, capability.cost == math.inf, _beaten(row.solver, able), capability.cost
+        return not capability.supported, capability.cost == math.inf, _beaten(row.solver, taking), capability.cost
 
     return Explanation(tuple(sorted(rows, key=last)))
 

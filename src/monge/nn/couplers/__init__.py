@@ -45,8 +45,8 @@ __all__ = [
     "table",
 ]
 
+COUPLERS.register("softmax", Softmax, "Softmax attention: mass spread by an exponential of scores, no price on keys.")
 for _coupler in (
-    Softmax,
     Sinkhorn,
     Pivots,
     EntropicPivots,
