@@ -11,6 +11,7 @@ import torch
 
 import monge
 from monge import explain
+from monge.cli.registries import REGISTRIES
 from monge.geometry import CostMatrix, Line, PointCloud
 from monge.gradient import INPUTS, MODE_TABLE, MODES, OUTPUTS, TABLE
 from monge.nn import couplers
@@ -36,6 +37,7 @@ def write(folder: Path) -> None:
         "long-range-measured": measured("long_range"),
         "face": face(),
         "papers": registered(),
+        "registries": registries(),
     }
     for name, text in parts.items():
         path = folder / f"{name}.md"
@@ -169,6 +171,16 @@ def registered() -> str:
     for number, paper in enumerate(papers(), 1):
         lines += [f"{number}. [{paper.title}](https://arxiv.org/abs/{paper.arxiv}), in `{paper.where}`", ""]
         lines += ["    ```bash", f"    {paper.line}", "    ```", ""]
+    return "\n".join(lines)
+
+
+def registries() -> str:
+    """A table for every kind of thing that is chosen by name."""
+    lines = []
+    for kind, registry in REGISTRIES.items():
+        lines += [f"### {kind.capitalize()}", "", row(["name", "what it is"]), row(["---"] * 2)]
+        lines += [row([f"`{name}`", registry.sentence(name).replace("|", "\\|")]) for name in registry]
+        lines.append("")
     return "\n".join(lines)
 
 

@@ -39,6 +39,15 @@ EXAMPLES = [
 PAGES = [ROOT / "README.md", ROOT / "papers" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What examples register is forgotten after them."""
+    registries = pytest.importorskip("monge.cli.registries").REGISTRIES
+    for registry in registries.values():
+        for state in ("_held", "_sentences"):
+            monkeypatch.setattr(registry, state, dict(getattr(registry, state)))
+
+
 @pytest.mark.parametrize(("source", "path"), EXAMPLES)
 def test_docstring_examples(source: Path, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -75,4 +84,4 @@ def test_pages(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             namespace |= example.globs
             assert not told, "".join(told)
         else:
-            exec(compile("\n" * (line - 1) + block, str(page), "exec"), namespace)
+            exec(compile("\n" * (line - 1) + block, str(page), "exec", dont_inherit=True), namespace)

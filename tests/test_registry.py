@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import pytest
 
-from monge.errors import InputError
-from monge.registry import Registry
+from monge.errors import ExtensionWarning, InputError
+from monge.registry import Registry, check_derived
 
 
 class Penguin:
@@ -95,19 +97,91 @@ def test_a_broken_package_is_named_and_hurts_nobody_else(birds, package):
     for _ in range(2):
         with pytest.raises(InputError, match=r"'dodo' of the package brokenaviary .*OSError: extinct"):
             birds["dodo"]
+    assert list(birds) == ["penguin"]
+
+
+def test_a_broken_package_is_warned_of_once_where_all_things_are_asked_for(birds, package):
+    package("brokenaviary", "dodo=brokenaviary:Dodo", code="raise OSError('extinct')\n")
+    birds.register("penguin", Penguin)
+    with pytest.warns(ExtensionWarning, match=r"'dodo' of the package brokenaviary .*OSError: extinct") as told:
+        assert birds.items() == (("penguin", Penguin),)
+    assert len(told) == 1
+    assert birds.values() == (Penguin,)
+    assert list(birds.faults()) == ["dodo"]
 
 
 def test_a_package_with_the_wrong_thing_is_refused(birds, package):
     package("farm", "cow=farm:Cow", code="class Cow: pass\n")
-    with pytest.raises(InputError, match="cow is no bird"):
-        birds["cow"]
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"'cow' of the package farm cannot be used: cow is no bird"):
+            birds["cow"]
 
 
 def test_a_name_that_is_taken_is_told(birds, package):
     package("copyaviary", "penguin=copyaviary:P", code='class P:\n    """A bird."""\n')
     birds.register("penguin", Penguin)
-    with pytest.raises(InputError, match="copyaviary declares a test bird 'penguin'"):
-        list(birds)
+    assert birds["penguin"] is Penguin
+    with pytest.warns(ExtensionWarning, match="copyaviary declares a test bird 'penguin', but there is one"):
+        assert birds.values() == (Penguin,)
+
+
+def test_of_two_packages_with_one_name_neither_is_preferred(birds, package):
+    for name in ("oneaviary", "twoaviary"):
+        package(name, f"heron={name}:Heron", code='class Heron:\n    """A bird."""\n')
+    with pytest.raises(InputError, match=r"(one|two)aviary declares .* of the package (one|two)aviary: rename"):
+        birds["heron"]
+    assert list(birds) == []
+
+
+def test_one_package_that_is_found_twice_counts_once(birds, package, tmp_path, monkeypatch):
+    package("aviary", "heron=aviary:Heron", code='class Heron:\n    """A bird that waits."""\n')
+    again = tmp_path / "again"
+    again.mkdir()
+    (tmp_path / "aviary-1.0.dist-info").rename(again / "aviary-1.0.dist-info")
+    shutil.copytree(again / "aviary-1.0.dist-info", tmp_path / "aviary-1.1.dist-info")
+    monkeypatch.syspath_prepend(again)
+    assert list(birds) == ["heron"]
+    assert birds.faults() == {}
+
+
+def test_what_a_package_declares_is_not_replaced(birds, package):
+    package("aviary", "heron=aviary:Heron", code='class Heron:\n    """A bird that waits."""\n')
+    assert list(birds) == ["heron"]
+    with pytest.raises(InputError, match="called 'heron' already"):
+        birds.register("heron", Penguin)
+
+
+@pytest.mark.parametrize(
+    ("kind", "group"),
+    [("coupler", "monge.couplers"), ("penalty", "monge.penalties"), ("test bird", "monge.test_birds")],
+)
+def test_groups_are_plurals(kind, group):
+    assert Registry(kind).group == group
+
+
+class Flier(ABC):
+    """What flies."""
+
+    @abstractmethod
+    def fly(self): ...
+
+
+def test_classes_of_a_base_are_asked_for_all_of_it():
+    class Kiwi(Flier):
+        """Cannot."""
+
+    class Swift(Flier):
+        """Can."""
+
+        def fly(self):
+            """On and on."""
+
+    check_derived("swift", Swift, Flier, "birds.Flier")
+    with pytest.raises(InputError, match=r"Kiwi lacks fly: write all that birds\.Flier asks for"):
+        check_derived("kiwi", Kiwi, Flier, "birds.Flier")
+    for wrong in (Penguin, Swift(), "swift"):
+        with pytest.raises(InputError, match=r"'bird' must be a class that derives from birds\.Flier, but is"):
+            check_derived("bird", wrong, Flier, "birds.Flier")
 
 
 def test_importing_the_library_reads_no_entry_points():

@@ -11,6 +11,7 @@ __all__ = [
     "DenseLimitError",
     "DeviceError",
     "DtypeError",
+    "ExtensionWarning",
     "InfeasibleError",
     "InputError",
     "NotConvergedError",
@@ -76,3 +77,7 @@ class PrecisionWarning(UserWarning):
 
 class ConvergenceWarning(UserWarning):
     """A solver stopped before its tolerance, in a function whose answer has no room for a report."""
+
+
+class ExtensionWarning(UserWarning):
+    """An installed package declares something that cannot be used; the message names the package and the remedy."""

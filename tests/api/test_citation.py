@@ -9,7 +9,7 @@ import pytest
 
 import monge
 from monge.errors import InputError
-from monge.solver import CANDIDATES, Sinkhorn
+from monge.solver import Sinkhorn, candidates
 
 ENTRY = re.compile(r"@misc\{\w+,\n(  \w+\s+= \{.*\},\n)+\}")
 FACE = [monge.barycenter, monge.barycenter_on, monge.couple, monge.divergence]
@@ -19,7 +19,7 @@ def entries(text: str) -> list[str]:
     return text.split("\n\n")
 
 
-@pytest.mark.parametrize("thing", [*map(type, CANDIDATES), *FACE], ids=lambda thing: thing.__name__)
+@pytest.mark.parametrize("thing", [*map(type, candidates()), *FACE], ids=lambda thing: thing.__name__)
 def test_methods_name_their_sources(thing: object) -> None:
     for entry in entries(monge.citation(thing)):
         assert ENTRY.fullmatch(entry), entry

@@ -30,7 +30,7 @@ def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     part = Split(torch.randint(17, (12, 9)), torch.randint(10, (12,)))
     task = Task("digits", part, part, part, vocabulary=17, classes=10)
     small = ModelConfig(dim=8, layers=1, hidden=8, head=8)
-    monkeypatch.setitem(RECIPES, "digits", replace(RECIPES["digits"], make=lambda: task, model=small))
+    monkeypatch.setitem(RECIPES._held, "digits", replace(RECIPES["digits"], make=lambda: task, model=small))
     return ["digits", "--steps", "2", "--batch", "4", "--out", str(tmp_path / "out"), "--device", "cpu"]
 
 

@@ -7,11 +7,12 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 
 import pytest
 
-from monge.errors import InputError
+from monge.errors import ExtensionWarning, InputError
 from monge.papers import PAPERS, SHELVES, Paper, papers
 
 pytest.importorskip("typer")
@@ -33,8 +34,8 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., N
     """Installs a distribution whose only module has the given text, with entry points as they stand in a file."""
     monkeypatch.syspath_prepend(tmp_path)
     for registry in (SHELVES, COMMANDS):
-        for state in ("_held", "_sentences"):
-            monkeypatch.setattr(registry, state, dict(getattr(registry, state)))
+        for state in ("_held", "_sentences", "_faults", "_told"):
+            monkeypatch.setattr(registry, state, copy(getattr(registry, state)))
         monkeypatch.setattr(registry, "_waiting", None)
 
     def install(text: str, points: str, name: str = "stranger") -> None:
@@ -133,13 +134,19 @@ def test_a_stranger_adds_rows(stranger: Callable[..., None], capsys: pytest.Capt
     [
         (f"[{ROW}, {ROW}]", "share the key 'ours'"),
         (f"[{ROW.replace('ours', 'lotformer', 1)}]", "share the key 'lotformer'"),
-        ("['ours']", "sequence of monge.papers.Paper, but holds 'ours'"),
     ],
 )
 def test_bad_rows_are_refused(stranger: Callable[..., None], rows: str, told: str) -> None:
     stranger(f"from monge.papers import Paper\nROWS = {rows}", "[monge.papers]\nroom = stranger:ROWS\n")
     with pytest.raises(InputError, match=told):
         papers()
+
+
+def test_what_is_no_row_is_told_and_left_out(stranger: Callable[..., None]) -> None:
+    before = papers()
+    stranger("ROWS = ['ours']", "[monge.papers]\nroom = stranger:ROWS\n")
+    with pytest.warns(ExtensionWarning, match="stranger .* sequence of monge.papers.Paper, but holds 'ours'"):
+        assert papers() == before
 
 
 COMMAND = 'import typer\ndef greet(name: str) -> None:\n    """Say hello."""\n    typer.echo(f"hello {name}")\n'
@@ -157,5 +164,5 @@ def test_a_stranger_adds_a_command(stranger: Callable[..., None], capsys: pytest
 
 def test_a_command_of_ours_is_not_replaced(stranger: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     stranger(COMMAND, "[monge.commands]\ncite = stranger:greet\n")
-    assert run("cite") == 2
+    assert run("cite") == 0
     assert "declares a command 'cite', but there is one of this name already" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from monge.errors import InputError, ShapeError
 from monge.nn import Attention
 from monge.nn.couplers import names
 from monge.nn.diagnostics import marginal_error
-from monge.sequences import Classifier, CouplerConfig, Encoder, ModelConfig, Pooling, ScheduleConfig, fit
+from monge.sequences import POOLINGS, Classifier, CouplerConfig, Encoder, ModelConfig, ScheduleConfig, fit
 from monge.train import MachineConfig, peak_bytes
 
 from .toy import MODEL, SCHEDULE, toy
@@ -29,9 +29,9 @@ def test_padding_does_not_matter(coupler: str) -> None:
 
 
 def test_learned_weights_ignore_padding_and_start_as_the_mean() -> None:
-    pooling = Pooling("learned", 8, 9)
+    pooling = POOLINGS["learned"](8, 9)
     x, padding = torch.randn(3, 5, 8), torch.arange(5) >= torch.tensor([[5], [2], [0]])
-    expected = Pooling("mean", 8, 9)(x, padding)
+    expected = POOLINGS["mean"](8, 9)(x, padding)
     torch.testing.assert_close(pooling(x, padding), expected)
     assert pooling(x, padding)[2].eq(0).all()
     torch.nn.init.normal_(pooling.scores.weight)

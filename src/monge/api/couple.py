@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -29,7 +28,7 @@ def couple(
     epsilon: float | Tensor | Relative = 0.0,
     mass: float | Tensor | None = None,
     rho: float | Tensor | None = None,
-    penalty: Literal["kl", "l2", "tv"] = "kl",
+    penalty: str = "kl",
     solver: Solver | None = None,
 ) -> Coupling:
     r"""The optimal plan between two clouds, as an operator: for epsilon > 0 nothing of size n x m is ever built.
@@ -44,11 +43,11 @@ def couple(
         y: Targets.
         a: Weights of the sources, 1/n each if None. Zero weight is absence.
         b: Weights of the targets, of the same mass unless ``mass`` or ``rho`` is given.
-        cost: As in `PointCloud`, or a function.
+        cost: A name of `monge.geometry.COSTS`, or a function as in `PointCloud`.
         epsilon: Strength of the entropy in units of the cost, or `relative`; zero is exact transport.
         mass: Total mass to move, at most that of either side.
         rho: Price of missing a marginal, in units of the cost.
-        penalty: How a marginal may be missed: ``"kl"``, ``"l2"`` or ``"tv"``.
+        penalty: How a marginal may be missed: ``"kl"``, ``"l2"``, ``"tv"``, or another of `monge.problem.PENALTIES`.
         solver: How to solve; None chooses, see `explain`.
 
     Returns:

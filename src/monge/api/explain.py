@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monge._transforms import transformable
 from monge.problem import Linear
-from monge.solver import CANDIDATES, Auto, Explanation, check_problem
+from monge.solver import Auto, Explanation, candidates, check_problem
 
 __all__ = ["explain"]
 
@@ -35,4 +35,4 @@ def explain(problem: Linear) -> Explanation:
     from monge.sliced import Sliced  # a room that is opened when somebody first asks for it
 
     check_problem(problem)
-    return Auto(candidates=(*CANDIDATES, Sliced())).explain(problem)
+    return Auto(candidates=(*candidates(), Sliced())).explain(problem)

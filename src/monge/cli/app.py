@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from monge._version import __version__
 from monge.errors import TransportError
-from monge.registry import Registry
 
 from . import console
 from .cite import cite
@@ -18,6 +16,7 @@ from .couple import couple
 from .demo import demo
 from .doctor import doctor
 from .papers import papers
+from .registries import COMMANDS, registries
 from .train import train
 
 __all__ = ["COMMANDS", "app", "run"]
@@ -37,10 +36,9 @@ def _root(
     """Optimal transport: plans between point clouds, and networks made of them, from the command line."""
 
 
-COMMANDS: Registry[Callable[..., None]] = Registry("command")
-"""Functions of typer by the name of their subcommand; another distribution adds to them in ``monge.commands``."""
 for _command in (couple, train, demo, doctor, cite, papers):
     COMMANDS.register(_command.__name__, _command)
+COMMANDS.register("list", registries)
 
 
 def app() -> typer.Typer:
@@ -53,7 +51,9 @@ def app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     made.callback()(_root)
-    for name, command in COMMANDS.items():
+    with console.noted():
+        commands = COMMANDS.items()
+    for name, command in commands:
         made.command(name)(command)
     return made
 

@@ -76,15 +76,21 @@ class Phases:
 
 
 @contextmanager
+def noted() -> Iterator[None]:
+    """Warnings become notes after the block."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        try:
+            yield
+        finally:
+            for told in dict.fromkeys(str(warning.message) for warning in caught):
+                note(told)
+
+
+@contextmanager
 def phases() -> Iterator[Phases]:
     """Show progress on standard error while the block runs, if a person looks; warnings become notes after it."""
     columns = SpinnerColumn(finished_text="[green]✓[/]"), TextColumn("{task.description}"), TimeElapsedColumn()
     console = Console(stderr=True)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")
-        try:
-            with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-                yield Phases(progress)
-        finally:
-            for told in dict.fromkeys(str(warning.message) for warning in caught):
-                note(told)
+    with noted(), Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield Phases(progress)

@@ -14,8 +14,9 @@ from monge._checks import check_choice
 from monge._files import check_destination, write_whole
 from monge.data import read_points, read_weights
 from monge.errors import InfeasibleError, InputError, ShapeError
+from monge.geometry import COSTS
 from monge.problem import Linear, relative
-from monge.solver import Assignment, Auto, Newton, Simplex, Sinkhorn, Solution, Solver, Sorted, solve
+from monge.solver import SOLVERS, Auto, Solution, Solver, solve
 
 from . import console
 from .measured import measured
@@ -24,13 +25,6 @@ from .plan_file import write_plan
 __all__ = ["couple"]
 
 PICTURES = (".png", ".pdf", ".svg")
-
-
-SOLVERS: dict[str, type[Solver]] = {
-    kind.__name__.lower(): kind for kind in (Auto, Sinkhorn, Newton, Simplex, Assignment, Sorted)
-}
-# Those of points and without a parameter, with the names that SciPy gives them.
-COSTS = "sqeuclidean, euclidean, cityblock, chebyshev, cosine or dot"
 
 
 def couple(
@@ -42,7 +36,7 @@ def couple(
     weights_target: Annotated[
         str | None, typer.Option(help="One weight per target point; uniform if left out.")
     ] = None,
-    cost: Annotated[str, typer.Option(help=f"What a pair of points costs: {COSTS}.")] = "sqeuclidean",
+    cost: Annotated[str, typer.Option(help=f"What a pair of points costs: {', '.join(COSTS)}.")] = "sqeuclidean",
     epsilon: Annotated[
         str, typer.Option(help="Entropy in units of the cost, or relative:FRACTION of the mean cost; 0 is exact.")
     ] = "relative:0.05",
@@ -52,7 +46,7 @@ def couple(
         bool, typer.Option("--normalise", help="Divide the weights of each side by their total.")
     ] = False,
     solver: Annotated[
-        str, typer.Option(help=f"One of {', '.join(SOLVERS)}; auto takes the cheapest that fits.")
+        str, typer.Option(help=f"One of auto, {', '.join(SOLVERS)}; auto takes the cheapest that fits.")
     ] = "auto",
     tol: Annotated[float | None, typer.Option(help="Marginal error to reach, relative to the mass.")] = None,
     max_iter: Annotated[int | None, typer.Option(help="Limit of the solver's iterations.")] = None,
@@ -135,8 +129,8 @@ def _epsilon(text: str) -> Any:
 
 
 def _solver(name: str, **settings: float | None) -> Solver:
-    check_choice("--solver", name, SOLVERS)
-    kind = SOLVERS[name]
+    check_choice("--solver", name, ("auto", *SOLVERS))
+    kind: type[Solver] = Auto if name == "auto" else SOLVERS[name]
     given = {key: held for key, held in settings.items() if held is not None}
     known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = [f"--{key.replace('_', '-')}" for key in given if key not in known]

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from monge._checks import check_choice
 from monge.errors import CapabilityError, InputError
 from monge.nn import Attention
-from monge.nn.couplers import Blend, Coupler, Softmax, build, names
+from monge.nn.couplers import COUPLERS, Blend, Coupler, Softmax, build
 
 from .converted import Converted, Layer
 from .layout import LAYOUTS, Layout, find
@@ -126,7 +125,7 @@ def convert(
         2 replaced, 0 kept, 1156 parameters added
     """
     if isinstance(coupler, str):
-        check_choice("coupler", coupler, names())
+        COUPLERS.require(coupler)
     known = (*layouts, *LAYOUTS)
     modules = model.named_modules(remove_duplicate=False)
     found = {name: one for name, module in modules if (one := _kind(module, known)) is not None}
@@ -227,7 +226,7 @@ def _of_torch(name: str, module: nn.Module, coupler: Coupler) -> Attention:
 def _check_order(name: str, coupler: Coupler, causal: bool, may_cross: bool) -> None:
     kind, order = type(coupler).__name__, coupler.promise.causal
     if causal and order == "no" and not may_cross:
-        able = [one for one, made in names().items() if made.promise.causal != "no" and one != "blend"]
+        able = [one for one, made in COUPLERS.items() if made.promise.causal != "no" and one != "blend"]
         raise CapabilityError(
             f"{name} is causal, and {kind} cannot be: {coupler.why_not_causal}. Use one of {', '.join(able)}."
         )

@@ -1,5 +1,7 @@
 """Transport plans as linear operators with marginals: one class a representation."""
 
+from monge._value import value
+
 from .base import Coupling
 from .dense import DenseCoupling
 from .factored import FactoredCoupling
@@ -26,4 +28,5 @@ __all__ = [
     "SparseCoupling",
     "SumCoupling",
     "TransportMap",
+    "value",
 ]

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from monge.errors import InputError
+from monge.registry import Registry
 
 __all__ = ["PARSERS", "in_one_line", "read_array"]
 
@@ -125,10 +126,9 @@ def _chosen(members: dict[str, Any], key: str | None) -> str:
     raise InputError(f"it holds {names}: name one, as in file.npz:NAME")
 
 
-PARSERS: dict[str, Callable[[Path, str | None], Any]] = {
-    ".npy": _read_npy,
-    ".npz": _read_npz,
-    ".csv": _read_csv,
-    ".parquet": _read_parquet,
-    ".pt": _read_pt,
-}
+PARSERS: Registry[Callable[[Path, str | None], Any]] = Registry("format")
+PARSERS.register(".npy", _read_npy, "One array of NumPy.")
+PARSERS.register(".npz", _read_npz, "Several arrays of NumPy; file.npz:NAME picks one.")
+PARSERS.register(".csv", _read_csv, "A table as text, with comma, semicolon or tab, with or without a header.")
+PARSERS.register(".parquet", _read_parquet, "A table in columns, read by pyarrow.")
+PARSERS.register(".pt", _read_pt, "Tensors of torch; file.pt:NAME picks one.")

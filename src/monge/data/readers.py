@@ -18,8 +18,8 @@ from ._parsers import PARSERS, in_one_line
 
 __all__ = ["FORMATS", "read_points", "read_weights"]
 
-FORMATS = tuple(PARSERS)
-"""The file endings that can be read."""
+FORMATS = PARSERS
+"""Functions that read a file, given its path and the name of an array in it or None, by the ending of its name."""
 
 
 def read_points(path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float64) -> Float[Tensor, "n d"]:
@@ -95,9 +95,9 @@ def _read(path: str | os.PathLike[str], dtype: torch.dtype) -> Tensor:
         raise InputError(f"{file} does not exist: check the path, here relative to {Path.cwd()}.")
     if not file.is_file():
         raise InputError(f"{file} is not a regular file: pass a file that ends in {', '.join(FORMATS)}.")
-    parse = PARSERS.get(file.suffix.lower())
-    if parse is None:
+    if file.suffix.lower() not in FORMATS:
         raise InputError(f"{file} ends in {file.suffix or 'nothing'!r}: the formats known are {', '.join(FORMATS)}.")
+    parse = FORMATS[file.suffix.lower()]
     try:
         return _as_tensor(parse(file, key), dtype)
     except TransportError as error:

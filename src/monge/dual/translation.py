@@ -49,7 +49,7 @@ def _exponential_mass(side: Marginal, log_a: Tensor, f: Tensor) -> tuple[Tensor,
     """The log of the mass that f implies, and minus its gradient under f + c, if that is a straight line in c."""
     if isinstance(side, Fixed):
         return torch.log(side.total), 0.0
-    if isinstance(side, Relaxed) and side.penalty == "kl":
+    if isinstance(side, Relaxed) and side._price.exponential:
         return torch.logsumexp(log_a - f / column(side.rho), -1), 1.0 / side.rho
     return None
 
@@ -60,8 +60,9 @@ def _kinks(side: Marginal) -> tuple[Tensor | float, Tensor | float] | None:
         return math.inf, -math.inf
     if isinstance(side, AtMost):
         return 0.0, -math.inf
-    if isinstance(side, Relaxed) and side.penalty == "tv":
-        return column(side.rho), -column(side.rho)
+    if isinstance(side, Relaxed) and side._rates is not None:
+        missing, excess = side._rates
+        return column(missing), -column(excess)
     return None
 
 

@@ -1,9 +1,12 @@
 """Costs as operators: what a pair of points costs, without a matrix of all pairs."""
 
+from monge._value import value
+
 from ._range import log_largest, log_reach
 from .base import Geometry
 from .circle import Circle
 from .cost_matrix import CostMatrix
+from .costs import COSTS, cost_between
 from .graph import Graph
 from .grid import Grid
 from .line import Line
@@ -14,6 +17,7 @@ from .sum import Sum
 from .tree import Tree
 
 __all__ = [
+    "COSTS",
     "Circle",
     "CostMatrix",
     "Geometry",
@@ -25,6 +29,8 @@ __all__ = [
     "Sphere",
     "Sum",
     "Tree",
+    "cost_between",
     "log_largest",
     "log_reach",
+    "value",
 ]

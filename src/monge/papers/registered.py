@@ -39,7 +39,10 @@ def papers() -> tuple[Paper, ...]:
         ours = "ours.method:PAPERS"
 
     Raises:
-        InputError: An entry point holds something else, or a key is there twice.
+        InputError: A key is there twice.
+
+    Warns:
+        ExtensionWarning: An entry point holds something else, or cannot be imported; its rows are left out.
 
     Example:
         >>> from monge.papers import papers

@@ -7,16 +7,19 @@ from .fixed import Fixed
 from .free import Free
 from .linear import Linear, Terms
 from .marginal import Marginal
+from .penalty import PENALTIES, Penalty
 from .relaxed import Relaxed
 from .traits import TRAITS
 
 __all__ = [
+    "PENALTIES",
     "TRAITS",
     "AtMost",
     "Fixed",
     "Free",
     "Linear",
     "Marginal",
+    "Penalty",
     "Problem",
     "Relative",
     "Relaxed",

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from monge._arrays import broadcast_shapes, pick, working_dtype
-from monge._checks import check_choice, check_number, check_weights
+from monge._checks import check_number, check_weights
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InputError
-from monge.geometry import CostMatrix, Geometry, PointCloud
+from monge.geometry import CostMatrix, Geometry, PointCloud, cost_between
 
 from ._sides import as_mass, check_batch, fitted
 from .at_most import AtMost
@@ -23,6 +23,7 @@ from .base import Plan, Problem
 from .epsilon import Relative, check_epsilons
 from .fixed import Fixed
 from .marginal import Constraint, Marginal, column, log_weights, pairing, rounding
+from .penalty import PENALTIES
 from .relaxed import Relaxed
 
 __all__ = ["Linear", "Terms"]
@@ -134,7 +135,7 @@ class Linear(Problem):
         epsilon: float | Tensor | Relative = 0.0,
         mass: float | Tensor | None = None,
         rho: float | Tensor | None = None,
-        penalty: Literal["kl", "l2", "tv"] = "kl",
+        penalty: str = "kl",
     ) -> Linear:
         """The problem between two clouds, or on a geometry, in the words of `monge.couple`.
 
@@ -143,11 +144,11 @@ class Linear(Problem):
             y: Targets.
             a: Weights of the sources, 1/n each if None.
             b: Weights of the targets.
-            cost: As in `monge.geometry.PointCloud`.
+            cost: A name of `monge.geometry.COSTS`, or a function as in `monge.geometry.PointCloud`.
             epsilon: Strength of the entropy, or `relative`.
             mass: Total mass to move: both sides are `AtMost` then.
             rho: Price of missing a marginal: both sides are `Relaxed` then.
-            penalty: How a marginal may be missed.
+            penalty: How a marginal may be missed, a name of `PENALTIES`.
 
         Raises:
             InputError: If an argument is wrong, or two of them contradict each other.
@@ -164,7 +165,7 @@ class Linear(Problem):
                     "y must be given: pass two clouds, as in couple(x, y), or one geometry that holds both sides; "
                     "a matrix of costs is CostMatrix(cost)."
                 )
-            x = PointCloud(x, y, cost)
+            x = cost_between(x, y, cost)
         elif y is not None or cost != "sqeuclidean":
             name = "y" if y is not None else f"cost={cost!r}"
             raise InputError(
@@ -174,7 +175,7 @@ class Linear(Problem):
         if rho is not None and mass is not None:
             raise InputError(f"Give either rho or mass, but got rho={rho} and mass={mass}: both decide how much moves.")
         if penalty != "kl" and rho is None:
-            check_choice("penalty", penalty, ("kl", "l2", "tv"))
+            PENALTIES.require(penalty)
             raise InputError(f"penalty={penalty!r} says how a marginal may be missed: give its price, rho.")
 
         def side(name: str, weights: Tensor | None, n: int) -> Marginal | None:

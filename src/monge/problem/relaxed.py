@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,12 +10,12 @@ from torch import Tensor
 from typing_extensions import Self
 
 from monge._arrays import pick
-from monge._checks import check_choice, check_number
+from monge._checks import check_number
 from monge._value import value
 from monge.errors import InputError
 
-from ._penalties import PENALTIES, KullbackLeibler, SquaredL2, TotalVariation
 from .marginal import Marginal, column
+from .penalty import PENALTIES, Penalty
 
 __all__ = ["Relaxed"]
 
@@ -25,15 +25,16 @@ class Relaxed(Marginal):
     """The marginal should be near the weights, at a price.
 
     The price is rho KL(mu | a) for "kl", (rho / 2) |mu - a|^2 for "l2", and rho |mu - a|_1 for "tv". A large
-    rho approaches `Fixed`.
+    rho approaches `Fixed`. Other prices are classes derived from `Penalty`, by the names they have in `PENALTIES`.
 
     Args:
         weights: The masses a of the points; zeros mark absent points.
         rho: Strength of the price, positive: a number, or one number per problem of a batch.
-        penalty: Which distance between mu and a is priced.
+        penalty: Which distance between mu and a is priced, a name of `PENALTIES`.
 
     Raises:
-        InputError: If the weights are negative, not finite, or all zero; if rho is not positive and finite.
+        InputError: If the weights are negative, not finite, or all zero; if rho is not positive and finite;
+            if there is no penalty of this name.
 
     Example:
         >>> import torch
@@ -45,11 +46,11 @@ class Relaxed(Marginal):
     """
 
     rho: float | Float[Tensor, "*b"]
-    penalty: Literal["kl", "l2", "tv"] = "kl"
+    penalty: str = "kl"
 
     def __post_init__(self) -> None:
         Marginal.__post_init__(self)
-        check_choice("penalty", self.penalty, PENALTIES)
+        PENALTIES.require(self.penalty)
         if not isinstance(self.rho, Tensor):
             check_number("rho", float(self.rho), low=0.0, strict=True)
         elif not bool(((self.rho > 0) & self.rho.isfinite()).all()):
@@ -58,14 +59,20 @@ class Relaxed(Marginal):
     @property
     def linear(self) -> bool:  # type: ignore[override]
         """Whether missing the weights costs at most linearly."""
-        return self.penalty == "tv"
+        return self._price.rates is not None
 
     def _select(self, index: Any, batch: torch.Size) -> Self:
         return super()._select(index, batch)._replace(rho=pick(self.rho, 0, batch, index))
 
     @property
-    def _price(self) -> KullbackLeibler | SquaredL2 | TotalVariation:
+    def _price(self) -> Penalty:
         return PENALTIES[self.penalty](self.weights, column(self.rho))
+
+    @property
+    def _rates(self) -> tuple[Any, Any] | None:
+        """What a unit too little and a unit too much cost, per problem, where the price is linear."""
+        rates = self._price.rates
+        return None if rates is None else (rates[0] * self.rho, rates[1] * self.rho)
 
     def _maximiser(self, q: Tensor, epsilon: Tensor) -> Tensor:
         return self._price.maximiser(q, column(epsilon))
@@ -74,7 +81,7 @@ class Relaxed(Marginal):
         return self._price.conjugate(f).sum(-1)
 
     def _penalty(self, mu: Tensor) -> Tensor:
-        return self._price.penalty(mu).sum(-1)
+        return self._price.price(mu).sum(-1)
 
     def _project(self, f: Tensor) -> Tensor:
         return self._price.project(f)

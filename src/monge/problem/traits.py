@@ -11,7 +11,7 @@ TRAITS: dict[str, str] = {
     "exact": "is exact: it needs epsilon=0",
     "entropic": "needs a positive epsilon (Simplex and Assignment are exact)",
     "balanced": "needs two Fixed marginals",
-    "priced": "needs marginals of linear price: Fixed, AtMost, Free or Relaxed(penalty='tv')",
+    "priced": "needs marginals of linear price: Fixed, AtMost, Free or Relaxed at linear rates, such as penalty='tv'",
     "square": "needs as many rows as columns",
     "uniform": "needs equal weights",
 }

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from monge._checks import check_choice
 from monge.errors import InputError
-from monge.nn.couplers import Coupler, build, names
+from monge.nn.couplers import Coupler, build
 
 __all__ = ["CouplerConfig"]
 
@@ -19,7 +18,7 @@ class CouplerConfig:
     """Which coupler an encoder uses.
 
     Args:
-        name: as in `monge.nn.couplers.names`.
+        name: as in `monge.nn.couplers.COUPLERS`.
         options: of its class.
 
     Raises:
@@ -37,7 +36,6 @@ class CouplerConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_choice("coupler", self.name, names())
         # Built once for nothing, so that a wrong option is a sentence now and no surprise later.
         self.build(1, 4)
 

@@ -13,7 +13,7 @@ from monge.errors import ShapeError
 from .block import Block
 from .coupler_config import CouplerConfig
 from .model_config import ModelConfig
-from .pooling import Pooling
+from .pooling import POOLINGS
 
 __all__ = ["Encoder"]
 
@@ -38,8 +38,8 @@ class Encoder(nn.Module):
     def __init__(self, vocabulary: int, length: int, config: ModelConfig, coupler: CouplerConfig) -> None:
         super().__init__()
         self.length = length
-        if config.pooling == "padded-mean":
-            # Published code pads every sequence to the next power of two.
+        pooling = POOLINGS[config.pooling]
+        if pooling.power_of_two:
             self.length = 1 << (length - 1).bit_length()
         self.tokens = nn.Embedding(vocabulary, config.dim)
         self.positions = nn.Embedding(self.length, config.dim)
@@ -48,10 +48,8 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, coupler) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
-        self.pooling = Pooling(config.pooling, config.dim, self.length)
-        self.summary = (
-            nn.Parameter(config.embedding_std * torch.randn(config.dim)) if self.pooling.kind == "class" else None
-        )
+        self.pooling = pooling(config.dim, self.length)
+        self.summary = nn.Parameter(config.embedding_std * torch.randn(config.dim)) if pooling.class_token else None
 
     def forward(
         self, tokens: Integer[Tensor, "b n"], padding: Bool[Tensor, "b n"] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monge._checks import check_choice, check_number
+from monge._checks import check_number
 from monge.errors import InputError
 
 from .pooling import POOLINGS
@@ -24,7 +24,7 @@ class ModelConfig:
         head: width inside of the classifier.
         dropout: of embeddings, and of what attention and feed-forward add.
         attention_dropout: of the coupler.
-        pooling: tokens to one vector, ``"mean"``, ``"padded-mean"``, ``"learned"`` or ``"class"``; see `Pooling`.
+        pooling: tokens to one vector, a name of `POOLINGS`: ``"mean"``, ``"padded-mean"``, ``"learned"``, ``"class"``.
         embedding_std: spread of token and position embeddings at the start.
 
     Raises:
@@ -47,6 +47,6 @@ class ModelConfig:
         for name in ("dropout", "attention_dropout"):
             check_number(name, getattr(self, name), low=0.0, high=1.0)
         check_number("embedding_std", self.embedding_std, low=0.0, strict=True)
-        check_choice("pooling", self.pooling, POOLINGS)
+        POOLINGS.require(self.pooling)
         if self.dim % self.heads:
             raise InputError(f"heads must divide dim, but {self.dim} is not a multiple of {self.heads}.")

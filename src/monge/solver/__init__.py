@@ -1,8 +1,11 @@
 """How problems are solved, and what comes back."""
 
+from monge._value import value
+
+from ._exact import Exact
 from .assignment import Assignment
 from .base import Capability, Case, Solver
-from .candidates import CANDIDATES
+from .candidates import SOLVERS, candidates
 from .newton import Newton
 from .simplex import Simplex
 from .sinkhorn import Sinkhorn
@@ -12,12 +15,13 @@ from .sorted import Sorted
 from .symmetric import Symmetric
 
 __all__ = [
-    "CANDIDATES",
+    "SOLVERS",
     "Assignment",
     "Auto",
     "Capability",
     "Case",
     "DualSolution",
+    "Exact",
     "Explanation",
     "Newton",
     "Report",
@@ -28,8 +32,10 @@ __all__ = [
     "Sorted",
     "Status",
     "Symmetric",
+    "candidates",
     "check_problem",
     "solution_of",
     "solve",
+    "value",
     "warned_solution",
 ]

@@ -77,5 +77,7 @@ def extend(problem: Linear, cost: Tensor) -> Extended:
 def _prices(marginal: Marginal) -> tuple[float, float]:
     """What a unit too little and a unit too much cost."""
     if isinstance(marginal, Relaxed):
-        return float(marginal.rho), float(marginal.rho)
+        assert marginal._rates is not None
+        missing, excess = marginal._rates
+        return float(missing), float(excess)
     return math.inf if isinstance(marginal, Fixed) else 0.0, 0.0 if isinstance(marginal, Free) else math.inf

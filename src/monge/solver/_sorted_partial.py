@@ -20,11 +20,11 @@ def is_partial(problem: Linear) -> bool:
     sides = problem.source, problem.target
     if problem.mass is not None:
         return all(isinstance(side, AtMost) for side in sides)
-    if not all(isinstance(side, Relaxed) and side.penalty == "tv" for side in sides):
+    if not all(isinstance(side, Relaxed) and side._rates is not None for side in sides):
         return False
     # At unequal prices it can pay to overfill the cheaper side, which is another problem.
-    first, second = (_price(side, problem.a) for side in sides)
-    return bool((first == second).all())
+    first, *others = (price for side in sides for price in _prices(side, problem.a))
+    return all(bool((first == other).all()) for other in others)
 
 
 def partial_plan(exact: Linear) -> tuple[Coupling, Tensor, Tensor]:
@@ -34,7 +34,7 @@ def partial_plan(exact: Linear) -> tuple[Coupling, Tensor, Tensor]:
     if exact.mass is not None:
         rule, level = "mass", exact.mass.expand(batch)
     else:
-        rule, level = "penalty", _price(exact.source, x).expand(batch)
+        rule, level = "penalty", _prices(exact.source, x)[0].expand(batch)
     sides = x.expand(*batch, n), y.expand(*batch, m), exact.a.expand(*batch, n), exact.b.expand(*batch, m)
     found = kernels.partial_plan(*sides, rule=rule, level=level, p=p, potentials=True)
     used = int((found.w > 0).any(tuple(range(len(batch)))).sum())  # pieces come first
@@ -42,9 +42,11 @@ def partial_plan(exact: Linear) -> tuple[Coupling, Tensor, Tensor]:
     return MonotoneCoupling._make(i=i, j=j, w=w, n=n, m=m), found.f, found.g
 
 
-def _price(side: object, like: Tensor) -> Tensor:
+def _prices(side: object, like: Tensor) -> list[Tensor]:
+    """What a unit too little and a unit too much cost."""
     assert isinstance(side, Relaxed)
-    return torch.as_tensor(side.rho, dtype=like.dtype, device=like.device)
+    assert side._rates is not None
+    return [torch.as_tensor(rate, dtype=like.dtype, device=like.device) for rate in side._rates]
 
 
 def _places(problem: Linear) -> tuple[Tensor, Tensor, float] | None:

@@ -17,7 +17,7 @@ from monge.gradient import Gradient
 from monge.problem import Problem
 
 from .base import Capability, Case, Solver
-from .candidates import CANDIDATES
+from .candidates import candidates
 from .solution import Solution, Status
 
 if TYPE_CHECKING:
@@ -157,7 +157,8 @@ class Auto(Solver):
     meet the same solver.
 
     Args:
-        candidates: The solvers to choose from, with their settings. The earlier of two equals wins.
+        candidates: The solvers to choose from, with their settings; None takes all of `SOLVERS`, those of installed
+            packages included. The earlier of two equals wins.
         tol: Tolerance of the solver that is chosen; None leaves its own, as for the settings below. Solvers without
             iterations need none of them.
         max_iter: Limit of its iterations.
@@ -176,7 +177,7 @@ class Auto(Solver):
         Sinkhorn(tol=1e-06, ...)
     """
 
-    candidates: tuple[Solver, ...] = CANDIDATES
+    candidates: tuple[Solver, ...] | None = None
     tol: float | None = None
     max_iter: int | None = None
     init: tuple[Float[Tensor, "*b n"], Float[Tensor, "*b m"]] | DualSolution | None = None
@@ -188,8 +189,11 @@ class Auto(Solver):
         """The solver that is taken, with the settings of this one."""
         case = Case(problem, problem.traits)
         able = [solver for solver in self._candidates() if solver.treats <= case.traits]
-        unbeaten = [solver for solver in able if not _beaten(solver, able)]
-        chosen = _table(case, unbeaten).chosen or _table(case, able).chosen
+        told = _table(case, [solver for solver in able if not _beaten(solver, able)])
+        if not all(map(_takes, told.rows)):
+            # A solver that refuses or abstains is no reason to leave out a less special one.
+            told = _table(case, able)
+        chosen = told.chosen
         if chosen is None:
             raise CapabilityError(self.explain(problem).refusal)
         return chosen
@@ -209,10 +213,10 @@ class Auto(Solver):
 
     def _candidates(self) -> list[Solver]:
         """The candidates with the settings that are given and that they know, checked anew."""
-        given = self._given()
+        given, usual = self._given(), candidates() if self.candidates is None else self.candidates
         if not given:
-            return list(self.candidates)
-        known = [(solver, solver._contents()) for solver in self.candidates]
+            return list(usual)
+        known = [(solver, solver._contents()) for solver in usual]
         return [
             type(solver)(**{**held, **{name: given[name] for name in given.keys() & held.keys()}})
             for solver, held in known
@@ -225,18 +229,26 @@ class Auto(Solver):
 
     def __repr__(self) -> str:
         """Short, where the candidates are the usual ones."""
-        told = self._given() if self.candidates is CANDIDATES else {"candidates": self.candidates, **self._given()}
+        told = self._given() if self.candidates is None else {"candidates": self.candidates, **self._given()}
         return f"Auto({', '.join(f'{name}={held!r}' for name, held in told.items())})"
 
 
+def _takes(row: Row) -> bool:
+    """Whether a solver can treat the problem and does not abstain."""
+    return row.capability.supported and row.capability.cost < math.inf
+
+
 def _table(case: Case, solvers: Sequence[Solver]) -> Explanation:
-    able = [solver for solver in solvers if solver.treats <= case.traits]
-    rows = [Row(solver, solver._capability(case) if solver in able else solver._refusal(case)) for solver in solvers]
+    rows = [
+        Row(solver, solver._capability(case) if solver.treats <= case.traits else solver._refusal(case))
+        for solver in solvers
+    ]
+    taking = [row.solver for row in rows if _takes(row)]
 
     def last(row: Row) -> tuple[bool, bool, bool, float]:
         """What cannot comes last, then what abstains, what is beaten, and the dearer."""
         capability = row.capability
-        return not capability.supported, capability.cost == math.inf, _beaten(row.solver, able), capability.cost
+        return not capability.supported, capability.cost == math.inf, _beaten(row.solver, taking), capability.cost
 
     return Explanation(tuple(sorted(rows, key=last)))
 

@@ -1,7 +1,7 @@
 """Tests that others can use: a suite for each contract, problems with known answers, strategies for hypothesis.
 
-`check_coupling`, `check_geometry`, `check_solver`, `check_coupler` and `check_objective` take what somebody has written
-and fail with a sentence that says what is wrong with it.
+`check_coupling`, `check_geometry`, `check_penalty`, `check_solver`, `check_coupler` and `check_objective` take what
+somebody has written and fail with a sentence that says what is wrong with it.
 
 The strategies live in `monge.testing.strategies`, which imports hypothesis; nothing else here does.
 """
@@ -10,6 +10,7 @@ from .check_coupler import check_coupler
 from .check_coupling import check_coupling
 from .check_geometry import check_geometry
 from .check_objective import check_objective
+from .check_penalty import check_penalty
 from .check_solver import check_solver
 from .examples import Example, couplings
 from .largest_tensor import LargestTensor
@@ -25,6 +26,7 @@ __all__ = [
     "check_coupling",
     "check_geometry",
     "check_objective",
+    "check_penalty",
     "check_solver",
     "couplings",
     "dirac",

@@ -13,6 +13,7 @@ from monge.errors import InputError
 
 from ..functional._heads import Heads
 from ._coupler import Coupler, Promise
+from .registered import build
 
 __all__ = ["Blend"]
 
@@ -89,8 +90,6 @@ class Blend(Coupler):
         **options: Any,
     ) -> Self:
         """Softmax and pivots unless named otherwise; ``options`` go to the second."""
-        from . import build
-
         return cls(build(first, heads, width), build(second, heads, width, **options), heads, gate=gate)
 
     def _couple(self, heads: Heads) -> Coupling:

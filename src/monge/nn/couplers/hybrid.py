@@ -14,6 +14,7 @@ from monge.errors import InputError
 from ..functional._heads import Heads
 from ..functional._padding import at_least_single, blank
 from ._coupler import Coupler, Promise, touched
+from .registered import build
 from .softmax import Softmax
 
 __all__ = ["Hybrid"]
@@ -68,8 +69,6 @@ class Hybrid(Coupler):
     @classmethod
     def build(cls, heads: int, width: int, *, inner: str = "pivots", special: int = 1, **options: Any) -> Self:
         """Pivots inside unless named otherwise; ``options`` go to the inner coupler."""
-        from . import build
-
         return cls(build(inner, heads, width, **options), special)
 
     def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:

@@ -1,34 +1,78 @@
-"""The three prices of a relaxed marginal: Kullback-Leibler, squared L2, total variation.
-
-Each is a set of formulas in the weights a, the strength rho, and a potential f or a marginal mu, point by point.
-"""
+"""What missing a relaxed marginal costs, by name: Kullback-Leibler, squared L2, total variation, and others'."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["PENALTIES", "KullbackLeibler", "SquaredL2", "TotalVariation"]
+from monge.registry import Registry, check_derived
+
+__all__ = ["PENALTIES", "Penalty"]
 
 
-class Price(NamedTuple):
-    """Weights a and a strength rho, ready to meet one number per point."""
+@dataclass(frozen=True)
+class Penalty(ABC):
+    r"""A convex price S(mu) of a marginal mu that misses its weights a, with a strength rho, point by point.
 
-    a: Tensor
+    Solvers see it through the dual, whose term of one point is $-S^*(-f)$ for a potential f. A new penalty writes the
+    price, that term, the two derivatives of the term, and its maximum together with the entropy. A point of zero weight
+    is absent: it carries no mass whatever the price. All formulas are differentiable by a, rho and their argument.
+
+    It is used by name, `Relaxed` (weights, rho, "name"), once it is registered: ``PENALTIES.register("name", Mine)``.
+    `monge.testing.check_penalty` compares the five formulas with each other.
+
+    Args:
+        a: The weights.
+        rho: The strength, a number or (*b, 1).
+
+    Source: Chizat et al., Scaling algorithms for unbalanced optimal transport problems, arXiv:1607.05816.
+    """
+
+    a: Float[Tensor, "*b n"]
     rho: Any
 
-    def maximiser(self, q: Tensor, epsilon: Any) -> Tensor:
-        return self.project(q)
+    rates: ClassVar[tuple[float, float] | None] = None
+    """If the price is a straight line on either side of a: what a unit too little and a unit too much cost, in units of
+    rho. Exact solvers, which pay it at a dummy point, need that."""
+    exponential: ClassVar[bool] = False
+    """Whether the marginal that a potential implies is a exp(-f / rho)."""
 
-    def project(self, f: Tensor) -> Tensor:
+    @abstractmethod
+    def price(self, mu: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
+        """S(mu), which is zero at a."""
+
+    @abstractmethod
+    def conjugate(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
+        """-S*(-f), the minimum of S(mu) + f mu over mu >= 0; -inf where there is none, zero at absent points."""
+
+    @abstractmethod
+    def mass_at(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
+        """The mu that attains it, the derivative of the conjugate by f; at a kink the largest."""
+
+    @abstractmethod
+    def curvature(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
+        """The derivative of mass_at by -f; inf where f sits on a kink, which pins it."""
+
+    @abstractmethod
+    def maximiser(self, q: Float[Tensor, "*b n"], epsilon: Any) -> Float[Tensor, "*b n"]:
+        """The f with mass_at(f) = a exp((f - q) / epsilon); q may be inf, at points that can reach nothing."""
+
+    def project(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
+        """The nearest potential whose conjugate is finite and not flat."""
         return f
 
 
-class KullbackLeibler(Price):
+class KullbackLeibler(Penalty):
     """rho KL(mu | a) = rho sum mu log(mu / a) - mu + a."""
+
+    exponential = True
 
     def maximiser(self, q: Tensor, epsilon: Any) -> Tensor:
         # A point that can reach nothing has q = inf; its potential stays finite, and exp(-f / rho) vanishes.
@@ -38,11 +82,11 @@ class KullbackLeibler(Price):
     def conjugate(self, f: Tensor) -> Tensor:
         return -self.rho * self.a * torch.expm1(torch.where(self.a > 0, -f / self.rho, 0.0))
 
-    def penalty(self, mu: Tensor) -> Tensor:
+    def price(self, mu: Tensor) -> Tensor:
         present = self.a > 0
         reference = torch.where(present, self.a, 1.0)
-        price = torch.special.xlogy(mu, mu / reference) - mu + self.a
-        return self.rho * torch.where(present, price, torch.where(mu > 0, math.inf, 0.0))
+        paid = torch.special.xlogy(mu, mu / reference) - mu + self.a
+        return self.rho * torch.where(present, paid, torch.where(mu > 0, math.inf, 0.0))
 
     def mass_at(self, f: Tensor) -> Tensor:
         return self.a * torch.exp(torch.where(self.a > 0, -f / self.rho, 0.0))
@@ -51,7 +95,7 @@ class KullbackLeibler(Price):
         return self.mass_at(f) / self.rho
 
 
-class SquaredL2(Price):
+class SquaredL2(Penalty):
     """(rho / 2) |mu - a|^2 over mu >= 0."""
 
     def maximiser(self, q: Tensor, epsilon: Any) -> Tensor:
@@ -83,7 +127,7 @@ class SquaredL2(Price):
         reached = torch.where(self.a > 0, torch.minimum(f, self.rho * self.a), 0.0)
         return reached * self.a - reached * reached / (2 * self.rho)
 
-    def penalty(self, mu: Tensor) -> Tensor:
+    def price(self, mu: Tensor) -> Tensor:
         return self.rho / 2 * (mu - self.a) ** 2
 
     def project(self, f: Tensor) -> Tensor:
@@ -97,13 +141,18 @@ class SquaredL2(Price):
         return torch.where((self.a > 0) & (f < self.rho * self.a), gradient, 0.0)
 
 
-class TotalVariation(Price):
+class TotalVariation(Penalty):
     """rho |mu - a|_1: up to rho is paid for each unit of mass that is created or destroyed."""
+
+    rates = (1.0, 1.0)
+
+    def maximiser(self, q: Tensor, epsilon: Any) -> Tensor:
+        return self.project(q)
 
     def conjugate(self, f: Tensor) -> Tensor:
         return torch.where((f < -self.rho) & (self.a > 0), -math.inf, self.a * self.project(f))
 
-    def penalty(self, mu: Tensor) -> Tensor:
+    def price(self, mu: Tensor) -> Tensor:
         return self.rho * (mu - self.a).abs()
 
     def project(self, f: Tensor) -> Tensor:
@@ -126,4 +175,10 @@ def _log_omega(w: Tensor, target: Tensor, steps: int) -> Tensor:
     return w
 
 
-PENALTIES: dict[str, Any] = {"kl": KullbackLeibler, "l2": SquaredL2, "tv": TotalVariation}
+PENALTIES: Registry[type[Penalty]] = Registry(
+    "penalty", check=partial(check_derived, base=Penalty, where="monge.problem.Penalty")
+)
+"""Prices of relaxed marginals, by the name that `Relaxed` and `monge.couple` take."""
+PENALTIES.register("kl", KullbackLeibler)
+PENALTIES.register("l2", SquaredL2)
+PENALTIES.register("tv", TotalVariation)
