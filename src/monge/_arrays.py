@@ -25,6 +25,7 @@ __all__ = [
     "power",
     "recompute",
     "root",
+    "row_blocks",
     "rows_per_block",
     "take",
     "working_dtype",
@@ -129,6 +130,12 @@ def working_dtype(*held: Any) -> torch.dtype:
 def rows_per_block(bytes_per_row: int, most: int | None = None) -> int:
     """How many rows make a block of about ``most`` bytes, ``BLOCK_BYTES`` if not said; at least one."""
     return max(1, (most or BLOCK_BYTES) // max(1, bytes_per_row))
+
+
+def row_blocks(count: int, bytes_per_row: int, most: int | None = None) -> list[slice]:
+    """The slices of ``count`` rows that make such blocks, the last one perhaps smaller."""
+    size = rows_per_block(bytes_per_row, most)
+    return [slice(start, min(count, start + size)) for start in range(0, count, size)]
 
 
 def recompute(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -119,7 +119,7 @@ def test_what_is_no_folder_of_texts(tmp_path: Path) -> None:
         for k in range(3):
             (tmp_path / name / f"{k}.txt").write_text("text")
     assert len(byte_text(folder=tmp_path).test) == 2
-    with pytest.raises(InputError, match="length must lie in"):
+    with pytest.raises(InputError, match="length must be a positive integer"):
         byte_text(folder=tmp_path, length=0)
     (tmp_path / "b" / "1.txt").write_text("")
     with pytest.raises(InputError, match=r"1.txt is empty: write something, or remove it"):

@@ -27,7 +27,7 @@ def test_seeds_decide(draw: Callable[..., torch.Tensor], n: int) -> None:
     assert torch.equal(one, draw(n, generator=seeded(), dtype=torch.float64))
     assert not torch.equal(one, draw(n, generator=seeded(1), dtype=torch.float64))
     assert torch.equal(state, torch.get_rng_state())
-    with pytest.raises(InputError, match="n must lie in"):
+    with pytest.raises(InputError, match="n must be a positive integer"):
         draw(0, generator=seeded())
 
 

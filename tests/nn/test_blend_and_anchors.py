@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from draws import draw
-from monge.errors import InputError
+from monge.errors import CapabilityError, InputError
 from monge.nn import Attention
 from monge.nn.couplers import (
     QR,
@@ -102,6 +102,19 @@ class TestHybrid:
             Hybrid(QR(2, 4), readable=True)
         with pytest.raises(InputError, match="special must be at least 1"):
             Hybrid(part, 0)
+
+    def test_has_one_padding(self):
+        """Tokens are cut out of both sides with the padding of the queries, which would let absent keys be read."""
+        q, k, v = (draw(1, 2, 9, 4, seed=i) for i in range(3))
+        absent = torch.arange(9)[None] >= 6
+        part = build("pivots", 2, 4).double()
+        for hybrid in (Hybrid(part, 1), Blend(Softmax(), Hybrid(part, 1), heads=2).double()):
+            with pytest.raises(CapabilityError, match="pass key_padding_mask alone"):
+                hybrid.attend(q, k, v, None, absent)
+            with pytest.raises(CapabilityError, match="pass key_padding_mask alone"):
+                hybrid(q, k, None, absent)
+        free = Hybrid(part, 1, readable=True)
+        torch.testing.assert_close(free.attend(q, k, torch.ones_like(v), None, absent), torch.ones_like(v))
 
 
 class TestAnchors:

@@ -311,9 +311,9 @@ class TestArguments:
             pivot_attention(q, k, v, z, gradient="none")
         with pytest.raises(ShapeError, match="pivots must have shape"):
             pivot_attention(q, k, v, z[:, :3])
-        with pytest.raises(InputError, match="pivots must be at least 1"):
+        with pytest.raises(InputError, match="pivots must be a positive integer"):
             Pivots(2, 4, 0)
-        with pytest.raises(InputError, match="iterations must lie in"):
+        with pytest.raises(InputError, match="iterations must be an integer, at least 0"):
             Pivots(2, 4, iterations=-1)
         with pytest.raises(InputError, match=r"n_half must be odd, .* but is 4: use 5"):
             EntropicPivots(2, 4, n_half=4)

@@ -61,5 +61,5 @@ def test_a_bias_on_keys_cannot_matter_to_a_plan():
 def test_messages():
     with pytest.raises(InputError, match="no dot-product scores"):
         Prior(2, 4, "pivots")
-    with pytest.raises(InputError, match="frequencies must be at least 1"):
+    with pytest.raises(InputError, match="frequencies must be a positive integer"):
         Prior(2, 4, frequencies=0)

@@ -121,7 +121,7 @@ def test_axes_given_are_drawn_into() -> None:
         (lambda P: marginals(stacked(P)), ShapeError, "batch of shape"),
         (lambda P: links(P, torch.rand(4, 2), torch.rand(4, 2)), ShapeError, "3 sources and 4 targets"),
         (lambda P: marginals(P, a=torch.rand(4)), ShapeError, r"a must have shape \(3,\)"),
-        (lambda P: plan(P, resolution=0), InputError, "resolution must lie in"),
+        (lambda P: plan(P, resolution=0), InputError, "resolution must be a positive integer"),
         (lambda P: palette(torch.rand(3, 3)), ShapeError, r"image must have shape \(h, w, 3\)"),
     ],
 )

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes, pick, recompute, rows_per_block, working_dtype
+from monge._arrays import broadcast_shapes, pick, recompute, row_blocks, working_dtype
 from monge._checks import check_batches, check_floating, check_same
 from monge._value import value
 from monge.errors import InputError, ShapeError
@@ -93,19 +93,17 @@ class MixtureCoupling(Coupling):
             core: How many dimensions follow the batch in its answer.
             numbers: How many numbers one plan's answer holds.
         """
-        count = self.weights.shape[-1]
-        size = min(count, rows_per_block(working_dtype(self).itemsize * numbers))
+        slices = row_blocks(self.weights.shape[-1], working_dtype(self).itemsize * numbers)
         batch = self.component.batch_shape
 
         def part(some: slice) -> Tensor:
             chosen = self.component
-            if size < count:
+            if len(slices) > 1:
                 chosen = chosen._select((*(slice(None),) * (len(batch) - 1), some), batch)
             answer = ask(chosen)
             weights = self.weights[..., some][(..., *(None,) * core)]
             return (weights * answer).sum(-1 - core)
 
-        slices = [slice(start, min(count, start + size)) for start in range(0, count, size)]
         if len(slices) == 1:
             return part(slices[0])
         total = recompute(part, slices[0])

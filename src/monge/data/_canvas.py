@@ -22,40 +22,32 @@ def paint(curves: Curves, discs: np.ndarray, rules: Rules) -> np.ndarray:
 
     A pixel is as bright as the brightest thing on it, and a thing as the part of the pixel that it covers.
     """
-    count = len(discs)
     reach = math.ceil(rules.length + rules.thickness + 2 * rules.radius)
     wide = rules.size + 2 * reach
-    picture = np.zeros((count, wide * wide), dtype=np.float32)
+    picture = np.zeros((len(discs), wide * wide), dtype=np.float32)
+
+    def draw(rows: np.ndarray, start: np.ndarray, end: np.ndarray, length: float, thick: float, light: float) -> None:
+        touched, covered = _covered(start, end, length, thick)
+        flat = (touched[..., 0] + reach) * wide + touched[..., 1] + reach
+        picture[rows[:, None], flat] = np.maximum(picture[rows[:, None], flat], covered * light)
+
     for dash in range(curves.start.shape[1]):
         rows = np.flatnonzero(curves.snake[:, dash] >= 0)
         start, end = curves.start[rows, dash], curves.end[rows, dash]
-        along = (end - start) / rules.length
-        half = (rules.length + rules.thickness) / 2
-        touched, covered = _covered((start + end) / 2, start, along, rules.length, rules.thickness / 2, half)
-        _lighten(picture, rows, touched + reach, covered * rules.contrast * INK, wide)
-    rows = np.arange(count)
-    for disc in range(discs.shape[1]):
-        centre = discs[:, disc]
-        touched, covered = _covered(centre, centre, np.zeros_like(centre), 0.0, rules.radius, rules.radius)
-        _lighten(picture, rows, touched + reach, covered, wide)
+        draw(rows, start, end, rules.length, rules.thickness / 2, rules.contrast * INK)
+    for centre in np.moveaxis(discs, 1, 0):
+        draw(np.arange(len(discs)), centre, centre, 0.0, rules.radius, 1.0)
     inside = slice(reach, reach + rules.size)
-    shown = picture.reshape(count, wide, wide)[:, inside, inside]
+    shown = picture.reshape(-1, wide, wide)[:, inside, inside]
     return np.rint(255 * shown.clip(max=1)).astype(np.uint8)
 
 
-def _covered(
-    middle: np.ndarray, start: np.ndarray, along: np.ndarray, length: float, thick: float, half: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels about ``middle`` and which part of each lies within ``thick`` of a dash."""
-    reach = math.ceil(half)
+def _covered(start: np.ndarray, end: np.ndarray, length: float, thick: float) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels about a dash, a disc if it has no length, and which part of each lies within ``thick`` of it."""
+    reach = math.ceil(length / 2 + thick)
     window = square(np.arange(-reach, reach + 1, dtype=np.float32))
     within = square((np.arange(FINER, dtype=np.float32) + 0.5) / FINER - 0.5)
-    pixels = np.rint(middle)[:, None] + window
-    points = (pixels[:, :, None] + within).reshape(len(middle), len(window) * FINER**2, 2)
-    covered = squared_distance(points, start, along, length) <= thick**2
+    pixels = np.rint((start + end) / 2)[:, None] + window
+    points = (pixels[:, :, None] + within).reshape(len(start), len(window) * FINER**2, 2)
+    covered = squared_distance(points, start, (end - start) / (length or 1), length) <= thick**2
     return pixels.astype(np.int32), covered.reshape(*pixels.shape[:2], FINER**2).mean(axis=-1, dtype=np.float32)
-
-
-def _lighten(picture: np.ndarray, rows: np.ndarray, pixels: np.ndarray, light: np.ndarray, wide: int) -> None:
-    flat = pixels[..., 0] * wide + pixels[..., 1]
-    picture[rows[:, None], flat] = np.maximum(picture[rows[:, None], flat], light)

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from monge._checks import check_count
 from monge._files import check_destination, make_folder, write_whole
 from monge.errors import InputError
 
-from ._counts import check_count, check_counts
 from ._parsers import in_one_line, read_array
 from .task import Progress, Split, Task
 
@@ -42,7 +42,10 @@ def stored(
     ``key`` is all else that they depend on, and goes into the name of the file, so that a file never goes stale.
     ``facts`` are the other fields of the task.
     """
-    check_counts(counts)
+    if len(counts) != 3:
+        raise InputError(f"counts must be three numbers, to train, to validate and to test, but are {counts!r}.")
+    for part, count in enumerate(counts):
+        check_count(f"counts[{part}]", count)
     check_count("seed", seed, low=0)
 
     def made() -> Task:
@@ -67,7 +70,7 @@ def stored(
 def _write(stream: IO[bytes], task: Task) -> None:
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for part, split in task.parts.items():
-            for what, held in (("tokens", split.tokens), ("labels", split.labels)):
+            for what, held in vars(split).items():
                 with archive.open(f"{part}_{what}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, held.numpy(), allow_pickle=False)
 

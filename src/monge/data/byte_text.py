@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
+from monge._checks import check_count
 from monge.errors import InputError
 
 from ._bytes import VOCABULARY, rows_of_bytes
-from ._counts import check_count
 from .task import Split, Task
 
 __all__ = ["byte_text"]
@@ -69,7 +69,7 @@ def byte_text(*, folder: str | os.PathLike[str] | None = None, length: int = 102
 
     Source: the task is modelled on byte-level text classification of Tay et al., "Long Range Arena", arXiv:2011.04006.
     """
-    check_count("length", length, low=1)
+    check_count("length", length)
     classes = _docstrings(seed) if folder is None else _texts(Path(folder))
     generator = torch.Generator().manual_seed(seed)
     parts: tuple[list[tuple[bytes, int]], ...] = ([], [], [])

@@ -6,9 +6,9 @@ import math
 
 import torch
 
+from monge._checks import check_count
 from monge.errors import InputError
 
-from ._counts import check_count
 from .task import Split, Task
 
 __all__ = ["digits"]
@@ -57,13 +57,12 @@ def digits(*, length: int = SIDE**2, seed: int = 0) -> Task:
 
     # Class by class, so that no part is short of a digit.
     generator = torch.Generator().manual_seed(seed)
-    chosen: list[list[torch.Tensor]] = [[], [], []]
+    parts = []
     for digit in range(10):
         of_class = (labels == digit).nonzero().squeeze(1)
         of_class = of_class[torch.randperm(len(of_class), generator=generator)]
         cuts = [round(0.7 * len(of_class)), round(0.8 * len(of_class))]
-        for part, rows in zip(chosen, of_class.tensor_split(cuts), strict=True):
-            part.append(rows)
+        parts.append(of_class.tensor_split(cuts))
     # In the order of the writers, whatever the class: a reader may take a part from its beginning.
-    rows = [torch.cat(part).sort().values for part in chosen]
+    rows = [torch.cat(part).sort().values for part in zip(*parts, strict=True)]
     return Task("digits", *(Split(tokens[k], labels[k]) for k in rows), vocabulary=LEVELS, classes=10)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from monge._checks import check_number
+from monge._checks import check_count
 
 __all__ = ["checkerboard", "gaussian", "mixture", "moons", "rings", "spiral"]
 
@@ -34,8 +34,8 @@ def gaussian(
         >>> gaussian(100, 3, generator=torch.Generator().manual_seed(0)).shape
         torch.Size([100, 3])
     """
-    check_number("n", n, low=1)
-    check_number("d", d, low=1)
+    check_count("n", n)
+    check_count("d", d)
     return scale * torch.randn(n, d, generator=generator, dtype=dtype)
 
 
@@ -67,8 +67,8 @@ def mixture(
         >>> mixture(100, generator=torch.Generator().manual_seed(0)).shape
         torch.Size([100, 2])
     """
-    check_number("n", n, low=1)
-    check_number("k", k, low=1)
+    check_count("n", n)
+    check_count("k", k)
     angle = torch.randint(k, (n,), generator=generator).to(dtype) * (2 * math.pi / k)
     return _jittered(_polar(radius, angle), scale, generator)
 
@@ -93,7 +93,7 @@ def moons(
         >>> moons(100, generator=torch.Generator().manual_seed(0)).mean(0).abs().max() < 1
         tensor(True)
     """
-    check_number("n", n, low=1)
+    check_count("n", n)
     angle = math.pi * torch.rand(n, generator=generator, dtype=dtype)
     upper = torch.arange(n) < (n + 1) // 2
     arc = _polar(1.0, angle)
@@ -127,7 +127,7 @@ def rings(
         >>> rings(50, noise=0.0, radii=(3.0,), generator=torch.Generator().manual_seed(0)).norm(dim=-1).mean().round()
         tensor(3.)
     """
-    check_number("n", n, low=1)
+    check_count("n", n)
     choices = torch.tensor(radii, dtype=dtype)
     chosen = choices[torch.multinomial(choices, n, replacement=True, generator=generator)]
     angle = 2 * math.pi * torch.rand(n, generator=generator, dtype=dtype)
@@ -155,7 +155,7 @@ def spiral(
         >>> spiral(50, noise=0.0, generator=torch.Generator().manual_seed(0)).norm(dim=-1).max() <= 1
         tensor(True)
     """
-    check_number("n", n, low=1)
+    check_count("n", n)
     # Arc length grows as the square of the radius, so the root of a uniform number spreads the points evenly.
     radius = torch.rand(n, generator=generator, dtype=dtype).sqrt()
     return _jittered(_polar(radius[:, None], 2 * math.pi * turns * radius), noise, generator)
@@ -181,8 +181,8 @@ def checkerboard(
         >>> checkerboard(50, generator=torch.Generator().manual_seed(0)).abs().max() <= 1
         tensor(True)
     """
-    check_number("n", n, low=1)
-    check_number("squares / 2", squares / 2, low=1)
+    check_count("n", n)
+    check_count("squares", squares, low=2)
     row = torch.randint(squares, (n,), generator=generator)
     column = 2 * torch.randint(squares // 2, (n,), generator=generator) + row % 2
     within = torch.rand(n, 2, generator=generator, dtype=dtype)

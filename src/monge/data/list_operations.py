@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
 
+from monge._checks import check_count
 from monge.errors import InputError, ShapeError
 
-from ._counts import check_count
 from ._store import stored
 from ._trees import CLOSE, FIRST_DIGIT, SYMBOLS, grow
 from .task import Progress, Task
@@ -78,7 +78,7 @@ def list_operations(
     """
     check_count("lengths[0]", lengths[0], low=0)
     check_count("lengths[1]", lengths[1], low=lengths[0] + 2)
-    check_count("depth", depth, low=1)
+    check_count("depth", depth)
     check_count("arguments", arguments, low=2, high=100)
     return stored(
         folder, partial(_unique_trees, lengths, depth, arguments), EDITION, *lengths, depth, arguments,

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monge._checks import check_choice
+from monge._checks import check_choice, check_count
 
 from ._canvas import paint
-from ._counts import check_count
 from ._snakes import Curves, Rules, draw_curves
 from ._store import stored
 from .task import Progress, Task

@@ -194,7 +194,7 @@ class Attention(nn.Module):
         """
         key = query if key is None else key
         value = key if value is None else value
-        own = key is query
+        own, shared = key is query, value is key
         widths = {"query": (query, self.embed_dim), "key": (key, self.kdim), "value": (value, self.vdim)}
         for name, (given, width) in widths.items():
             if given.ndim < 2 or given.shape[-1] != width:
@@ -202,11 +202,8 @@ class Attention(nn.Module):
                     f"{name} must have shape (*batch, tokens, {width}), but has {tuple(given.shape)}: see kdim, vdim."
                 )
         if not self.batch_first and query.ndim == 3:
-            shared = value is key
-            query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
-            key = query if own else key
-            value = key if shared else value
-        q, k, v = self._project(query, key, value, own and value is key)
+            query, key, value = (given.transpose(0, 1) for given in (query, key, value))
+        q, k, v = self._project(query, key, value, own and shared)
         k = _or_nan(k, key_padding_mask)
         key_padding = as_padding("key_padding_mask", key_padding_mask, key)
         if query_padding_mask is None and own:

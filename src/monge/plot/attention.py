@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from monge._checks import check_number
+from monge._checks import check_count, check_number
 from monge.coupling import Coupling
 from monge.errors import InputError, ShapeError
 
@@ -53,8 +53,8 @@ def attention_maps(
         >>> [axes.get_title() for axes in picture.axes if axes.get_title()]
         ['head 0', 'head 1', 'head 2', 'head 3']
     """
-    check_number("columns", columns, low=1)
-    check_number("resolution", resolution, low=1)
+    check_count("columns", columns)
+    check_count("resolution", resolution)
     check_number("limit", limit, low=1.0, strict=True)
     named = _named(maps)
     wide = min(columns, len(named))

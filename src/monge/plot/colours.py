@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._checks import check_number
+from monge._checks import check_count
 from monge.errors import ShapeError
 
 from ._canvas import INK, array, figure, plane, quiet
@@ -42,8 +42,8 @@ def palette(image: Float[Tensor, "h w 3"], *, columns: int = 48, rows: int = 5) 
         >>> palette(torch.rand(20, 30, 3), columns=8, rows=3).shape
         torch.Size([3, 8, 3])
     """
-    check_number("columns", columns, low=1)
-    check_number("rows", rows, low=1)
+    check_count("columns", columns)
+    check_count("rows", rows)
     if image.ndim != 3 or image.shape[-1] != 3 or image.shape[0] * image.shape[1] < rows * columns:
         raise ShapeError(
             f"image must have shape (h, w, 3) and at least {rows * columns} pixels, but has {tuple(image.shape)}."

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._checks import check_number, check_points
+from monge._checks import check_count, check_points
 from monge.coupling import Coupling
 from monge.errors import ShapeError
 
@@ -61,7 +61,7 @@ def links(
 
     check_points("x", x)
     check_points("y", y)
-    check_number("strongest", strongest, low=1)
+    check_count("strongest", strongest)
     check_one(P)
     if (x.shape[0], y.shape[0]) != tuple(P.shape) or x.shape[1:] != y.shape[1:]:
         raise ShapeError(

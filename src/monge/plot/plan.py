@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from monge._checks import check_number
+from monge._checks import check_count
 from monge.coupling import Coupling
 
 from ._canvas import INK, PAPER, SOURCE, TARGET, axes, check_one, matrix, strip, titled
@@ -53,7 +53,7 @@ def plan(
         >>> picture.get_title()
         'ProductCoupling 3 × 4'
     """
-    check_number("resolution", resolution, low=1)
+    check_count("resolution", resolution)
     check_one(P)
     n, m = P.shape
     cells = averaged(P, rows, columns, resolution)

@@ -18,10 +18,12 @@ from . import pixels, texts
 
 __all__ = ["long_range_arena"]
 
+LISTS = ("basic_train.tsv", "basic_val.tsv", "basic_test.tsv")
+PAPERS = ("new_aan_pairs.train.tsv", "new_aan_pairs.eval.tsv", "new_aan_pairs.test.tsv")
 READERS: dict[str, tuple[Callable[[Path, int, Progress], Parts], int, int, int | None]] = {
-    "listops": (texts.list_operations, len(SYMBOLS), 10, 0),
+    "listops": (partial(texts.tables, texts.trees, "listops-1000", LISTS), len(SYMBOLS), 10, 0),
     "text": (texts.reviews, VOCABULARY, 2, 0),
-    "retrieval": (texts.papers, VOCABULARY, 2, 0),
+    "retrieval": (partial(texts.tables, texts.pairs, "tsv_data", PAPERS), VOCABULARY, 2, 0),
     "image": (pixels.images, 256, 10, None),
     "pathfinder": (partial(pixels.pathfinder, 32), 256, 2, None),
     "path-x": (partial(pixels.pathfinder, 128), 256, 2, None),

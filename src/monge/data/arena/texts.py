@@ -16,7 +16,7 @@ from .._trees import SYMBOLS
 from ..task import Parts, Progress, Split
 from .files import found, rows_of
 
-__all__ = ["list_operations", "papers", "reviews"]
+__all__ = ["pairs", "reviews", "tables", "trees"]
 
 LONGEST_TREE = 2000
 LONGEST_TEXT = 4000
@@ -24,13 +24,19 @@ IDS = {symbol: token for token, symbol in enumerate(SYMBOLS) if token}
 LABEL = re.compile(r"\d{1,3}(\.0*)?")
 
 
-def list_operations(root: Path, seed: int, progress: Progress) -> Parts:
+def tables(
+    read: Callable[[Path], Split], folder: str, files: Sequence[str], root: Path, seed: int, progress: Progress
+) -> Parts:
+    """A part a file, which lies in the folder or beside it."""
+    parts = []
+    for done, file in enumerate(files, start=1):
+        parts.append(read(found(root, file, f"{folder}/{file}")))
+        progress(done, len(files))
+    return tuple(parts)
+
+
+def trees(path: Path) -> Split:
     """Columns Source and Target; brackets that only group are dropped."""
-    files = [f"basic_{part}.tsv" for part in ("train", "val", "test")]
-    return _tables(root, "listops-1000", files, _trees, progress)
-
-
-def _trees(path: Path) -> Split:
     rows, labels = [], []
     for number, cells in rows_of(path, 2):
         if number == 1:
@@ -56,10 +62,13 @@ def _trees(path: Path) -> Split:
 def reviews(root: Path, seed: int, progress: Progress) -> Parts:
     """One file a review, negative ones 0 and positive ones 1; those to test are those to validate."""
     home = found(root, "aclImdb") if root.name != "aclImdb" else root
-    folders = {part: [found(home, f"{part}/{mood}") for mood in ("neg", "pos")] for part in ("train", "test")}
     paths = {
-        part: [(path, label) for label, folder in enumerate(moods) for path in sorted(folder.glob("*.txt"))]
-        for part, moods in folders.items()
+        part: [
+            (path, label)
+            for label, mood in enumerate(("neg", "pos"))
+            for path in sorted(found(home, f"{part}/{mood}").glob("*.txt"))
+        ]
+        for part in ("train", "test")
     }
     total = sum(map(len, paths.values()))
     splits, done = {}, 0
@@ -77,13 +86,8 @@ def reviews(root: Path, seed: int, progress: Progress) -> Parts:
     return splits["train"], splits["test"], splits["test"]
 
 
-def papers(root: Path, seed: int, progress: Progress) -> Parts:
+def pairs(path: Path) -> Split:
     """Columns label, two names and two texts, without a header."""
-    files = [f"new_aan_pairs.{part}.tsv" for part in ("train", "eval", "test")]
-    return _tables(root, "tsv_data", files, _pairs, progress)
-
-
-def _pairs(path: Path) -> Split:
     texts, labels = [], []
     for number, (label, _, _, one, two) in rows_of(path, 5):
         for text in (one, two):
@@ -94,15 +98,6 @@ def _pairs(path: Path) -> Split:
         labels.append(_label(label, path, number))
     tokens = rows_of_bytes(texts, LONGEST_TEXT).unflatten(0, (len(labels), 2))
     return Split(tokens, torch.tensor(labels, dtype=torch.int64))
-
-
-def _tables(root: Path, folder: str, files: Sequence[str], read: Callable[[Path], Split], progress: Progress) -> Parts:
-    """A part a file, which lies in the folder or beside it."""
-    parts = []
-    for done, file in enumerate(files, start=1):
-        parts.append(read(found(root, file, f"{folder}/{file}")))
-        progress(done, len(files))
-    return tuple(parts)
 
 
 def _label(cell: str, path: Path, number: int) -> int:

@@ -16,7 +16,7 @@ from monge._transforms import transformable
 from monge.errors import CapabilityError, ShapeError
 
 from ..functional._heads import Heads
-from ..functional._padding import blank, shares
+from ..functional._padding import blank, full_precision, shares
 
 if TYPE_CHECKING:
     from monge.coupling import Coupling
@@ -72,7 +72,8 @@ class Coupler(nn.Module, ABC):
     """Turns queries and keys into a `Coupling` whose barycentric projection of the values is the attention.
 
     A coupler writes ``_couple`` and may write ``_read``, the same answer without the coupling, or ``_attend``, where
-    dropout shall drop something else than keys; all are given `Heads`, which are checked. Queries, keys and values are
+    dropout shall drop something else than keys; all are given `Heads`, which are checked. ``_couple`` sees them in
+    single precision at least, and autocast changes dtypes neither there nor in ``_read``. Queries, keys and values are
     (*batch, heads, tokens, width); padding is (*batch, tokens), True where a token is absent. The coupling has mass
     one, source weights 1/n_q on the queries that are present and zero on the others.
 
@@ -94,6 +95,8 @@ class Coupler(nn.Module, ABC):
     promise: Promise
     # Whether the plan jumps as queries and keys move: then they are projected in single precision, under autocast too.
     jumps: bool = False
+    # Whether queries and keys are the tokens of one sequence, which has one padding.
+    one_sequence: bool = False
     why_not_causal: ClassVar[str] = (
         "a lower-triangular matrix whose rows and columns all sum to one is the identity, and a balance of the keys "
         "over later queries tells of the future"
@@ -185,7 +188,9 @@ class Coupler(nn.Module, ABC):
         self._admit(heads)
         if heads.q.shape[-2] == 0:
             raise ShapeError("There are no queries and no keys to couple: a plan needs one of each.")
-        return self._couple(heads)
+        heads, _ = heads.single()
+        with full_precision(heads.q):
+            return self._couple(heads)
 
     @transformable
     def read(self, heads: Heads, v: Tensor, dropout: float = 0.0) -> Tensor:
@@ -221,12 +226,14 @@ class Coupler(nn.Module, ABC):
 
     def _read(self, heads: Heads, v: Tensor) -> Tensor:
         """The output, from the coupling unless a coupler knows a shorter way; absent values are zero."""
-        coupling = self._couple(heads)
+        coupling = self._couple(heads.single()[0])
         return coupling.barycentric(v.to(coupling.dtype)).to(v.dtype)
 
     def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
         """The output when whole keys are dropped, by the mask that needs no matrix; or whatever else is dropped."""
-        return self._read(heads, v if dropout == 0.0 else v * F.dropout(v.new_ones(*v.shape[:-1], 1), dropout))
+        kept = v if dropout == 0.0 else v * F.dropout(v.new_ones(*v.shape[:-1], 1), dropout)
+        with full_precision(v):
+            return self._read(heads, kept)
 
     def _admit(self, heads: Heads) -> None:
         """Refuse what the promise does not cover."""
@@ -235,6 +242,11 @@ class Coupler(nn.Module, ABC):
             raise ShapeError(
                 f"{type(self).__name__} couples equally many queries and keys, but there are {n} and {m}: use "
                 "'pivots' or 'sinkhorn' for cross-attention."
+            )
+        if self.one_sequence and heads.query_padding is not heads.key_padding:
+            raise CapabilityError(
+                f"{type(self).__name__} couples a sequence with itself: pass key_padding_mask alone, it is that of "
+                "the queries too."
             )
         if heads.pair_mask is not None and not self.promise.pairs:
             raise CapabilityError(
@@ -246,15 +258,6 @@ class Coupler(nn.Module, ABC):
                 f"{type(self).__name__} cannot be causal: {self.why_not_causal}. Use 'causal-pivots', which is "
                 "balanced over the past, 'linear' or 'softmax'."
             )
-
-    def _one_sequence(self, heads: Heads) -> Tensor | None:
-        """The padding of a sequence that meets itself."""
-        if heads.query_padding is not heads.key_padding:
-            raise CapabilityError(
-                f"{type(self).__name__} couples a sequence with itself: pass key_padding_mask alone, it is that of "
-                "the queries too."
-            )
-        return heads.key_padding
 
 
 def touched(out: Tensor, *tensors: Tensor) -> Tensor:

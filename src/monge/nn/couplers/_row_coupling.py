@@ -6,10 +6,10 @@ import math
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from monge._arrays import recompute, rows_per_block
+from monge._arrays import recompute, row_blocks
 from monge._value import value
 from monge.coupling import Coupling
 from monge.coupling.base import Rows
@@ -74,14 +74,9 @@ class RowCoupling(Coupling):
     def _spread(self, rows: Rows) -> Tensor:
         """The rows of the plan as it stands, before it is turned."""
         logits = self.q[..., rows, :] @ self.k.mT + self.price[..., None, :]
-        empty = self._empty()
+        empty = (self.price == -math.inf).all(-1)[..., None, None]
         weights = torch.softmax(logits.masked_fill(empty, 0.0), -1).masked_fill(empty, 0.0)
         return weights * self.a[..., rows, None] * self.b[..., None, :]
 
-    def _empty(self) -> Bool[Tensor, "*b 1 1"]:
-        return (self.price == -math.inf).all(-1)[..., None, None]
-
     def _rows(self) -> list[slice]:
-        n, m = self.q.shape[-2], self.k.shape[-2]
-        size = rows_per_block(4 * self.q.shape[:-2].numel() * m)
-        return [slice(start, min(n, start + size)) for start in range(0, n, size)]
+        return row_blocks(self.q.shape[-2], 4 * self.q.shape[:-2].numel() * self.k.shape[-2])

@@ -63,6 +63,7 @@ class Blend(Coupler):
                 )
         self.first, self.second = first, second
         self.jumps = first.jumps or second.jumps
+        self.one_sequence = first.one_sequence or second.one_sequence
         self.gate = nn.Parameter(torch.full((heads,), float(gate)))
         causal = {one.causal, two.causal}
         self.promise = Promise(

@@ -38,15 +38,14 @@ class CausalPivots(LearnedPivots):
     """
 
     name = "causal-pivots"
+    one_sequence = True
     promise = Promise.of_rows(
         "balanced over the past only", time="n r d", memory="n r", causal="always", square=True, source="this library"
     )
 
     def _couple(self, heads: Heads) -> Coupling:
-        padding = self._one_sequence(heads)
         left, right = prefix_factors(heads, self._pivoting())
-        return PrefixCoupling._make(Q=left * uniform(left, padding)[..., None], R=right)
+        return PrefixCoupling._make(Q=left * uniform(left, heads.key_padding)[..., None], R=right)
 
     def _read(self, heads: Heads, v: Tensor) -> Tensor:
-        self._one_sequence(heads)
         return prefix_read(heads, v, self._pivoting())

@@ -12,7 +12,7 @@ from monge.coupling import Coupling, SumCoupling
 from monge.errors import InputError
 
 from ..functional._heads import Heads
-from ..functional._padding import at_least_single, blank
+from ..functional._padding import blank
 from ._coupler import Coupler, Promise, touched
 from .registered import build
 from .softmax import Softmax
@@ -64,6 +64,8 @@ class Hybrid(Coupler):
             )
         self.inner, self.outer = inner, Softmax(scale)
         self.jumps = inner.jumps
+        # The other tokens are cut out of both sides, with one padding.
+        self.one_sequence = not readable
         self.special, self.readable = special, readable
 
     @classmethod
@@ -88,7 +90,7 @@ class Hybrid(Coupler):
         n = q.shape[-2]
         leads = (torch.arange(n, device=q.device) < self.special).expand(*q.shape[:-3], 1, n)
         absent = torch.zeros_like(leads) if query_padding is None else query_padding
-        count = (~absent).sum(-1, keepdim=True).to(at_least_single(q)[0].dtype)
+        count = (~absent).sum(-1, keepdim=True).to(q.dtype)
         mine, theirs = absent | ~leads, absent | leads
         first = self.outer._couple(heads._replace(q=blank(q, mine), query_padding=mine))
         keys = key_padding if self.readable else theirs

@@ -11,7 +11,7 @@ from monge.coupling import Coupling, FactoredCoupling
 
 from ..features import EluFeatures, FeatureMap, LunaFeatures, PerformerFeatures
 from ..functional._heads import Heads
-from ..functional._padding import blank, full_precision, uniform
+from ..functional._padding import blank, uniform
 from ..functional._prefix_sums import prefix_sum
 from ..functional.features import divisor, feature_read
 from ._coupler import Coupler, Promise
@@ -43,25 +43,22 @@ class Kernel(Coupler):
         self.features = features
 
     def _couple(self, heads: Heads) -> Coupling:
-        with full_precision(heads.q):
-            (phi_q, phi_k, *_), _ = self._lifted(heads)
-            seen = prefix_sum(phi_k) if heads.causal else phi_k.sum(-2, keepdim=True)
-            total = (phi_q * seen).sum(-1, keepdim=True)
-            left = phi_q * (uniform(phi_q, heads.query_padding)[..., None] / divisor(total))
-            if heads.causal:
-                return PrefixCoupling._make(Q=left, R=phi_k)
-            return FactoredCoupling._make(Q=left, R=phi_k, g=torch.ones_like(left[..., 0, :]))
+        phi_q, phi_k, *_ = self._lifted(heads)
+        seen = prefix_sum(phi_k) if heads.causal else phi_k.sum(-2, keepdim=True)
+        total = (phi_q * seen).sum(-1, keepdim=True)
+        left = phi_q * (uniform(phi_q, heads.query_padding)[..., None] / divisor(total))
+        if heads.causal:
+            return PrefixCoupling._make(Q=left, R=phi_k)
+        return FactoredCoupling._make(Q=left, R=phi_k, g=torch.ones_like(left[..., 0, :]))
 
     def _read(self, heads: Heads, v: Tensor) -> Tensor:
-        with full_precision(heads.q):
-            features, (values,) = self._lifted(heads, v)
-            return feature_read(features, values).to(v.dtype)
+        heads, (values,) = heads.single(v)
+        return feature_read(self._lifted(heads), values).to(v.dtype)
 
-    def _lifted(self, heads: Heads, *values: Tensor) -> tuple[Heads, tuple[Tensor, ...]]:
+    def _lifted(self, heads: Heads) -> Heads:
         """Features in place of queries and keys, zero where they are absent."""
-        heads, values = heads.single(*values)
         phi_q, phi_k = self.features(heads.q, heads.k, heads.key_padding)
-        return heads._replace(q=blank(phi_q, heads.query_padding), k=blank(phi_k, heads.key_padding)), values
+        return heads._replace(q=blank(phi_q, heads.query_padding), k=blank(phi_k, heads.key_padding))
 
 
 class LinearAttention(Kernel):

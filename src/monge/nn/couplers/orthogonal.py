@@ -13,7 +13,7 @@ from monge.coupling import Coupling, DenseCoupling
 from monge.errors import InputError
 
 from ..functional._heads import Heads
-from ..functional._padding import at_least_single, blank, full_precision, uniform
+from ..functional._padding import at_least_single, blank, uniform
 from ..functional.orthogonal import cayley_matrix, circuit_matrix, qr_matrix
 from ._coupler import Coupler, Promise
 
@@ -23,6 +23,7 @@ __all__ = ["QR", "Cayley", "Circuit"]
 class _Orthogonal(Coupler):
     """A coupler whose subclass gives the attention matrix itself, for one sequence."""
 
+    one_sequence = True
     promise = Promise.of_both(time="n³", memory="n²", square=True, source="arXiv 2504.16275")
 
     def __init__(self, width: int, scale: float | None) -> None:
@@ -34,18 +35,13 @@ class _Orthogonal(Coupler):
         """The doubly stochastic matrix, identity on padding."""
 
     def _couple(self, heads: Heads) -> Coupling:
-        padding = self._one_sequence(heads)
-        heads, _ = heads.single()
-        with full_precision(heads.q):
-            weights = uniform(heads.q, padding)[..., None]
-            return DenseCoupling._make(matrix=self.matrix(heads.q, heads.k, padding) * weights)
+        weights = uniform(heads.q, heads.key_padding)[..., None]
+        return DenseCoupling._make(matrix=self.matrix(*heads[:2], heads.key_padding) * weights)
 
     def _read(self, heads: Heads, v: Tensor) -> Tensor:
-        padding = self._one_sequence(heads)
         (values,) = at_least_single(v)
-        with full_precision(v):
-            matrix = self.matrix(heads.q, heads.k, padding)
-            return blank(matrix.to(values.dtype) @ values, padding).to(v.dtype)
+        matrix = self.matrix(*heads[:2], heads.key_padding)
+        return blank(matrix.to(values.dtype) @ values, heads.key_padding).to(v.dtype)
 
 
 class QR(_Orthogonal):

@@ -11,9 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from monge._checks import check_number
+from monge._checks import check_count, check_number
 from monge.coupling import Coupling, FactoredCoupling
-from monge.errors import InputError
 
 from ..functional._heads import Heads
 from ..functional._padding import at_least_single
@@ -56,9 +55,7 @@ class LearnedPivots(Coupler):
         super().__init__()
         check_number("epsilon", epsilon, low=0.0, strict=True)
         check_number("temperature", temperature, low=0.0, strict=True)
-        check_number("pivots", pivots)
-        if pivots < 1:
-            raise InputError(f"pivots must be at least 1, but is {pivots}: it bounds the rank of the plan.")
+        check_count("pivots", pivots)
         self.temperature, self.gradient, self.scale = temperature, gradient, scale
         self.locations = nn.Parameter(torch.empty(heads, pivots, width))
         self.mass_logits = nn.Parameter(torch.zeros(heads, pivots), requires_grad=learn_mass)
@@ -153,7 +150,7 @@ class Pivots(ShardedPivots):
 
     def __init__(self, heads: int, width: int, pivots: int = 32, *, iterations: int = 0, **options: Any) -> None:
         super().__init__(heads, width, pivots, **options)
-        check_number("iterations", iterations, low=0)
+        check_count("iterations", iterations, low=0)
         self.iterations = iterations
 
     def _couple(self, heads: Heads) -> Coupling:

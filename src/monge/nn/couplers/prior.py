@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from monge._checks import check_count
 from monge.coupling import Coupling
 from monge.errors import InputError
 
@@ -61,8 +62,7 @@ class Prior(Coupler):
         known = {"softmax": Softmax, "sinkhorn": Sinkhorn}
         if inner not in known:
             raise InputError(f"inner={inner!r} has no dot-product scores to add to: choose one of {sorted(known)}.")
-        if frequencies < 1:
-            raise InputError(f"frequencies must be at least 1, but is {frequencies}.")
+        check_count("frequencies", frequencies)
         self.scale = options.pop("scale", None) or width**-0.5
         self.inner: Coupler = known[inner](scale=1.0, **options)
         self.promise: Promise = self.inner.promise
@@ -102,17 +102,16 @@ class Prior(Coupler):
     def _extended(self, heads: Heads) -> Heads:
         heads, _ = heads.single()
         q, k = heads.q, heads.k
-        with full_precision(q):
-            query, key = self._features(q.shape[-2], k.shape[-2], q, heads.causal)
-            batch = q.shape[:-2]
-            q = torch.cat([q * self.scale, query.expand(*batch, *query.shape[-2:])], -1)
-            k = torch.cat([k, key.expand(*batch, *key.shape[-2:])], -1)
+        query, key = self._features(q.shape[-2], k.shape[-2], q, heads.causal)
+        batch = q.shape[:-2]
+        q = torch.cat([q * self.scale, query.expand(*batch, *query.shape[-2:])], -1)
+        k = torch.cat([k, key.expand(*batch, *key.shape[-2:])], -1)
         return heads._replace(q=q, k=k)
 
     def _couple(self, heads: Heads) -> Coupling:
         return self.inner._couple(self._extended(heads))
 
     def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
-        heads = self._extended(heads)
-        with full_precision(heads.q):
+        with full_precision(v):
+            heads = self._extended(heads)
             return self.inner._attend(heads, v.to(heads.q.dtype), dropout).to(v.dtype)

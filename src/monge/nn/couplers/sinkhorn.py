@@ -12,7 +12,7 @@ from monge._checks import check_number
 from monge.coupling import Coupling, DenseCoupling
 
 from ..functional._heads import Heads
-from ..functional._padding import full_precision, log_uniform, uniform, unless_scored
+from ..functional._padding import uniform, unless_scored
 from ..functional.sinkhorn import Balance, plan_rows, sinkhorn_potentials, sinkhorn_read
 from ._coupler import Coupler, Promise
 from ._row_coupling import RowCoupling
@@ -84,17 +84,15 @@ class Sinkhorn(Coupler):
         )
 
     def _couple(self, heads: Heads) -> Coupling:
-        (heads, _), balance = heads.single(), self._balance()
-        q, k = heads.q, heads.k
-        with full_precision(q):
-            factor = balance.factor(q)
-            q = q + unless_scored(q, k, factor)
-            a = uniform(q, heads.query_padding)
-            logits, u, price = sinkhorn_potentials(heads._replace(q=q), balance)
-            if logits is None:
-                return RowCoupling._make(q=q * factor, k=k, price=price, a=a, b=torch.ones_like(price))
-            rows = plan_rows(logits, u, price, log_uniform(q, heads.query_padding), "rows")
-            return DenseCoupling._make(matrix=rows * a[..., None])
+        q, k, balance = heads.q, heads.k, self._balance()
+        factor = balance.factor(q)
+        q = q + unless_scored(q, k, factor)
+        a = uniform(q, heads.query_padding)
+        logits, u, price = sinkhorn_potentials(heads._replace(q=q), balance)
+        if logits is None:
+            return RowCoupling._make(q=q * factor, k=k, price=price, a=a, b=torch.ones_like(price))
+        rows = plan_rows(logits, u, price, a.log(), "rows")
+        return DenseCoupling._make(matrix=rows * a[..., None])
 
     def _read(self, heads: Heads, v: Tensor) -> Tensor:
         return sinkhorn_read(heads, v, self._balance())

@@ -8,7 +8,6 @@ from monge._checks import check_number
 from monge.coupling import Coupling, DenseCoupling
 
 from ..functional._heads import Heads
-from ..functional._padding import full_precision
 from ..functional.slices import sliced_plan, sliced_read, soft_plan, soft_sliced_read
 from ._coupler import Coupler, Promise
 
@@ -46,9 +45,7 @@ class ExpectedSlices(Coupler):
         self.inverse_temperature, self.scale = inverse_temperature, scale
 
     def _couple(self, heads: Heads) -> Coupling:
-        heads, _ = heads.single()
-        with full_precision(heads.q):
-            return sliced_plan(heads, self.inverse_temperature, self.scale)
+        return sliced_plan(heads, self.inverse_temperature, self.scale)
 
     def _read(self, heads: Heads, v: Tensor) -> Tensor:
         return sliced_read(heads, v, self.inverse_temperature, self.scale)

@@ -10,7 +10,7 @@ from torch import Tensor
 from monge.coupling import Coupling, DenseCoupling
 
 from ..functional._heads import Heads
-from ..functional._padding import full_precision, scale_of, uniform, unless_scored
+from ..functional._padding import scale_of, uniform, unless_scored
 from ..functional.softmax import softmax_read
 from ._coupler import Coupler, Promise
 from ._row_coupling import RowCoupling
@@ -39,23 +39,21 @@ class Softmax(Coupler):
         self.scale = scale
 
     def _couple(self, heads: Heads) -> Coupling:
-        heads, _ = heads.single()
         q, k = heads.q, heads.k
-        with full_precision(q):
-            a = uniform(q, heads.query_padding)
-            q = q * scale_of(q, self.scale)
-            q = q + unless_scored(q, k, 1.0, causal=heads.causal)
-            if heads.pair_mask is None and not heads.causal:
-                price = k.new_zeros(k.shape[:-1])
-                price = price if heads.key_padding is None else price.masked_fill(heads.key_padding, -math.inf)
-                return RowCoupling._make(q=q, k=k, price=price, a=a, b=torch.ones_like(price))
-            mask, dead = heads.mask(order=True)
-            scores = q @ k.mT
-            if mask is not None:
-                scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
-            plan = torch.softmax(scores, -1) * a[..., None]
-            plan = plan if dead is None else plan.masked_fill(dead, 0.0)
-            return DenseCoupling._make(matrix=plan)
+        a = uniform(q, heads.query_padding)
+        q = q * scale_of(q, self.scale)
+        q = q + unless_scored(q, k, 1.0, causal=heads.causal)
+        if heads.pair_mask is None and not heads.causal:
+            price = k.new_zeros(k.shape[:-1])
+            price = price if heads.key_padding is None else price.masked_fill(heads.key_padding, -math.inf)
+            return RowCoupling._make(q=q, k=k, price=price, a=a, b=torch.ones_like(price))
+        mask, dead = heads.mask(order=True)
+        scores = q @ k.mT
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
+        plan = torch.softmax(scores, -1) * a[..., None]
+        plan = plan if dead is None else plan.masked_fill(dead, 0.0)
+        return DenseCoupling._make(matrix=plan)
 
     def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:
         return softmax_read(heads, v, self.scale, dropout)

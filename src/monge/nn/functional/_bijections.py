@@ -7,13 +7,14 @@ both directions read whole rows in order of writing, and nothing larger than a t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._arrays import row_blocks
 from monge.kernels.derivatives import again, derivatives
 
 __all__ = ["costs_of", "mean_of"]
@@ -96,9 +97,9 @@ class _Tiled(torch.autograd.Function):
         return None, None, None, *found, None
 
 
-def _tiles(partner: Tensor, rows: Tensor) -> Iterator[slice]:
-    heads = max(1, _TILE.get(partner.device.type, 2**20) // max(1, partner.shape[1:].numel() * rows.shape[-1]))
-    return (slice(start, start + heads) for start in range(0, max(1, len(partner)), heads))
+def _tiles(partner: Tensor, rows: Tensor) -> list[slice]:
+    numbers = partner.shape[1:].numel() * rows.shape[-1]
+    return row_blocks(max(1, len(partner)), numbers, _TILE.get(partner.device.type, 2**20))
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:

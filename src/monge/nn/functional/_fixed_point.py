@@ -6,14 +6,13 @@ column marginal b. Zero weight is absence: the potential is $-\infty$ there and 
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge.kernels import half_steps, log_sum_exp
+from monge.kernels import half_steps, log_sum_exp, row_shares
 
 from ._shards import add_up
 
@@ -91,9 +90,7 @@ class _FixedPoint(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         scores, log_a, log_b, v = ctx.saved_tensors
-        logits = scores + v[..., None, :]
-        dead = (logits == -math.inf).all(-1, keepdim=True)
-        share = torch.softmax(logits.masked_fill(dead, 0.0), -1).masked_fill(dead, 0.0)
+        share = row_shares(scores, v, log_a)
         plan = share * log_a.exp()[..., None]
         sums = add_up(torch.cat([plan.mT @ share, plan.sum(-2)[..., None], cotangent[..., None]], -1), ctx.group)
         overlap, mass = sums[..., :-2], sums[..., -2]

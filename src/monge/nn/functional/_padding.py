@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from monge._arrays import working_dtype
+from monge._transforms import transformable
 
 __all__ = [
     "at_least_single",
     "blank",
     "full_precision",
     "head_factor",
-    "log_uniform",
+    "precise",
     "scale_of",
     "shares",
     "uniform",
     "unless_scored",
     "unpadded",
 ]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def at_least_single(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -36,6 +41,18 @@ def full_precision(tensor: Tensor) -> AbstractContextManager[Any]:
     kind = tensor.device.type
     # Where it is off already, switching it off would take longer than some of the operations inside.
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
+def precise(function: _F) -> _F:
+    """A decorator: the function as a node of every transform, for which autocast leaves dtypes alone."""
+
+    @transformable
+    @wraps(function)
+    def run(q: Tensor, *arguments: Any, **options: Any) -> Any:
+        with full_precision(q):
+            return function(q, *arguments, **options)
+
+    return run  # type: ignore[return-value]
 
 
 def scale_of(q: Tensor, scale: float | None) -> float:
@@ -69,11 +86,6 @@ def uniform(points: Float[Tensor, "*b n d"], padding: Bool[Tensor, "*#b n"] | No
     if padding is None:
         return points.new_full(points.shape[:-1], 1.0 / max(1, points.shape[-2]))
     return shares((~padding).to(points.dtype)).expand(points.shape[:-1])
-
-
-def log_uniform(points: Float[Tensor, "*b n d"], padding: Bool[Tensor, "*#b n"] | None) -> Float[Tensor, "*b n"]:
-    """The logarithm of `uniform`: -inf on padding."""
-    return uniform(points, padding).log()
 
 
 def unless_scored(

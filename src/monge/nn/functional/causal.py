@@ -6,10 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from monge._transforms import transformable
-
 from ._heads import Heads
-from ._padding import blank, full_precision
+from ._padding import blank, precise
 from ._prefix_sums import extend, prefix_matmul, prefix_sum
 from .pivots import Pivoting
 
@@ -19,7 +17,7 @@ __all__ = ["harmonic_mass", "prefix_pivot_attention", "prefix_pivot_step"]
 _SPREAD = 1e-15
 
 
-@transformable
+@precise
 def prefix_pivot_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b n d"],
@@ -63,21 +61,19 @@ def prefix_pivot_attention(
 
 def prefix_read(heads: Heads, v: Tensor, pivoting: Pivoting) -> Tensor:
     """`prefix_pivot_attention` of checked heads."""
-    with full_precision(heads.q):
-        left, right = prefix_factors(heads, pivoting)
-        return prefix_matmul(left, right, v.to(left.dtype)).to(v.dtype)
+    left, right = prefix_factors(heads, pivoting)
+    return prefix_matmul(left, right, v.to(left.dtype)).to(v.dtype)
 
 
 def prefix_factors(heads: Heads, pivoting: Pivoting) -> tuple[Tensor, Tensor]:
     """Q and R, both non-negative: the lower triangle of $Q R^T$ is the attention matrix of `prefix_pivot_attention`."""
-    with full_precision(heads.q):
-        share_q, share_k = _assigned(heads, pivoting)
-        held = prefix_sum(share_k)
-        # Before the first position that is present the pivots hold nothing, and no query is present to read them.
-        return share_q / held.clamp_min(_SPREAD / 2), share_k
+    share_q, share_k = _assigned(heads, pivoting)
+    held = prefix_sum(share_k)
+    # Before the first position that is present the pivots hold nothing, and no query is present to read them.
+    return share_q / held.clamp_min(_SPREAD / 2), share_k
 
 
-@transformable
+@precise
 def prefix_pivot_step(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b n d"],
@@ -108,14 +104,13 @@ def prefix_pivot_step(
         True
     """
     dtype = v.dtype
-    with full_precision(q):
-        share_q, share_k = _assigned(Heads(q, k).checked(), Pivoting(pivots, log_mass, scale, epsilon))
-        v = extend(v.to(share_q.dtype))
-        if state is None:
-            state = v.new_zeros(*v.shape[:-2], share_k.shape[-1], v.shape[-1])
-        left = share_q / (prefix_sum(share_k) + state[..., None, :, -1])
-        out = prefix_matmul(left, share_k, v[..., :-1]) + left @ state[..., :-1]
-        return out.to(dtype), state + share_k.mT @ v
+    share_q, share_k = _assigned(Heads(q, k).checked(), Pivoting(pivots, log_mass, scale, epsilon))
+    v = extend(v.to(share_q.dtype))
+    if state is None:
+        state = v.new_zeros(*v.shape[:-2], share_k.shape[-1], v.shape[-1])
+    left = share_q / (prefix_sum(share_k) + state[..., None, :, -1])
+    out = prefix_matmul(left, share_k, v[..., :-1]) + left @ state[..., :-1]
+    return out.to(dtype), state + share_k.mT @ v
 
 
 def harmonic_mass(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor, " n"]:

@@ -13,7 +13,7 @@ from monge._transforms import transformable
 from monge.kernels.derivatives import again, derivatives
 
 from ._heads import Heads
-from ._padding import at_least_single, full_precision
+from ._padding import at_least_single, precise
 from ._prefix_sums import extend, prefix_matmul
 
 # Of a feature: without one in common with any key a query would read nothing.
@@ -69,7 +69,7 @@ def _elu(x: Tensor) -> Tensor:
     return x.relu() + x.clamp(math.log(_LEAST), 0.0).exp()
 
 
-@transformable
+@precise
 def linear_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],
@@ -86,14 +86,9 @@ def linear_attention(
         >>> linear_attention(q, k, v, causal=True).shape
         torch.Size([4, 10, 8])
     """
-    dtype = v.dtype
-    q, k, v = at_least_single(q, k, v)
-    with full_precision(q):
-        out = feature_attention(
-            query_features(q), elu_features(k), v,
-            query_padding=query_padding, key_padding=key_padding, causal=causal,
-        )  # fmt: skip
-    return out.to(dtype)
+    q, k, values = at_least_single(q, k, v)
+    features = Heads(query_features(q), elu_features(k), query_padding, key_padding, causal=causal)
+    return feature_read(features.checked(), values).to(v.dtype)
 
 
 @transformable

@@ -7,11 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from monge._transforms import transformable
 from monge.errors import ShapeError
 
 from ._masks import check_padding
-from ._padding import at_least_single, blank, full_precision, head_factor, scale_of
+from ._padding import at_least_single, blank, head_factor, precise, scale_of
 
 # Of a sum of a row or a column, which rounding alone never reaches.
 _OFF = 5e-5
@@ -19,7 +18,7 @@ _OFF = 5e-5
 __all__ = ["cayley_matrix", "circuit_matrix", "qr_matrix"]
 
 
-@transformable
+@precise
 def qr_matrix(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b n d"],
@@ -48,15 +47,14 @@ def qr_matrix(
     Source: Quantum Doubly Stochastic Transformers, arXiv 2504.16275.
     """
     q, k = at_least_single(q, k)
-    with full_precision(q):
-        matrix = scale_of(q, scale) * (q @ k.mT)
-        identity = torch.eye(q.shape[-2], dtype=q.dtype, device=q.device)
-        matrix = _isolate(matrix, padding)
-        u, _ = torch.linalg.qr(matrix + head_factor(shift, q) * identity)
-        return u * u + _unknown(matrix)
+    matrix = scale_of(q, scale) * (q @ k.mT)
+    identity = torch.eye(q.shape[-2], dtype=q.dtype, device=q.device)
+    matrix = _isolate(matrix, padding)
+    u, _ = torch.linalg.qr(matrix + head_factor(shift, q) * identity)
+    return u * u + _unknown(matrix)
 
 
-@transformable
+@precise
 def cayley_matrix(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b n d"],
@@ -86,22 +84,21 @@ def cayley_matrix(
         True
     """
     q, k = at_least_single(q, k)
-    with full_precision(q):
-        scores = scale_of(q, scale) * (q @ k.mT)
-        skew = (scores - scores.mT) / 2
-        if drift is not None:
-            skew = skew + (drift[..., :, None] - drift[..., None, :])
-        skew = _isolate(head_factor(gain, q) * skew, padding)
-        identity = torch.eye(q.shape[-2], dtype=q.dtype, device=q.device)
-        # I + K is never singular, so there is nothing to check and no device to wait for.
-        o, _ = torch.linalg.solve_ex(identity + skew, identity - skew)
-        # A solve loses as many digits as K has; each step of Newton squares what is missing to orthogonality.
-        for _ in range(2):
-            o = o @ (1.5 * identity - 0.5 * (o.mT @ o))
-        return _measured(o * o)
+    scores = scale_of(q, scale) * (q @ k.mT)
+    skew = (scores - scores.mT) / 2
+    if drift is not None:
+        skew = skew + (drift[..., :, None] - drift[..., None, :])
+    skew = _isolate(head_factor(gain, q) * skew, padding)
+    identity = torch.eye(q.shape[-2], dtype=q.dtype, device=q.device)
+    # I + K is never singular, so there is nothing to check and no device to wait for.
+    o, _ = torch.linalg.solve_ex(identity + skew, identity - skew)
+    # A solve loses as many digits as K has; each step of Newton squares what is missing to orthogonality.
+    for _ in range(2):
+        o = o @ (1.5 * identity - 0.5 * (o.mT @ o))
+    return _measured(o * o)
 
 
-@transformable
+@precise
 def circuit_matrix(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b n d"],
@@ -139,32 +136,31 @@ def circuit_matrix(
     library's.
     """
     q, k, rotations, phases, mixing = at_least_single(q, k, rotations, phases, mixing)
-    with full_precision(q):
-        n, (layers, ancilla, tokens) = q.shape[-2], phases.shape[-4:-1]
-        if n > tokens:
-            raise ShapeError(f"The circuit holds {tokens} tokens, but there are {n}: build it with tokens={n}.")
-        scores = scale_of(q, scale) * (q @ k.mT)
-        # The gates see some of the scores only.
-        unknown = _unknown(scores)
-        scores = F.pad(_isolate(scores, padding), (0, tokens - n, 0, tokens - n))
-        there = blank(torch.ones_like(q[..., :1]), padding)[..., 0]
-        there = F.pad(there, (0, tokens - n))
-        together = (there[..., 1:] * there[..., :-1])[..., None, :]
-        real = torch.eye(ancilla * tokens, dtype=q.dtype, device=q.device).unflatten(0, (ancilla, tokens))
-        real = real.expand(*q.shape[:-2], *real.shape)
-        state = torch.stack([real, torch.zeros_like(real)])
-        for layer in range(layers):
-            # Row i of the scores, turned so that its entry `layer` places after i comes first.
-            seen = torch.diagonal(scores.roll(-layer - 1, -1), dim1=-2, dim2=-1)[..., None, :]
-            theta, phi = rotations[..., layer, :, :, :].unbind(-1)
-            state = _turn(state, (theta * seen[..., :-1] + phi) * together, layer % 2, -2)
-            if ancilla > 1:
-                angle = mixing[..., layer, :, :].mT.expand(*q.shape[:-2], tokens, ancilla - 1)
-                state = _turn(state.transpose(-3, -2), angle, layer % 2, -2).transpose(-3, -2)
-            omega, chi = phases[..., layer, :, :, :].unbind(-1)
-            state = _rotate(*state, (omega * seen + chi)[..., None], 0)
-        power = (state * state).sum(0).unflatten(-1, (ancilla, tokens))
-        return (power.sum((-4, -2)) / ancilla)[..., :n, :n] + unknown
+    n, (layers, ancilla, tokens) = q.shape[-2], phases.shape[-4:-1]
+    if n > tokens:
+        raise ShapeError(f"The circuit holds {tokens} tokens, but there are {n}: build it with tokens={n}.")
+    scores = scale_of(q, scale) * (q @ k.mT)
+    # The gates see some of the scores only.
+    unknown = _unknown(scores)
+    scores = F.pad(_isolate(scores, padding), (0, tokens - n, 0, tokens - n))
+    there = blank(torch.ones_like(q[..., :1]), padding)[..., 0]
+    there = F.pad(there, (0, tokens - n))
+    together = (there[..., 1:] * there[..., :-1])[..., None, :]
+    real = torch.eye(ancilla * tokens, dtype=q.dtype, device=q.device).unflatten(0, (ancilla, tokens))
+    real = real.expand(*q.shape[:-2], *real.shape)
+    state = torch.stack([real, torch.zeros_like(real)])
+    for layer in range(layers):
+        # Row i of the scores, turned so that its entry `layer` places after i comes first.
+        seen = torch.diagonal(scores.roll(-layer - 1, -1), dim1=-2, dim2=-1)[..., None, :]
+        theta, phi = rotations[..., layer, :, :, :].unbind(-1)
+        state = _turn(state, (theta * seen[..., :-1] + phi) * together, layer % 2, -2)
+        if ancilla > 1:
+            angle = mixing[..., layer, :, :].mT.expand(*q.shape[:-2], tokens, ancilla - 1)
+            state = _turn(state.transpose(-3, -2), angle, layer % 2, -2).transpose(-3, -2)
+        omega, chi = phases[..., layer, :, :, :].unbind(-1)
+        state = _rotate(*state, (omega * seen + chi)[..., None], 0)
+    power = (state * state).sum(0).unflatten(-1, (ancilla, tokens))
+    return (power.sum((-4, -2)) / ancilla)[..., :n, :n] + unknown
 
 
 def _unknown(scores: Tensor) -> Tensor:

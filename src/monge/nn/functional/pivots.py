@@ -13,13 +13,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from monge._checks import check_choice
-from monge._transforms import transformable
 from monge.errors import InputError, ShapeError
 from monge.kernels.attention import assign, maximal_coupling, occupancy, on_device, pivot_apply
 
 from ._fixed_point import fixed_point
 from ._heads import Heads
-from ._padding import at_least_single, blank, full_precision, head_factor, scale_of, unpadded
+from ._padding import at_least_single, blank, head_factor, precise, scale_of, unpadded
 from ._shards import add_up, logsumexp, uniform_over
 
 if TYPE_CHECKING:
@@ -159,7 +158,7 @@ class Meeting:
         return fixed_point(scores, uniform_over(scores, side.padding, self.group).log(), log_mass, v, self.group)
 
 
-@transformable
+@precise
 def pivot_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],
@@ -219,7 +218,7 @@ def pivot_attention(
     return pivot_read(Heads(q, k, query_padding, key_padding).checked(), blank(v, key_padding), pivoting, iterations)
 
 
-@transformable
+@precise
 def entropic_pivot_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],
@@ -263,10 +262,9 @@ def entropic_pivot_attention(
 
 def pivot_read(heads: Heads, v: Tensor, pivoting: Pivoting, iterations: int) -> Tensor:
     """`pivot_attention` of checked heads."""
-    with full_precision(heads.q):
-        met, (values,) = pivoting.meet(heads, v)
-        met = met.scored(values) if iterations > 0 else met
-        return met.apply(values, met.exact_biases(iterations), exact=True).to(v.dtype)
+    met, (values,) = pivoting.meet(heads, v)
+    met = met.scored(values) if iterations > 0 else met
+    return met.apply(values, met.exact_biases(iterations), exact=True).to(v.dtype)
 
 
 def exact_factors(heads: Heads, pivoting: Pivoting, iterations: int) -> tuple[Tensor, Tensor]:
@@ -275,26 +273,24 @@ def exact_factors(heads: Heads, pivoting: Pivoting, iterations: int) -> tuple[Te
     They are $Q = P_1$ and $R^T = \mathrm{diag}(1/p_1) W \mathrm{diag}(1/p_2) P_2$; their rows of the tokens that this
     process holds, if there is a group.
     """
-    with full_precision(heads.q):
-        met, _ = pivoting.meet(heads)
-        share_q, share_k = met.assign(met.exact_biases(iterations))
-        use_q, use_k = add_up(torch.stack([share_q.sum(-2), share_k.sum(-2)]), met.group)
-        stay, spare = (part.to(share_q.dtype)[..., None, :] for part in maximal_coupling(use_q, use_k))
-        left = share_q / use_q.sum(-1).clamp_min(_TINY)[..., None, None]
-        mean = share_k / use_k.clamp_min(_TINY)[..., None, :]
-        rest = mean @ spare.mT
-        return left, rest + stay * (mean - rest)
+    met, _ = pivoting.meet(heads)
+    share_q, share_k = met.assign(met.exact_biases(iterations))
+    use_q, use_k = add_up(torch.stack([share_q.sum(-2), share_k.sum(-2)]), met.group)
+    stay, spare = (part.to(share_q.dtype)[..., None, :] for part in maximal_coupling(use_q, use_k))
+    left = share_q / use_q.sum(-1).clamp_min(_TINY)[..., None, None]
+    mean = share_k / use_k.clamp_min(_TINY)[..., None, :]
+    rest = mean @ spare.mT
+    return left, rest + stay * (mean - rest)
 
 
 def entropic_read(heads: Heads, v: Tensor, pivoting: Pivoting, n_half: int) -> Tensor:
     """`entropic_pivot_attention` of checked heads."""
-    with full_precision(heads.q):
-        if n_half == 1:
-            left, right = entropic_factors(heads, pivoting, n_half)
-            return (left @ add_up(right.mT @ v.to(right.dtype), pivoting.group)).to(v.dtype)
-        met, (values,) = pivoting.meet(heads, v)
-        met = met.scored(values)
-        return met.apply(values, met.entropic_biases(n_half), exact=False).to(v.dtype)
+    if n_half == 1:
+        left, right = entropic_factors(heads, pivoting, n_half)
+        return (left @ add_up(right.mT @ v.to(right.dtype), pivoting.group)).to(v.dtype)
+    met, (values,) = pivoting.meet(heads, v)
+    met = met.scored(values)
+    return met.apply(values, met.entropic_biases(n_half), exact=False).to(v.dtype)
 
 
 def entropic_factors(heads: Heads, pivoting: Pivoting, n_half: int) -> tuple[Tensor, Tensor]:
@@ -302,16 +298,15 @@ def entropic_factors(heads: Heads, pivoting: Pivoting, n_half: int) -> tuple[Ten
 
     They are $\mathrm{diag}(1/a) P_1$, whose rows sum to one, and $(\mathrm{diag}(1/p) P_2)^T$, whose columns do.
     """
-    with full_precision(heads.q):
-        met, _ = pivoting.meet(heads)
-        if n_half == 1:
-            scores, present = met.reachable(), met.keys.unpadded
-            right = torch.exp(scores - logsumexp(scores, -2, met.group)[..., None, :])
-            right = right if present is None else right * present[..., None]
-            return met.queries.assign(met.first_bias(n_half)), right
-        left, share = met.assign(met.entropic_biases(n_half))
-        use = add_up(share.sum(-2), met.group)
-        return left, share / use.clamp_min(torch.finfo(use.dtype).tiny)[..., None, :]
+    met, _ = pivoting.meet(heads)
+    if n_half == 1:
+        scores, present = met.reachable(), met.keys.unpadded
+        right = torch.exp(scores - logsumexp(scores, -2, met.group)[..., None, :])
+        right = right if present is None else right * present[..., None]
+        return met.queries.assign(met.first_bias(n_half)), right
+    left, share = met.assign(met.entropic_biases(n_half))
+    use = add_up(share.sum(-2), met.group)
+    return left, share / use.clamp_min(torch.finfo(use.dtype).tiny)[..., None, :]
 
 
 def check_odd(n_half: int) -> None:

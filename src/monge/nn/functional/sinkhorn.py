@@ -11,7 +11,6 @@ from torch import Tensor
 
 from monge import kernels
 from monge._checks import check_choice
-from monge._transforms import transformable
 from monge.errors import CapabilityError, InputError
 from monge.geometry import PointCloud
 from monge.problem import Linear
@@ -19,14 +18,14 @@ from monge.solver import Sinkhorn as Solver
 
 from ._fixed_point import balanced, converge
 from ._heads import Heads
-from ._padding import blank, full_precision, head_factor, log_uniform, scale_of, uniform, unless_scored
+from ._padding import blank, head_factor, precise, scale_of, uniform, unless_scored
 from ._prefix_sums import extend
 from .softmax import fused_attention
 
 __all__ = ["sinkhorn_attention"]
 
 
-@transformable
+@precise
 def sinkhorn_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],
@@ -120,29 +119,28 @@ def sinkhorn_read(heads: Heads, v: Tensor, balance: Balance) -> Tensor:
     dtype = v.dtype
     heads, (v,) = heads.single(v)
     q, k = heads.q, heads.k
-    with full_precision(q):
-        factor = balance.factor(q)
-        known = unless_scored(q, k, factor)
-        if balance.unrolled and balance.memory == "dense" and balance.end_on == "rows" and heads.pair_mask is None:
-            weights = uniform(q, heads.query_padding), uniform(k, heads.key_padding)
-            out = kernels.balanced_apply(q * factor, k, v, *weights, balance.n_half)
+    factor = balance.factor(q)
+    known = unless_scored(q, k, factor)
+    if balance.unrolled and balance.memory == "dense" and balance.end_on == "rows" and heads.pair_mask is None:
+        weights = uniform(q, heads.query_padding), uniform(k, heads.key_padding)
+        out = kernels.balanced_apply(q * factor, k, v, *weights, balance.n_half)
+    else:
+        logits, u, price = sinkhorn_potentials(heads, balance)
+        log_a = uniform(q, heads.query_padding).log()
+        if logits is not None:
+            out = plan_rows(logits, u, price, log_a, balance.end_on) @ v
+        elif balance.end_on == "rows":
+            out = _read_at_price(heads._replace(q=q * factor), v, price)
         else:
-            logits, u, price = sinkhorn_potentials(heads, balance)
-            log_a = log_uniform(q, heads.query_padding)
-            if logits is not None:
-                out = plan_rows(logits, u, price, log_a, balance.end_on) @ v
-            elif balance.end_on == "rows":
-                out = _read_at_price(heads._replace(q=q * factor), v, price)
-            else:
-                cost = kernels.Points(q * factor, k, kind="dot")
-                out = kernels.apply(cost, (u - log_a).nan_to_num(nan=-math.inf), price, v, 1.0)
-        return blank(out + known, heads.query_padding).to(dtype)
+            cost = kernels.Points(q * factor, k, kind="dot")
+            out = kernels.apply(cost, (u - log_a).nan_to_num(nan=-math.inf), price, v, 1.0)
+    return blank(out + known, heads.query_padding).to(dtype)
 
 
 def sinkhorn_potentials(heads: Heads, balance: Balance) -> tuple[Tensor | None, Tensor, Tensor]:
     """The logits S/ε (None if they are never stored) and the two potentials of `sinkhorn_attention`."""
     q, k, pairs = heads.q * balance.factor(heads.q), heads.k, heads.pair_mask
-    log_a, log_b = log_uniform(q, heads.query_padding), log_uniform(k, heads.key_padding)
+    log_a, log_b = uniform(q, heads.query_padding).log(), uniform(k, heads.key_padding).log()
     if balance.memory == "linear":
         if pairs is not None:
             raise CapabilityError("memory='linear' never sees pairs: use memory='dense' for attn_mask.")

@@ -10,14 +10,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from monge import kernels
-from monge._arrays import recompute
-from monge._transforms import transformable
+from monge._arrays import recompute, row_blocks
 from monge.coupling import Coupling, MixtureCoupling, MonotoneCoupling, PermutationCoupling
 from monge.kernels.derivatives import distances
 
 from ._bijections import costs_of, mean_of
 from ._heads import Heads
-from ._padding import blank, full_precision, scale_of, shares, uniform
+from ._padding import blank, precise, scale_of, shares, uniform
 
 __all__ = ["Matches", "match_slices", "slice_weights", "sliced_attention", "soft_sliced_attention"]
 
@@ -45,7 +44,7 @@ class Matches(NamedTuple):
     w: Float[Tensor, "*b p"]
 
 
-@transformable
+@precise
 def sliced_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],
@@ -91,15 +90,14 @@ def sliced_read(heads: Heads, v: Tensor, inverse_temperature: float, scale: floa
     """`sliced_attention` of checked heads."""
     heads, (values,) = heads.single(v)
     n, padding = heads.q.shape[-2], heads.query_padding
-    with full_precision(heads.q):
-        plan = sliced_plan(heads, inverse_temperature, scale)
-        pieces = plan.component
-        if isinstance(pieces, PermutationCoupling):
-            out = mean_of(values, plan.weights, pieces.perm, pieces.weights[..., 0, :])
-        else:
-            out = plan._matmul(values)
-        count = n if padding is None else (~padding).sum(-1)[..., None, None]
-        return (out * count).to(v.dtype)
+    plan = sliced_plan(heads, inverse_temperature, scale)
+    pieces = plan.component
+    if isinstance(pieces, PermutationCoupling):
+        out = mean_of(values, plan.weights, pieces.perm, pieces.weights[..., 0, :])
+    else:
+        out = plan._matmul(values)
+    count = n if padding is None else (~padding).sum(-1)[..., None, None]
+    return (out * count).to(v.dtype)
 
 
 def sliced_plan(heads: Heads, inverse_temperature: float, scale: float | None) -> MixtureCoupling:
@@ -167,7 +165,8 @@ def slice_weights(
     if i is None:
         costs = costs_of(x, y, j, w)
     else:
-        costs = torch.cat([recompute(body, x, y, i[..., c, :], j[..., c, :], w) for c in _groups(j, x.shape[-1])], -1)
+        groups = row_blocks(j.shape[-2], j[..., 0, :].numel() * x.shape[-1], _GROUP)
+        costs = torch.cat([recompute(body, x, y, i[..., c, :], j[..., c, :], w) for c in groups], -1)
     if inverse_temperature == math.inf:
         cheapest = costs.argmin(-1, keepdim=True)
         # A cost that is no number stays one, and the derivative by the costs is zero.
@@ -175,7 +174,7 @@ def slice_weights(
     return torch.softmax(-inverse_temperature * costs, -1)
 
 
-@transformable
+@precise
 def soft_sliced_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],
@@ -209,9 +208,8 @@ def soft_sliced_read(
     heads: Heads, v: Tensor, inverse_temperature: float, softness: float, scale: float | None
 ) -> Tensor:
     """`soft_sliced_attention` of checked heads."""
-    with full_precision(v):
-        matrix = shares(soft_plan(heads, inverse_temperature, softness, scale))
-        return (matrix @ v.to(matrix.dtype)).to(v.dtype)
+    heads, (values,) = heads.single(v)
+    return (shares(soft_plan(heads, inverse_temperature, softness, scale)) @ values).to(v.dtype)
 
 
 def soft_plan(heads: Heads, inverse_temperature: float, softness: float, scale: float | None) -> Tensor:
@@ -219,31 +217,29 @@ def soft_plan(heads: Heads, inverse_temperature: float, softness: float, scale: 
 
     A dense matrix of mass one whose rows and columns are uniform but for the softness.
     """
-    heads, _ = heads.single()
     query_padding, key_padding = heads.query_padding, heads.key_padding
-    with full_precision(heads.q):
-        s = scale_of(heads.q, scale)
-        x, y = heads.q * s, heads.k * s
-        cost = distances(x, y)
-        counts = _count(x, query_padding), _count(y, key_padding)
-        ranks = _rank_plan(*counts, x.shape[-2], y.shape[-2]).to(x.dtype)
+    s = scale_of(heads.q, scale)
+    x, y = heads.q * s, heads.k * s
+    cost = distances(x, y)
+    counts = _count(x, query_padding), _count(y, key_padding)
+    ranks = _rank_plan(*counts, x.shape[-2], y.shape[-2]).to(x.dtype)
 
-        def slice_plan(x: Tensor, y: Tensor) -> Tensor:
-            return _soft_sort(x, query_padding, softness).mT @ ranks @ _soft_sort(y, key_padding, softness)
+    def slice_plan(x: Tensor, y: Tensor) -> Tensor:
+        return _soft_sort(x, query_padding, softness).mT @ ranks @ _soft_sort(y, key_padding, softness)
 
-        def slice_cost(x: Tensor, y: Tensor, cost: Tensor) -> Tensor:
-            return (slice_plan(x, y) * cost).sum((-1, -2))
+    def slice_cost(x: Tensor, y: Tensor, cost: Tensor) -> Tensor:
+        return (slice_plan(x, y) * cost).sum((-1, -2))
 
-        def add(total: Tensor, weight: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            return total + weight[..., None, None] * slice_plan(x, y)
+    def add(total: Tensor, weight: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return total + weight[..., None, None] * slice_plan(x, y)
 
-        columns = list(zip(x.unbind(-1), y.unbind(-1), strict=True))
-        costs = torch.stack([recompute(slice_cost, *column, cost) for column in columns], -1)
-        weights = torch.softmax(-inverse_temperature * costs, -1)
-        total = torch.zeros_like(cost)
-        for weight, column in zip(weights.unbind(-1), columns, strict=True):
-            total = recompute(add, total, weight, *column)
-        return total
+    columns = list(zip(x.unbind(-1), y.unbind(-1), strict=True))
+    costs = torch.stack([recompute(slice_cost, *column, cost) for column in columns], -1)
+    weights = torch.softmax(-inverse_temperature * costs, -1)
+    total = torch.zeros_like(cost)
+    for weight, column in zip(weights.unbind(-1), columns, strict=True):
+        total = recompute(add, total, weight, *column)
+    return total
 
 
 def _order(x: Tensor, padding: Tensor | None) -> Tensor:
@@ -273,11 +269,6 @@ def _rank_pieces(n_q: Tensor, n_k: Tensor, n: int, m: int) -> tuple[Tensor, Tens
     i, j = starts // n_k.clamp_min(1), starts // n_q.clamp_min(1)
     w = (levels - starts).double() / (n_q * n_k).clamp_min(1)
     return i.clamp_max(n - 1), j.clamp_max(m - 1), w
-
-
-def _groups(index: Tensor, width: int) -> list[slice]:
-    size = max(1, _GROUP // max(1, index[..., 0, :].numel() * width))
-    return [slice(start, start + size) for start in range(0, index.shape[-2], size)]
 
 
 def _gather(x: Tensor, index: Tensor) -> Tensor:

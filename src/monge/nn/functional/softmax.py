@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -100,7 +101,17 @@ def fused_attention(
         if mask is not None:
             mask = mask.expand(*batch, *mask.shape[-2:]).reshape(count, 1, *mask.shape[-2:])
         q, k, v = (t.reshape(count, 1, *t.shape[-2:]) for t in (q, k, v))
-    out = _attend(q, k, v, mask, dropout, causal, scale)
+
+    def fused(*given: Any) -> Tensor:
+        return F.scaled_dot_product_attention(*given, dropout_p=dropout, is_causal=causal, scale=scale)
+
+    def definition(*given: Any) -> Tensor:
+        with sdpa_kernel(SDPBackend.MATH):
+            return fused(*given)
+
+    # Torch knows the first derivative of the fused product only; the others come from the definition. What was dropped
+    # cannot be drawn again: then torch's own answer has to do.
+    out = fused(q, k, v, mask) if dropout > 0.0 else defined(fused, definition, q, k, v, mask)
     return out[..., :width].reshape(*batch, out.shape[-2], width)
 
 
@@ -108,17 +119,3 @@ def _few(q: Tensor, k: Tensor) -> bool:
     """Whether pairs are so few that a fused kernel takes longer to set up than to compute."""
     few = q.device.type == "cpu" and q.shape[:-1].numel() * k.shape[-2] <= _FEW
     return few and q.dtype in (torch.float32, torch.float64)
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, causal: bool, scale: float) -> Tensor:
-    """The fused product, of which torch knows the first derivative only; the others come from the definition."""
-
-    def fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, scale=scale)
-
-    def definition(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        with sdpa_kernel(SDPBackend.MATH):
-            return fused(q, k, v, mask)
-
-    # What was dropped cannot be drawn again: then torch's own answer has to do.
-    return fused(q, k, v, mask) if dropout > 0.0 else defined(fused, definition, q, k, v, mask)
