@@ -22,6 +22,7 @@ __all__ = [
     "length",
     "log_sum_exp",
     "pick",
+    "pieces",
     "power",
     "recompute",
     "root",
@@ -131,12 +132,19 @@ def rows_per_block(bytes_per_row: int, most: int | None = None) -> int:
     return max(1, (most or BLOCK_BYTES) // max(1, bytes_per_row))
 
 
+def pieces(count: int, step: int) -> list[slice]:
+    """``range(count)`` in pieces of ``step``, the last of which may be shorter."""
+    return [slice(start, min(count, start + step)) for start in range(0, count, step)]
+
+
 def recompute(function: Callable[..., Any], *arguments: Any) -> Any:
     """``function(*arguments)``, made again in a backward pass, with the parameters that its modules have now."""
     if not torch.is_grad_enabled():
         return function(*arguments)
     # A tracing compiler follows parameters by itself, and cannot take functions apart.
     parts, same = None if torch.compiler.is_compiling() else parts_of(function), function
+    if parts is not None and not any(isinstance(t, Tensor) and t.requires_grad for t in (*parts.tensors, *arguments)):
+        return function(*arguments)
     if parts is not None and parts.modules:
         lent = list(parts.tensors)
 

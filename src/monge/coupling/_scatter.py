@@ -5,14 +5,13 @@ Both go through the list in pieces, so that memory is that of their input and ou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import rows_per_block
+from monge._arrays import pieces, rows_per_block
 
 __all__ = ["gather_dot", "scatter_matmul"]
 
@@ -31,9 +30,8 @@ def gather_dot(
     return _GatherDot.apply(i, j, u, v)  # type: ignore[no-any-return]
 
 
-def _pieces(count: int, k: int, itemsize: int) -> Iterator[slice]:
-    size = rows_per_block(k * itemsize)
-    return (slice(start, start + size) for start in range(0, count, size))
+def _pieces(i: Tensor, v: Tensor) -> list[slice]:
+    return pieces(len(i), rows_per_block(v.shape[-1] * v.dtype.itemsize))
 
 
 class _ScatterMatmul(torch.autograd.Function):
@@ -42,7 +40,7 @@ class _ScatterMatmul(torch.autograd.Function):
         ctx.save_for_backward(i, j, w, v)
         ctx.n = n
         out = v.new_zeros(n, v.shape[-1])
-        for part in _pieces(len(w), v.shape[-1], v.dtype.itemsize):
+        for part in _pieces(i, v):
             out.index_add_(0, i[part], w[part, None] * v[j[part]])
         return out
 
@@ -58,8 +56,7 @@ class _GatherDot(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, i: Tensor, j: Tensor, u: Tensor, v: Tensor) -> Tensor:
         ctx.save_for_backward(i, j, u, v)
-        pieces = _pieces(len(i), v.shape[-1], v.dtype.itemsize)
-        parts = [(u[i[part]] * v[j[part]]).sum(-1) for part in pieces]
+        parts = [(u[i[part]] * v[j[part]]).sum(-1) for part in _pieces(i, v)]
         return torch.cat(parts) if parts else v.new_zeros(0)
 
     @staticmethod

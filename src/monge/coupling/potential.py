@@ -14,9 +14,9 @@ from torch import Tensor
 
 from monge import kernels
 from monge._arrays import at, working_dtype
-from monge._checks import check_batches, check_choice, check_floating, check_number, check_same, check_weights
+from monge._checks import check_batches, check_choice, check_number, check_same, check_vector, check_weights
 from monge._value import value
-from monge.errors import InputError, ShapeError
+from monge.errors import InputError
 
 from . import _stream
 from .base import Coupling, Rows
@@ -75,12 +75,7 @@ class PotentialCoupling(Coupling):
         check_choice("link", self.link, LINKS)
         n, m = self.geometry.shape
         for name, potential, size in (("f", self.f, n), ("g", self.g, m)):
-            check_floating(name, potential)
-            if potential.ndim < 1 or potential.shape[-1] != size:
-                raise ShapeError(
-                    f"{name} must have shape (*batch, {size}), one number per point of its side of the cost, but has "
-                    f"{tuple(potential.shape)}."
-                )
+            check_vector(name, potential, size, "number per point of its side of the cost")
             if bool(torch.isnan(potential.detach()).any()):
                 raise InputError(f"{name} must not hold NaN: the solver that made it has diverged.")
         check_weights("a", self.a, n)

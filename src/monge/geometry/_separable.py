@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
-from monge._arrays import log_sum_exp, rows_per_block
+from monge._arrays import log_sum_exp, pieces, rows_per_block
 from monge._blocks import joined
 
 from . import _stream
@@ -134,5 +134,4 @@ def _lines(state: Tensor, cost: Tensor) -> list[slice]:
     """Slices of the lines of a state, so that a block of lines x n x m stays small."""
     lines, m = state.shape[-2:]
     size = math.prod((*state.shape[:-2], *cost.shape[:-1])) * m * state.element_size()
-    count = rows_per_block(size)
-    return [slice(start, start + count) for start in range(0, lines, count)]
+    return pieces(lines, rows_per_block(size))

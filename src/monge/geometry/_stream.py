@@ -6,16 +6,15 @@ Each block is checkpointed, so that a backward pass computes it again instead of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge import kernels
-from monge._arrays import broadcast_shapes, log_sum_exp, rows_per_block, working_dtype
-from monge._blocks import added, asked, joined
+from monge import _blocks, kernels
+from monge._arrays import broadcast_shapes, log_sum_exp, pieces, working_dtype
+from monge._blocks import added, joined, rows_at_once
 
 if TYPE_CHECKING:
     from monge.kernels import Points
@@ -58,19 +57,10 @@ def column_bias(g: Float[Tensor, "*b m"], log_b: Float[Tensor, "*b m"], epsilon:
     return (log_b + g.masked_fill(absent, 0) / column(epsilon, 1)).masked_fill(absent, -math.inf)
 
 
-def row_blocks(geometry: Geometry, *others: Tensor | None) -> Iterator[slice]:
-    """Slices of rows whose blocks take a few megabytes an array.
-
-    Args:
-        geometry: The costs.
-        others: Tensors (*b, n) that may bring batch dimensions of their own.
-    """
-    n, m = geometry.shape
+def row_blocks(geometry: Geometry, *others: Tensor | None) -> list[slice]:
+    """Slices of rows whose blocks take a few megabytes an array."""
     leading = (other.shape[:-1] for other in others if other is not None)
-    batch = math.prod(broadcast_shapes(geometry.batch_shape, *leading))
-    size = working_dtype(geometry).itemsize
-    step = rows_per_block(batch * m * size * max(1, geometry._scalars_per_entry()))
-    return (slice(start, min(n, start + step)) for start in range(0, n, step))
+    return pieces(geometry.shape[0], rows_at_once(geometry, broadcast_shapes(geometry.batch_shape, *leading)))
 
 
 def _score(cost: Tensor, bias: Tensor, epsilon: float | Tensor) -> Tensor:
@@ -221,12 +211,4 @@ def sinkhorn(
 
 def entries(geometry: Geometry, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
     """C[i, j] entry by entry, from blocks of the rows that are asked for."""
-    batch = broadcast_shapes(geometry.batch_shape, i.shape[:-1], j.shape[:-1])
-    m = geometry.shape[1]
-
-    def body(rows: Tensor, problem: Tensor, place: Tensor, j: Tensor) -> Tensor:
-        block = geometry._block(rows)
-        return block.expand(*batch, *block.shape[-2:]).reshape(-1, len(rows), m)[problem, place, j]
-
-    step = rows_per_block(math.prod(batch) * m * 8 * geometry._scalars_per_entry())
-    return asked(body, batch, i, j, step=step, dtype=geometry.dtype)
+    return _blocks.entries(geometry, broadcast_shapes(geometry.batch_shape, i.shape[:-1], j.shape[:-1]), i, j)

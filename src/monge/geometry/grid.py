@@ -13,9 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._arrays import broadcast_shapes, working_dtype
-from monge._checks import check_batches, check_number
+from monge._checks import check_batches, check_number, check_same
 from monge._value import value
-from monge.errors import DtypeError, InputError
+from monge.errors import InputError
 
 from . import _stream
 from ._clouds import joined
@@ -77,9 +77,7 @@ class Grid(Geometry):
                 )
         like = next((axis for axis in axes if isinstance(axis, (Tensor, Geometry))), None)
         made = tuple(_axis(k, axis, 2.0 if self.p is None else self.p, like) for k, axis in enumerate(axes))
-        if len({(axis.dtype, axis.device) for axis in made}) > 1:
-            told = ", ".join(f"{axis.dtype} on {axis.device}" for axis in made)
-            raise DtypeError(f"All axes must share one dtype and device, but they are {told}: convert with .to(...).")
+        check_same(**{f"axes[{k}]": axis for k, axis in enumerate(made)})
         check_batches("all axes", *(axis.batch_shape for axis in made))
         object.__setattr__(self, "axes", made)
 
@@ -146,11 +144,10 @@ class Grid(Geometry):
         return torch.stack(torch.broadcast_tensors(*(axis._entries(s, t) for axis, s, t in places))).sum(0)
 
     def _factors(self) -> tuple[Tensor, Tensor] | None:
-        lines = [axis for axis in self.axes if isinstance(axis, Line) and axis.p == 2]
-        if len(lines) == len(self.axes):
-            x = self._spread([line.x[..., None] for line in lines], self.source_shape)
-            y = self._spread([line.y[..., None] for line in lines], self.target_shape)
-            return PointCloud._make(x=x, y=y)._factors()
+        if all(isinstance(axis, Line) and axis.p == 2 for axis in self.axes):
+            space = self._space()
+            assert space is not None
+            return PointCloud._make(x=space.x, y=space.y)._factors()
         factors = [pair for pair in (axis._factors() for axis in self.axes) if pair is not None]
         if len(factors) < len(self.axes):
             return None

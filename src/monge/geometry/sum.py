@@ -13,9 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._arrays import broadcast_shapes
-from monge._checks import check_batches, check_finite, check_floating, check_number
+from monge._checks import check_batches, check_finite, check_floating, check_number, check_same
 from monge._value import value
-from monge.errors import DtypeError, InputError, ShapeError
+from monge.errors import InputError, ShapeError
 from monge.kernels import Points
 
 from . import _stream
@@ -218,9 +218,7 @@ def _check_terms(terms: tuple[Geometry, ...], weights: tuple[Weight, ...]) -> No
             f"All terms must cost the same pairs of points, but their shapes are {shapes}: build them from "
             f"the same numbers of points."
         )
-    if len({(term.dtype, term.device) for term in terms}) > 1:
-        told = ", ".join(f"{term.dtype} on {term.device}" for term in terms)
-        raise DtypeError(f"All terms must share one dtype and device, but they are {told}: use geometry.to(...).")
+    check_same(**{f"terms[{k}]": term for k, term in enumerate(terms)})
     for k, weight in enumerate(weights):
         if isinstance(weight, Tensor):
             check_floating(f"weights[{k}]", weight)

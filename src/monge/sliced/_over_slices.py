@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from monge._arrays import recompute, rows_per_block
+from monge._arrays import pieces, recompute, rows_per_block
 from monge.kernels.derivatives import again, derivatives
 
 __all__ = ["chunks", "mean", "mean_over_slices", "recorded"]
@@ -17,8 +17,7 @@ CHUNK_BYTES = 8 * 2**20
 
 def chunks(count: int, scalars_per_slice: int, itemsize: int) -> list[slice]:
     """Ranges of slices whose projections fit into a fixed, small memory."""
-    size = max(1, min(count, rows_per_block(scalars_per_slice * itemsize, CHUNK_BYTES)))
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    return pieces(count, rows_per_block(scalars_per_slice * itemsize, CHUNK_BYTES))
 
 
 def mean(slices: Tensor, weights: Tensor | None) -> Tensor:
