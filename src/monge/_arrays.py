@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from ._parts import parts_of
 __all__ = [
     "at",
     "broadcast_shapes",
+    "column",
     "explicit",
     "gap_power",
     "is_mapped",
@@ -93,6 +94,17 @@ def at(vector: Tensor, index: Tensor) -> Tensor:
     """``vector[..., index]``, where the index may have batch dimensions of its own."""
     batch = broadcast_shapes(vector.shape[:-1], index.shape[:-1])
     return vector.expand(*batch, vector.shape[-1]).gather(-1, index.expand(*batch, index.shape[-1]))
+
+
+@overload
+def column(number: Tensor, count: int = 1) -> Tensor: ...
+@overload
+def column(number: float, count: int = 1) -> float: ...
+@overload
+def column(number: Tensor | float, count: int = 1) -> Tensor | float: ...
+def column(number: Tensor | float, count: int = 1) -> Tensor | float:
+    """A number, or one per problem, ready to meet ``count`` dimensions of points."""
+    return number[(..., *(None,) * count)] if isinstance(number, Tensor) else number
 
 
 def broadcast_shapes(*shapes: Sequence[int]) -> torch.Size:

@@ -76,7 +76,7 @@ class Gibbs:
         return self._sums(self.costs.columns, self.factors, log_v)
 
     def _sums(self, geometry: Geometry, factors: list[Tensor] | None, log: Tensor) -> Tensor:
-        """By the factors the last axis first; each new one is put in front, so that the order is restored at the end."""
+        """By factors the last axis first; each new one is put in front, so that the order is restored at the end."""
         if factors is None:
             return -geometry._softmin(log.new_zeros(log.shape[-1]), log, self.epsilon) / self.epsilon
         top = log.amax(-1, keepdim=True).clamp(min=torch.finfo(log.dtype).min)

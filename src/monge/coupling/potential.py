@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
-from monge._arrays import at, working_dtype
+from monge._arrays import at, column, working_dtype
 from monge._checks import check_batches, check_choice, check_number, check_same, check_vector, check_weights
 from monge._value import value
 from monge.errors import InputError
@@ -104,19 +104,13 @@ class PotentialCoupling(Coupling):
         wide = working_dtype(self.geometry)
         return self.geometry if wide == self.geometry.dtype else self.geometry.to(wide)
 
-    def _epsilon(self, trailing: int) -> float | Tensor:
-        """Epsilon, ready to meet that many dimensions of points."""
-        if not isinstance(self.epsilon, Tensor):
-            return self.epsilon
-        return self.epsilon.reshape(*self.epsilon.shape, *(1,) * trailing)
-
     def _biases(self) -> tuple[Tensor, Tensor]:
         """F / epsilon + log a and g / epsilon + log b, -inf where there is no mass."""
         return self._bias(self.f, self.a), self._bias(self.g, self.b)
 
     def _bias(self, potential: Tensor, weights: Tensor) -> Tensor:
         potential, weights, absent = _cleared(potential, weights, 1)
-        return (weights.log() + potential / self._epsilon(1)).masked_fill(absent, -math.inf)
+        return (weights.log() + potential / column(self.epsilon)).masked_fill(absent, -math.inf)
 
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
         if self.link == "quadratic":
@@ -142,7 +136,7 @@ class PotentialCoupling(Coupling):
 
     def _linked(self, cost: Tensor, row: Choice, col: Choice, trailing: int) -> Tensor:
         """The plan at chosen pairs: their cost, how rows and columns are chosen, and how many dimensions that gives."""
-        forbidden, epsilon = cost == math.inf, self._epsilon(trailing)
+        forbidden, epsilon = cost == math.inf, column(self.epsilon, trailing)
         cost = cost.to(working_dtype(cost, self.f)).masked_fill(forbidden, 0)
         if self.link == "exp":
             source, target = self._biases()
@@ -167,10 +161,10 @@ class PotentialCoupling(Coupling):
         row, col = self._biases()
         # In a row the largest entries are the smallest reduced costs C_ij - (g_j + epsilon log b_j).
         absent = col == -math.inf
-        price = (col.masked_fill(absent, 0) * self._epsilon(1)).masked_fill(absent, -math.inf)
+        price = (col.masked_fill(absent, 0) * column(self.epsilon)).masked_fill(absent, -math.inf)
         least, index = self.geometry._top_k(price, k)
         gone = least == math.inf
-        score = row[..., None] - least.masked_fill(gone, 0) / self._epsilon(2)
+        score = row[..., None] - least.masked_fill(gone, 0) / column(self.epsilon, 2)
         return score.masked_fill(gone, -math.inf).exp().to(self.dtype), index.clamp_min(0)
 
     def _extract(self, threshold: float) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"]]:

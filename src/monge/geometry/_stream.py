@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import _blocks, kernels
-from monge._arrays import broadcast_shapes, log_sum_exp, pieces, working_dtype
+from monge._arrays import broadcast_shapes, column, log_sum_exp, pieces, working_dtype
 from monge._blocks import added, joined, rows_at_once
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "apply",
-    "column",
     "column_bias",
     "derives",
     "entries",
@@ -44,17 +43,10 @@ def widened(geometry: Geometry) -> Geometry:
     return geometry.to(torch.float32) if geometry.dtype in (torch.float16, torch.bfloat16) else geometry
 
 
-def column(epsilon: float | Tensor, count: int) -> float | Tensor:
-    """``epsilon`` (a number, or one per problem) ready to broadcast against ``count`` trailing dimensions."""
-    if not isinstance(epsilon, Tensor):
-        return epsilon
-    return epsilon.reshape(*epsilon.shape, *(1 for _ in range(count)))
-
-
 def column_bias(g: Float[Tensor, "*b m"], log_b: Float[Tensor, "*b m"], epsilon: float | Tensor) -> Tensor:
     """The bias log b + g / epsilon, and -inf wherever the weight is zero, whatever the potential is there."""
     absent = log_b == -math.inf
-    return (log_b + g.masked_fill(absent, 0) / column(epsilon, 1)).masked_fill(absent, -math.inf)
+    return (log_b + g.masked_fill(absent, 0) / column(epsilon)).masked_fill(absent, -math.inf)
 
 
 def row_blocks(geometry: Geometry, *others: Tensor | None) -> list[slice]:
@@ -80,7 +72,7 @@ def softmin(geometry: Geometry, bias: Float[Tensor, "*b m"], epsilon: float | Te
 
     def body(rows: slice) -> Tensor:
         total, empty = log_sum_exp(_score(geometry._block(rows), bias, epsilon))
-        return (-column(epsilon, 1) * total).masked_fill(empty, math.inf)
+        return (-column(epsilon) * total).masked_fill(empty, math.inf)
 
     return joined(body, row_blocks(geometry, bias), -1)
 
@@ -197,7 +189,7 @@ def sinkhorn(
     for rows in row_blocks(geometry, log_a, bias):
         score = _score(geometry._block(rows), torch.zeros_like(bias), epsilon)
         total, empty = log_sum_exp(score + bias[..., None, :])
-        f = (-column(epsilon, 1) * total).masked_fill(empty, math.inf)
+        f = (-column(epsilon) * total).masked_fill(empty, math.inf)
         f_parts.append(f)
         row_bias = (log_a[..., rows] - total).masked_fill(empty, -math.inf)
         part, none = log_sum_exp(score + row_bias[..., None], -2)
@@ -206,7 +198,7 @@ def sinkhorn(
     assert reached is not None
     # With f fresh the rows are exact, and column j holds exp(bias_j + reached_j).
     error = ((bias + reached).exp() - log_b.exp()).abs().sum(-1)
-    return torch.cat(f_parts, -1), -column(epsilon, 1) * reached, error
+    return torch.cat(f_parts, -1), -column(epsilon) * reached, error
 
 
 def entries(geometry: Geometry, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:

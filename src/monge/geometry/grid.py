@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes, working_dtype
+from monge._arrays import broadcast_shapes, column, working_dtype
 from monge._checks import check_batches, check_number, check_same
 from monge._value import value
 from monge.errors import InputError
@@ -178,7 +178,7 @@ class Grid(Geometry):
     def _softmin(self, g: Tensor, log_b: Tensor, epsilon: float | Tensor) -> Tensor:
         log = self._iteration(State(self._start(_stream.column_bias(g, log_b, epsilon))), epsilon).log
         empty = log == -math.inf
-        return (-_stream.column(epsilon, 1) * log.masked_fill(empty, 0)).masked_fill(empty, math.inf)
+        return (-column(epsilon) * log.masked_fill(empty, 0)).masked_fill(empty, math.inf)
 
     def _apply(self, row: Tensor | None, col: Tensor, v: Tensor, epsilon: float | Tensor) -> Tensor:
         log = self._start(col)
@@ -199,7 +199,7 @@ class Grid(Geometry):
     ) -> tuple[Tensor, Tensor, Tensor]:
         f = self._softmin(g, log_b, epsilon)
         image = self._transpose()._softmin(f, log_a, epsilon)
-        reached = _stream.column_bias(g, log_b, epsilon) - image / _stream.column(epsilon, 1)
+        reached = _stream.column_bias(g, log_b, epsilon) - image / column(epsilon)
         return f, image, (reached.exp() - log_b.exp()).abs().sum(-1)
 
     def _top_k(self, g: Tensor, k: int) -> tuple[Tensor, Tensor]:
