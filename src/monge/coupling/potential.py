@@ -99,11 +99,6 @@ class PotentialCoupling(Coupling):
         """The dtype of the costs."""
         return self.geometry.dtype
 
-    def _wide(self) -> Geometry:
-        """The costs at least in float32: over a small epsilon their rounding to half precision is all that is left."""
-        wide = working_dtype(self.geometry)
-        return self.geometry if wide == self.geometry.dtype else self.geometry.to(wide)
-
     def _biases(self) -> tuple[Tensor, Tensor]:
         """F / epsilon + log a and g / epsilon + log b, -inf where there is no mass."""
         return self._bias(self.f, self.a), self._bias(self.g, self.b)
@@ -130,7 +125,7 @@ class PotentialCoupling(Coupling):
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         block = self._linked(
-            self._wide()._block(rows), lambda part: part[..., rows, None], lambda part: part[..., None, :], 2
+            self.geometry._wide()._block(rows), lambda part: part[..., rows, None], lambda part: part[..., None, :], 2
         )
         return block.expand(*self._shape()[:-2], *block.shape[-2:])
 
@@ -153,7 +148,7 @@ class PotentialCoupling(Coupling):
         return super()._inner(geometry)
 
     def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-        return self._linked(self._wide()._entries(i, j), partial(at, index=i), partial(at, index=j), 1)
+        return self._linked(self.geometry._wide()._entries(i, j), partial(at, index=i), partial(at, index=j), 1)
 
     def _top_k(self, k: int) -> tuple[Float[Tensor, "*b n k"], Int[Tensor, "*b n k"]]:
         if self.link == "quadratic":

@@ -34,13 +34,7 @@ __all__ = [
     "sinkhorn",
     "softmin",
     "top_k",
-    "widened",
 ]
-
-
-def widened(geometry: Geometry) -> Geometry:
-    """The same costs, computed at least in float32: squares soon leave the range of half precision."""
-    return geometry.to(torch.float32) if geometry.dtype in (torch.float16, torch.bfloat16) else geometry
 
 
 def column_bias(g: Float[Tensor, "*b m"], log_b: Float[Tensor, "*b m"], epsilon: float | Tensor) -> Tensor:
@@ -68,7 +62,7 @@ def _score(cost: Tensor, bias: Tensor, epsilon: float | Tensor) -> Tensor:
 
 def softmin(geometry: Geometry, bias: Float[Tensor, "*b m"], epsilon: float | Tensor) -> Float[Tensor, "*b n"]:
     """-epsilon log sum_j exp(bias_j - C_ij / epsilon), +inf where no column is left."""
-    geometry = widened(geometry)
+    geometry = geometry._wide()
 
     def body(rows: slice) -> Tensor:
         total, empty = log_sum_exp(_score(geometry._block(rows), bias, epsilon))
@@ -85,7 +79,7 @@ def apply(
     epsilon: float | Tensor,
 ) -> Float[Tensor, "*b n k"]:
     """Sums over j of exp(row_i + col_j - C_ij / epsilon) v_jk; without ``row``, divided by the row sum."""
-    geometry = widened(geometry)
+    geometry = geometry._wide()
 
     def body(rows: slice) -> Tensor:
         score = _score(geometry._block(rows), col, epsilon)
@@ -104,7 +98,7 @@ def inner(
     geometry: Geometry, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"], epsilon: float | Tensor
 ) -> Float[Tensor, "*b"]:
     """<P, C> for P_ij = exp(row_i + col_j - C_ij / epsilon)."""
-    geometry = widened(geometry)
+    geometry = geometry._wide()
 
     def body(rows: slice) -> Tensor:
         cost = geometry._block(rows)
@@ -153,7 +147,7 @@ def resolved(terms: Tensor) -> Tensor | None:
 
 def mean(geometry: Geometry, a: Float[Tensor, "*b n"], b: Float[Tensor, "*b m"]) -> tuple[Tensor, Tensor]:
     """The sum of a_i b_j C_ij over finite costs, and of a_i b_j over the same pairs."""
-    geometry = widened(geometry)
+    geometry = geometry._wide()
 
     def body(rows: slice) -> Tensor:
         cost = geometry._block(rows).to(a.dtype)
@@ -167,7 +161,7 @@ def mean(geometry: Geometry, a: Float[Tensor, "*b n"], b: Float[Tensor, "*b m"])
 
 def top_k(geometry: Geometry, g: Float[Tensor, "*b m"], k: int) -> tuple[Tensor, Tensor]:
     """The k smallest C_ij - g_j of each row, in increasing order, and their columns."""
-    geometry = widened(geometry)
+    geometry = geometry._wide()
 
     def body(rows: slice) -> tuple[Tensor, Tensor]:
         reduced = geometry._block(rows) - g[..., None, :]
@@ -184,7 +178,7 @@ def sinkhorn(
     geometry: Geometry, g: Tensor, log_a: Tensor, log_b: Tensor, epsilon: float | Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One pass over the costs: f = T(g), the next g = T(f), and the L1 column error of (f, g)."""
-    geometry, bias = widened(geometry), column_bias(g, log_b, epsilon)
+    geometry, bias = geometry._wide(), column_bias(g, log_b, epsilon)
     f_parts, reached = [], None
     for rows in row_blocks(geometry, log_a, bias):
         score = _score(geometry._block(rows), torch.zeros_like(bias), epsilon)

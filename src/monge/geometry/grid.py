@@ -161,7 +161,7 @@ class Grid(Geometry):
 
     def _costs(self) -> list[Tensor]:
         """The costs of the axes, the last one first."""
-        return [_stream.widened(axis)._block(slice(None)) for axis in reversed(self.axes)]
+        return [axis._wide()._block(slice(None)) for axis in reversed(self.axes)]
 
     def _iteration(self, state: State, epsilon: float | Tensor) -> State:
         """Sum over all axes, the last one first; each new axis is put in front, so that the order is restored."""
@@ -207,7 +207,7 @@ class Grid(Geometry):
         n, m = self.shape
         i = torch.arange(n, device=self.device).repeat_interleave(k).expand(*index.shape[:-2], -1)
         price = g.expand(*index.shape[:-2], m).gather(-1, index.flatten(-2))
-        reduced = (_stream.widened(self)._entries(i, index.flatten(-2)) - price).unflatten(-1, (n, k))
+        reduced = (self._wide()._entries(i, index.flatten(-2)) - price).unflatten(-1, (n, k))
         # The sums above were rounded in another order.
         order = reduced.detach().argsort(-1)
         return reduced.gather(-1, order), index.gather(-1, order)
