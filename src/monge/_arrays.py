@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -16,12 +16,14 @@ from ._parts import parts_of
 __all__ = [
     "at",
     "broadcast_shapes",
+    "column",
     "explicit",
     "gap_power",
     "is_mapped",
     "length",
     "log_sum_exp",
     "pick",
+    "pieces",
     "power",
     "recompute",
     "root",
@@ -95,6 +97,17 @@ def at(vector: Tensor, index: Tensor) -> Tensor:
     return vector.expand(*batch, vector.shape[-1]).gather(-1, index.expand(*batch, index.shape[-1]))
 
 
+@overload
+def column(number: Tensor, count: int = 1) -> Tensor: ...
+@overload
+def column(number: float, count: int = 1) -> float: ...
+@overload
+def column(number: Tensor | float, count: int = 1) -> Tensor | float: ...
+def column(number: Tensor | float, count: int = 1) -> Tensor | float:
+    """A number, or one per problem, ready to meet ``count`` dimensions of points."""
+    return number[(..., *(None,) * count)] if isinstance(number, Tensor) else number
+
+
 def broadcast_shapes(*shapes: Sequence[int]) -> torch.Size:
     """What ``torch.broadcast_shapes`` says, without the computer algebra that its first call imports (seconds).
 
@@ -132,10 +145,14 @@ def rows_per_block(bytes_per_row: int, most: int | None = None) -> int:
     return max(1, (most or BLOCK_BYTES) // max(1, bytes_per_row))
 
 
+def pieces(count: int, step: int) -> list[slice]:
+    """``range(count)`` in pieces of ``step``, the last of which may be shorter."""
+    return [slice(start, min(count, start + step)) for start in range(0, count, step)]
+
+
 def row_blocks(count: int, bytes_per_row: int, most: int | None = None) -> list[slice]:
     """The slices of ``count`` rows that make such blocks, the last one perhaps smaller."""
-    size = rows_per_block(bytes_per_row, most)
-    return [slice(start, min(count, start + size)) for start in range(0, count, size)]
+    return pieces(count, rows_per_block(bytes_per_row, most))
 
 
 def recompute(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -144,6 +161,8 @@ def recompute(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
     # A tracing compiler follows parameters by itself, and cannot take functions apart.
     parts, same = None if torch.compiler.is_compiling() else parts_of(function), function
+    if parts is not None and not any(isinstance(t, Tensor) and t.requires_grad for t in (*parts.tensors, *arguments)):
+        return function(*arguments)
     if parts is not None and parts.modules:
         lent = list(parts.tensors)
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._arrays import recompute
+from ._arrays import recompute, rows_per_block, working_dtype
 
-__all__ = ["added", "asked", "joined"]
+__all__ = ["added", "asked", "entries", "joined", "rows_at_once"]
 
 
 def joined(body: Callable[[Any], Any], blocks: Iterable[Any], dim: int) -> Any:
@@ -25,6 +25,22 @@ def joined(body: Callable[[Any], Any], blocks: Iterable[Any], dim: int) -> Any:
 def added(body: Callable[[Any], Tensor], blocks: Iterable[Any]) -> Tensor:
     """The sum of what ``body`` answers for blocks."""
     return torch.stack([recompute(body, rows) for rows in blocks]).sum(0)
+
+
+def rows_at_once(held: Any, batch: Sequence[int], *, width: int = 1, max_bytes: int | None = None) -> int:
+    """How many rows of a cost or a plan make a block of ``max_bytes``, when ``width`` numbers are held per entry."""
+    numbers = math.prod(batch) * held.shape[-1] * max(1, width, held._scalars_per_entry())
+    return rows_per_block(numbers * working_dtype(held).itemsize, max_bytes)
+
+
+def entries(held: Any, batch: Sequence[int], i: Tensor, j: Tensor, *, width: int = 1) -> Tensor:
+    """The entries [i, j] of a cost or a plan, from blocks of the rows that are asked for."""
+    m = held.shape[-1]
+
+    def body(rows: Tensor, problem: Tensor, place: Tensor, j: Tensor) -> Tensor:
+        return held._block(rows).expand(*batch, len(rows), m).reshape(-1, len(rows), m)[problem, place, j]
+
+    return asked(body, batch, i, j, step=rows_at_once(held, batch, width=width), dtype=held.dtype)
 
 
 def asked(

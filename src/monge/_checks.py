@@ -30,6 +30,7 @@ __all__ = [
     "check_same",
     "check_single",
     "check_span",
+    "check_vector",
     "check_weights",
     "chosen_rows",
 ]
@@ -182,11 +183,16 @@ def check_single(**clouds: Tensor) -> None:
             )
 
 
+def check_vector(name: str, vector: Any, n: int, what: str) -> None:
+    """``vector`` must be floating and of shape (*b, n), one ``what``."""
+    check_floating(name, vector)
+    if vector.ndim < 1 or vector.shape[-1] != n:
+        raise ShapeError(f"{name} must have shape (*batch, {n}), one {what}, but has {tuple(vector.shape)}.")
+
+
 def check_weights(name: str, weights: Any, n: int) -> None:
     """``weights`` must be finite, non-negative, of positive mass, with shape (*b, n)."""
-    check_floating(name, weights)
-    if weights.ndim < 1 or weights.shape[-1] != n:
-        raise ShapeError(f"{name} must have shape (*batch, {n}), one weight per point, but has {tuple(weights.shape)}.")
+    check_vector(name, weights, n, "weight per point")
     check_non_negative(name, weights, "clamp or drop those points")
     if weights.numel() and bool((weights.sum(-1) == 0).any()):
         raise InputError(f"{name} must have positive mass, but all its weights are zero: give at least one point mass.")

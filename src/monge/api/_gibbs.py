@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import pieces
 from monge.geometry import CostMatrix, Geometry, Grid
 
 __all__ = ["Costs", "Gibbs"]
@@ -52,8 +53,7 @@ class Costs:
             yield from ((axis, axis.mT) for axis in self.axes)
             return
         n, m = self.geometry.shape
-        for start in range(0, n, max(1, _HELD // m)):
-            rows = slice(start, min(n, start + max(1, _HELD // m)))
+        for rows in pieces(n, max(1, _HELD // m)):
             yield self.geometry._block(rows), self.columns._block(rows)
 
 
@@ -62,31 +62,25 @@ class Gibbs:
 
     def __init__(self, costs: Costs, epsilon: float) -> None:
         self.costs, self.epsilon, self.least = costs, epsilon, costs.least / epsilon
-        self.factors = None
+        self.factors = self.transposed = None
         if costs.axes is not None and costs.spread <= _RANGE * epsilon:
             self.factors = [torch.exp((axis.amin() - axis) / epsilon) for axis in costs.axes]
             self.transposed = [factor.mT.contiguous() for factor in self.factors]
 
     def rows(self, log_u: Float[Tensor, "*b m"]) -> Float[Tensor, "*b n"]:
         """Log K u."""
-        if self.factors is None:
-            return self._streamed(self.costs.geometry, log_u)
-        return self._product(self.transposed, log_u)
+        return self._sums(self.costs.geometry, self.transposed, log_u)
 
     def columns(self, log_v: Float[Tensor, "*b n"]) -> Float[Tensor, "*b m"]:
         """Log K^T v."""
-        if self.factors is None:
-            return self._streamed(self.costs.columns, log_v)
-        return self._product(self.factors, log_v)
+        return self._sums(self.costs.columns, self.factors, log_v)
 
-    def _product(self, factors: list[Tensor], log: Tensor) -> Tensor:
-        """The last axis first; each new one is put in front, so that the order is restored at the end."""
+    def _sums(self, geometry: Geometry, factors: list[Tensor] | None, log: Tensor) -> Tensor:
+        """By factors the last axis first; each new one is put in front, so that the order is restored at the end."""
+        if factors is None:
+            return -geometry._softmin(log.new_zeros(log.shape[-1]), log, self.epsilon) / self.epsilon
         top = log.amax(-1, keepdim=True).clamp(min=torch.finfo(log.dtype).min)
         mass, batch = (log - top).exp(), log.shape[:-1]
         for factor in reversed(factors):
             mass = (mass.reshape(*batch, -1, factor.shape[0]) @ factor).mT.reshape(*batch, -1)
         return mass.log() + (top - self.least)
-
-    def _streamed(self, geometry: Geometry, log: Tensor) -> Tensor:
-        zero = log.new_zeros(log.shape[-1])
-        return -geometry._softmin(zero, log, self.epsilon) / self.epsilon

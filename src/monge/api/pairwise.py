@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._arrays import pieces
 from monge._checks import check_choice, check_number, check_same
 from monge._transforms import transformable
 from monge.errors import InputError, ShapeError
@@ -137,7 +138,7 @@ def _by_divergence(
         found: dict[int, Own] = {}
         for (n, _), members in by_size(measures).items():
             size = max(1, max_bytes // _pair_bytes(n, n, measures[0].x.shape[-1]))
-            for chunk in (members[k : k + size] for k in range(0, len(members), size)):
+            for chunk in (members[some] for some in pieces(len(members), size)):
                 x, a = stacked(measures, chunk)
                 problem = Linear.between(PointCloud(x, x, "euclidean", power=float(p)), None, a, a, epsilon=epsilon)
                 check_entropic(problem)
@@ -182,9 +183,8 @@ def _batches(
             shapes.setdefault((*sizes, x.uniform and y.uniform), []).append(pair)
     for (n, m, _), pairs in shapes.items():
         size = max(1, max_bytes // _pair_bytes(n, m, left[0].x.shape[-1]))
-        for start in range(0, len(pairs), size):
-            chunk = pairs[start : start + size]
-            yield [i for i, _ in chunk], [j for _, j in chunk]
+        for some in pieces(len(pairs), size):
+            yield [i for i, _ in pairs[some]], [j for _, j in pairs[some]]
 
 
 def _pair_bytes(n: int, m: int, d: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,13 +28,9 @@ def sparsify(P: Coupling, mass: float, threshold: float | None) -> SparseCouplin
     *batch, n, m = P._shape()
     # All of the mass is all but its rounding, which is no match.
     mass = min(mass, 1 - 4 * torch.finfo(P.dtype).eps)
-    problems = torch.zeros(batch, dtype=torch.bool).reshape(-1)
-    lists = []
-    for flat in range(len(problems)):
-        index = tuple(int(k) for k in torch.unravel_index(torch.tensor(flat), tuple(batch))) if batch else ()
-        one = P._select(index, torch.Size(batch)) if batch else P
-        with torch.no_grad():
-            lists.append(_one(one, mass, threshold))
+    with torch.no_grad():
+        problems = (P._select(index, torch.Size(batch)) if batch else P for index in product(*map(range, batch)))
+        lists = [_one(one, mass, threshold) for one in problems]
     longest = max((len(i) for i, _ in lists), default=0)
     i, j = (torch.zeros(len(lists), longest, dtype=torch.long, device=P.device) for _ in range(2))
     for k, (row, col) in enumerate(lists):

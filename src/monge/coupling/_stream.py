@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import rows_per_block, working_dtype
-from monge._blocks import added, asked, joined
+from monge._arrays import pieces, working_dtype
+from monge._blocks import added, asked, entries, joined, rows_at_once
 
 from ._numbers import fraction, minus_x_log_x
 
@@ -35,18 +34,10 @@ __all__ = [
 ]
 
 
-def step(P: Representation, *, width: int = 1, max_bytes: int | None = None) -> int:
-    """How many rows make a block of ``max_bytes``, when ``width`` numbers are held per entry."""
-    *batch, _, m = P._shape()
-    size = working_dtype(P).itemsize
-    held = max(1, width, P._scalars_per_entry())
-    return rows_per_block(math.prod(batch) * m * size * held, max_bytes)
-
-
-def row_blocks(P: Representation, *, width: int = 1, max_bytes: int | None = None) -> Iterator[slice]:
-    """Slices of rows whose blocks take about ``max_bytes`` an array."""
-    n, count = P._shape()[-2], step(P, width=width, max_bytes=max_bytes)
-    return (slice(start, min(n, start + count)) for start in range(0, n, count))
+def row_blocks(P: Representation, *, width: int = 1, max_bytes: int | None = None) -> list[slice]:
+    """Slices of rows whose blocks take about ``max_bytes`` an array, when ``width`` numbers are held per entry."""
+    *batch, n, _ = P._shape()
+    return pieces(n, rows_at_once(P, batch, width=width, max_bytes=max_bytes))
 
 
 def matmul(P: Representation, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
@@ -128,12 +119,7 @@ def extract(P: Representation, threshold: float) -> tuple[Int[Tensor, " k"], Int
 
 def at(P: Representation, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
     """P[i, j] entry by entry, from blocks of the rows that are asked for."""
-    *batch, _, m = P._shape()
-
-    def body(rows: Tensor, problem: Tensor, place: Tensor, j: Tensor) -> Tensor:
-        return P._block(rows).reshape(-1, len(rows), m)[problem, place, j]
-
-    return asked(body, batch, i, j, step=step(P, width=3), dtype=P.dtype)
+    return entries(P, P._shape()[:-2], i, j, width=3)
 
 
 @torch.no_grad()
@@ -150,4 +136,4 @@ def sample_rows(P: Representation, i: Int[Tensor, "*b k"], u: Float[Tensor, "*b 
         at = torch.minimum(line + level, torch.nextafter(line + 1.0, torch.zeros((), dtype=below.dtype)))
         return torch.searchsorted((below + start[:, None]).reshape(-1), at, right=True) - line * m
 
-    return asked(body, batch, i, u, step=step(P, width=3), dtype=torch.long)
+    return asked(body, batch, i, u, step=rows_at_once(P, batch, width=3), dtype=torch.long)

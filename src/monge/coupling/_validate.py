@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from monge._arrays import working_dtype
-from monge._checks import check_batches, check_floating, check_non_negative, check_span
+from monge._checks import check_batches, check_floating, check_non_negative, check_span, check_vector
 from monge._value import Value
 from monge.errors import DeviceError, DtypeError, InfeasibleError, InputError, ShapeError
 from monge.geometry import Geometry
@@ -54,10 +54,7 @@ def weights(P: Representation, a: Any, b: Any) -> None:
     *leading, n, m = P._shape()
     for name, tensor, size, side in (("a", a, n, "source"), ("b", b, m, "target")):
         _like(P, name, tensor, working_dtype(P))
-        if tensor.ndim < 1 or tensor.shape[-1] != size:
-            raise ShapeError(
-                f"{name} must have shape (*batch, {size}), one weight per {side} point, but has {tuple(tensor.shape)}."
-            )
+        check_vector(name, tensor, size, f"weight per {side} point")
     masses(a=a, b=b)
     check_batches("the plan, a and b", leading, a.shape[:-1], b.shape[:-1])
 

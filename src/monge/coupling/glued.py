@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._checks import check_batches, check_same
+from monge._checks import check_batches, check_same, check_vector
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
@@ -62,11 +62,7 @@ class GluedCoupling(Coupling):
         check_same(P=self.P, Q=self.Q)
         if self.mu is None:
             object.__setattr__(self, "mu", self.Q._row_sums())
-        elif self.mu.shape[-1:] != (self.P._shape()[-1],):
-            raise ShapeError(
-                f"mu must have shape (*batch, {self.P._shape()[-1]}), one mass per point in the middle, but has "
-                f"{tuple(self.mu.shape)}."
-            )
+        check_vector("mu", self.mu, self.P._shape()[-1], "mass per point in the middle")
         check_same(P=self.P, mu=self.mu)
         _validate.masses(mu=self.mu)
         check_batches("P, Q and mu", *self._batches())

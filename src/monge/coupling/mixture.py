@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._arrays import broadcast_shapes, pick, recompute, row_blocks, working_dtype
-from monge._checks import check_batches, check_floating, check_same
+from monge._checks import check_batches, check_same, check_vector
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
@@ -66,11 +67,7 @@ class MixtureCoupling(Coupling):
             weights = torch.full((count,), 1.0 / count, dtype=component.dtype, device=component.device)
             object.__setattr__(self, "weights", weights)
             return
-        check_floating("weights", self.weights)
-        if self.weights.ndim < 1 or self.weights.shape[-1] != count:
-            raise ShapeError(
-                f"weights must have shape (*batch, {count}), one per plan, but has {tuple(self.weights.shape)}."
-            )
+        check_vector("weights", self.weights, count, "weight per plan")
         check_same(component=component, weights=self.weights)
         _validate.masses(weights=self.weights)
         check_batches("component and weights", component.batch_shape, self.weights.shape)
@@ -106,10 +103,7 @@ class MixtureCoupling(Coupling):
 
         if len(slices) == 1:
             return part(slices[0])
-        total = recompute(part, slices[0])
-        for some in slices[1:]:
-            total = total + recompute(part, some)
-        return total
+        return functools.reduce(torch.add, (recompute(part, some) for some in slices))
 
     def _transpose(self) -> MixtureCoupling:
         return self._make(component=self.component._transpose(), weights=self.weights)

@@ -7,9 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._arrays import at, take
-from monge._checks import check_batches, check_floating
+from monge._checks import check_batches, check_vector
 from monge._value import value
-from monge.errors import DeviceError, InputError, ShapeError
+from monge.errors import DeviceError, InputError
 
 from . import _validate
 from .base import Coupling, Entries, Rows
@@ -52,9 +52,7 @@ class PermutationCoupling(Coupling):
                 "partners a point is a SparseCoupling."
             )
         w = torch.full((n,), 1.0 / n, device=perm.device) if self.weights is None else self.weights
-        check_floating("weights", w)
-        if w.ndim < 1 or w.shape[-1] != n:
-            raise ShapeError(f"weights must have shape (*batch, {n}), one mass per point, but has {tuple(w.shape)}.")
+        check_vector("weights", w, n, "mass per point")
         if w.device != perm.device:
             raise DeviceError(f"weights are on {w.device} and perm on {perm.device}: move one with .to(device).")
         _validate.masses(weights=w)

@@ -13,10 +13,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
-from monge._arrays import at, working_dtype
-from monge._checks import check_batches, check_choice, check_floating, check_number, check_same, check_weights
+from monge._arrays import at, column, working_dtype
+from monge._checks import check_batches, check_choice, check_number, check_same, check_vector, check_weights
 from monge._value import value
-from monge.errors import InputError, ShapeError
+from monge.errors import InputError
 
 from . import _stream
 from .base import Coupling, Rows
@@ -75,12 +75,7 @@ class PotentialCoupling(Coupling):
         check_choice("link", self.link, LINKS)
         n, m = self.geometry.shape
         for name, potential, size in (("f", self.f, n), ("g", self.g, m)):
-            check_floating(name, potential)
-            if potential.ndim < 1 or potential.shape[-1] != size:
-                raise ShapeError(
-                    f"{name} must have shape (*batch, {size}), one number per point of its side of the cost, but has "
-                    f"{tuple(potential.shape)}."
-                )
+            check_vector(name, potential, size, "number per point of its side of the cost")
             if bool(torch.isnan(potential.detach()).any()):
                 raise InputError(f"{name} must not hold NaN: the solver that made it has diverged.")
         check_weights("a", self.a, n)
@@ -104,24 +99,13 @@ class PotentialCoupling(Coupling):
         """The dtype of the costs."""
         return self.geometry.dtype
 
-    def _wide(self) -> Geometry:
-        """The costs at least in float32: over a small epsilon their rounding to half precision is all that is left."""
-        wide = working_dtype(self.geometry)
-        return self.geometry if wide == self.geometry.dtype else self.geometry.to(wide)
-
-    def _epsilon(self, trailing: int) -> float | Tensor:
-        """Epsilon, ready to meet that many dimensions of points."""
-        if not isinstance(self.epsilon, Tensor):
-            return self.epsilon
-        return self.epsilon.reshape(*self.epsilon.shape, *(1,) * trailing)
-
     def _biases(self) -> tuple[Tensor, Tensor]:
         """F / epsilon + log a and g / epsilon + log b, -inf where there is no mass."""
         return self._bias(self.f, self.a), self._bias(self.g, self.b)
 
     def _bias(self, potential: Tensor, weights: Tensor) -> Tensor:
         potential, weights, absent = _cleared(potential, weights, 1)
-        return (weights.log() + potential / self._epsilon(1)).masked_fill(absent, -math.inf)
+        return (weights.log() + potential / column(self.epsilon)).masked_fill(absent, -math.inf)
 
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
         if self.link == "quadratic":
@@ -141,13 +125,13 @@ class PotentialCoupling(Coupling):
 
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         block = self._linked(
-            self._wide()._block(rows), lambda part: part[..., rows, None], lambda part: part[..., None, :], 2
+            self.geometry._wide()._block(rows), lambda part: part[..., rows, None], lambda part: part[..., None, :], 2
         )
         return block.expand(*self._shape()[:-2], *block.shape[-2:])
 
     def _linked(self, cost: Tensor, row: Choice, col: Choice, trailing: int) -> Tensor:
         """The plan at chosen pairs: their cost, how rows and columns are chosen, and how many dimensions that gives."""
-        forbidden, epsilon = cost == math.inf, self._epsilon(trailing)
+        forbidden, epsilon = cost == math.inf, column(self.epsilon, trailing)
         cost = cost.to(working_dtype(cost, self.f)).masked_fill(forbidden, 0)
         if self.link == "exp":
             source, target = self._biases()
@@ -164,7 +148,7 @@ class PotentialCoupling(Coupling):
         return super()._inner(geometry)
 
     def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-        return self._linked(self._wide()._entries(i, j), partial(at, index=i), partial(at, index=j), 1)
+        return self._linked(self.geometry._wide()._entries(i, j), partial(at, index=i), partial(at, index=j), 1)
 
     def _top_k(self, k: int) -> tuple[Float[Tensor, "*b n k"], Int[Tensor, "*b n k"]]:
         if self.link == "quadratic":
@@ -172,10 +156,10 @@ class PotentialCoupling(Coupling):
         row, col = self._biases()
         # In a row the largest entries are the smallest reduced costs C_ij - (g_j + epsilon log b_j).
         absent = col == -math.inf
-        price = (col.masked_fill(absent, 0) * self._epsilon(1)).masked_fill(absent, -math.inf)
+        price = (col.masked_fill(absent, 0) * column(self.epsilon)).masked_fill(absent, -math.inf)
         least, index = self.geometry._top_k(price, k)
         gone = least == math.inf
-        score = row[..., None] - least.masked_fill(gone, 0) / self._epsilon(2)
+        score = row[..., None] - least.masked_fill(gone, 0) / column(self.epsilon, 2)
         return score.masked_fill(gone, -math.inf).exp().to(self.dtype), index.clamp_min(0)
 
     def _extract(self, threshold: float) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"]]:

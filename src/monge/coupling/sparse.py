@@ -118,7 +118,7 @@ class SparseCoupling(Coupling):
         return block if inverse is None else block[..., inverse, :]
 
     def _row_sums(self) -> Float[Tensor, "*b n"]:
-        i, _, w = self._lists()
+        i, w = torch.broadcast_tensors(self.i, self.w)
         out = w.new_zeros(*w.shape[:-1], self.n, dtype=working_dtype(w))
         return out.scatter_add(-1, i, w.to(out.dtype)).to(w.dtype)
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
-from monge._arrays import log_sum_exp, row_blocks
+from monge._arrays import column, log_sum_exp, row_blocks
 from monge._blocks import joined
 
 from . import _stream
@@ -65,14 +65,14 @@ def _resolved(cost: Tensor, epsilon: float | Tensor) -> bool:
 def _product_step(state: State, cost: Tensor, epsilon: float | Tensor) -> State:
     """By a matrix product with exp(-C / epsilon), one exponential an entry of the axis."""
     low = cost.detach().amin((-1, -2), keepdim=True)
-    kernel = (-(cost - low) / _stream.column(epsilon, 2)).exp().mT
+    kernel = (-(cost - low) / column(epsilon, 2)).exp().mT
     top = state.log.detach().amax(-1, keepdim=True)
     top = top.masked_fill(top == -math.inf, 0)
     mass = (state.log - top).exp()
     total = mass @ kernel
     empty = total == 0
     total = total.masked_fill(empty, 1)
-    log = (total.log() + top - low / _stream.column(epsilon, 2)).masked_fill(empty, -math.inf)
+    log = (total.log() + top - low / column(epsilon, 2)).masked_fill(empty, -math.inf)
     if state.values is None:
         return State(log)
     values = ((mass[..., None, :, :] * state.values).flatten(-3, -2) @ kernel).unflatten(-2, (-1, mass.shape[-2]))
@@ -83,8 +83,8 @@ def _product_step(state: State, cost: Tensor, epsilon: float | Tensor) -> State:
 
 def _kernel_step(state: State, cost: Tensor, epsilon: float | Tensor) -> State:
     """In the log domain, by the kernels: every line is a problem of a batch that shares one stored cost."""
-    pairs, of_line = kernels.Matrix(cost), _stream.column(epsilon, 1)
-    log = -kernels.softmin(pairs, state.log, of_line) / _stream.column(epsilon, 2)
+    pairs, of_line = kernels.Matrix(cost), column(epsilon)
+    log = -kernels.softmin(pairs, state.log, of_line) / column(epsilon, 2)
     if state.values is None:
         return State(log)
     values = kernels.apply(pairs, None, state.log, state.values.movedim(-3, -1), of_line)
@@ -95,7 +95,7 @@ def _log_step(state: State, cost: Tensor, epsilon: float | Tensor) -> State:
     """In the log domain, whatever is asked: one exponential a term, recomputed in a backward pass."""
     forbidden = cost == math.inf
     finite = cost.masked_fill(forbidden, 0)
-    scaled = (finite / _stream.column(epsilon, 2)).masked_fill(forbidden, math.inf)
+    scaled = (finite / column(epsilon, 2)).masked_fill(forbidden, math.inf)
 
     def body(lines: slice) -> tuple[Tensor, ...]:
         score = state.log[..., lines, None, :] - scaled[..., None, :, :]

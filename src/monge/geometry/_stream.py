@@ -6,16 +6,15 @@ Each block is checkpointed, so that a backward pass computes it again instead of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge import kernels
-from monge._arrays import broadcast_shapes, log_sum_exp, rows_per_block, working_dtype
-from monge._blocks import added, asked, joined
+from monge import _blocks, kernels
+from monge._arrays import broadcast_shapes, column, log_sum_exp, pieces, working_dtype
+from monge._blocks import added, joined, rows_at_once
 
 if TYPE_CHECKING:
     from monge.kernels import Points
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "apply",
-    "column",
     "column_bias",
     "derives",
     "entries",
@@ -36,41 +34,19 @@ __all__ = [
     "sinkhorn",
     "softmin",
     "top_k",
-    "widened",
 ]
-
-
-def widened(geometry: Geometry) -> Geometry:
-    """The same costs, computed at least in float32: squares soon leave the range of half precision."""
-    return geometry.to(torch.float32) if geometry.dtype in (torch.float16, torch.bfloat16) else geometry
-
-
-def column(epsilon: float | Tensor, count: int) -> float | Tensor:
-    """``epsilon`` (a number, or one per problem) ready to broadcast against ``count`` trailing dimensions."""
-    if not isinstance(epsilon, Tensor):
-        return epsilon
-    return epsilon.reshape(*epsilon.shape, *(1 for _ in range(count)))
 
 
 def column_bias(g: Float[Tensor, "*b m"], log_b: Float[Tensor, "*b m"], epsilon: float | Tensor) -> Tensor:
     """The bias log b + g / epsilon, and -inf wherever the weight is zero, whatever the potential is there."""
     absent = log_b == -math.inf
-    return (log_b + g.masked_fill(absent, 0) / column(epsilon, 1)).masked_fill(absent, -math.inf)
+    return (log_b + g.masked_fill(absent, 0) / column(epsilon)).masked_fill(absent, -math.inf)
 
 
-def row_blocks(geometry: Geometry, *others: Tensor | None) -> Iterator[slice]:
-    """Slices of rows whose blocks take a few megabytes an array.
-
-    Args:
-        geometry: The costs.
-        others: Tensors (*b, n) that may bring batch dimensions of their own.
-    """
-    n, m = geometry.shape
+def row_blocks(geometry: Geometry, *others: Tensor | None) -> list[slice]:
+    """Slices of rows whose blocks take a few megabytes an array."""
     leading = (other.shape[:-1] for other in others if other is not None)
-    batch = math.prod(broadcast_shapes(geometry.batch_shape, *leading))
-    size = working_dtype(geometry).itemsize
-    step = rows_per_block(batch * m * size * max(1, geometry._scalars_per_entry()))
-    return (slice(start, min(n, start + step)) for start in range(0, n, step))
+    return pieces(geometry.shape[0], rows_at_once(geometry, broadcast_shapes(geometry.batch_shape, *leading)))
 
 
 def _score(cost: Tensor, bias: Tensor, epsilon: float | Tensor) -> Tensor:
@@ -86,11 +62,11 @@ def _score(cost: Tensor, bias: Tensor, epsilon: float | Tensor) -> Tensor:
 
 def softmin(geometry: Geometry, bias: Float[Tensor, "*b m"], epsilon: float | Tensor) -> Float[Tensor, "*b n"]:
     """-epsilon log sum_j exp(bias_j - C_ij / epsilon), +inf where no column is left."""
-    geometry = widened(geometry)
+    geometry = geometry._wide()
 
     def body(rows: slice) -> Tensor:
         total, empty = log_sum_exp(_score(geometry._block(rows), bias, epsilon))
-        return (-column(epsilon, 1) * total).masked_fill(empty, math.inf)
+        return (-column(epsilon) * total).masked_fill(empty, math.inf)
 
     return joined(body, row_blocks(geometry, bias), -1)
 
@@ -103,7 +79,7 @@ def apply(
     epsilon: float | Tensor,
 ) -> Float[Tensor, "*b n k"]:
     """Sums over j of exp(row_i + col_j - C_ij / epsilon) v_jk; without ``row``, divided by the row sum."""
-    geometry = widened(geometry)
+    geometry = geometry._wide()
 
     def body(rows: slice) -> Tensor:
         score = _score(geometry._block(rows), col, epsilon)
@@ -122,7 +98,7 @@ def inner(
     geometry: Geometry, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"], epsilon: float | Tensor
 ) -> Float[Tensor, "*b"]:
     """<P, C> for P_ij = exp(row_i + col_j - C_ij / epsilon)."""
-    geometry = widened(geometry)
+    geometry = geometry._wide()
 
     def body(rows: slice) -> Tensor:
         cost = geometry._block(rows)
@@ -171,7 +147,7 @@ def resolved(terms: Tensor) -> Tensor | None:
 
 def mean(geometry: Geometry, a: Float[Tensor, "*b n"], b: Float[Tensor, "*b m"]) -> tuple[Tensor, Tensor]:
     """The sum of a_i b_j C_ij over finite costs, and of a_i b_j over the same pairs."""
-    geometry = widened(geometry)
+    geometry = geometry._wide()
 
     def body(rows: slice) -> Tensor:
         cost = geometry._block(rows).to(a.dtype)
@@ -185,7 +161,7 @@ def mean(geometry: Geometry, a: Float[Tensor, "*b n"], b: Float[Tensor, "*b m"])
 
 def top_k(geometry: Geometry, g: Float[Tensor, "*b m"], k: int) -> tuple[Tensor, Tensor]:
     """The k smallest C_ij - g_j of each row, in increasing order, and their columns."""
-    geometry = widened(geometry)
+    geometry = geometry._wide()
 
     def body(rows: slice) -> tuple[Tensor, Tensor]:
         reduced = geometry._block(rows) - g[..., None, :]
@@ -202,12 +178,12 @@ def sinkhorn(
     geometry: Geometry, g: Tensor, log_a: Tensor, log_b: Tensor, epsilon: float | Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One pass over the costs: f = T(g), the next g = T(f), and the L1 column error of (f, g)."""
-    geometry, bias = widened(geometry), column_bias(g, log_b, epsilon)
+    geometry, bias = geometry._wide(), column_bias(g, log_b, epsilon)
     f_parts, reached = [], None
     for rows in row_blocks(geometry, log_a, bias):
         score = _score(geometry._block(rows), torch.zeros_like(bias), epsilon)
         total, empty = log_sum_exp(score + bias[..., None, :])
-        f = (-column(epsilon, 1) * total).masked_fill(empty, math.inf)
+        f = (-column(epsilon) * total).masked_fill(empty, math.inf)
         f_parts.append(f)
         row_bias = (log_a[..., rows] - total).masked_fill(empty, -math.inf)
         part, none = log_sum_exp(score + row_bias[..., None], -2)
@@ -216,17 +192,9 @@ def sinkhorn(
     assert reached is not None
     # With f fresh the rows are exact, and column j holds exp(bias_j + reached_j).
     error = ((bias + reached).exp() - log_b.exp()).abs().sum(-1)
-    return torch.cat(f_parts, -1), -column(epsilon, 1) * reached, error
+    return torch.cat(f_parts, -1), -column(epsilon) * reached, error
 
 
 def entries(geometry: Geometry, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
     """C[i, j] entry by entry, from blocks of the rows that are asked for."""
-    batch = broadcast_shapes(geometry.batch_shape, i.shape[:-1], j.shape[:-1])
-    m = geometry.shape[1]
-
-    def body(rows: Tensor, problem: Tensor, place: Tensor, j: Tensor) -> Tensor:
-        block = geometry._block(rows)
-        return block.expand(*batch, *block.shape[-2:]).reshape(-1, len(rows), m)[problem, place, j]
-
-    step = rows_per_block(math.prod(batch) * m * 8 * geometry._scalars_per_entry())
-    return asked(body, batch, i, j, step=step, dtype=geometry.dtype)
+    return _blocks.entries(geometry, broadcast_shapes(geometry.batch_shape, i.shape[:-1], j.shape[:-1]), i, j)

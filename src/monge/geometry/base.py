@@ -99,6 +99,11 @@ class Geometry(Sided, ABC):
         """How many numbers `_block` holds per entry while it computes: this sets the size of blocks."""
         return 1
 
+    def _wide(self) -> Geometry:
+        """The same costs, computed at least in float32: squares soon leave the range of half precision."""
+        wide = working_dtype(self)
+        return self if wide == self.dtype else self.to(wide)
+
     def _selected(self, index: tuple[Any, ...], batch: torch.Size) -> Geometry:
         return _Selected(self, index, batch)
 

@@ -13,16 +13,16 @@ from monge._arrays import at, power
 from monge._checks import check_number
 from monge._value import value
 
+from ._numbers import Numbers
 from ._range import check_range
-from .base import Geometry, Rows
-from .line import check_coordinates
+from .base import Rows
 from .space import CircularSpace
 
 __all__ = ["Circle"]
 
 
 @value
-class Circle(Geometry):
+class Circle(Numbers):
     r"""The power of the arc length $\min_k |x - y + kL|^p$ on a circle of circumference $L$.
 
     Coordinates may be any real numbers; those that differ by a multiple of the circumference are one point.
@@ -44,27 +44,17 @@ class Circle(Geometry):
         tensor([[0.2500, 0.0000, 0.5000]])
     """
 
-    x: Float[Tensor, "*b n"]
-    y: Float[Tensor, "*b m"]
-    p: float = 2.0
     circumference: float = 1.0
-    _sides = (("x", "y"),)
 
     def __post_init__(self) -> None:
-        x, y = check_coordinates(self.x, self.y)
-        check_number("p", self.p, low=1.0, high=1e6)
+        super().__post_init__()
         check_number("circumference", self.circumference, low=0.0, strict=True)
-        object.__setattr__(self, "x", x)
-        object.__setattr__(self, "y", y)
         check_range(self.p * math.log(self.circumference), self.dtype)
 
     def _cost(self, x: Tensor, y: Tensor) -> Tensor:
         apart = x - y
         turns = torch.round(apart.detach() / self.circumference)
         return power((apart - self.circumference * turns).abs(), self.p)
-
-    def _may_be_negative(self) -> bool:
-        return False
 
     def _space(self) -> CircularSpace:
         costs = partial(Circle, p=self.p, circumference=self.circumference)

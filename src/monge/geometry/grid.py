@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes, working_dtype
-from monge._checks import check_batches, check_number
+from monge._arrays import broadcast_shapes, column, working_dtype
+from monge._checks import check_batches, check_number, check_same
 from monge._value import value
-from monge.errors import DtypeError, InputError
+from monge.errors import InputError
 
 from . import _stream
 from ._clouds import joined
@@ -77,9 +77,7 @@ class Grid(Geometry):
                 )
         like = next((axis for axis in axes if isinstance(axis, (Tensor, Geometry))), None)
         made = tuple(_axis(k, axis, 2.0 if self.p is None else self.p, like) for k, axis in enumerate(axes))
-        if len({(axis.dtype, axis.device) for axis in made}) > 1:
-            told = ", ".join(f"{axis.dtype} on {axis.device}" for axis in made)
-            raise DtypeError(f"All axes must share one dtype and device, but they are {told}: convert with .to(...).")
+        check_same(**{f"axes[{k}]": axis for k, axis in enumerate(made)})
         check_batches("all axes", *(axis.batch_shape for axis in made))
         object.__setattr__(self, "axes", made)
 
@@ -146,11 +144,10 @@ class Grid(Geometry):
         return torch.stack(torch.broadcast_tensors(*(axis._entries(s, t) for axis, s, t in places))).sum(0)
 
     def _factors(self) -> tuple[Tensor, Tensor] | None:
-        lines = [axis for axis in self.axes if isinstance(axis, Line) and axis.p == 2]
-        if len(lines) == len(self.axes):
-            x = self._spread([line.x[..., None] for line in lines], self.source_shape)
-            y = self._spread([line.y[..., None] for line in lines], self.target_shape)
-            return PointCloud._make(x=x, y=y)._factors()
+        if all(isinstance(axis, Line) and axis.p == 2 for axis in self.axes):
+            space = self._space()
+            assert space is not None
+            return PointCloud._make(x=space.x, y=space.y)._factors()
         factors = [pair for pair in (axis._factors() for axis in self.axes) if pair is not None]
         if len(factors) < len(self.axes):
             return None
@@ -164,7 +161,7 @@ class Grid(Geometry):
 
     def _costs(self) -> list[Tensor]:
         """The costs of the axes, the last one first."""
-        return [_stream.widened(axis)._block(slice(None)) for axis in reversed(self.axes)]
+        return [axis._wide()._block(slice(None)) for axis in reversed(self.axes)]
 
     def _iteration(self, state: State, epsilon: float | Tensor) -> State:
         """Sum over all axes, the last one first; each new axis is put in front, so that the order is restored."""
@@ -181,7 +178,7 @@ class Grid(Geometry):
     def _softmin(self, g: Tensor, log_b: Tensor, epsilon: float | Tensor) -> Tensor:
         log = self._iteration(State(self._start(_stream.column_bias(g, log_b, epsilon))), epsilon).log
         empty = log == -math.inf
-        return (-_stream.column(epsilon, 1) * log.masked_fill(empty, 0)).masked_fill(empty, math.inf)
+        return (-column(epsilon) * log.masked_fill(empty, 0)).masked_fill(empty, math.inf)
 
     def _apply(self, row: Tensor | None, col: Tensor, v: Tensor, epsilon: float | Tensor) -> Tensor:
         log = self._start(col)
@@ -202,7 +199,7 @@ class Grid(Geometry):
     ) -> tuple[Tensor, Tensor, Tensor]:
         f = self._softmin(g, log_b, epsilon)
         image = self._transpose()._softmin(f, log_a, epsilon)
-        reached = _stream.column_bias(g, log_b, epsilon) - image / _stream.column(epsilon, 1)
+        reached = _stream.column_bias(g, log_b, epsilon) - image / column(epsilon)
         return f, image, (reached.exp() - log_b.exp()).abs().sum(-1)
 
     def _top_k(self, g: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -210,7 +207,7 @@ class Grid(Geometry):
         n, m = self.shape
         i = torch.arange(n, device=self.device).repeat_interleave(k).expand(*index.shape[:-2], -1)
         price = g.expand(*index.shape[:-2], m).gather(-1, index.flatten(-2))
-        reduced = (_stream.widened(self)._entries(i, index.flatten(-2)) - price).unflatten(-1, (n, k))
+        reduced = (self._wide()._entries(i, index.flatten(-2)) - price).unflatten(-1, (n, k))
         # The sums above were rounded in another order.
         order = reduced.detach().argsort(-1)
         return reduced.gather(-1, order), index.gather(-1, order)

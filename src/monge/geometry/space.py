@@ -17,7 +17,13 @@ from monge.kernels import Points
 if TYPE_CHECKING:
     from .base import Geometry
 
-__all__ = ["CircularSpace", "Space", "SphericalSpace"]
+__all__ = ["CircularSpace", "Space", "SphericalSpace", "angles"]
+
+
+def angles(x: Float[Tensor, "*b n d"], y: Float[Tensor, "*b m d"]) -> Float[Tensor, "*b n m"]:
+    """The angles between all pairs of two clouds of unit vectors."""
+    near, far = (Points(x, other, "norm", 2.0, 1.0).block(slice(None)) for other in (y, -y))
+    return 2 * torch.atan2(near, far)
 
 
 @dataclass(frozen=True)
@@ -105,8 +111,7 @@ class SphericalSpace(Space):
     def drawn(self, points: Tensor, shares: Tensor) -> Tensor:
         """The mean of all tangents to great circles; an antipode draws to no side."""
         y = self.y.to(shares.dtype)
-        near, far = (Points(points, other.to(points.dtype), "norm", 2.0, 1.0).block(slice(None)) for other in (y, -y))
-        angle = 2 * torch.atan2(near, far).to(shares.dtype)
+        angle = angles(points, y.to(points.dtype)).to(shares.dtype)
         opposite = angle > math.pi - math.sqrt(torch.finfo(shares.dtype).eps)
         # The logarithm of y at x is angle / sin(angle) times the part of y that is orthogonal to x.
         shares = (shares / torch.sinc(angle.masked_fill(opposite, 0) / math.pi)).masked_fill(opposite, 0)

@@ -12,12 +12,11 @@ from torch import Tensor
 from monge._arrays import length, power, take
 from monge._checks import check_clouds, check_number
 from monge._value import value
-from monge.kernels import Points
 
 from ._range import check_range
 from .base import Geometry, Rows
 from .point_cloud import check_directions, direction
-from .space import SphericalSpace
+from .space import SphericalSpace, angles
 
 __all__ = ["Sphere"]
 
@@ -69,9 +68,7 @@ class Sphere(Geometry):
     def _block(self, rows: Rows) -> Float[Tensor, "*b k m"]:
         x, y = self.x[..., rows, :], self.y
         if x.shape[-1] > _DIRECT_DIMENSION:
-            u, v = direction(x.double()), direction(y.double())
-            near, far = (Points(u, other, "norm", 2.0, 1.0).block(slice(None)) for other in (v, -v))
-            return power(2 * torch.atan2(near, far), self.p).to(self.dtype)
+            return power(angles(direction(x.double()), direction(y.double())), self.p).to(self.dtype)
         return self._cost(direction(x)[..., :, None, :], direction(y)[..., None, :, :])
 
     def _cost(self, u: Tensor, v: Tensor) -> Tensor:

@@ -12,13 +12,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes
-from monge._checks import check_batches, check_finite, check_floating, check_number
+from monge._arrays import broadcast_shapes, column
+from monge._checks import check_batches, check_finite, check_floating, check_number, check_same
 from monge._value import value
-from monge.errors import DtypeError, InputError, ShapeError
+from monge.errors import InputError, ShapeError
 from monge.kernels import Points
 
-from . import _stream
 from ._clouds import joined
 from .base import Geometry, Rows
 
@@ -113,7 +112,7 @@ class Sum(Geometry):
         parts = []
         for cost, weight in zip(costs, self.weights, strict=True):
             forbidden = cost == math.inf
-            part = _stream.column(weight, core) * cost.masked_fill(forbidden, 0)
+            part = column(weight, core) * cost.masked_fill(forbidden, 0)
             parts.append(part.masked_fill(forbidden, math.inf))
         return functools.reduce(torch.add, parts)
 
@@ -137,12 +136,12 @@ class Sum(Geometry):
         factors = [pair for pair in (term._factors() for term in self.terms) if pair is not None]
         if len(factors) < len(self.terms):
             return None
-        left = [_stream.column(weight, 2) * pair[0] for pair, weight in zip(factors, self.weights, strict=True)]
+        left = [column(weight, 2) * pair[0] for pair, weight in zip(factors, self.weights, strict=True)]
         return joined(left, self.batch_shape), joined([pair[1] for pair in factors], self.batch_shape)
 
     @_alone
     def _softmin(self, term: Geometry, weight: Weight, g: Tensor, log_b: Tensor, epsilon: float | Tensor) -> Tensor:
-        wide = _stream.column(weight, 1)
+        wide = column(weight)
         return wide * term._softmin(g / wide, log_b, epsilon / weight)
 
     @_alone
@@ -153,15 +152,15 @@ class Sum(Geometry):
 
     @_alone
     def _top_k(self, term: Geometry, weight: Weight, g: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        least, index = term._top_k(g / _stream.column(weight, 1), k)
-        return _stream.column(weight, 2) * least, index
+        least, index = term._top_k(g / column(weight), k)
+        return column(weight, 2) * least, index
 
     @torch.no_grad()
     @_alone
     def _sinkhorn(
         self, term: Geometry, weight: Weight, g: Tensor, log_a: Tensor, log_b: Tensor, epsilon: float | Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        wide = _stream.column(weight, 1)
+        wide = column(weight)
         f, image, error = term._sinkhorn(g / wide, log_a, log_b, epsilon / weight)
         return wide * f, wide * image, error
 
@@ -190,8 +189,8 @@ class Sum(Geometry):
 
     def _melted(self, clouds: list[Points], left: Sequence[Weight], right: Sequence[Weight]) -> Points:
         """One cloud of all coordinates, each scaled."""
-        x = [_stream.column(scale, 2) * cloud.x for scale, cloud in zip(left, clouds, strict=True)]
-        y = [_stream.column(scale, 2) * cloud.y for scale, cloud in zip(right, clouds, strict=True)]
+        x = [column(scale, 2) * cloud.x for scale, cloud in zip(left, clouds, strict=True)]
+        y = [column(scale, 2) * cloud.y for scale, cloud in zip(right, clouds, strict=True)]
         return dataclasses.replace(clouds[0], x=joined(x, self.batch_shape), y=joined(y, self.batch_shape))
 
 
@@ -218,9 +217,7 @@ def _check_terms(terms: tuple[Geometry, ...], weights: tuple[Weight, ...]) -> No
             f"All terms must cost the same pairs of points, but their shapes are {shapes}: build them from "
             f"the same numbers of points."
         )
-    if len({(term.dtype, term.device) for term in terms}) > 1:
-        told = ", ".join(f"{term.dtype} on {term.device}" for term in terms)
-        raise DtypeError(f"All terms must share one dtype and device, but they are {told}: use geometry.to(...).")
+    check_same(**{f"terms[{k}]": term for k, term in enumerate(terms)})
     for k, weight in enumerate(weights):
         if isinstance(weight, Tensor):
             check_floating(f"weights[{k}]", weight)

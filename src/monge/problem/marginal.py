@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import Self
 
-from monge._arrays import pick
+from monge._arrays import column, pick
 from monge._checks import check_weights
 from monge._value import Value, value
 
@@ -112,17 +112,6 @@ def log_weights(weights: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
 def pairing(a: Float[Tensor, "*b n"], f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
     """<a, f>, where an absent point counts nothing even if its potential is infinite."""
     return (a * torch.where((a == 0) & f.isinf(), 0.0, f)).sum(-1)
-
-
-@overload
-def column(scalar: Tensor) -> Tensor: ...
-@overload
-def column(scalar: float) -> float: ...
-@overload
-def column(scalar: Tensor | float) -> Tensor | float: ...
-def column(scalar: Tensor | float) -> Tensor | float:
-    """A number per problem, ready to meet a number per point."""
-    return scalar[..., None] if isinstance(scalar, Tensor) else scalar
 
 
 def rounding(dtype: torch.dtype) -> float:

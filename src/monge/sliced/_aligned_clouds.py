@@ -16,6 +16,7 @@ from monge._checks import (
     check_number,
     check_points,
     check_same,
+    check_vector,
     check_weights,
 )
 from monge.errors import ShapeError
@@ -135,8 +136,7 @@ def _check_masses(name: str, weights: Tensor, n: int) -> None:
     """``weights`` must be finite, non-negative, of shape (*b, n); a measure without mass is allowed."""
     if weights.numel():
         check_number(f"the least of {name}", float(weights.detach().min()), low=0.0)
-    if weights.ndim < 1 or weights.shape[-1] != n:
-        raise ShapeError(f"{name} must have shape (*batch, {n}), one mass per point, but has {tuple(weights.shape)}.")
+    check_vector(name, weights, n, "mass per point")
 
 
 def check_theta(theta: Tensor, d: int) -> None:

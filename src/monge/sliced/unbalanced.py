@@ -197,28 +197,20 @@ def unbalanced_sliced_wasserstein(
     return whole, held(kept_x.to(x.dtype), sources, _KEPT), held(kept_y.to(x.dtype), sources, _KEPT)
 
 
-def _lean(dual: Dual) -> Tensor:
-    """Zero, with the gradient of the optimum by the weights of a side that may not change: its potential.
-
-    The optimum likes marginals whose levels meet, where the distance itself has a kink: only the dual knows
-    the gradient.
-    """
-    a, b, f, g, rho = dual
-    if max(rho) < math.inf:
-        return torch.zeros((), dtype=f.dtype, device=f.device)
-    pinned, potential, free = (a, f, b.log() - g / rho.y) if rho.x == math.inf else (b, g, a.log() - f / rho.x)
-    pinned, price = pinned.double(), min(rho)
-    shift = price * (pinned.detach().sum(-1, keepdim=True).log() - free.detach().logsumexp(-1, keepdim=True))
-    return ((pinned - pinned.detach()) * (potential + shift)).sum(-1)
-
-
 def _penalty(dual: Dual) -> Tensor:
-    """What the changes of mass cost, with its gradient by the weights at the marginals found: rho (1 - pi / a)."""
+    """What the changes of mass cost, with its gradient by the weights at the marginals found: rho (1 - pi / a).
+
+    That of a side that may not change is the gradient of the optimum, its potential: the optimum likes marginals whose
+    levels meet, where the distance itself has a kink, and only the dual knows the gradient.
+    """
     still = dual._replace(a=dual.a.detach(), b=dual.b.detach())
-    value = still.penalty
-    for price, pi, w in zip(dual.rho, still.kept, (dual.a, dual.b), strict=True):
+    value, (log_a, log_b, middle) = still.penalty, still._logarithms()
+    others, given = (log_b, log_a), (dual.a, dual.b)
+    for price, pi, w, potential, other in zip(dual.rho, still.kept, given, dual[2:4], others, strict=True):
+        held = w.detach().double()
         if price < math.inf:
-            held = w.detach().double()
-            gradient = price * (1 - pi / torch.where(held > 0, held, 1)) * torch.ones_like(held)
-            value = value + ((w - held) * gradient).sum(-1)
-    return value + _lean(dual)
+            gradient = price * (1 - pi / torch.where(held > 0, held, 1))
+        else:
+            gradient = potential + min(dual.rho) * (middle - other.logsumexp(-1, keepdim=True))
+        value = value + ((w - held) * gradient).sum(-1)
+    return value
