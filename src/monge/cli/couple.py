@@ -131,7 +131,7 @@ def _epsilon(text: str) -> Any:
 def _solver(name: str, **settings: float | None) -> Solver:
     check_choice("--solver", name, ("auto", *SOLVERS))
     kind: type[Solver] = Auto if name == "auto" else SOLVERS[name]
-    given = {key: held for key, held in settings.items() if held is not None}
+    given: dict[str, Any] = {key: held for key, held in settings.items() if held is not None}
     known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = [f"--{key.replace('_', '-')}" for key in given if key not in known]
     if unknown:

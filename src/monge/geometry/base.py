@@ -44,8 +44,7 @@ class Geometry(Sided, ABC):
 
     Example:
         >>> import torch
-        >>> from monge._value import value
-        >>> from monge.geometry import Geometry
+        >>> from monge.geometry import Geometry, value
         >>> @value
         ... class Hyperbolic(Geometry):
         ...     x: torch.Tensor
