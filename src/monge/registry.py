@@ -22,9 +22,9 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Things of one kind by name: those of the house, those that were registered, and those of installed packages.
+    """Things of one kind by name: those of Monge, those that were registered, and those of installed packages.
 
-    It is read by ``registry[name]``, ``name in registry`` and ``for name in registry``. A package adds a thing by an
+    You read it by ``registry[name]``, ``name in registry`` and ``for name in registry``. A package adds a thing by an
     entry point, for instance in its ``pyproject.toml``: ``[project.entry-points."monge.couplers"]`` and, below it,
     ``mine = "my_package:MyCoupler"``.
 
@@ -82,7 +82,9 @@ class Registry(Generic[T]):
         if thing is None:
             return lambda made: self.register(name, made, sentence)
         if not isinstance(name, str) or not name:
-            raise InputError(f"The name of a {self.kind} must be a word, but is {name!r}.")
+            raise InputError(
+                f"The name of a {self.kind} must be a word, but is {name!r}: pass a text that is not empty."
+            )
         if name in self._held:
             raise InputError(f"There is a {self.kind} called {name!r} already: choose another name.")
         if self._check is not None:

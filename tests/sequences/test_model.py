@@ -131,8 +131,8 @@ class TestConfigs:
         ("text", "told"),
         [
             ("sofmax", "coupler='sofmax' is unknown: choose one of 'softmax'"),
-            ("pivots:pivot=3", "does not take these options"),
-            ("pivots:pivots", "must read name:option=value"),
+            ("pivots:pivot=3", "cannot be built"),
+            ("pivots:pivots", "must have the form name:option=value"),
             ("pivots:pivots=0", "pivots must be at least 1"),
             ("softmax,softmax", "softmax twice"),
             ("", "there is none"),
@@ -148,7 +148,7 @@ class TestConfigs:
             (ModelConfig, {"heads": 3}, "heads must divide dim"),
             (ModelConfig, {"pooling": "max"}, "pooling='max' is unknown"),
             (ModelConfig, {"dropout": 1.5}, "dropout must lie in"),
-            (ScheduleConfig, {"warmup": 5000}, "warmup must end before the last step"),
+            (ScheduleConfig, {"warmup": 5000}, "warmup must be less than steps"),
             (ScheduleConfig, {"decay": "step"}, "decay='step' is unknown"),
             (ScheduleConfig, {"lr": 0.0}, "lr must lie in"),
             (ScheduleConfig, {"batch": 0}, "batch must lie in"),
@@ -174,7 +174,7 @@ class TestConfigs:
 
 def test_a_loss_that_is_not_finite(tmp_path) -> None:
     wild = replace(SCHEDULE, lr=1e30, warmup=0, clip=1e30)
-    with pytest.raises(InputError, match=r"became (nan|inf).*lower the learning rate"):
+    with pytest.raises(InputError, match=r"must be finite, but is (nan|inf).*lower the learning rate"):
         fit(toy(), "softmax", model=MODEL, schedule=wild, folder=tmp_path)
 
 

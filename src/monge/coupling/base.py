@@ -438,7 +438,9 @@ class Coupling(Algebra):
         *batch, n, _ = self._shape()
         row = self._row_sums().expand(*batch, n)
         if not bool((row.sum(-1) > 0).all()):
-            raise InfeasibleError("sample needs a plan with mass, but it has none: there is nothing to draw from.")
+            raise InfeasibleError(
+                "sample needs a plan with mass, but this plan has none: use a plan with positive entries."
+            )
         i = draw(row, self._uniform((*batch, k), generator))
         return i, self._sample_rows(i, self._uniform((*batch, k), generator))
 

@@ -53,7 +53,7 @@ class GluedCoupling(Coupling):
     def __post_init__(self) -> None:
         for name, plan in (("P", self.P), ("Q", self.Q)):
             if not isinstance(plan, Coupling):
-                raise InputError(f"{name} must be a coupling, but is {type(plan).__name__}: P @ v is for values.")
+                raise InputError(f"{name} must be a coupling, but is {type(plan).__name__}: for values use P @ v.")
         if self.P._shape()[-1] != self.Q._shape()[-2]:
             raise ShapeError(
                 f"The target points of P must be the source points of Q, but P is {tuple(self.P.shape)} and Q "

@@ -82,7 +82,9 @@ class PotentialCoupling(Coupling):
                     f"{tuple(potential.shape)}."
                 )
             if bool(torch.isnan(potential.detach()).any()):
-                raise InputError(f"{name} must not hold NaN: the solver that made it has diverged.")
+                raise InputError(
+                    f"{name} must not hold NaN, but does: use the potentials of a solver that has converged."
+                )
         check_weights("a", self.a, n)
         check_weights("b", self.b, m)
         check_same(f=self.f, g=self.g, a=self.a, b=self.b)

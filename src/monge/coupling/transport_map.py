@@ -121,7 +121,7 @@ class TransportMap(Value):
             found = optimal_potentials(P) if self.potentials is None else check_potentials(P, self.potentials)
             object.__setattr__(self, "potentials", found)
         elif self.potentials is not None:
-            raise InputError(f"potentials belong to method='brenier' and mean nothing for {method!r}: leave them out.")
+            raise InputError(f"potentials belong to method='brenier' and have no use for {method!r}: leave them out.")
 
     @property
     def inverse(self) -> TransportMap:
@@ -259,10 +259,14 @@ def _points(P: Coupling, space: Space, points: Tensor) -> tuple[Tensor, torch.Si
     """New points as they stand in the space of the plan, and the batch of the answer."""
     check_floating("points", points)
     if points.device != P.device:
-        raise DeviceError(f"points are on {points.device} and the plan on {P.device}: move one with .to(device).")
+        raise DeviceError(
+            f"points and the plan must live on one device, but live on {points.device} and {P.device}: move one with "
+            ".to(device)."
+        )
     if points.dtype != space.x.dtype:
         raise DtypeError(
-            f"points are {points.dtype} and the points of the plan {space.x.dtype}: convert one with .to(dtype)."
+            f"points and the points of the plan must share one dtype, but have {points.dtype} and {space.x.dtype}: "
+            "convert one with .to(dtype)."
         )
     if space.numbers:
         if points.ndim == 0:
@@ -287,7 +291,7 @@ def _check_mass(P: Coupling, method: str) -> None:
     else:
         sides = [_with_mass(P.detach())]
     if not all(bool(there.any(-1).all()) for there in sides):
-        raise InfeasibleError("A map needs a plan with mass, but a problem has none: there is nothing to follow.")
+        raise InfeasibleError("A map needs a plan with mass, but a problem of the batch has none: leave that one out.")
 
 
 def _check_reach(least: Tensor) -> None:

@@ -169,7 +169,7 @@ def _ids(tokens: Tensor) -> list[int]:
     ids = tokens.tolist()
     wrong = next((token for token in ids if not 0 <= token < len(SYMBOLS)), None)
     if wrong is not None:
-        raise InputError(f"tokens must be ids in 0..{len(SYMBOLS) - 1}, but hold {wrong}: they are no list operations.")
+        raise InputError(f"tokens must be ids in 0..{len(SYMBOLS) - 1}, but hold {wrong}: pass list operations.")
     return ids
 
 
@@ -192,13 +192,16 @@ def _evaluated(ids: list[int]) -> int:
         elif token != CLOSE:
             held[-1].append(token - FIRST_DIGIT)
         elif not open_operators or not held[-1]:
-            raise InputError("tokens are no tree: a bracket closes nothing, or an operator without an argument.")
+            raise InputError(
+                "tokens must be a tree, but a bracket closes nothing, or closes an operator without an argument: check "
+                "where the rows were cut."
+            )
         else:
             value = OPERATIONS[open_operators.pop()](held.pop())
             held[-1].append(value)
     if open_operators or len(held[0]) != 1:
         raise InputError(
-            f"tokens are no tree: {len(open_operators)} operators stay open and {len(held[0])} values are left where "
-            "one should be: check where the rows were cut."
+            f"tokens must be a tree, but {len(open_operators)} operators are not closed and {len(held[0])} values are "
+            "left instead of one: check where the rows were cut."
         )
     return held[0][0]

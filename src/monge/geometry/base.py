@@ -292,7 +292,7 @@ class Geometry(Sided, ABC):
             return self._select(explicit(index, batch), batch)
         except (IndexError, TypeError) as error:
             raise InputError(
-                f"{index!r} picks no problem from a batch of shape {tuple(batch)}: rows of the cost are "
+                f"{index!r} is no valid index for a batch of shape {tuple(batch)}: for rows of the cost use "
                 f"geometry.block(rows)."
             ) from error
 

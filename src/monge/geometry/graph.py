@@ -134,12 +134,14 @@ class Graph(CostMatrix):
         check_floating("adjacency", adjacency)
         if adjacency.ndim != 2 or adjacency.shape[0] != adjacency.shape[1]:
             raise ShapeError(
-                f"adjacency must be a square matrix of shape (n, n), but has shape {tuple(adjacency.shape)}: edges "
-                f"between two sets of nodes are a graph on both."
+                f"adjacency must be a square matrix of shape (n, n), but has shape {tuple(adjacency.shape)}: for edges "
+                f"between two sets of nodes, number the nodes of both sets together."
             )
         for taken in ("n", "directed"):
             if taken in options:
-                raise InputError(f"{taken}={options[taken]!r} is told by the adjacency matrix: leave it out.")
+                raise InputError(
+                    f"{taken}={options[taken]!r} must not be given, because the adjacency matrix says it: leave it out."
+                )
         if adjacency.layout == torch.strided:
             adjacency = adjacency.masked_fill(adjacency == math.inf, 0)
         stored = adjacency.to_sparse_coo().coalesce()
@@ -224,8 +226,8 @@ def _heat(
         together = component[rows][:, None] == component[some]
         if bool((together & ~(reached > 0)).any()):
             raise InfeasibleError(
-                f"time={time!r} is too short: heat does not reach all nodes that are connected within the range of "
-                f"float64. Take a longer time (a few squared edge lengths, here {float(length.square().mean()):.3g}), "
+                f"time={time!r} is too short: at some connected nodes, the heat is so small that float64 cannot hold "
+                f"it. Take a longer time (a few squared edge lengths, here {float(length.square().mean()):.3g}), "
                 f"or shortest paths (time=None)."
             )
         square = -4 * time * reached.masked_fill(~together, 1).log()
@@ -245,8 +247,8 @@ def _undirected(stored: Tensor) -> tuple[Tensor, Tensor]:
     edges, length, back = stored.indices(), stored.values(), stored.t().coalesce()
     if not (torch.equal(edges, back.indices()) and torch.equal(length, back.values())):
         raise InputError(
-            "adjacency must be symmetric for a heat kernel, but some edge has another length backwards: symmetrise it, "
-            "for example (adjacency + adjacency.T) / 2, or take shortest paths (time=None)."
+            "adjacency must be symmetric for a heat kernel, but some edge has another length in the other direction: "
+            "take for example (adjacency + adjacency.T) / 2, or shortest paths (time=None)."
         )
     upper = edges[0] <= edges[1]
     return edges[:, upper], length[upper]
@@ -295,7 +297,7 @@ def _check_heat(length: Tensor, directed: bool, time: Any, steps: Any) -> None:
     check_number("time", time, low=0.0, strict=True)
     check_count("steps", steps)
     if directed:
-        raise InputError("directed=True has no heat kernel: leave it out, or take shortest paths (time=None).")
+        raise InputError("A directed graph has no heat kernel: leave directed out, or take shortest paths (time=None).")
     if length.requires_grad:
         raise InputError(
             "length requires a gradient, which a heat kernel does not give: pass length.detach(), or take shortest "

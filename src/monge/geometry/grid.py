@@ -72,7 +72,7 @@ class Grid(Geometry):
             check_number("p", self.p, low=1.0, high=1e6)
             if all(isinstance(axis, Geometry) for axis in axes):
                 raise InputError(
-                    f"p={self.p!r} is the power of axes given by coordinates and means nothing when all axes are "
+                    f"p={self.p!r} is the power of axes given by coordinates and has no effect if all axes are "
                     f"geometries: leave it out, and give each geometry its own p."
                 )
         like = next((axis for axis in axes if isinstance(axis, (Tensor, Geometry))), None)

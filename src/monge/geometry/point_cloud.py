@@ -187,13 +187,13 @@ def _check_cost(cost: str | Cost, p: float, power: float | None) -> None:
     # The norm of infinite order is the largest difference.
     check_number("p", p, low=1.0, infinity=True)
     if p != 2 and cost != "minkowski":
-        raise InputError(f"p={p!r} is the order of cost='minkowski' and means nothing for cost={cost!r}: leave it out.")
+        raise InputError(f"p={p!r} is the order of cost='minkowski' and has no effect for cost={cost!r}: leave it out.")
     if power is None:
         return
     check_number("power", power, low=0.0, strict=True)
     if cost not in _NORMS or cost == "sqeuclidean":
         raise InputError(
-            f"power={power!r} raises a norm (euclidean, cityblock, chebyshev, minkowski) and means nothing "
+            f"power={power!r} is the power of a norm (euclidean, cityblock, chebyshev, minkowski) and has no effect "
             f"for cost={cost!r}: leave it out, or write cost='euclidean', power={power!r}."
         )
 

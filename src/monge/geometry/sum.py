@@ -210,12 +210,12 @@ def _check_terms(terms: tuple[Geometry, ...], weights: tuple[Weight, ...]) -> No
     if len(weights) != len(terms):
         raise ShapeError(
             f"weights must be one per term, but there are {len(weights)} weights for {len(terms)} terms: "
-            f"leave them out to weigh every term by one."
+            f"leave them out to give every term the weight one."
         )
     shapes = [term.shape for term in terms]
     if len(set(shapes)) > 1:
         raise ShapeError(
-            f"All terms must cost the same pairs of points, but their shapes are {shapes}: build them from "
+            f"All terms must be costs of the same pairs of points, but their shapes are {shapes}: build them from "
             f"the same numbers of points."
         )
     if len({(term.dtype, term.device) for term in terms}) > 1:

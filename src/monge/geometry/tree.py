@@ -59,7 +59,7 @@ class Tree(Geometry):
             check_span(name, path, -1, last, rule=rule, remedy="build it with Tree.from_parents")
         if self.source_path.shape[-1] != self.target_path.shape[-1]:
             raise ShapeError(
-                f"source_path and target_path must be of one depth, but have {self.source_path.shape[-1]} and "
+                f"source_path and target_path must have the same depth, but have {self.source_path.shape[-1]} and "
                 f"{self.target_path.shape[-1]} levels: fill the shorter one up with -1."
             )
         check_number("p", self.p, low=1.0, high=1e6)
@@ -139,7 +139,9 @@ def _paths(parent: Tensor) -> Int[Tensor, "nodes depth"]:
     climb = [torch.arange(len(parent), device=parent.device)]
     while bool((climb[-1] >= 0).any()):
         if len(climb) > len(parent):
-            raise InputError("parent must lead every node to a root, but some run in a circle: mark a root with -1.")
+            raise InputError(
+                "parent must lead every node to a root, but some nodes form a circle: mark a root with -1."
+            )
         climb.append(torch.where(climb[-1] >= 0, parent[climb[-1]], -1))
     upward = torch.stack(climb[:-1], 1)
     depth = (upward >= 0).sum(1, keepdim=True)

@@ -78,7 +78,7 @@ class Attention(nn.Module):
         super().__init__()
         check_number("dropout", dropout, low=0.0, high=1.0)
         if dim < 1 or heads < 1:
-            raise InputError(f"dim and heads must be positive, but are {dim} and {heads}.")
+            raise InputError(f"dim and heads must be positive, but are {dim} and {heads}: take at least 1 of each.")
         if head_dim is None and dim % heads:
             raise InputError(f"heads must divide dim, but {dim} is not a multiple of {heads}: pass head_dim.")
         self.embed_dim, self.num_heads, self.dropout, self.batch_first = dim, heads, dropout, batch_first
@@ -199,7 +199,7 @@ class Attention(nn.Module):
         for name, (given, width) in widths.items():
             if given.ndim < 2 or given.shape[-1] != width:
                 raise ShapeError(
-                    f"{name} must have shape (*batch, tokens, {width}), but has {tuple(given.shape)}: see kdim, vdim."
+                    f"{name} must have shape (*batch, tokens, {width}), but has {tuple(given.shape)}: set kdim or vdim."
                 )
         if not self.batch_first and query.ndim == 3:
             shared = value is key

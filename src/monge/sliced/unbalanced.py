@@ -63,7 +63,9 @@ class Unbalanced(LineProblem):
 
     def __post_init__(self) -> None:
         if isinstance(self.rho, tuple) and len(self.rho) != 2:
-            raise InputError(f"rho must be one price or a pair, one a side, but is {self.rho!r}.")
+            raise InputError(
+                f"rho must be one price, or a pair with a price for each side, but is {self.rho!r}: pass one."
+            )
         for price in self._prices:
             check_number("rho", price, low=0.0, strict=True, infinity=True)
         if min(self._prices) == math.inf:

@@ -1,4 +1,4 @@
-"""What the router chooses from."""
+"""The solvers that `Auto` chooses from."""
 
 from __future__ import annotations
 

@@ -84,13 +84,13 @@ class Checkpoint:
             foreign = isinstance(error, pickle.UnpicklingError)
             reason = "it does not hold plain tensors" if foreign else str(error).partition("\n")[0]
             raise InputError(
-                f"{path} is damaged or no checkpoint of monge ({reason}): restore a copy of it, or start anew in "
+                f"{path} is damaged or no checkpoint of monge ({reason}): restore a copy of it, or start again in "
                 "another folder."
             ) from error
         if written != _FORMAT:
             raise InputError(
-                f"{path} was written by an earlier version of monge, in the format {written} and not in {_FORMAT}: go "
-                "on with that version, or start anew in another folder."
+                f"{path} was written by an earlier version of monge, in the format {written} and not in {_FORMAT}: "
+                "continue with that version, or start again in another folder."
             )
         return cls(**held)
 

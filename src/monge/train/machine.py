@@ -50,7 +50,7 @@ class MachineConfig:
             raise InputError(f"device={self.device!r} is unknown to torch: use 'cpu' or 'cuda'.") from error
         if device.type == "cuda" and (not found or (device.index or 0) >= torch.cuda.device_count()):
             raise InputError(
-                f"device={self.device!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices; use 'cpu'."
+                f"device={self.device!r} does not exist: torch has {torch.cuda.device_count()} CUDA devices; use 'cpu'."
             )
         if device.type not in ("cpu", "cuda"):
             raise InputError(f"device={self.device!r} is not supported: use 'cpu' or 'cuda'.")

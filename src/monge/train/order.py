@@ -48,7 +48,7 @@ class Order:
         size = min(size, count // self.world.size * self.world.size)
         if size == 0 or size % self.world.size:
             raise InputError(
-                f"batch must be a multiple of the number of processes, but {size or count} items are shared by "
+                f"batch must be a multiple of the number of processes, but {size or count} items are divided among "
                 f"{self.world.size}: choose a multiple, or start fewer processes."
             )
         self.count, self.size, self.seed, self.alike = count, size, seed, alike

@@ -79,7 +79,7 @@ class Schedule:
         check_choice("decay", self.decay, ("cosine", "linear", "constant"))
         if self.warmup >= self.steps:
             raise InputError(
-                f"warmup must end before the last step, but takes {self.warmup} of {self.steps} steps: shorten it."
+                f"warmup must be less than steps, but is {self.warmup} of {self.steps} steps: make it shorter."
             )
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

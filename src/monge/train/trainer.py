@@ -104,7 +104,7 @@ class Trainer:
         self.schedule, self.machine = schedule or Schedule(), machine or MachineConfig()
         self.progress, self.callbacks = progress or Progress(shown=False), tuple(callbacks)
         if self.schedule.patience is not None and "valid" not in data.splits:
-            raise InputError("patience waits for a better evaluation, but data has no part 'valid': add it to splits.")
+            raise InputError("patience needs evaluations of 'valid', but data has no such part: add it to splits.")
         self.folder = None if folder is None else Path(folder)
         self.device, self.world = self.machine.torch_device(), world or World.current()
         settings = {"data": data.describe, "schedule": self.schedule, "seed": seed, "processes": self.world.size}
@@ -287,8 +287,8 @@ class Trainer:
     def _check(self, what: str, number: float) -> None:
         if not math.isfinite(number):
             raise InputError(
-                f"the {what} of {self.name} became {number} by step {self.step}: lower the learning rate or warm up "
-                "for longer."
+                f"the {what} of {self.name} must be finite, but is {number} at step {self.step}: lower the learning "
+                "rate, or make the warm-up longer."
             )
 
     def _validate(self) -> dict[str, float]:

@@ -95,7 +95,7 @@ def world(device: torch.device) -> Iterator[World]:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     except (RuntimeError, ValueError) as error:
         raise InputError(
-            f"WORLD_SIZE={size} asks for several processes, but they do not find each other "
+            f"WORLD_SIZE={size} asks for several processes, but they cannot connect to each other "
             f"({' '.join(str(error).split())}): start them with torchrun."
         ) from error
     try:

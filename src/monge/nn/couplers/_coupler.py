@@ -184,7 +184,7 @@ class Coupler(nn.Module, ABC):
         """
         self._admit(heads)
         if heads.q.shape[-2] == 0:
-            raise ShapeError("There are no queries and no keys to couple: a plan needs one of each.")
+            raise ShapeError("A plan needs at least one query and one key, but there are none: pass a token.")
         return self._couple(heads)
 
     @transformable
@@ -251,8 +251,8 @@ class Coupler(nn.Module, ABC):
         """The padding of a sequence that meets itself."""
         if heads.query_padding is not heads.key_padding:
             raise CapabilityError(
-                f"{type(self).__name__} couples a sequence with itself: pass key_padding_mask alone, it is that of "
-                "the queries too."
+                f"{type(self).__name__} couples a sequence with itself: pass key_padding_mask only, which is then used "
+                "for the queries too."
             )
         return heads.key_padding
 

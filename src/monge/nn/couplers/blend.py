@@ -57,7 +57,7 @@ class Blend(Coupler):
         for coupler in (first, second):
             if coupler.promise.rows is None:
                 raise InputError(
-                    f"{type(coupler).__name__} does not promise its row sums, so a blend with it would be no mean of "
+                    f"{type(coupler).__name__} has no exact row sums, so a blend with it would not be a mean of the "
                     "values: use 'expected-slices' in place of 'soft-slices'."
                 )
         self.first, self.second = first, second

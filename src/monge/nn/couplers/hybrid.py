@@ -55,7 +55,7 @@ class Hybrid(Coupler):
     def __init__(self, inner: Coupler, special: int = 1, *, readable: bool = False, scale: float | None = None) -> None:
         super().__init__()
         if special < 1:
-            raise InputError(f"special must be at least 1, but is {special}: without special tokens use the coupler.")
+            raise InputError(f"special must be at least 1, but is {special}: without special tokens use inner alone.")
         if readable and inner.promise.square:
             raise InputError(
                 f"{type(inner).__name__} couples equally many queries and keys, so its queries cannot read special "

@@ -60,7 +60,9 @@ class Prior(Coupler):
         super().__init__()
         known = {"softmax": Softmax, "sinkhorn": Sinkhorn}
         if inner not in known:
-            raise InputError(f"inner={inner!r} has no dot-product scores to add to: choose one of {sorted(known)}.")
+            raise InputError(
+                f"inner={inner!r} has no scores that a prior could be added to: choose one of {sorted(known)}."
+            )
         if frequencies < 1:
             raise InputError(f"frequencies must be at least 1, but is {frequencies}.")
         self.scale = options.pop("scale", None) or width**-0.5

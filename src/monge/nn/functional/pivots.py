@@ -318,5 +318,5 @@ def check_odd(n_half: int) -> None:
     """Half-steps that begin and end on the same side are odd in number."""
     if n_half < 1 or n_half % 2 == 0:
         raise InputError(
-            f"n_half must be odd, to begin and to end on one side, but is {n_half}: use {max(1, n_half + 1)}."
+            f"n_half must be odd, to begin and end on the same side, but is {n_half}: use {max(1, n_half + 1)}."
         )

@@ -145,15 +145,17 @@ def sinkhorn_potentials(heads: Heads, balance: Balance) -> tuple[Tensor | None, 
     log_a, log_b = log_uniform(q, heads.query_padding), log_uniform(k, heads.key_padding)
     if balance.memory == "linear":
         if pairs is not None:
-            raise CapabilityError("memory='linear' never sees pairs: use memory='dense' for attn_mask.")
+            raise CapabilityError(
+                "memory='linear' never forms pairs and cannot mask them: use memory='dense' for attn_mask."
+            )
         if balance.tol is not None:
             price = _converged(q, k, log_a, log_b, balance)
             rows = kernels.softmin(kernels.Points(q, k, kind="dot"), price, 1.0)
             return None, log_a + _finite(rows), price
         if not balance.unrolled:
             raise CapabilityError(
-                "memory='linear' recomputes its half-steps in backward and has no implicit gradient of a fixed number "
-                "of them: give a tol, which has, or use memory='dense'."
+                "memory='linear' has no implicit gradient for a fixed number of half-steps, because it computes them "
+                "again in the backward pass: give a tol, or use memory='dense'."
             )
         return None, *_streamed(q, k, log_a, log_b, balance)
     logits = q @ k.mT

@@ -66,7 +66,9 @@ class GromovSlicer(LearnedSlicer):
         super().__init__()
         if slicer is None:
             if dimensions is None:
-                raise ShapeError("dimensions must be given if no slicer is: GromovSlicer(dimensions=(2, 3)).")
+                raise ShapeError(
+                    "dimensions must be given if slicer is not: write for example GromovSlicer(dimensions=(2, 3))."
+                )
             slicer = sine_network(dimensions[1])
             lift = nn.Linear(*dimensions) if lift is None else lift
         self.slicer = slicer

@@ -103,8 +103,8 @@ def stopping(penalty: Amount, mass: Amount | str, clouds: Clouds) -> tuple[str, 
     like = clouds.x
     if penalty is not None and mass is not None:
         raise InputError(
-            f"penalty and mass exclude each other, but penalty={penalty!r} and mass={mass!r} were given: a penalty "
-            "settles the mass by itself, drop one of them."
+            f"penalty and mass exclude each other, but penalty={penalty!r} and mass={mass!r} were given: leave one of "
+            "them out; a penalty already determines the mass."
         )
     if penalty is not None:
         return "penalty", _number("penalty", penalty, like)
@@ -128,6 +128,6 @@ def _number(name: str, given: float | Tensor, like: Tensor) -> Tensor:
     if not bool(((given >= 0) & given.isfinite()).all()):
         raise InputError(
             f"{name} must be finite and not negative, but reaches from {float(given.min()):g} to "
-            f"{float(given.max()):g}: for everything that can be moved leave out penalty and mass."
+            f"{float(given.max()):g}: to move all mass that can be moved, leave out penalty and mass."
         )
     return given.to(device=like.device, dtype=torch.float64)

@@ -75,7 +75,7 @@ class PartialProfile(Value):
         most = int(k.max()) if k.numel() else 0
         if bool((k < 0).any()) or bool((k > self.marginal.isfinite().sum(-1)).any()):
             raise ShapeError(
-                f"k must lie between 0 and the length of the profile, but reaches {most} of "
+                f"k must lie between 0 and the length of the profile, but is {most}, and the length is "
                 f"{int(self.marginal.isfinite().sum(-1).min())}: compute the profile without an early stop."
             )
         n, m = self.x.shape[-1], self.y.shape[-1]

@@ -55,7 +55,9 @@ class TransferableSlicer(LearnedSlicer):
         super().__init__()
         if network is None:
             if dimension is None:
-                raise ShapeError("dimension must be given if no network is: TransferableSlicer(dimension=3).")
+                raise ShapeError(
+                    "dimension must be given if network is not: write for example TransferableSlicer(dimension=3)."
+                )
             network = sine_network(dimension)
         self.network = network
         self.cost = cost
