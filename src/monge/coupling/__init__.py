@@ -1,4 +1,4 @@
-"""Transport plans as linear operators with marginals: one class a representation."""
+"""Transport plans as linear operators with marginals: one class for each way to store a plan."""
 
 from .base import Coupling
 from .dense import DenseCoupling

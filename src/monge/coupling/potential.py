@@ -1,4 +1,4 @@
-"""Plans known through their potentials."""
+"""Plans that are stored as potentials."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class PotentialCoupling(Coupling):
 
     The link $\varphi$ is the exponential for entropic plans (Sinkhorn, unbalanced, partial, softmax) and
     $[\cdot]_+$ for plans with a quadratic penalty, which are sparse. Entries are computed block by block when
-    they are needed, again in a backward pass. Where a weight is zero, or a potential infinite, there is no mass and
-    no gradient.
+    they are needed, and computed again in a backward pass. Where a weight is zero or a potential is infinite, there is
+    no mass and no gradient.
 
     Args:
         geometry: The costs; +inf forbids a pair.

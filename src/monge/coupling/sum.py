@@ -1,4 +1,4 @@
-"""Plans added up."""
+"""Sums of plans."""
 
 from __future__ import annotations
 

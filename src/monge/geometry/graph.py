@@ -28,8 +28,8 @@ __all__ = ["Graph", "chosen_nodes"]
 class Graph(CostMatrix):
     r"""The power of a distance between nodes of a graph, $d(i, j)^p$.
 
-    `from_edges` and `from_adjacency` compute the distances once, between all nodes or between chosen ones, and the
-    geometry keeps them as a matrix. Nodes that no path joins have cost +inf: mass cannot move between them.
+    `from_edges` and `from_adjacency` compute the distances once, between all nodes or between chosen nodes, and the
+    geometry stores them as a matrix. Two nodes without a path between them have cost +inf: no mass can move there.
 
     Args:
         cost: The cost of each pair; +inf forbids it.
@@ -59,12 +59,12 @@ class Graph(CostMatrix):
 
         By default $d$ is the length of the shortest path, exact, with gradients to the lengths of the edges on it. With
         a ``time`` $t$ it is $d^2 = -4t \log k_t$ (Varadhan), where $k_t = (I + \tfrac{t}{s} L)^{-s}$ is the heat kernel
-        after $s$ implicit Euler steps and $L$ the Laplacian with conductances $1 / \text{length}^2$: smoother than
-        shortest paths, less sensitive to single edges, and sensible once $t$ is a few squared lengths of an edge. It is
-        a constant of autograd.
+        after $s$ implicit Euler steps and $L$ is the Laplacian with conductances $1 / \text{length}^2$. This distance
+        is smoother than the shortest path and depends less on single edges. Choose $t$ as a few squared lengths of an
+        edge or more. It has no gradient.
 
         Args:
-            edges: The nodes that each edge joins. Of parallel edges the shortest counts for paths, all for heat.
+            edges: The nodes that each edge joins. Of parallel edges, paths use the shortest one, and heat uses all.
             length: The length of each edge; non-negative, and positive for heat.
             n: The number of nodes; by default one more than the largest in ``edges``.
             p: The power of the distance.
@@ -118,7 +118,7 @@ class Graph(CostMatrix):
         Args:
             adjacency: The length of the edge from each node to each node; 0 and inf mean no edge. A sparse tensor
                 stores its edges, those of length zero included.
-            options: As in `from_edges`, except ``n`` and ``directed``: the matrix tells both.
+            options: As in `from_edges`, except ``n`` and ``directed``, which follow from the matrix.
 
         Raises:
             ShapeError: If the matrix is not square.

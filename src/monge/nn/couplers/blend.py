@@ -21,7 +21,8 @@ class Blend(Coupler):
     r"""(1 - λ_h) first + λ_h second, one λ = sigmoid(g) per head.
 
     Rows sum to one for every λ, and the worst column deviates by at most (1 - λ) times that of the first coupler plus
-    λ times that of the second. A gate near zero keeps a trained model as it was while the second coupler grows in.
+    λ times that of the second. With λ near zero, a trained model hardly changes at first, and the second coupler can
+    gain weight during training.
 
     Args:
         first: The coupler at λ = 0.
@@ -88,7 +89,7 @@ class Blend(Coupler):
         gate: float = 0.0,
         **options: Any,
     ) -> Self:
-        """Softmax and pivots unless named otherwise; ``options`` go to the second."""
+        """Softmax and pivots if nothing else is named; ``options`` are those of the second coupler."""
         from . import build
 
         return cls(build(first, heads, width), build(second, heads, width, **options), heads, gate=gate)

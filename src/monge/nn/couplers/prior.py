@@ -29,9 +29,9 @@ class Prior(Coupler):
     $$\log π_{ij} = \sum_ρ λ^s_ρ \cos ω_ρ(i-j) + λ^a_ρ \sin ω_ρ(i-j) + u(j), \quad
         ω_ρ = 10^{-4ρ/(R-1)}$$
 
-    u is a small network of the position, with a bump at the first one, and a slope towards recent keys in causal use.
-    Since it is a product of features, fused kernels and streamed plans see nothing new; under a plan anchor u cannot
-    matter.
+    u is a small network of the position, with one more term for the first position and, in causal use, a linear term
+    that favours recent keys. The prior is a product of features, so that fused kernels and streamed plans need no
+    change. For couplers with fixed columns, such as "sinkhorn", u has no effect.
 
     Args:
         heads: Heads of the attention.
