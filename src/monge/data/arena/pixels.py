@@ -1,4 +1,4 @@
-"""Photographs and pathfinders, pixel by pixel: what the Long Range Arena has to look at."""
+"""The pictures of the Long Range Arena, pixel by pixel: CIFAR-10 and Pathfinder."""
 
 from __future__ import annotations
 

@@ -130,10 +130,10 @@ class Pivots(ShardedPivots):
         temperature: Of the softmax that gives the masses.
         gradient: "unrolled" through the rounds, or "implicit" at their fixed point.
         scale: $s$, $d^{-1/2}$ for heads of width d if None.
-        group: Processes among which the tokens of a sequence are sharded. Each attends with its queries to the keys of
-            all; only sums of size r travel. What a process couples is the block of its queries and keys. Gradients of
-            the parameters are those of this process' part of the loss: sum them over the group (their mean, as in
-            ``DistributedDataParallel``, is that of the mean of the parts).
+        group: Processes among which the tokens of a sequence are divided. Each process attends with its queries to the
+            keys of all processes, and they exchange only sums of size r. The coupling of a process is the block of its
+            own queries and keys. Each process computes the gradient of its part of the loss: add these gradients over
+            the group (their mean, as in ``DistributedDataParallel``, belongs to the mean of the parts).
 
     Example:
         >>> from monge.nn.couplers import Pivots
