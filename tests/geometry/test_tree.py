@@ -73,7 +73,7 @@ def test_tiny_edges_under_huge_ones_keep_their_digits():
 @pytest.mark.parametrize(
     ("parent", "length", "options", "error", "message"),
     [
-        ([1, 0], [1.0, 1.0], {}, InputError, "run in a circle"),
+        ([1, 0], [1.0, 1.0], {}, InputError, "form a circle"),
         ([-1, 2], [1.0, 1.0], {}, InputError, r"parent must hold nodes in \[0, 1\]"),
         ([-1, 0], [1.0], {}, ShapeError, "one for each length"),
         ([-1, 0], [1.0, -1.0], {}, InputError, "non-negative"),

@@ -116,7 +116,7 @@ def test_couplings_are_those_of_the_forward_pass() -> None:
 
 
 def test_too_long() -> None:
-    with pytest.raises(ShapeError, match="at most 9 long"):
+    with pytest.raises(ShapeError, match="length at most 9, the number of positions"):
         Classifier(6, 2, 9, MODEL)(torch.ones(1, 10, dtype=torch.long))
 
 
@@ -154,7 +154,7 @@ class TestConfigs:
             (ScheduleConfig, {"batch": 0}, "batch must lie in"),
             (MachineConfig, {"device": "tpu9"}, "unknown to torch"),
             (MachineConfig, {"device": "meta"}, "not supported"),
-            (MachineConfig, {"device": "cuda:99"}, "is not there"),
+            (MachineConfig, {"device": "cuda:99"}, "does not exist"),
             (MachineConfig, {"precision": "float8"}, "precision='float8' is unknown"),
         ],
     )

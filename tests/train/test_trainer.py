@@ -206,7 +206,7 @@ class TestWrong:
             (Schedule, {"average": 1.5}, "average must lie in"),
             (MachineConfig, {"device": "tpu9"}, "unknown to torch"),
             (MachineConfig, {"device": "meta"}, "not supported"),
-            (MachineConfig, {"device": "cuda:99"}, "is not there"),
+            (MachineConfig, {"device": "cuda:99"}, "does not exist"),
             (MachineConfig, {"precision": "float8"}, "precision='float8' is unknown"),
         ],
     )

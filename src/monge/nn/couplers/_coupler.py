@@ -1,4 +1,4 @@
-"""What a coupler is: queries and keys in, a coupling out, and its promises as data."""
+"""The base class of couplers, which turn queries and keys into a coupling, and their promises as data."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ __all__ = ["Coupler", "Promise"]
 
 @dataclass(frozen=True, kw_only=True)
 class Promise:
-    """What a coupler guarantees, the row of it in the table of couplers, and the bounds its tests hold it to.
+    """What a coupler guarantees: its row in the table of couplers, and the bounds that the tests check.
 
     Args:
         rows: Largest error of a row sum of the attention matrix in float32; None if nothing is promised.
         columns: Largest error of a column sum relative to n_q/n_k; None if nothing is promised.
-        exactness: The same in words.
+        exactness: The same two errors in words.
         time: Cost in the number of tokens n and of the head width d.
         memory: What a forward and backward pass stores beyond its inputs.
         source: The publication.
         causal: Whether position i reads nothing after i: "no", "optional", "always".
         pairs: Whether an arbitrary mask of pairs is possible.
-        square: Whether queries and keys must be equally many.
+        square: Whether the numbers of queries and keys must be equal.
         gradient: How gradients reach queries and keys.
 
     Example:
@@ -59,7 +59,7 @@ class Promise:
 
     @classmethod
     def of_rows(cls, columns: str = "free", **rest: Any) -> Promise:
-        """Rows exact; what holds of the columns in words."""
+        """Exact rows; the words say what is known about the columns."""
         return cls(rows=1e-5, columns=None, exactness=f"rows exact, columns {columns}", **rest)
 
     @classmethod
@@ -71,8 +71,8 @@ class Promise:
 class Coupler(nn.Module, ABC):
     """Turns queries and keys into a `Coupling` whose barycentric projection of the values is the attention.
 
-    A coupler writes ``_couple`` and may write ``_read``, the same answer without the coupling, or ``_attend``, where
-    dropout shall drop something else than keys; all are given `Heads`, which are checked. Queries, keys and values are
+    A coupler writes ``_couple``. It may write ``_read``, if it can compute the output without the coupling, or
+    ``_attend``, if dropout drops something else than keys. All receive checked `Heads`. Queries, keys and values are
     (*batch, heads, tokens, width); padding is (*batch, tokens), True where a token is absent. The coupling has mass
     one, source weights 1/n_q on the queries that are present and zero on the others.
 
@@ -189,7 +189,7 @@ class Coupler(nn.Module, ABC):
 
     @transformable
     def read(self, heads: Heads, v: Tensor, dropout: float = 0.0) -> Tensor:
-        """What the queries of heads read of values; ``attend`` makes the heads of its arguments.
+        """The output of attention for checked heads; ``attend`` makes the heads from its arguments.
 
         Args:
             heads: Queries and keys with their masks, checked.
