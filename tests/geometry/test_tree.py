@@ -89,7 +89,7 @@ def test_errors_say_what_to_do(parent, length, options, error, message):
 
 def test_path_errors():
     path = torch.tensor([[0, 1]])
-    with pytest.raises(ShapeError, match="one depth"):
+    with pytest.raises(ShapeError, match="the same depth"):
         Tree(torch.ones(2), path, path[:, :1])
     with pytest.raises(ShapeError, match=r"Tree\.from_parents"):
         Tree(torch.ones(2), path.float().round().int(), path)
