@@ -2,8 +2,8 @@
 Plans at several epsilons
 =========================
 
-The entropy of a plan is a dial between the exact matching and no matching at all. The code does not change with it:
-every answer is a coupling.
+Epsilon is the strength of the entropy. With epsilon zero the plan is exact; the larger epsilon is, the more the plan
+spreads its mass. The code is the same for every epsilon, because every answer is a coupling.
 """
 
 import torch
@@ -25,8 +25,9 @@ for fraction, (top, bottom) in zip(fractions, panels.T, strict=True):
     plan(P, rows=x[:, 1].argsort(), columns=y[:, 1].argsort(), ax=bottom).set_title("")
 
 # %%
-# An exact plan between equally many uniform points is a bijection. With entropy each point splits its mass among more
-# and more partners; at the right the plan has almost forgotten the geometry.
+# The exact plan at the left is a bijection, because both clouds have the same number of points and uniform weights.
+# With more entropy, each point splits its mass among more partners. At the right, the plan hardly depends on the
+# distances between the points any more.
 
 for fraction in fractions[1:]:
     P = monge.couple(x, y, epsilon=monge.relative(fraction))

@@ -2,8 +2,8 @@
 Two photographs in each other's colours
 =======================================
 
-A photograph is a cloud of colours. One unbalanced entropic plan between samples of both clouds moves the colours of
-each photograph onto the other one; ``monge demo`` does the same with 20,000 pixels a side.
+The pixels of a photograph are points in the space of colours. One unbalanced entropic plan between samples of two
+photographs gives each of them the colours of the other; ``monge demo`` does the same with 20,000 pixels of each.
 """
 
 import torch
@@ -28,13 +28,14 @@ uniform = torch.full((3000,), 1 / 3000)
 mean_cost = float(PointCloud(x, y).mean(uniform, uniform))
 
 # %%
-# Balanced transport would force every colour of the flower to be used up, and tear the sky in two. A price ``rho`` for
-# missing the marginals lets the sky stay one sky.
+# Balanced transport would have to use all mass of every colour of the flower, and would give different colours to
+# parts of the sky that look the same. A price ``rho`` for missing the marginals allows the sky to keep one colour.
 
 P = monge.couple(x, y, epsilon=0.004 * mean_cost, rho=0.2 * mean_cost, solver=monge.solver.Sinkhorn(tol=1e-2))
 
 # %%
-# The plan knows 3000 pixels. Its map moves all of them, and any colour at all; that of ``P.T`` goes the other way.
+# The plan was computed for 3000 pixels of each photograph. Its map moves all pixels, and any other colour too. The map
+# of ``P.T`` goes in the other direction.
 
 in_colours_of_flower = P.map(temple.reshape(-1, 3)).reshape(temple.shape)
 in_colours_of_temple = P.T.map(flower.reshape(-1, 3)).reshape(flower.shape)

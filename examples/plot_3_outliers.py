@@ -2,8 +2,8 @@
 Outliers: balanced, unbalanced, partial
 =======================================
 
-Balanced transport must move every point, outliers included, and pays for them with everybody's partners. Two remedies:
-let the marginals be missed at a price (``rho``), or move only a part of the mass (``mass``).
+Balanced transport must move every point, also the outliers, and this gives wrong partners to the other points. There
+are two remedies: let the marginals be missed at a price (``rho``), or move only a part of the mass (``mass``).
 """
 
 import torch
@@ -21,7 +21,7 @@ y = torch.cat(
         gaussian(12, scale=0.3, generator=generator) + torch.tensor([-3.0, -6.0]),
     ]
 )
-# A small epsilon beside large costs asks for more digits than single precision has.
+# With a small epsilon and large costs, single precision does not have enough digits.
 x, y = x.double(), y.double()
 
 plans = {
@@ -34,7 +34,8 @@ for (title, P), panel in zip(plans.items(), panels, strict=True):
     links(P, x, y, ax=panel).set_title(f"{title}\nmass moved {float(P.mass):.2f}")
 
 # %%
-# The marginals that the partial plan really has: the last twelve points on each side are left at home.
+# These are the marginals that the partial plan really has: it does not move the last twelve points of each side, which
+# are the outliers.
 
 uniform = x.new_full((92,), 1 / 92)
 picture = marginals(plans["partial, mass = 0.85"], a=uniform, b=uniform)

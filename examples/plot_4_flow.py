@@ -2,8 +2,9 @@
 A cloud flows to another one
 ============================
 
-The debiased Sinkhorn divergence is a smooth loss between clouds, zero just when they agree. Following its gradient
-moves one cloud onto the other; the gradient is exact, by the implicit function theorem, and needs no matrix.
+The debiased Sinkhorn divergence is a smooth loss between clouds, which is zero if the clouds are equal and only then.
+Steps along its gradient move one cloud onto the other. The gradient is exact, by the implicit function theorem, and
+needs no matrix.
 """
 
 import torch
@@ -36,5 +37,5 @@ panels[-1].semilogy(losses, color="#22223b")
 panels[-1].set(title="divergence", xlabel="step")
 
 # %%
-# What is left is noise of the sample, not bias: the divergence of the last cloud.
+# The divergence of the last cloud is small. What is left comes from the random sample, not from a bias of the loss.
 print(f"{losses[0]:.3f} at the start, {losses[-1]:.5f} at the end")

@@ -2,9 +2,10 @@
 Attention maps
 ==============
 
-The same queries and keys under several couplers. Tokens of three topics follow each other, and one token, the twelfth,
-is a key that everybody likes: the attention sink of trained models. Softmax lets all queries pile up there. A doubly
-stochastic coupler gives every key the same share in all, so that queries have to divide among their topic.
+The pictures show the attention of several couplers for the same queries and keys. The tokens of three topics follow
+each other, and the key of token 12 has high scores with all queries, like the attention sinks of trained models. With
+softmax, all queries read this token. A doubly stochastic coupler gives every key the same total share, so that the
+queries divide their attention among the keys of their topic.
 """
 
 # %%
@@ -22,7 +23,8 @@ k[12] = 16.0 * torch.linalg.pinv(topics).sum(1)
 q, k = q[None], k[None]
 
 # %%
-# Pivots placed on tokens stand in for learned ones. Each strip shows what the keys receive in all, in equal shares.
+# The pivots are placed on tokens; a trained model would have learned them. The strip at each map shows how much every
+# key receives in total, as a multiple of an equal share.
 torch.manual_seed(0)
 pivots, entropic, prefix = (build(name, 1, 16, pivots=9) for name in ("pivots", "entropic-pivots", "causal-pivots"))
 with torch.no_grad():
@@ -42,7 +44,8 @@ plans = {name: coupler(q, k).detach()[0] for name, coupler in couplers.items()}
 picture = attention_maps(plans)
 
 # %%
-# The same in numbers: how uneven the keys are read, how spread a query is, and the rank.
+# The same in numbers: the largest error of a column (how unequally the keys are read), the entropy of the rows (how
+# widely a query spreads its attention), the rank, and the largest share that one key receives.
 for name, plan in plans.items():
     told = diagnose(plan)
     print(

@@ -2,12 +2,12 @@
 Hours of the day
 ================
 
-Times of day live on a circle: 23:50 is close to 0:10. Exact circular transport knows it, and its linear embedding turns
-distributions of hours into vectors that can be averaged.
+Times of day are points of a circle: 23:50 is close to 0:10. Exact transport on the circle respects this, and its linear
+embedding turns distributions of hours into vectors that can be averaged.
 """
 
 # %%
-# Two habits, one around midnight and one in the morning, 400 events each.
+# There are two groups of 400 events each: one around midnight, and one in the morning.
 import matplotlib.pyplot as plt
 import torch
 
@@ -24,8 +24,9 @@ cut = kernels.line_distance(night % 24, morning % 24, p=2.0).sqrt()
 print(f"on the circle {around.item():.2f} h, on the line cut at midnight {cut.item():.2f} h")
 
 # %%
-# The embedding of a distribution is a function with values on the circle. Going from one embedding to the other by the
-# shorter way round moves the distribution around the clock, rather than fading one out and the other in.
+# The embedding of a distribution is a function with values on the circle. A path from one embedding to the other, along
+# the shorter arc, moves the distribution around the clock. A mean of the two densities would not move anything: one
+# would become weaker and the other one stronger.
 steps = torch.linspace(0, 1, 5)
 first, last = (circular_embedding(hours, circumference=24.0, size=400) for hours in (night, morning))
 way = last - first

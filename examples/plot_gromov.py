@@ -1,14 +1,15 @@
 """
-Matching shapes that share no space
+Matching shapes in different spaces
 ===================================
 
-Two clouds in different spaces have no distances between them, only within each. A score for every point, learned so
-that sorting both clouds by it distorts those distances as little as possible, couples them by two sorts.
+If two clouds lie in different spaces, there is a distance between two points of one cloud, but none between points of
+different clouds. A network learns a score for every point. Both clouds are sorted by their scores, and points of equal
+rank are partners. The scores are trained so that this changes the distances within the clouds as little as possible.
 """
 
 # %%
-# Shapes with three arms of different lengths, flat in one pose and bent into space in another. Distances are measured
-# along the arms, so that bending does not change them; every pose has points of its own.
+# The shapes have three arms of different lengths. They are flat in one pose, and bent in three dimensions in the other.
+# Distances are measured along the arms, so that bending does not change them. Every pose has its own sample of points.
 import math
 import time
 
@@ -44,8 +45,9 @@ def shapes(count):
 
 
 # %%
-# The network sees quantiles of every point's distances to the others, which no motion changes. It is trained on pairs
-# of poses of eight shapes; a ninth shape then costs one pass and two sorts.
+# For every point, the network sees the quantiles of its distances to the others, which do not change when the shape
+# moves. It is trained on pairs of poses of eight shapes. A ninth shape then takes one pass of the network and two
+# sorts.
 train, test = shapes(8), shapes(1)[0]
 
 
@@ -71,7 +73,7 @@ print(f"loss {gromov_cost(plan, *held).item():.4f}, of independence {worst.item(
 print(f"{100 * right.item():.0f} % of the points find the right arm")
 
 # %%
-# Colours are those of the arms of the flat pose, carried over by the plan.
+# The colours show the arms of the flat pose; the plan carries them to the points of the bent pose.
 figure = plt.figure(figsize=(9, 4))
 colours = torch.empty_like(test[0][2])
 colours[partner] = test[0][2]

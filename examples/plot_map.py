@@ -2,8 +2,9 @@
 Where a new point goes
 ======================
 
-A plan moves the points that it was solved for. Its map moves all others too: ``P.map(points)``. Here samples of two
-Gaussians are coupled, so that the true map is known: it is affine, and takes a square grid to a grid of parallelograms.
+A plan moves the points that it was computed for. Its map, ``P.map(points)``, moves all other points too. In this
+example the points are samples of two Gaussians, so that the true map is known. It is affine, and turns a square grid
+into a grid of parallelograms.
 """
 
 import matplotlib.pyplot as plt
@@ -25,9 +26,9 @@ x = torch.randn(n, 2, generator=generator)
 y = truth(torch.randn(n, 2, generator=generator))
 
 # %%
-# Three maps of the same two samples. An entropic plan averages over the target points, weighted by its potentials. With
-# an exact plan a new point moves as the nearest source point does, or it goes to the target point whose cell holds it,
-# which is Brenier's map.
+# There are three maps of the same two samples. An entropic plan sends a new point to a mean of the target points, with
+# weights that follow from its potentials. With an exact plan, a new point moves as the nearest source point does, or it
+# goes to the target point in whose cell it lies, which is Brenier's map.
 
 entropic = monge.couple(x, y, epsilon=0.1)
 exact = monge.solve(monge.Linear(PointCloud(x, y)))
@@ -38,7 +39,7 @@ maps = {
 }
 
 # %%
-# What they do to points that none of them has seen, beside the truth, which is drawn in grey.
+# The pictures show where the maps send the points of a grid that they have not seen. The true map is drawn in grey.
 
 new = torch.randn(4000, 2, generator=generator)
 fine = torch.linspace(-1.5, 1.5, 161)
@@ -68,8 +69,9 @@ for axis in axes.flat:
 figure.tight_layout()
 
 # %%
-# The map of ``P.T`` goes the other way. Both maps of an entropic plan are means, and means lie inside: there and back
-# one does not come home. This bias falls with epsilon.
+# The map of ``P.T`` goes in the other direction. Both maps of an entropic plan are means, and a mean lies further
+# inside than the points that it is made of. So a point that goes there and back does not return to its place exactly.
+# This error becomes smaller with epsilon.
 
 for epsilon in (4.0, 1.0, 0.25, 0.0625):
     P = monge.couple(x, y, epsilon=epsilon)

@@ -1,10 +1,10 @@
 """
-Pathfinder: a long way by small steps
-=====================================
+Pathfinder: are two discs on one curve?
+=======================================
 
-Two discs mark tips of dashed curves. Are they the two ends of one curve? A model that reads the picture pixel by pixel
-has to follow the dashes, since nothing else in the picture tells: `monge.data.pathfinder` draws the label first, and
-the marks and the distractors without regard to it.
+Two discs mark ends of dashed curves. The question is whether they are the two ends of the same curve. A model that
+reads the picture pixel by pixel has to follow the dashes, because nothing else in the picture gives the answer:
+`monge.data.pathfinder` draws the label first, and the discs and the other curves do not depend on it.
 """
 
 from matplotlib import pyplot
@@ -26,23 +26,24 @@ def show(task, title, count=6):
 
 
 # %%
-# The task of the Long Range Arena: 32 pixels along a side, 1024 tokens, 14 dashes a curve.
+# These are pictures as in the Long Range Arena: 32 pixels along a side, so 1024 tokens, and 14 dashes in each curve.
 
 task = pathfinder(counts=(100, 10, 10), seed=1)
 show(task, "32 x 32, 14 dashes")
 
 # %%
-# Six dashes are for small budgets; there are more distractors, but they are short.
+# With six dashes in a curve, the task needs less training. There are more curves that distract, but they are short.
 
 show(pathfinder(contour=6, counts=(100, 10, 10), seed=1), "32 x 32, 6 dashes")
 
 # %%
-# Easier to look at, not to learn: 128 pixels along a side are 16,384 tokens.
+# Larger pictures are easier for the eye, but not for a model: 128 pixels along a side are 16,384 tokens.
 
 show(pathfinder(size=128, counts=(14, 1, 1), seed=3), "128 x 128, 14 dashes", count=3)
 
 # %%
-# The brightness does not give the label away: the same on average, within the noise of a hundred pictures.
+# The brightness does not reveal the label: both labels have the same mean brightness, within the noise of a hundred
+# pictures.
 
 bright = task.train.tokens.float().mean(1)
 for label in (0, 1):

@@ -1,13 +1,13 @@
 """
-Laying clouds on each other
-===========================
+Registration of two clouds
+==========================
 
-Two scans of one thing, turned against each other, each with clutter of its own: partial transport lays one on the other
-and leaves the clutter alone. The usual iteration of closest points gets stuck.
+Two scans show the same object in different positions, and each scan has outliers. Partial transport finds the motion
+that moves one scan onto the other, and ignores the outliers. The usual iteration of closest points (ICP) fails.
 """
 
 # %%
-# A desk lamp, 300 points of it, in two positions. Forty per cent of either cloud are points that mean nothing.
+# The object is a desk lamp with 300 points, in two positions. Forty per cent of the points of each cloud are outliers.
 import matplotlib.pyplot as plt
 import torch
 
@@ -47,8 +47,8 @@ target = clutter(truth(thing) + 0.01 * torch.randn(300, 3, generator=generator))
 
 
 # %%
-# The usual iteration: every point to its nearest neighbour, then the best motion, again and again. It knows no clutter
-# and finds no large turn.
+# The usual method repeats two steps: it finds the nearest neighbour of every point, and then the motion that is best
+# for these neighbours. It does not recognise outliers, and cannot find a large rotation.
 def closest_points(x, y, steps=100):
     rotation, shift = torch.eye(3), y.mean(0) - x.mean(0)
     for _ in range(steps):
@@ -74,8 +74,8 @@ wrong = int(found.inliers[300:].sum())
 print(f"of 300 true points {int(found.inliers[:300].sum())} found a partner, of 200 in the clutter {wrong}")
 
 # %%
-# Grey rings are the target, its clutter in light grey; the source is red, its clutter pale. In the first two pictures
-# we tell which is which, in the last one the registration does.
+# Grey rings are the target, and its outliers are light grey. The source is red, and its outliers are pale red. In the
+# first two pictures, pale red marks the true outliers; in the last one, those that the registration has found.
 known = torch.arange(len(source)) < len(thing)
 panels = {
     "before": (source, known),

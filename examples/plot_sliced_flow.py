@@ -2,13 +2,13 @@
 A cloud flows along slices
 ==========================
 
-The sliced Wasserstein distance needs two sorts per direction. Its gradient moves every point towards the point of equal
-rank, averaged over directions: follow it and one shape becomes another.
+The sliced Wasserstein distance needs two sorts for each direction. Its gradient moves every point towards the points
+that have the same rank, averaged over all directions. Steps along this gradient turn one shape into another.
 """
 
 # %%
-# The value and the gradient come out of one pass in memory that does not grow with the number of slices, so that fresh
-# directions at every step cost little.
+# One pass computes the value and the gradient, in memory that does not grow with the number of slices. So it costs
+# little to draw new directions at every step.
 import math
 
 import matplotlib.pyplot as plt
@@ -36,7 +36,7 @@ for step in range(1, 61):
         shown[step] = x.detach().clone()
 
 # %%
-# Every panel shows the same 1500 points, coloured by where they started.
+# Every panel shows the same 1500 points. The colour of a point shows where it started.
 colour = torch.atan2(start[:, 1], start[:, 0])
 figure, axes = plt.subplots(1, 4, figsize=(11, 3), sharex=True, sharey=True)
 for axis, (step, points) in zip(axes, shown.items(), strict=True):
@@ -48,7 +48,7 @@ for axis, (step, points) in zip(axes, shown.items(), strict=True):
 figure.tight_layout()
 
 # %%
-# How far the cloud still is, with the error that thirty-two directions leave.
+# The distance that is left, with the standard error of an estimate from thirty-two directions.
 figure, axis = plt.subplots(figsize=(5, 2.6))
 axis.semilogy(costs)
 axis.set_xlabel("step")

@@ -2,8 +2,9 @@
 Plans from slices
 =================
 
-A direction sorts both clouds, and equal ranks are partners: a plan with exact marginals, for the price of two sorts.
-The average over directions is diffuse; weighting the cheap ones sharpens it; a searched direction does better.
+Both clouds are sorted along a direction, and points of equal rank are partners. This gives a plan with exact marginals,
+for the price of two sorts. The mean of the plans of all directions spreads its mass widely. It becomes sharper if cheap
+plans have a larger weight, and the plan of the best direction that a search finds is better still.
 """
 
 # %%
@@ -29,7 +30,7 @@ plans = {
 }
 
 # %%
-# Lines are as dark as the mass that they carry.
+# A line is the darker the more mass it carries.
 figure, axes = plt.subplots(1, 4, figsize=(12, 2.8), sharex=True, sharey=True)
 for axis, (name, plan) in zip(axes, plans.items(), strict=True):
     shown = plan.sparse(mass=0.999)
@@ -42,7 +43,8 @@ for axis, (name, plan) in zip(axes, plans.items(), strict=True):
 figure.tight_layout()
 
 # %%
-# The same as a solver: the report bounds how far the plan is from optimal, without solving for the optimum.
+# The same exists as a solver. Its report says how far the plan can be from the optimum at most, and the optimum need
+# not be known for this.
 solution = monge.solve(monge.Linear(geometry), Sliced(slices=64))
 excess = solution.value - monge.solve(monge.Linear(geometry)).value
 print(f"excess cost {excess.item():.3f}, guaranteed to be below {solution.report.duality_gap.item():.3f}")

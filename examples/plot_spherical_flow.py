@@ -2,8 +2,9 @@
 Clouds on the sphere
 ====================
 
-Great circles slice the sphere, and transport on each of them is exact. Here points on the sphere flow to a mixture of
-three caps, by the gradient of the spherical sliced distance, each step followed by a projection on the sphere.
+The slices of a sphere are its great circles, and transport on each of them is exact. In this example, points on the
+sphere move to a mixture of three caps, along the gradient of the spherical sliced distance. After every step they are
+projected back to the sphere.
 """
 
 # %%
@@ -35,8 +36,8 @@ def flow(family, steps=80, size=250.0):
 
 
 # %%
-# Three ways to slice, one interface: exact transport on great circles, its linear version, and lines of a stereographic
-# map with a pole of its own for every slice.
+# Three ways to slice a sphere have the same interface: exact transport on great circles, a linear version of it, and
+# lines of a stereographic projection, in which every slice has its own pole.
 ends = {
     "start": start,
     "target": target,
@@ -63,7 +64,7 @@ for k, (name, points) in enumerate(ends.items()):
 figure.tight_layout()
 
 # %%
-# The distance to the target before and after, on one shared set of frames.
+# The distance to the target before and after, measured on the same great circles.
 for name, points in ends.items():
     shared = torch.Generator().manual_seed(7)
     cost = spherical_sliced_wasserstein(points, target, slices=200, generator=shared).distance

@@ -1,13 +1,15 @@
 """
-A slicer that moves on to the next problem
-==========================================
+A learned slicer for the next problem
+=====================================
 
-A scalar function of the points sorts both clouds, and equal ranks are partners. Trained on one pair of clouds, it is
-nearly as good on a similar pair before a single further step: optimal slicers of close problems are close.
+Both clouds are sorted by a scalar function of their points, and points of equal rank are partners. If the function was
+trained on one pair of clouds, it is nearly as good on a similar pair without any further step, because similar problems
+have similar optimal slicers.
 """
 
 # %%
-# Seven tasks: eight Gaussians go to two moons that turn by 15 degrees and grow from task to task.
+# There are seven tasks. In each, eight Gaussians are moved to two moons. From task to task, the moons turn by 15
+# degrees and become larger.
 import math
 
 import matplotlib.pyplot as plt
@@ -42,8 +44,8 @@ def cost(slicer, y):
 
 
 # %%
-# One slicer goes through the tasks in turn. Its cost on arrival stands beside its cost after training there, that of an
-# untrained slicer, and the optimum.
+# One slicer is used for all tasks, one after the other. The table shows its cost on a new task before and after
+# training there, the cost of a slicer that was not trained, and the optimal cost.
 travelling = fresh(0)
 rows = []
 for k in range(7):
@@ -55,7 +57,7 @@ for k in range(7):
     print("task {}: untrained {:.3f}, on arrival {:.3f}, trained {:.3f}, optimal {:.3f}".format(k, *rows[-1]))
 
 # %%
-# Left: the plan of the last task, after training. Right: what every task cost.
+# The left picture shows the plan of the last task, after training. The right picture shows the costs of all tasks.
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), width_ratios=(1, 1.3))
 plan = travelling.couple(x, y)
 for source, target in zip(x, y[plan.assignment()], strict=True):

@@ -102,7 +102,7 @@ def test_every_plan_is_indexed_as_its_tensor_is(batch: tuple[int, ...]) -> None:
             try:
                 places = torch.arange(shape.numel()).reshape(shape)[index]
             except IndexError:
-                with pytest.raises(monge.errors.InputError, match="picks no problem"):
+                with pytest.raises(monge.errors.InputError, match="is no valid index"):
                     P[index]
                 continue
             found = P[index]
@@ -144,7 +144,7 @@ def test_every_value_is_indexed_as_its_tensor_is(seeds: range) -> None:
         try:
             places = torch.arange(dense[..., 0, 0].numel()).reshape(batch)[index]
         except IndexError:
-            with pytest.raises(monge.errors.InputError, match="picks no problem"):
+            with pytest.raises(monge.errors.InputError, match="is no valid index"):
                 geometry[index]
             continue
         wanted = dense.reshape(-1, *dense.shape[-2:])[places]

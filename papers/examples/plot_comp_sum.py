@@ -1,15 +1,16 @@
 """
-Losses that forgive, losses that foresee
-========================================
+Losses for wrong labels, losses for disturbed inputs
+====================================================
 
-Cross-entropy is one of a family of losses. The order says how hard a sample on the wrong side is pulled back: orders
-above one forgive wrong labels, orders below one insist on them. An adversarial form wants scores that stay when the
-input moves.
+Cross-entropy belongs to a family of losses. The order says how strong the gradient of a wrongly classified sample is.
+Orders above one tolerate wrong labels; orders below one enforce them. The adversarial form asks that the scores do not
+change when the input changes a little.
 """
 
 # %%
-# A loss of each order against the margin, by which the score of the label is ahead of the other one. Left of zero the
-# sample is on the wrong side: orders below 1 pull ever harder, order 1 at a constant rate, orders above 1 let it go.
+# The loss of each order, as a function of the margin: the score of the label less the score of the other class. Left of
+# zero, the answer is wrong. There the gradient grows with the distance from zero for orders below 1, tends to a
+# constant for order 1, and tends to zero for orders above 1.
 import math
 
 import matplotlib.pyplot as plt
@@ -25,9 +26,9 @@ scores = torch.stack([margin, torch.zeros(200)], 1)
 first = torch.zeros(200, dtype=torch.long)
 
 # %%
-# Digits of 8 × 8 pixels, with labels of which a share is replaced at random. Every order trains the same small
-# network, and the test labels are right. Order 1.5 forgives best; order 2 forgives so much that some digits are never
-# learned.
+# The data are digits of 8 × 8 pixels. A share of their training labels is replaced at random; the test labels are
+# right. The same small network is trained with every order. Order 1.5 tolerates the wrong labels best. Order 2
+# tolerates so much that some digits are never learned.
 generator = torch.Generator().manual_seed(0)
 digits = load_digits()
 images = torch.tensor(digits.data / 16, dtype=torch.float32)
@@ -73,9 +74,9 @@ for order in ORDERS:
     print(f"order {order}: {', '.join(told)}")
 
 # %%
-# Small changes of the pixels, chosen against the network, turn its answers. The adversarial form of the loss makes
-# the network resist them, at the price of some accuracy on the digits as they are. Both networks learned from right
-# labels.
+# Small changes of the pixels can be chosen so that the network gives wrong answers. With the adversarial form of the
+# loss, the network resists such changes, but loses some accuracy on the unchanged digits. Both networks were trained
+# with right labels.
 radii = torch.linspace(0, 0.2, 6).tolist()
 foreseeing = AdversarialCompSumLoss(ascent=Ascent(0.1, steps=5), price=1.0)
 networks = {

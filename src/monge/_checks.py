@@ -141,7 +141,10 @@ def check_points(name: str, points: Any) -> None:
             f"for points on a line use {name}[:, None]."
         )
     if points.shape[-2] == 0 or points.shape[-1] == 0:
-        raise ShapeError(f"{name} must hold at least one point of one dimension, but has shape {tuple(points.shape)}.")
+        raise ShapeError(
+            f"{name} must hold at least one point of at least one dimension, but has shape {tuple(points.shape)}: give "
+            "at least one row and one column."
+        )
     check_finite(name, points)
 
 

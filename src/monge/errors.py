@@ -36,7 +36,7 @@ class TransportError(Exception):
 
 
 class InputError(TransportError, ValueError):
-    """An argument has a value that the mathematics does not allow: NaN, negative weights, an unknown name."""
+    """An argument has a value that is not allowed, such as NaN, a negative weight or an unknown name."""
 
 
 class ShapeError(InputError):
@@ -48,11 +48,11 @@ class DtypeError(InputError, TypeError):
 
 
 class DeviceError(InputError):
-    """Tensors live on different devices."""
+    """Two tensors are on different devices."""
 
 
 class InfeasibleError(TransportError, ValueError):
-    """No plan satisfies the constraints: unequal masses, forbidden costs, too much mass asked for."""
+    """No plan satisfies the constraints: masses differ, pairs are forbidden, or too much mass is asked for."""
 
 
 class CapabilityError(TransportError, ValueError):
@@ -64,7 +64,7 @@ class DenseLimitError(TransportError, MemoryError):
 
 
 class NotConvergedError(TransportError, RuntimeError):
-    """The solver stopped before its tolerance; ``solution`` holds what it had reached."""
+    """The solver stopped before it reached its tolerance; ``solution`` holds the answer that it had then."""
 
     def __init__(self, message: str, solution: object) -> None:
         super().__init__(message)
@@ -72,11 +72,11 @@ class NotConvergedError(TransportError, RuntimeError):
 
 
 class PrecisionWarning(UserWarning):
-    """The numbers asked for are finer than the dtype resolves."""
+    """The answer that was asked for needs more digits than the dtype has."""
 
 
 class ConvergenceWarning(UserWarning):
-    """A solver stopped before its tolerance, in a function whose answer has no room for a report."""
+    """A solver stopped before it reached its tolerance, in a function that returns no report."""
 
 
 class ExtensionWarning(UserWarning):

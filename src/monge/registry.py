@@ -28,9 +28,9 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Things of one kind by name: those of the house, those that were registered, and those of installed packages.
+    """Things of one kind by name: those of Monge, those that were registered, and those of installed packages.
 
-    It is read by ``registry[name]``, ``name in registry`` and ``for name in registry``, which import nothing but the
+    You read it by ``registry[name]``, ``name in registry`` and ``for name in registry``, which import nothing but the
     package whose name is asked for, and by ``registry.items()``, which imports all of them. A package adds a thing by
     an entry point, for instance in its ``pyproject.toml``: ``[project.entry-points."monge.couplers"]`` and, below it,
     ``mine = "my_package:MyCoupler"``.
@@ -97,7 +97,9 @@ class Registry(Generic[T]):
         if thing is None:
             return lambda made: self.register(name, made, sentence)
         if not isinstance(name, str) or not name:
-            raise InputError(f"The name of a {self.kind} must be a word, but is {name!r}.")
+            raise InputError(
+                f"The name of a {self.kind} must be a word, but is {name!r}: pass a text that is not empty."
+            )
         if name in self._held or name in (self._waiting or ()):
             raise InputError(f"There is a {self.kind} called {name!r} already: choose another name.")
         self._keep(name, thing, sentence)

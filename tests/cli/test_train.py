@@ -69,7 +69,7 @@ def test_a_grid_and_its_report(few: list[str], tmp_path: Path, capsys: pytest.Ca
     [
         (["digit"], "recipe='digit' is unknown: choose one of 'digits', 'listops'"),
         (["digits", "--coupler", "sofmax"], "coupler='sofmax' is unknown: choose one of 'softmax'"),
-        (["digits", "--coupler", "pivots:width=3"], "does not take these options"),
+        (["digits", "--coupler", "pivots:width=3"], "cannot be built"),
         (["digits", "--device", "tpu"], "unknown to torch"),
         (["digits", "--lr", "-1"], "lr must lie in"),
         (["lra-text"], "no folder is given: unpack its release and name the folder with --data-dir"),

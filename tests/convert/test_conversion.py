@@ -403,7 +403,7 @@ class TestRefusals:
     def test_names(self):
         with pytest.raises(InputError, match="coupler='pivot' is unknown"):
             convert(foreign.ViT(), "pivot")
-        with pytest.raises(InputError, match=r"where='encoder.*' picks none .* which are \['layer.0', 'layer.1'\]"):
+        with pytest.raises(InputError, match=r"where='encoder.*' matches none .* which are \['layer.0', 'layer.1'\]"):
             convert(foreign.ViT(), where="encoder.*")
 
 
@@ -464,7 +464,7 @@ class TestChoice:
     def test_a_layout_says_what_exists(self):
         with pytest.raises(InputError, match="answer must be 'output', or a tuple with it"):
             Layout("mine", ("qkv",), "heads", answer=("out", "weights"))
-        with pytest.raises(InputError, match="must name three submodules, or one for all"):
+        with pytest.raises(InputError, match="must name three submodules, or one that projects all"):
             Layout("mine", ("q", "kv"), "heads")
 
 
@@ -537,7 +537,7 @@ class TestStages:
             match(made, model, [])
         with pytest.raises(InputError, match="batches is empty"):
             fine_tune(made, lambda m, batch: m(batch).sum(), [])
-        with pytest.raises(InputError, match="no converted layer whose predecessor"):
+        with pytest.raises(InputError, match="must have a converted layer that replaces a layer of original"):
             match(model, model, [arguments])
         with pytest.raises(InputError, match="objective='map' is unknown"):
             match(made, model, [arguments], objective="map")

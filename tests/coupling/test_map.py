@@ -573,10 +573,14 @@ def bad_points() -> dict[str, tuple[Tensor, type[Exception], str]]:
         "nan": (cloud(3, 2) * math.nan, InputError, "points must hold neither NaN nor inf"),
         "inf": (cloud(3, 2) / 0, InputError, "points must hold neither NaN nor inf"),
         "too far": (cloud(3, 2) * 1e200, InputError, "costs of these points may reach"),
-        "dtype": (cloud(3, 2).float(), TypeError, "points are torch.float32 and the points of the plan torch.float64"),
+        "dtype": (cloud(3, 2).float(), TypeError, "share one dtype, but have torch.float32 and torch.float64"),
         "integers": (torch.ones(3, 2).long(), TypeError, "points must be floating-point"),
         "no tensor": ([[1.0, 2.0]], TypeError, "points must be a torch.Tensor"),
-        "device": (cloud(3, 2).to("meta"), InputError, r"points are on meta.*\.to\(device\)"),
+        "device": (
+            cloud(3, 2).to("meta"),
+            InputError,
+            r"points and the plan must live on one device, but live on meta.*\.to\(device\)",
+        ),
         "batch": (cloud(3, 4, 2), ShapeError, "batch dimensions of the plan and points must broadcast"),
     }
 
@@ -628,9 +632,11 @@ def test_what_no_map_can_be_made_of() -> None:
     for f, g in ((gone, one), (one, gone)):
         with pytest.raises(InfeasibleError, match="needs a plan with mass"):
             PotentialCoupling(PointCloud(x, x), f, g, one, one, 1.0).map(x)
-    with pytest.raises(ShapeError, match="geometry must cost the 3 x 3 pairs"):
+    with pytest.raises(ShapeError, match="geometry must hold a cost for each of the 3 x 3 pairs"):
         DenseCoupling(torch.eye(3).double(), geometry=PointCloud(x, x[:2])).map(x)
-    with pytest.raises(TypeError, match=r"geometry is torch\.float64 and the plan torch\.float32"):
+    with pytest.raises(
+        TypeError, match=r"geometry and the plan must share one dtype, but have torch\.float64 and torch\.float32"
+    ):
         DenseCoupling(torch.eye(3), geometry=PointCloud(x, x)).map(x)
 
 
@@ -646,7 +652,7 @@ def test_potentials_must_prove_the_plan(unchecked_shapes: None) -> None:
         TransportMap(P, "brenier", (f, f))
     with pytest.raises(InputError, match="must be a pair"):
         TransportMap(P, "brenier", f)
-    with pytest.raises(InputError, match="mean nothing for 'nearest'"):
+    with pytest.raises(InputError, match="have no use for 'nearest'"):
         TransportMap(P, "nearest", (f, g))
 
 

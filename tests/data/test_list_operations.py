@@ -237,7 +237,7 @@ def test_values_by_hand(text: str, value: int) -> None:
 @pytest.mark.parametrize(
     ("ids", "told"),
     [
-        ([11, 1, 2], "1 operators stay open"),
+        ([11, 1, 2], "1 operators are not closed"),
         ([11, 15], "an operator without an argument"),
         ([1, 15], "a bracket closes nothing"),
         ([1, 2], "2 values are left"),

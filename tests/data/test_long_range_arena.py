@@ -295,9 +295,9 @@ def test_no_pickle_is_executed(tmp_path: Path) -> None:
     [
         ("imgs/0 sample_0.png 0", "line 1: folder, file, number and a label of 0 or 1 are expected"),
         ("imgs/0 sample_0.png 0 2 1", "line 1: folder, file, number and a label of 0 or 1 are expected"),
-        ("imgs/0 absent.png 0 1 1", "absent.png is missing or no whole picture"),
-        ("imgs/0 cut.png 0 1 1", "cut.png is missing or no whole picture: fetch it anew, or strike it"),
-        ("imgs/0 text.png 0 1 1", "text.png is missing or no whole picture"),
+        ("imgs/0 absent.png 0 1 1", "absent.png is missing or damaged"),
+        ("imgs/0 cut.png 0 1 1", "cut.png is missing or damaged: download it again, or remove its line"),
+        ("imgs/0 text.png 0 1 1", "text.png is missing or damaged"),
         ("imgs/0 large.png 0 1 1", "large.png must have 32 x 32 pixels, but has 33 x 32"),
     ],
 )

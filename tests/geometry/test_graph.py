@@ -205,7 +205,7 @@ def test_float32():
         ({"max_bytes": 8}, DenseLimitError, "sources="),
         ({"time": 0.0}, InputError, "time must lie in"),
         ({"time": 1.0, "steps": 0}, InputError, "steps must be a positive integer"),
-        ({"time": 1.0, "directed": True}, InputError, "directed=True has no heat kernel"),
+        ({"time": 1.0, "directed": True}, InputError, "directed graph has no heat kernel"),
         ({"time": 1.0, "length": torch.ones(2, requires_grad=True)}, InputError, r"length.detach\(\)"),
         ({"time": 1.0, "length": torch.zeros(2)}, InputError, "merge the nodes"),
     ],
@@ -219,5 +219,5 @@ def test_errors_say_what_to_do(change, error, message):
 def test_adjacency_errors():
     with pytest.raises(ShapeError, match="square"):
         Graph.from_adjacency(torch.zeros(2, 3))
-    with pytest.raises(InputError, match="directed=True is told by the adjacency"):
+    with pytest.raises(InputError, match="directed=True must not be given, because the adjacency"):
         Graph.from_adjacency(torch.zeros(2, 2), directed=True)

@@ -73,7 +73,7 @@ def test_tiny_edges_under_huge_ones_keep_their_digits():
 @pytest.mark.parametrize(
     ("parent", "length", "options", "error", "message"),
     [
-        ([1, 0], [1.0, 1.0], {}, InputError, "run in a circle"),
+        ([1, 0], [1.0, 1.0], {}, InputError, "form a circle"),
         ([-1, 2], [1.0, 1.0], {}, InputError, r"parent must hold nodes in \[0, 1\]"),
         ([-1, 0], [1.0], {}, ShapeError, "one for each length"),
         ([-1, 0], [1.0, -1.0], {}, InputError, "non-negative"),
@@ -89,7 +89,7 @@ def test_errors_say_what_to_do(parent, length, options, error, message):
 
 def test_path_errors():
     path = torch.tensor([[0, 1]])
-    with pytest.raises(ShapeError, match="one depth"):
+    with pytest.raises(ShapeError, match="the same depth"):
         Tree(torch.ones(2), path, path[:, :1])
     with pytest.raises(ShapeError, match=r"Tree\.from_parents"):
         Tree(torch.ones(2), path.float().round().int(), path)

@@ -340,7 +340,7 @@ def test_float32_agrees_with_float64():
 
 def test_wrong_input_is_told():
     x, y = torch.rand(4), torch.rand(3)
-    with pytest.raises(InfeasibleError, match="at most what b holds, 3, but is 4"):
+    with pytest.raises(InfeasibleError, match="at most the mass of b, 3, but is 4"):
         partial_cost(x, y, rule="mass", level=torch.tensor(4.0))
     with pytest.raises(CapabilityError, match="p=1 only"):
         partial_profile(x, y, p=2.0, period=1.0)

@@ -172,7 +172,7 @@ class TestModule:
             attention(x[..., :3])
         with pytest.raises(ShapeError, match="key_padding_mask must have shape"):
             attention(x, key_padding_mask=torch.zeros(2, 8, dtype=torch.bool))
-        with pytest.raises(InputError, match="a bias on keys is no padding"):
+        with pytest.raises(InputError, match="pass a bias as attn_mask"):
             attention(x, key_padding_mask=torch.full((2, 9), 0.5))
         with pytest.raises(CapabilityError, match="the identity"):
             attention(x, is_causal=True)

@@ -64,7 +64,7 @@ class TestBlend:
         assert Blend(Softmax(), LinearAttention(), 2).promise.causal == "optional"
         assert Blend(Softmax(), QR(2, 4), 2).promise.square
         assert Blend(Luna(4), Pivots(2, 4), 2).promise.pairs is False
-        with pytest.raises(InputError, match="does not promise its row sums"):
+        with pytest.raises(InputError, match="has no exact row sums"):
             Blend(Softmax(), SoftSlices(), 2)
 
     def test_gate_starts_where_conversion_wants_it(self):

@@ -64,7 +64,7 @@ class TestPrefixPivots:
         q, k, v = draw(1, 2, 9, 4, seed=1), draw(1, 2, 9, 4, seed=2), draw(1, 2, 9, 3, seed=3)
         coupler = CausalPivots(2, 4, 5).double()
         for pad in (torch.arange(9) < 3, torch.arange(9) >= 6):
-            with pytest.raises(CapabilityError, match="pass key_padding_mask alone"):
+            with pytest.raises(CapabilityError, match="pass key_padding_mask only"):
                 coupler.attend(q, k, v, None, pad[None])
             both = pad[None]
             out = coupler.attend(q, k, v, both, both)

@@ -136,5 +136,5 @@ class TestOneSequence:
     def test_two_paddings_are_refused(self, coupler):
         x = torch.randn(1, 2, 6, 4)
         pad = torch.zeros(1, 6, dtype=torch.bool)
-        with pytest.raises(CapabilityError, match="pass key_padding_mask alone"):
+        with pytest.raises(CapabilityError, match="pass key_padding_mask only"):
             coupler.attend(x, x, x, None, pad)

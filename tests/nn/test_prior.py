@@ -59,7 +59,7 @@ def test_a_bias_on_keys_cannot_matter_to_a_plan():
 
 
 def test_messages():
-    with pytest.raises(InputError, match="no dot-product scores"):
+    with pytest.raises(InputError, match="no scores that a prior could be added to"):
         Prior(2, 4, "pivots")
     with pytest.raises(InputError, match="frequencies must be a positive integer"):
         Prior(2, 4, frequencies=0)

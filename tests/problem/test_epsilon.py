@@ -58,7 +58,7 @@ def test_a_unit_that_vanished_or_overflowed_is_refused() -> None:
         PointCloud(1e-21 * x, -1e-21 * x),
         Line(1e-30 * x[0], -x[0] * 1e-30),
     ):
-        with pytest.raises(InputError, match="within the range of float32"):
+        with pytest.raises(InputError, match="needs a mean cost within the range of float32"):
             resolved(geometry)
     assert float(resolved(PointCloud(1e-30 * x.double(), -1e-30 * x.double()))) > 0
 

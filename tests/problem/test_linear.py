@@ -117,7 +117,11 @@ def test_select_picks_problems_of_a_batch():
         (lambda c: Linear(c, AtMost(weights(5)), weights(4), mass=0.5), InfeasibleError, "use\\s+AtMost for target"),
         (lambda c: Linear(c, weights(5).float()), DtypeError, "dtype"),
         (lambda c: Linear(c, epsilon=-1.0), InputError, "epsilon must lie in"),
-        (lambda c: Linear(c, epsilon=torch.tensor([0.0, 1.0], dtype=D)), InputError, "solve the exact problems apart"),
+        (
+            lambda c: Linear(c, epsilon=torch.tensor([0.0, 1.0], dtype=D)),
+            InputError,
+            "solve the exact problems in a batch of their own",
+        ),
         (lambda c: Linear(c, weights(2, 5), weights(3, 4)), ShapeError, "batch dimensions must broadcast"),
         (lambda c: relative(0.0), InputError, "fraction"),
     ],

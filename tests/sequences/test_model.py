@@ -116,7 +116,7 @@ def test_couplings_are_those_of_the_forward_pass() -> None:
 
 
 def test_too_long() -> None:
-    with pytest.raises(ShapeError, match="at most 9 long"):
+    with pytest.raises(ShapeError, match="length at most 9, the number of positions"):
         Classifier(6, 2, 9, MODEL)(torch.ones(1, 10, dtype=torch.long))
 
 
@@ -131,8 +131,8 @@ class TestConfigs:
         ("text", "told"),
         [
             ("sofmax", "coupler='sofmax' is unknown: choose one of 'softmax'"),
-            ("pivots:pivot=3", "does not take these options"),
-            ("pivots:pivots", "must read name:option=value"),
+            ("pivots:pivot=3", "cannot be built"),
+            ("pivots:pivots", "must have the form name:option=value"),
             ("pivots:pivots=0", "pivots must be at least 1"),
             ("softmax,softmax", "softmax twice"),
             ("", "there is none"),
@@ -148,13 +148,13 @@ class TestConfigs:
             (ModelConfig, {"heads": 3}, "heads must divide dim"),
             (ModelConfig, {"pooling": "max"}, "pooling='max' is unknown"),
             (ModelConfig, {"dropout": 1.5}, "dropout must lie in"),
-            (ScheduleConfig, {"warmup": 5000}, "warmup must end before the last step"),
+            (ScheduleConfig, {"warmup": 5000}, "warmup must be less than steps"),
             (ScheduleConfig, {"decay": "step"}, "decay='step' is unknown"),
             (ScheduleConfig, {"lr": 0.0}, "lr must lie in"),
             (ScheduleConfig, {"batch": 0}, "batch must lie in"),
             (MachineConfig, {"device": "tpu9"}, "unknown to torch"),
             (MachineConfig, {"device": "meta"}, "not supported"),
-            (MachineConfig, {"device": "cuda:99"}, "is not there"),
+            (MachineConfig, {"device": "cuda:99"}, "does not exist"),
             (MachineConfig, {"precision": "float8"}, "precision='float8' is unknown"),
         ],
     )
@@ -174,7 +174,7 @@ class TestConfigs:
 
 def test_a_loss_that_is_not_finite(tmp_path) -> None:
     wild = replace(SCHEDULE, lr=1e30, warmup=0, clip=1e30)
-    with pytest.raises(InputError, match=r"became (nan|inf).*lower the learning rate"):
+    with pytest.raises(InputError, match=r"must be finite, but is (nan|inf).*lower the learning rate"):
         fit(toy(), "softmax", model=MODEL, schedule=wild, folder=tmp_path)
 
 

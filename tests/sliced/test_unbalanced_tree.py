@@ -168,7 +168,7 @@ def test_wrong_prices_are_told(clouds):
     x, y = clouds(2, 4, 4)
     with pytest.raises(InputError, match="finite on one side"):
         Unbalanced(math.inf)
-    with pytest.raises(InputError, match="one price or a pair"):
+    with pytest.raises(InputError, match="one price, or a pair"):
         Unbalanced((1.0, 2.0, 3.0))
     with pytest.raises(InputError, match="whose potentials are known"):
         Unbalanced(1.0, LinearCircular())

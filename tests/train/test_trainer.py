@@ -152,13 +152,15 @@ class TestWrong:
     @pytest.mark.parametrize("figure", [math.nan, math.inf])
     def test_a_figure_that_is_not_finite(self, figure):
         objective = replace(SQUARES, score=lambda model, batch: {"merit": torch.tensor(figure)})
-        with pytest.raises(InputError, match=r"merit on the part 'valid' of line became (nan|inf) by step 5"):
+        with pytest.raises(
+            InputError, match=r"merit on the part 'valid' of line must be finite, but is (nan|inf) at step 5"
+        ):
             trainer(objective=objective, name="line").run()
 
     def test_a_checkpoint_keeps_no_run_that_is_lost(self, tmp_path):
         objective = replace(SQUARES, loss=lambda model, batch: SQUARES.loss(model, batch) * torch.inf)
         held = trainer(objective=objective, folder=tmp_path, machine=ALWAYS, schedule=replace(SCHEDULE, steps=900))
-        with pytest.raises(InputError, match=r"became (nan|inf) by step 1: lower the learning rate"):
+        with pytest.raises(InputError, match=r"must be finite, but is (nan|inf) at step 1: lower the learning rate"):
             held.run()
         assert not (tmp_path / "checkpoint.pt").exists()
 
@@ -167,7 +169,7 @@ class TestWrong:
             Trainer(nn.Identity(), SQUARES, Data(lambda step: line()), SCHEDULE)
 
     def test_patience_without_evaluations(self):
-        with pytest.raises(InputError, match="data has no part 'valid': add it to splits"):
+        with pytest.raises(InputError, match="evaluations of 'valid', but data has no such part: add it to splits"):
             Trainer(linear(), SQUARES, Data(lambda step: line()), replace(SCHEDULE, patience=2))
 
     def test_an_empty_part(self):
@@ -204,7 +206,7 @@ class TestWrong:
             (Schedule, {"average": 1.5}, "average must lie in"),
             (MachineConfig, {"device": "tpu9"}, "unknown to torch"),
             (MachineConfig, {"device": "meta"}, "not supported"),
-            (MachineConfig, {"device": "cuda:99"}, "is not there"),
+            (MachineConfig, {"device": "cuda:99"}, "does not exist"),
             (MachineConfig, {"precision": "float8"}, "precision='float8' is unknown"),
         ],
     )

@@ -1,4 +1,4 @@
-"""The face: the functions that most people need, each a few lines over problems and solvers."""
+"""The functions that most people need. Each of them makes a problem, solves it, and returns a part of the answer."""
 
 from .barycenter import Barycenter, barycenter
 from .barycenter_on import barycenter_on

@@ -41,7 +41,7 @@ def as_measures(name: str, given: Sequence[GivenMeasure] | Tensor) -> list[Measu
             f"{tuple(given.shape)}: put a single cloud into a list."
         )
     if not isinstance(given, (Tensor, Sequence)) or isinstance(given, str) or len(given) == 0:
-        raise InputError(f"{name} must be a list of at least one cloud (n, d) or pair (cloud, weights).")
+        raise InputError(f"{name} must list at least one cloud (n, d) or pair (cloud, weights), but is empty: add one.")
     measures = [_as_measure(f"{name}[{k}]", one) for k, one in enumerate(given)]
     first = measures[0].x
     for k, measure in enumerate(measures):
@@ -59,7 +59,7 @@ def check_masses(name: str, masses: Float[Tensor, "*b k"]) -> None:
     if bool(((masses - masses[..., :1]).abs() > rounding(masses.dtype) * masses).any()):
         raise InfeasibleError(
             f"{name} must have the same mass, but theirs range from {float(masses.min()):.9g} to "
-            f"{float(masses.max()):.9g}: normalise them."
+            f"{float(masses.max()):.9g}: divide the weights of each one by their sum."
         )
 
 
@@ -79,18 +79,24 @@ def stacked(measures: Sequence[Measure], members: Sequence[int]) -> tuple[Tensor
 def _as_measure(name: str, given: Any) -> Measure:
     if isinstance(given, tuple):
         if len(given) != 2:
-            raise InputError(f"{name} must be a cloud or a pair (cloud, weights), but is a tuple of {len(given)}.")
+            raise InputError(
+                f"{name} must be a cloud or a pair (cloud, weights), but is a tuple of {len(given)}: pass one of them."
+            )
         x, a = given
     else:
         x, a = given, None
     check_points(name, x)
     if x.ndim != 2:
-        raise ShapeError(f"{name} must be one cloud of shape (n, d), but has {tuple(x.shape)}: list the clouds.")
+        raise ShapeError(
+            f"{name} must be one cloud of shape (n, d), but has shape {tuple(x.shape)}: pass several clouds as a list."
+        )
     wide = working_dtype(x)  # half precision has too few digits for sums
     if a is None:
         return Measure(x, torch.full((len(x),), 1.0 / len(x), dtype=wide, device=x.device), True)
     check_weights(f"the weights of {name}", a, len(x))
     if a.ndim != 1:
-        raise ShapeError(f"the weights of {name} must have shape ({len(x)},), but have {tuple(a.shape)}.")
+        raise ShapeError(
+            f"the weights of {name} must have shape ({len(x)},), but have {tuple(a.shape)}: give one weight per point."
+        )
     check_same(**{name: x, f"the weights of {name}": a})
     return Measure(x, a.to(wide), bool((a == a[0]).all()))

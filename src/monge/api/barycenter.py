@@ -30,14 +30,14 @@ __all__ = ["Barycenter", "barycenter", "check_shares"]
 
 @value
 class Barycenter(Value):
-    """A measure between measures, and how it was found.
+    """The barycentre of several measures, and how it was found.
 
     Args:
-        points: Its points.
-        weights: Their weights, which are equal.
+        points: The points of the barycentre.
+        weights: The weights of these points, which are equal.
         couplings: One plan for each measure, from the barycentre to that measure.
-        history: The objective at each place of the points; it falls.
-        status: Whether the points came to rest, as measured at the last place.
+        history: The objective after each iteration; it never rises.
+        status: Whether the points no longer moved, measured after the last iteration.
 
     Example:
         >>> import torch
@@ -74,23 +74,23 @@ def barycenter(
     r"""The Wasserstein barycentre of clouds: n points of equal weight that are nearest to all measures together.
 
     $$\min_z \sum_k \lambda_k \mathrm{OT}(z, \mu_k), \qquad C_{ij} = \lVert z_i - y_j\rVert^2$$
-    Plans to every measure and the best points for these plans, $z_i \leftarrow \sum_k \lambda_k T_k(z_i)$ with the
-    barycentric maps $T_k$, alternate until the points rest; the objective falls at every step. It is not convex in z:
-    the answer is a local minimum, and depends on where it starts. Entropic plans pull points together; the debiased
-    barycentre minimises Sinkhorn divergences instead, along $\sum_k \lambda_k T_k(z) - T_z(z)$. Entropic objectives
-    are smooth, and iterations then learn their curvature from the past (L-BFGS); one that does not lower the objective
-    is cut. The search runs in double precision.
-    Histograms on common points have their own method, `barycenter_on`.
+    Two steps alternate until the points no longer move: the plans to every measure are computed, and then the best
+    points for these plans, $z_i \leftarrow \sum_k \lambda_k T_k(z_i)$ with the barycentric maps $T_k$. Every step
+    lowers the objective. The objective is not convex in z, so the answer is a local minimum that depends on the start.
+    Entropic plans move the points too close together. The debiased barycentre minimises Sinkhorn divergences instead,
+    along $\sum_k \lambda_k T_k(z) - T_z(z)$. Entropic objectives are smooth, and their iterations estimate the
+    curvature from earlier steps (L-BFGS); a step that does not lower the objective is made shorter. The computation
+    runs in double precision. For histograms on common points there is another function, `barycenter_on`.
 
     Args:
         measures: Clouds (n, d) of any sizes, or pairs (cloud, weights) of equal mass, or one tensor of clouds.
-        weights: How much each measure counts, lambda, scaled to sum one; None counts all alike.
-        size: How many points the barycentre has; None takes that of the measure that counts most.
+        weights: How much each measure counts, lambda, scaled to sum one; with None all count the same.
+        size: How many points the barycentre has; None takes as many as the measure that counts most.
         start: Points to start from; None takes points of the measures, evenly along their list.
         epsilon: Strength of the entropy, or `relative` to the mean cost of all points; zero takes exact plans.
-        debiased: Whether an entropic barycentre is corrected for its shrinkage; exact ones have none.
-        tol: Movement $|\sum_k \lambda_k T_k(z) - T_z(z)|$ at which the points rest, root mean square relative to the
-            spread of all points.
+        debiased: Whether an entropic barycentre is corrected for its shrinkage; exact barycentres do not shrink.
+        tol: Movement $|\sum_k \lambda_k T_k(z) - T_z(z)|$ below which the iteration stops: its root mean square,
+            relative to the spread of all points.
         max_iter: Limit of the number of iterations.
         solver: How the plans are found; None chooses.
 
@@ -239,7 +239,10 @@ class _Search:
             check_points("start", start)
             check_same(start=start, measures=self.like)
             if start.ndim != 2 or start.shape[-1] != self.pooled.shape[-1]:
-                raise ShapeError(f"start must have shape (n, {self.pooled.shape[-1]}), but has {tuple(start.shape)}.")
+                raise ShapeError(
+                    f"start must have shape (n, {self.pooled.shape[-1]}), but has {tuple(start.shape)}: give it the "
+                    "coordinates of the measures."
+                )
             if size is not None and size != len(start):
                 raise InputError(f"size={size} and start, of {len(start)} points, disagree: leave one of them out.")
             return start.detach().double() - self.centre
@@ -311,7 +314,7 @@ class _Search:
 def check_shares(
     name: str, weights: Tensor | Sequence[float] | None, count: int, like: Tensor
 ) -> Float[Tensor, " {count}"]:
-    """How much each measure counts, summing to one."""
+    """How much each measure counts, as numbers that sum to one."""
     if weights is None:
         return torch.full((count,), 1.0 / count, dtype=like.dtype, device=like.device)
     shares = weights if isinstance(weights, Tensor) else torch.tensor(weights, dtype=like.dtype, device=like.device)

@@ -49,25 +49,27 @@ def barycenter_on(
     r"""The entropic barycentre of histograms, as a histogram on given points: a grid, a graph, a list of bins.
 
     $$\min_q \sum_k \lambda_k \mathrm{OT}_\epsilon(q, b_k), \qquad q \text{ on the rows of the geometry,}$$
-    where entropy is that of the plan itself, not relative to its marginals.
-    Iterated Bregman projections: with $K = e^{-C/\epsilon}$ and $u_k, v_k$ the scalings of plan k,
-    $u_k = b_k / K^\top v_k$, $q = d \prod_k (K u_k)^{\lambda_k}$, $v_k = q / K u_k$, where d = 1. Plain entropic
-    barycentres are blurred by about $\sqrt{\epsilon}$; the debiased one, with $d K d = q$, is not: it minimises the
-    mean Sinkhorn divergence, and that of equal histograms is the histogram itself. Iterations gain momentum, which is
-    limited where it fails. All is done in double precision, on logarithms of scalings: by products of matrices, one
-    for each axis of a `Grid`, where those do not underflow, and else by sums in the log domain. The problems of a
-    batch are solved one after the other, so that no answer depends on its neighbours.
+    where the entropy is that of the plan itself, not relative to its marginals.
+    The method is that of iterated Bregman projections. With $K = e^{-C/\epsilon}$ and the scalings $u_k, v_k$ of plan
+    k, it repeats $u_k = b_k / K^\top v_k$, $q = d \prod_k (K u_k)^{\lambda_k}$, $v_k = q / K u_k$, where d = 1. This
+    plain barycentre is blurred by about $\sqrt{\epsilon}$. The debiased one, with $d K d = q$, is not blurred: it
+    minimises the mean Sinkhorn divergence, and the barycentre of equal histograms is the histogram itself. Momentum
+    makes the iterations faster, and is limited where it fails. Everything is computed in double precision, on
+    logarithms of the scalings: by products of matrices, one for each axis of a `Grid`, if these do not underflow, and
+    otherwise by sums of exponentials. The problems of a batch are solved one after the other, so that no answer
+    depends on the other problems.
 
     Args:
         geometry: The cost between the points of the barycentre (rows) and those of the histograms (columns).
         histograms: K histograms of equal mass; zeros are allowed. Leading dimensions are independent problems.
-        weights: How much each histogram counts, lambda, scaled to sum one; None counts all alike.
+        weights: How much each histogram counts, lambda, scaled to sum one; with None all count the same.
         epsilon: Strength of the entropy, positive, in units of the cost, or `relative`.
-        debiased: Whether the blur is removed. Needs a square, symmetric cost: the points of the histograms.
-        tol: Largest L1 error of the plans' marginals, relative to mass; and, if debiased, by how much the objective
-            may be above that of any histogram p with $\mathrm{KL}(p \mid q) \le 1$, as a share of what the plans cost,
-            as its gradient at q tells. None is 1e-4. Where the objective is flat, as for debiased barycentres with many
-            nearly empty bins, the weights themselves are known less sharply.
+        debiased: Whether the blur is removed. This needs a square and symmetric cost, between the points of the
+            histograms.
+        tol: Largest L1 error of the marginals of the plans, relative to mass; None is 1e-4. A debiased barycentre must
+            meet a second condition: by its gradient at q, the objective is at most this much above that of any
+            histogram p with $\mathrm{KL}(p \mid q) \le 1$, as a share of the cost of the plans. Where the objective
+            hardly changes, as for debiased barycentres with many nearly empty bins, the weights are less accurate.
         max_iter: Limit of the number of iterations.
 
     Returns:
@@ -109,7 +111,9 @@ def barycenter_on(
         )
     target = Linear(costs.geometry, epsilon=epsilon).epsilon
     if not bool((target > 0).all()) or target.ndim:
-        raise InputError(f"epsilon must be one positive number, but is {target.tolist()}: exact plans have barycenter.")
+        raise InputError(
+            f"epsilon must be one positive number, but is {target.tolist()}: for exact plans use barycenter."
+        )
     # A measure of no share has no say, not even where the barycentre may lie.
     counted = shares > 0
     bins = (histograms.double() / mass[..., None, None].double())[..., counted, :].reshape(-1, int(counted.sum()), m)

@@ -1,4 +1,4 @@
-"""Whom to cite."""
+"""What to cite."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class Reference(NamedTuple):
 
 
 def citation(thing: Any = None) -> str:
-    """The publications that a solver, a function or any other part stands on, as BibTeX.
+    """The publications that describe a solver, a function or any other part, as BibTeX.
 
-    They are those named under "Source" in its documentation, so that the two never disagree.
+    They are read from "Source" in the documentation of this part, so that both always agree.
 
     Args:
         thing: A class, one of its values, or a function; None is the library itself.
 
     Returns:
-        BibTeX entries, an empty line between them.
+        BibTeX entries, with an empty line between two of them.
 
     Raises:
         InputError: If the thing names no source.
@@ -67,7 +67,7 @@ def citation(thing: Any = None) -> str:
     found = _references(thing)
     if not found:
         name = getattr(thing, "__name__", type(thing).__name__)
-        raise InputError(f"{name} names no source: cite the library itself, with citation().")
+        raise InputError(f"The documentation of {name} names no source: cite the library itself, with citation().")
     return "\n\n".join(reference.bibtex() for reference in found)
 
 

@@ -31,17 +31,17 @@ def couple(
     penalty: str = "kl",
     solver: Solver | None = None,
 ) -> Coupling:
-    r"""The optimal plan between two clouds, as an operator: for epsilon > 0 nothing of size n x m is ever built.
+    r"""The optimal plan between two clouds, as an operator; for epsilon > 0, no n x m matrix is ever built.
 
     $$\min_P \; \langle C, P\rangle + \epsilon\,\mathrm{KL}(P \,|\, a \otimes b)$$
-    over plans with marginals a and b. With ``mass`` the plan moves just that much and leaves the rest where it is; with
-    ``rho`` it may miss the marginals at a price, $\rho\,\mathrm{KL}(P1 | a) + \rho\,\mathrm{KL}(P^\top 1 | b)$.
-    Different conditions on the two sides are a `Linear` problem for `solve`.
+    over plans with marginals a and b. With ``mass`` the plan moves exactly this mass and leaves the rest where it is.
+    With ``rho`` it may miss the marginals at a price, $\rho\,\mathrm{KL}(P1 | a) + \rho\,\mathrm{KL}(P^\top 1 | b)$.
+    If the two sides need different conditions, make a `Linear` problem and pass it to `solve`.
 
     Args:
         x: Sources, or a geometry that holds both sides.
         y: Targets.
-        a: Weights of the sources, 1/n each if None. Zero weight is absence.
+        a: Weights of the sources, 1/n each if None. A point of weight zero is absent.
         b: Weights of the targets, of the same mass unless ``mass`` or ``rho`` is given.
         cost: A name of `monge.geometry.COSTS`, or a function as in `PointCloud`.
         epsilon: Strength of the entropy in units of the cost, or `relative`; zero is exact transport.
@@ -57,7 +57,7 @@ def couple(
         InputError: If an argument is wrong; the message says which, why, and what to do. Shapes, dtypes and devices
             have errors of their own below it.
         InfeasibleError: If no plan meets the constraints.
-        CapabilityError: If no solver can, or the one given cannot.
+        CapabilityError: If no solver can treat the problem, or the solver that was given cannot.
 
     Warns:
         ConvergenceWarning: If the solver missed its tolerance.

@@ -36,19 +36,19 @@ def divergence(
     $$S_\epsilon(\mu, \nu) = \mathrm{OT}_\epsilon(\mu, \nu) - \tfrac12\mathrm{OT}_\epsilon(\mu, \mu)
     - \tfrac12\mathrm{OT}_\epsilon(\nu, \nu) \;\big[+ \tfrac\epsilon2 (|\mu| - |\nu|)^2 \text{ with } \rho\big]$$
     where $\mathrm{OT}_\epsilon$ is the minimum of $\langle C, P\rangle + \epsilon\,\mathrm{KL}(P | a \otimes b)$.
-    Non-negative for powers p in (0, 2] of the Euclidean distance, zero only for equal measures, with a smooth gradient
-    that vanishes there: the loss between point clouds. The number comes from differences of potentials,
-    $\langle a, f_{xy} - f_{xx}\rangle + \langle b, g_{xy} - g_{yy}\rangle$, which keep their digits where the three
-    values would cancel. The terms of a measure with itself take one potential and a few iterations.
+    For powers p in (0, 2] of the Euclidean distance, it is non-negative, zero only for equal measures, and has a smooth
+    gradient that vanishes there. This makes it a good loss between point clouds. It is computed from differences of
+    potentials, $\langle a, f_{xy} - f_{xx}\rangle + \langle b, g_{xy} - g_{yy}\rangle$, which keep digits that would be
+    lost in a difference of the three values. The term of a measure with itself needs one potential and few iterations.
 
     Args:
         x: First clouds.
         y: Second clouds.
         a: Weights of `x`, 1/n each if None.
         b: Weights of `y`; of the same mass unless ``rho`` is given.
-        cost: As in `PointCloud`; symmetric in its two points.
-        epsilon: Strength of the entropy, positive, in units of the cost; `relative` is taken of the cost between x and
-            y. The same number serves all three terms.
+        cost: As in `PointCloud`; it must be symmetric in its two points.
+        epsilon: Strength of the entropy, positive, in units of the cost; `relative` refers to the mean cost between x
+            and y. The same number is used in all three terms.
         rho: Price of missing a marginal, $\rho\,\mathrm{KL}$ on either side; None for fixed marginals.
         solver: An entropic solver, whose ``gradient`` says how the answer is differentiated; None chooses.
 
@@ -80,22 +80,24 @@ def divergence(
 
 
 def dual_solution(problem: Linear, solver: Solver | None) -> DualSolution:
-    """The solution, with the potentials that the divergence is made of."""
+    """The solution of a problem, with the potentials from which the divergence is computed."""
     solution = warned_solution(problem, solver)
     if not isinstance(solution, DualSolution):
-        raise CapabilityError(f"The divergence is made of potentials, and {solver} finds none: use Sinkhorn or Newton.")
+        raise CapabilityError(
+            f"The divergence is computed from potentials, but {solver} finds none: use Sinkhorn or Newton."
+        )
     return solution
 
 
 class Own(NamedTuple):
-    """A measure against itself: the value, and the potential, which both sides share."""
+    """The solution of the problem between a measure and itself: its value, and the potential that both sides share."""
 
     value: Float[Tensor, "*b"]
     potential: Float[Tensor, "*b n"]
 
 
 def self_solution(problem: Linear, solver: Solver | None) -> Own:
-    """The solution of a measure against itself."""
+    """The solution of the problem between a measure and itself."""
     chosen, found = (Auto() if solver is None else solver).resolve(problem), None
     if isinstance(chosen, (Sinkhorn, Newton)) and not chosen.gradient._recorded:
         found = Symmetric(tol=chosen.tol, gradient=chosen.gradient)._solve(problem)
@@ -124,6 +126,6 @@ def debiased(problem: Linear, xy: DualSolution, xx: Own, yy: Own) -> Float[Tenso
 
 
 def check_entropic(problem: Linear) -> None:
-    """Without entropy there is no bias to remove."""
+    """Refuse epsilon zero: without entropy there is no bias to remove."""
     if not problem.entropic:
         raise InputError("epsilon must be positive for the Sinkhorn divergence, but is 0: use wasserstein instead.")

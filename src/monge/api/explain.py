@@ -11,15 +11,16 @@ __all__ = ["explain"]
 
 @transformable(constant=True)
 def explain(problem: Linear) -> Explanation:
-    """Which solver a problem would get, and why: the table behind `Auto`.
+    """Which solver `Auto` would choose for a problem, and why, as a table.
 
-    Approximate solvers stand in the table too, but abstain: an inexact plan is for those who ask for it.
+    Approximate solvers are in the table too, but `Auto` never chooses them: you get an inexact plan only if you ask for
+    one.
 
     Args:
-        problem: What is asked.
+        problem: The problem.
 
     Returns:
-        Rows of solvers and capabilities, the cheapest first; ``str`` of it is a table, ``chosen`` the winner.
+        One row for each solver, the cheapest first; ``str`` makes a table of it, and ``chosen`` is the solver chosen.
 
     Raises:
         InputError: If it is no problem.

@@ -44,9 +44,9 @@ def pairwise(
 ) -> Float[Tensor, "k l"]:
     r"""The matrix of distances between the measures of a list, or of two lists.
 
-    Pairs of measures of equal sizes are solved together, as many at a time as ``max_bytes`` allows. Within one list
-    only the half above the diagonal is computed: the metric is taken to be symmetric. A divergence solves the term of
-    each measure with itself once, not once a pair.
+    Pairs of measures of equal sizes are solved together, as many at a time as ``max_bytes`` allows. For a single list,
+    only the half above the diagonal is computed, because the metric is supposed to be symmetric. For divergences, the
+    term of each measure with itself is computed only once, not for every pair.
 
     Args:
         measures: Clouds (n, d) of any sizes, or pairs (cloud, weights), or one tensor of clouds.
@@ -54,14 +54,14 @@ def pairwise(
         metric: ``"wasserstein"`` (rooted), ``"divergence"`` (Sinkhorn's, not rooted), or a symmetric function
             ``(x, y, a, b) -> values`` of batches of clouds (k, n, d), (k, m, d) and weights (k, n), (k, m).
         p: The cost is the p-th power of the Euclidean distance.
-        epsilon: Strength of the entropy, or `relative`: of the cost of each pair for ``"wasserstein"``, of the mean
-            cost of all points for ``"divergence"``, whose terms must share it.
+        epsilon: Strength of the entropy, or `relative`. For ``"wasserstein"`` it is relative to the mean cost of each
+            pair, for ``"divergence"`` to the mean cost of all points, because all terms must have the same epsilon.
         solver: How to solve each batch; None chooses.
-        max_bytes: Bound of the memory of a batch, though never less than a pair; the answer comes on top.
+        max_bytes: Bound on the memory of a batch; a batch has at least one pair, and the answer is not counted.
         progress: True draws a bar on the terminal; a function is called with (pairs done, pairs in all).
 
     Returns:
-        One number per pair; a function as metric has its diagonal evaluated, too.
+        One number per pair; a metric that is a function is evaluated on the diagonal, too.
 
     Raises:
         InputError: If a measure or an option is wrong.
@@ -80,7 +80,10 @@ def pairwise(
     if not callable(metric):
         check_choice("metric", metric, ("wasserstein", "divergence"))
     elif solver is not None or epsilon != 0.0 or p != 2.0:
-        raise InputError("p, epsilon and solver belong to the metrics known by name: set them inside your function.")
+        raise InputError(
+            "p, epsilon and solver have no effect if metric is a function, but one of them is given: use it inside "
+            "your function."
+        )
     left = as_measures("measures", measures)
     right = left if others is None else as_measures("others", others)
     check_same(measures=left[0].x, others=right[0].x)
@@ -119,8 +122,8 @@ def _by_function(metric: Metric, left: list[Measure], right: list[Measure]) -> C
         if not isinstance(values, Tensor) or values.shape != (len(i),):
             told = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise ShapeError(
-                f"metric must give one number for each of {len(i)} pairs, but gave {told}: it is called with clouds "
-                f"{tuple(x.shape)} and {tuple(y.shape)}."
+                f"metric must return one number for each of {len(i)} pairs, but returned {told}: it is called with "
+                f"batches of clouds of shapes {tuple(x.shape)} and {tuple(y.shape)}."
             )
         return values
 

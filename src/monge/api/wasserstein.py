@@ -43,9 +43,10 @@ def wasserstein(
     r"""The p-Wasserstein distance, rooted.
 
     $$W_p(\mu, \nu) = \Big(\min_P \sum_{ij} P_{ij} \lVert x_i - y_j\rVert_2^p\Big)^{1/p}$$
-    For epsilon > 0 the root of the transport cost of the entropic plan, an upper bound (`divergence` has no such bias).
-    Where the distance is zero its root has no gradient; the gradient is taken to be zero there, which is finite and a
-    subgradient. Close to zero the gradient of $W_p$ is still large for p > 1: as a loss, take the p-th power.
+    For epsilon > 0 this is the root of the transport cost of the entropic plan, which is an upper bound of the exact
+    distance (`divergence` has no such bias). Where the distance is zero, its root has no gradient; the gradient is
+    defined as zero there, which is a subgradient. Near zero, the gradient of $W_p$ is still large for p > 1, so take
+    the p-th power if you need a loss.
 
     Args:
         x: First clouds.
@@ -60,8 +61,8 @@ def wasserstein(
         One distance per problem.
 
     Raises:
-        InputError: If an argument is wrong; the message says which, why, and what to do. So does that of a p so large
-            that no number holds the powers of the distances that matter beside those of the largest ones.
+        InputError: If an argument is wrong; the message says which, why, and what to do. This includes a p that is so
+            large that powers of the distances, relative to the largest ones, are outside the range of the dtype.
         InfeasibleError: If the masses differ.
 
     Example:
@@ -158,8 +159,8 @@ def _in_own_units(
     distance = rescaled(root(cost, p).double(), unit).to(dtype)
     if vanished or not bool(distance.isfinite().all()):
         raise InputError(
-            f"Powers p={p:g} of the distances that mass moves over, beside those of the largest ones, are beyond the "
-            f"range of {str(cost.dtype).removeprefix('torch.')}, or the distance itself is beyond that of "
+            f"The distances that mass moves over, relative to the largest ones and raised to the power p={p:g}, are "
+            f"outside the range of {str(cost.dtype).removeprefix('torch.')}, or the distance itself is outside that of "
             f"{str(dtype).removeprefix('torch.')}: lower p, or use float64."
         )
     return distance

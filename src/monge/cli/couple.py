@@ -136,7 +136,7 @@ def _solver(name: str, **settings: float | None) -> Solver:
     unknown = [f"--{key.replace('_', '-')}" for key in given if key not in known]
     if unknown:
         raise InputError(
-            f"{' and '.join(unknown)} mean nothing to --solver {name}: name an iterative one, such as sinkhorn."
+            f"{' and '.join(unknown)} cannot be used with --solver {name}: choose an iterative one, such as sinkhorn."
         )
     return kind(**given)
 

@@ -50,7 +50,7 @@ def read_mask(
     if not mask.is_floating_point() and mask.dtype != torch.bool:
         raise DtypeError(
             "A mask of pairs must hold booleans, True = keep, or floats that are added to the scores, but its dtype "
-            f"is {mask.dtype}: pass mask.bool() if ones keep."
+            f"is {mask.dtype}: pass mask.bool() if a one means keep."
         )
     forbidden = ~mask if mask.dtype == torch.bool else mask <= _FORBIDDEN
     pairs = forbidden if mask.dtype == torch.bool else mask.masked_fill(forbidden, -math.inf)

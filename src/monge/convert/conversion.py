@@ -133,7 +133,7 @@ def convert(
     chosen = {name: kind for name, kind in found.items() if pick(name)}
     if not chosen:
         raise InputError(
-            f"where={where!r} picks none of the attention modules, which are {sorted(found)}."
+            f"where={where!r} matches none of the attention modules, which are {sorted(found)}: name one of them."
             if found
             else f"No attention module was recognised in {type(model).__name__}: describe yours by a Layout and pass "
             "it as layouts=[...]."
@@ -232,8 +232,8 @@ def _check_order(name: str, coupler: Coupler, causal: bool, may_cross: bool) -> 
         )
     if not causal and order == "always":
         raise CapabilityError(
-            f"{name} reads the whole sequence, and {kind} only what comes before: use 'pivots' for its bidirectional "
-            "kin."
+            f"{name} reads the whole sequence, but {kind} reads only the tokens before: use 'pivots', which reads in "
+            "both directions."
         )
 
 

@@ -70,7 +70,10 @@ class Layout:
 
     def __post_init__(self) -> None:
         if len(self.projections) not in (1, 3):
-            raise InputError(f"projections must name three submodules, or one for all, but are {self.projections}.")
+            raise InputError(
+                f"projections must name three submodules, or one that projects all, but are {self.projections}: name "
+                "those of queries, keys and values."
+            )
         items = (self.answer,) if isinstance(self.answer, str) else self.answer
         if "output" not in items or not set(items) <= _ANSWERS:
             raise InputError(

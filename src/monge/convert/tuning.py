@@ -97,7 +97,7 @@ def match(
     free = [p for learner in learners.values() for p in learner.parameters() if p.requires_grad]
     if not free:
         kinds = sorted({type(learner).__name__ for learner in learners.values()})
-        raise InputError(f"{', '.join(kinds)} has no parameters that could match anything: go on to fine_tune.")
+        raise InputError(f"{', '.join(kinds)} has no parameters that match could train: continue with fine_tune.")
     optimizer = torch.optim.Adam(free, lr=lr)
     losses = []
     for batch in batches:
@@ -184,8 +184,8 @@ def _layers(model: nn.Module, original: nn.Module) -> dict[str, tuple[Layer, nn.
             layers[name] = (layer, old[name])
     if not layers:
         raise InputError(
-            "model has no converted layer whose predecessor stands in original: pass convert(original, ...).model and "
-            "original."
+            "model must have a converted layer that replaces a layer of original, but has none: pass "
+            "convert(original, ...).model and original."
         )
     return layers
 

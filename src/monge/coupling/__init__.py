@@ -1,4 +1,4 @@
-"""Transport plans as linear operators with marginals: one class a representation."""
+"""Transport plans as linear operators with marginals: one class for each way to store a plan."""
 
 from monge._value import value
 

@@ -59,7 +59,7 @@ class Algebra(Representation):
             return picked._priced(cost)
         except (IndexError, TypeError) as error:
             raise InputError(
-                f"{index!r} picks no problem from a batch of shape {tuple(batch)}: rows of the plan are P.rows(i)."
+                f"{index!r} is no valid index for a batch of shape {tuple(batch)}: for rows of the plan use P.rows(i)."
             ) from error
 
     @final

@@ -43,8 +43,8 @@ def values(P: Representation, v: Any) -> tuple[Tensor, torch.Size]:
     if wide.ndim < 2 or wide.shape[-2] != m:
         raise ShapeError(
             f"v must have shape ({m},) or (*batch, {m}, k), one row for each of the {m} target points, but has "
-            f"{tuple(v.shape)}: one number a point in a batch is v[..., None], values of the source points "
-            "meet P.T."
+            f"{tuple(v.shape)}: for one number per point in a batch use v[..., None], for values of the source points "
+            "use P.T @ v."
         )
     return wide, check_batches("the plan and v", P._shape()[:-2], wide.shape[:-2])
 
@@ -73,7 +73,7 @@ def equal_mass(a: Tensor, b: Tensor) -> None:
         worst = int(gap.argmax())
         told = [float(t.expand(gap.shape).reshape(-1)[worst]) for t in (first, second)]
         raise InfeasibleError(
-            f"a and b must have the same mass, but have {told[0]:.9g} and {told[1]:.9g}: scale one to the other."
+            f"a and b must have the same mass, but have {told[0]:.9g} and {told[1]:.9g}: scale one of them."
         )
 
 
@@ -95,13 +95,19 @@ def geometry(P: Representation, costs: Any) -> None:
         )
     if tuple(costs.shape) != tuple(P._shape()[-2:]):
         raise ShapeError(
-            f"geometry must cost the {P._shape()[-2]} x {P._shape()[-1]} pairs of the plan, but has shape "
-            f"{tuple(costs.shape)}."
+            f"geometry must hold a cost for each of the {P._shape()[-2]} x {P._shape()[-1]} pairs of the plan, but has "
+            f"shape {tuple(costs.shape)}: pass the geometry of the same points."
         )
     if costs.device != P.device:
-        raise DeviceError(f"geometry is on {costs.device} and the plan on {P.device}: move one with .to(device).")
+        raise DeviceError(
+            f"geometry and the plan must live on one device, but live on {costs.device} and {P.device}: move one with "
+            ".to(device)."
+        )
     if costs.dtype != P.dtype:
-        raise DtypeError(f"geometry is {costs.dtype} and the plan {P.dtype}: convert one with .to(dtype).")
+        raise DtypeError(
+            f"geometry and the plan must share one dtype, but have {costs.dtype} and {P.dtype}: convert one with "
+            ".to(dtype)."
+        )
     check_batches("the plan and its costs", P._shape()[:-2], costs.batch_shape)
 
 

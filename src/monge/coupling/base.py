@@ -1,4 +1,4 @@
-"""What a coupling is: a transport plan, known through the questions it answers."""
+"""The base class of couplings: a transport plan, and all questions that it answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Coupling", "Entries", "Rows"]
 
 
 class Measured(Protocol):
-    """A problem, as far as a plan has to know it: `monge.problem.Problem` is one."""
+    """The one method of a problem that a plan uses; every `monge.problem.Problem` has it."""
 
     def gap(self, P: Coupling) -> Tensor:
         """The objective at a plan less a lower bound of all objectives."""
@@ -40,9 +40,9 @@ class Coupling(Algebra):
     """A transport plan P of shape (*b, n, m): a linear operator with marginals.
 
     P_ij >= 0 is the mass that moves from source point i to target point j. A representation writes `_shape`,
-    `_transpose`, `_matmul` and `_block`; every question below then has an answer that streams over blocks of
-    rows, differentiable with respect to the tensors of the representation, without an n x m matrix. Where a
-    representation knows a shorter way it overrides the private method behind the question.
+    `_transpose`, `_matmul` and `_block`. Every question below is then answered block by block, without an n x m
+    matrix, and the answer is differentiable by the tensors of the representation. If a representation has a shorter
+    way to an answer, it overrides the private method behind the question.
 
     A coupling is a value: it caches nothing and has no settings. Leading dimensions are batch dimensions. A row
     or a column without mass is a point that is absent.
@@ -113,13 +113,13 @@ class Coupling(Algebra):
 
     @final
     def blocks(self, *, max_bytes: int = 2**26) -> Iterator[tuple[slice, Float[Tensor, "*b k m"]]]:
-        """The plan from top to bottom, in dense blocks of rows.
+        """The rows of the plan from first to last, in dense blocks.
 
         Args:
             max_bytes: The size of a block.
 
         Returns:
-            An iterator over pairs of rows, a slice, and their entries.
+            An iterator over pairs: the rows of a block, as a slice, and their entries.
 
         Raises:
             InputError: If ``max_bytes`` is not positive.
@@ -194,13 +194,13 @@ class Coupling(Algebra):
     @final
     @transformable
     def barycentric(self, v: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        r"""The mean value that each source point meets, $\sum_j P_{ij} v_j / \sum_j P_{ij}$: E[v | i].
+        r"""The mean of the values by each row of the plan, $\sum_j P_{ij} v_j / \sum_j P_{ij}$: E[v | i].
 
-        One streamed pass. With target points as values this is the barycentric map; with the values of an
-        attention layer it is attention.
+        It takes one pass, block by block. If the values are the target points, this is the barycentric map; if they
+        are the values of an attention layer, it is the output of attention.
 
         Args:
-            v: Values of the target points: (m,) for one number a point, otherwise (*b, m, k).
+            v: Values of the target points: (m,) for one number per point, otherwise (*b, m, k).
 
         Returns:
             The means, of shape (*b, n) or (*b, n, k); zero, with zero gradients, where a row has no mass.
@@ -223,19 +223,19 @@ class Coupling(Algebra):
     def map(self, points: Float[Tensor, "..."], *, method: str | None = None) -> Float[Tensor, "..."]:
         """Where points go that the plan has not seen; short for ``TransportMap(P, method)(points)``.
 
-        `TransportMap` says what the three methods are. The other direction is ``P.T.map(points)``.
+        `TransportMap` explains the three methods. The other direction is ``P.T.map(points)``.
 
         Args:
-            points: New points, written as the source points of the plan's cost are: (*b, k, d), or numbers (*b, k) for
+            points: New points, in the form of the source points of the plan's cost: (*b, k, d), or numbers (*b, k) for
                 a `Line` and a `Circle`.
             method: "barycentric", "nearest" or "brenier"; by default "barycentric" for an entropic plan, and "nearest"
                 for all others.
 
         Returns:
-            As many points, on the side of the target.
+            The same number of points, in the space of the target.
 
         Raises:
-            InputError, CapabilityError: If the plan knows no cost between points, or not what the method needs.
+            InputError, CapabilityError: If the plan knows no cost between points, or lacks what the method needs.
             ShapeError, DtypeError, DeviceError: If points and plan do not fit together.
 
         Example:
@@ -276,10 +276,10 @@ class Coupling(Algebra):
     def transport_cost(self, geometry: Geometry | None = None) -> Float[Tensor, "*b"]:
         r"""The cost $\langle P, C \rangle = \sum_{ij} P_{ij} C_{ij}$ of moving the mass.
 
-        No mass on a forbidden pair costs nothing; any mass there costs infinity.
+        A forbidden pair without mass costs nothing; any mass on it has an infinite cost.
 
         Args:
-            geometry: The costs; None takes those that a solver made the plan for.
+            geometry: The costs; None takes the costs that a solver made the plan for.
 
         Returns:
             One number per problem, differentiable in the plan and in the costs.
@@ -314,7 +314,7 @@ class Coupling(Algebra):
         r"""The entropy $-\sum_{ij} P_{ij} \log P_{ij}$ with 0 log 0 = 0.
 
         Returns:
-            One number per problem, in nats. Its derivative at an empty entry is taken to be zero.
+            One number per problem, in nats. Its derivative at an entry of zero is defined as zero.
 
         Example:
             >>> import torch
@@ -366,7 +366,7 @@ class Coupling(Algebra):
             One number per problem, zero at the solution.
 
         Raises:
-            InputError: If the plan carries no potentials: then use ``problem.gap(P, f, g)``.
+            InputError: If the plan has no potentials: then use ``problem.gap(P, f, g)``.
         """
         return problem.gap(self)
 
@@ -376,10 +376,10 @@ class Coupling(Algebra):
     @transformable
     @torch.no_grad()
     def pair(self, *, generator: torch.Generator | None = None) -> tuple[Int[Tensor, "*b n"], Int[Tensor, "*b n"]]:
-        """One partner for every source point, drawn from its row; of a permutation, the bijection itself.
+        """One target point for every source point, drawn from its row; for a permutation, the bijection itself.
 
-        Every row is used exactly once, unlike in `sample`. Rows without mass have no partner and are left out,
-        which needs a plan without batch dimensions; mass that is nothing but the rounding of the plan's is none.
+        Every row is used exactly once, unlike in `sample`. Rows without mass have no partner and are left out; this
+        works only for a plan without batch dimensions. Mass that is only a rounding error counts as none.
 
         Args:
             generator: Source of randomness.
@@ -438,7 +438,9 @@ class Coupling(Algebra):
         *batch, n, _ = self._shape()
         row = self._row_sums().expand(*batch, n)
         if not bool((row.sum(-1) > 0).all()):
-            raise InfeasibleError("sample needs a plan with mass, but it has none: there is nothing to draw from.")
+            raise InfeasibleError(
+                "sample needs a plan with mass, but this plan has none: use a plan with positive entries."
+            )
         i = draw(row, self._uniform((*batch, k), generator))
         return i, self._sample_rows(i, self._uniform((*batch, k), generator))
 
@@ -449,7 +451,7 @@ class Coupling(Algebra):
     @transformable
     @torch.no_grad()
     def assignment(self) -> Int[Tensor, "*b n"]:
-        r"""The bijection that keeps most of the plan, $\max_\sigma \sum_i P_{i\sigma(i)}$; a permutation is its own.
+        r"""The bijection that keeps the most mass of the plan, $\max_\sigma \sum_i P_{i\sigma(i)}$.
 
         Raises:
             ShapeError: If the plan is not square.

@@ -1,4 +1,4 @@
-"""Plans that are stored."""
+"""Plans that are stored as a matrix."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DenseCoupling(Coupling):
         matrix: P_ij >= 0.
 
     Raises:
-        ShapeError, DtypeError: If it is not a floating matrix with a row and a column.
+        ShapeError, DtypeError: If it is not a floating-point matrix with at least one row and one column.
         InputError: If an entry is negative or not finite.
 
     Example:

@@ -19,7 +19,7 @@ __all__ = ["FactoredCoupling"]
 
 @value
 class FactoredCoupling(Coupling):
-    r"""The plan $Q\,\mathrm{diag}(1/g)\,R^T$: through r pivots of mass g.
+    r"""The plan $Q\,\mathrm{diag}(1/g)\,R^T$, which goes through r pivots of mass g.
 
     If $Q^T 1 = R^T 1 = g$ then Q and R are plans to and from the pivots, and the marginals are $Q 1$ and $R 1$.
     A pivot with g = 0 is absent.

@@ -1,4 +1,4 @@
-"""Plans one after the other."""
+"""A plan that is followed by another plan."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["GluedCoupling", "diagonal"]
 class GluedCoupling(Coupling):
     r"""The plan $P\,\mathrm{diag}(1/\mu)\,Q$ that goes through points in the middle.
 
-    Given where it is in the middle, where mass came from and where it goes are independent: the gluing lemma. A
-    point in the middle with $\mu = 0$ is absent.
+    At each point in the middle, the mass that arrives is distributed by Q, wherever it comes from (this is the gluing
+    lemma). A point in the middle with $\mu = 0$ is absent.
 
     Args:
         P: The first plan.
         Q: The second plan, from the target points of the first.
-        mu: The mass in the middle, the row marginal of Q by default, so that the row marginal of the gluing is that
+        mu: The mass in the middle. By default it is the row marginal of Q; then the row marginal of the result is that
             of P.
 
     Raises:
@@ -53,7 +53,7 @@ class GluedCoupling(Coupling):
     def __post_init__(self) -> None:
         for name, plan in (("P", self.P), ("Q", self.Q)):
             if not isinstance(plan, Coupling):
-                raise InputError(f"{name} must be a coupling, but is {type(plan).__name__}: P @ v is for values.")
+                raise InputError(f"{name} must be a coupling, but is {type(plan).__name__}: for values use P @ v.")
         if self.P._shape()[-1] != self.Q._shape()[-2]:
             raise ShapeError(
                 f"The target points of P must be the source points of Q, but P is {tuple(self.P.shape)} and Q "
@@ -95,7 +95,7 @@ class GluedCoupling(Coupling):
 
 
 def diagonal(row: Float[Tensor, "*b n"], P: Representation, col: Float[Tensor, "*b m"]) -> GluedCoupling:
-    """diag(row) P diag(col) for any plan: glued, through middles of mass one, with plans that stay in place."""
+    """diag(row) P diag(col) for any plan, as a gluing of P with two diagonal plans."""
     left, right = (PermutationCoupling._make(perm=_identity(part), weights=part) for part in (row, col))
     first = GluedCoupling._make(P=left, Q=P, mu=torch.ones_like(row))
     return GluedCoupling._make(P=first, Q=right, mu=torch.ones_like(col))

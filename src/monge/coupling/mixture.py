@@ -1,4 +1,4 @@
-"""Plans averaged over a further axis."""
+"""Means of plans over one more axis."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ __all__ = ["MixtureCoupling"]
 class MixtureCoupling(Coupling):
     r"""The plan $\sum_l w_l P^{(l)}$, where one coupling holds all the $P^{(l)}$ along its last batch dimension.
 
-    Plans of slices and of minibatches average to one of this kind; a mixture of permutations is applied by
-    gathering. What the L plans give is added up a few at a time, in the memory of one answer.
+    The mean of the plans of slices or of minibatches is a plan of this kind. A mixture of permutations is applied by
+    gathering. The results of the L plans are added a few at a time, in the memory of one result.
 
     Args:
         component: The plans, with the axis l as the last batch dimension.

@@ -12,15 +12,16 @@ __all__ = ["MonotoneCoupling"]
 
 @value
 class MonotoneCoupling(SparseCoupling):
-    """A plan that walks along two orders at once: at most n + m entries, each one step from the one before.
+    """A plan that follows an order of the sources and one of the targets, with at most n + m entries.
 
-    Optimal plans on a line, on a circle, on an edge of a tree and of one slice are of this kind. The indices are
-    those of the points as given, so that the orders are i and j themselves.
+    From one entry to the next, the plan goes one step further in one of the two orders. Optimal plans on a line, on a
+    circle, on an edge of a tree and on a slice are of this kind. The indices refer to the points as they were given,
+    so that i and j themselves contain the orders.
 
     Args:
         i: Source points, along the first order.
         j: Target points, along the second order.
-        w: Masses; steps of no mass are allowed.
+        w: Masses; entries of mass zero are allowed.
         n: How many source points there are.
         m: How many target points there are.
 

@@ -19,7 +19,7 @@ __all__ = ["PermutationCoupling"]
 
 @value
 class PermutationCoupling(Coupling):
-    """A plan that sends every point to one partner of its own: the mass of i sits on (i, perm_i).
+    """A plan that sends every source point to its own target point: the mass of i is at the entry (i, perm_i).
 
     Args:
         perm: The partner of each source point; each problem holds 0, ..., n - 1 in some order.

@@ -1,4 +1,4 @@
-"""Plans known through their potentials."""
+"""Plans that are stored as potentials."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class PotentialCoupling(Coupling):
 
     The link $\varphi$ is the exponential for entropic plans (Sinkhorn, unbalanced, partial, softmax) and
     $[\cdot]_+$ for plans with a quadratic penalty, which are sparse. Entries are computed block by block when
-    they are needed, again in a backward pass. Where a weight is zero, or a potential infinite, there is no mass and
-    no gradient.
+    they are needed, and computed again in a backward pass. Where a weight is zero or a potential is infinite, there is
+    no mass and no gradient.
 
     Args:
         geometry: The costs; +inf forbids a pair.
@@ -77,7 +77,9 @@ class PotentialCoupling(Coupling):
         for name, potential, size in (("f", self.f, n), ("g", self.g, m)):
             check_vector(name, potential, size, "number per point of its side of the cost")
             if bool(torch.isnan(potential.detach()).any()):
-                raise InputError(f"{name} must not hold NaN: the solver that made it has diverged.")
+                raise InputError(
+                    f"{name} must not hold NaN, but does: use the potentials of a solver that has converged."
+                )
         check_weights("a", self.a, n)
         check_weights("b", self.b, m)
         check_same(f=self.f, g=self.g, a=self.a, b=self.b)

@@ -1,4 +1,4 @@
-"""Independence."""
+"""Plans in which source and target are independent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ProductCoupling"]
 
 @value
 class ProductCoupling(Coupling):
-    r"""The plan $P_{ij} = a_i b_j / \mathrm{total}$: every source point spreads its mass as b.
+    r"""The plan $P_{ij} = a_i b_j / \mathrm{total}$: every source point spreads its mass in proportion to b.
 
     Args:
         a: Weights of the source points.

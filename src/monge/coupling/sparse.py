@@ -1,4 +1,4 @@
-"""Lists of entries."""
+"""Plans that are stored as a list of entries."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ __all__ = ["SparseCoupling"]
 
 @value
 class SparseCoupling(Coupling):
-    """A plan given by its entries (i, j, w). Entries at the same place add up.
+    """A plan given by its entries (i, j, w). Entries at the same place are added.
 
-    Every problem of a batch has equally many; entries of weight zero are padding.
+    Every problem of a batch has the same number of entries; entries of weight zero are padding.
 
     Args:
         i: Source points.

@@ -1,4 +1,4 @@
-"""Plans added up."""
+"""Sums of plans."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ class SumCoupling(Coupling):
             raise InputError(f"terms must be one or more couplings, but are {told}: pass SumCoupling((P, Q)).")
         if len({term._shape()[-2:] for term in terms}) > 1:
             shapes = [tuple(term.shape) for term in terms]
-            raise ShapeError(f"All terms must be plans between the same points, but have shapes {shapes}.")
+            raise ShapeError(
+                f"All terms must be plans between the same points, but have shapes {shapes}: give all one shape."
+            )
         check_same(**{f"terms[{k}]": term for k, term in enumerate(terms)})
         check_batches("the terms", *(term.batch_shape for term in terms))
         object.__setattr__(self, "terms", terms)

@@ -1,4 +1,4 @@
-"""Plans as functions: where a point goes that the plan has not seen."""
+"""Maps made from plans: where points go that the plan has not seen."""
 
 from __future__ import annotations
 
@@ -35,46 +35,47 @@ METHODS = ("barycentric", "nearest", "brenier")
 class TransportMap(Value):
     r"""A plan as a function of space: T(x) for points x that the plan has seen, and for all others.
 
-    A plan moves the mass of its source points; a map moves every point. It needs a cost that knows what a new point
-    would cost, so a plan between points (`PointCloud`, `Line`, `Circle`, `Sphere`, or a `Grid` of lines), made by a
-    solver or given its cost by ``geometry=``. There are three ways to go on from the source points:
+    A plan moves the mass of its source points; a map moves every point. It needs a cost that is defined for new points.
+    So the plan must be between points (`PointCloud`, `Line`, `Circle`, `Sphere`, or a `Grid` of lines), and it must
+    know its cost, from a solver or by ``geometry=``. There are three methods:
 
     ``"barycentric"``
         The mean of the target points, $T(x) = \sum_j p_j(x)\,y_j$ with
         $p_j(x) \propto b_j\,e^{(g_j - C(x, y_j)) / \epsilon}$: the row that the entropic plan would have at x. It needs
         a `PotentialCoupling`, is smooth, and at a source point equals ``P.barycentric(y)``. For squared distances
-        $T(x) = x - \tfrac12\nabla f(x)$, where f is the potential of the sources. Its bias is of the order of epsilon.
+        $T(x) = x - \tfrac12\nabla f(x)$, where f is the potential of the sources. Its bias is proportional to epsilon.
     ``"nearest"``
         A point moves as the nearest source point with mass does: $T(x) = x + (\bar y_i - x_i)$, where $\bar y_i$ is the
-        barycentre of row i. Any plan has it. It jumps where the nearest point changes.
+        barycentre of row i. Every plan has this map. It jumps where the nearest point changes.
     ``"brenier"``
         The target point whose cell holds x, $T(x) = y_j$ with $j = \arg\min_j C(x, y_j) - g_j$ for optimal potentials
         of an exact plan. For squared Euclidean costs it is the gradient of a convex function, Brenier's map to the
         target points; for any cost it moves no set of points in a way that another order would make cheaper. A source
         point that splits stands on the border of the cells of its partners: there T is the barycentre of the row.
 
-    What a map says is conditional: where the mass of x goes, *if* some mass moves there. So it is defined for
-    unbalanced and partial plans too, also at points from which they move nothing, and it forgets how much mass moves.
-    Source points without mass have no influence; target points without mass are never reached.
+    A map says where the mass of x goes *if* mass leaves x, and not how much mass leaves. So it is defined for
+    unbalanced and partial plans too, also at points from which they move nothing. Source points without mass have no
+    influence, and no point is sent to a target point without mass.
 
     On a circle and on a sphere the mean is intrinsic, $\exp_x \sum_j p_j \log_x y_j$, which for squared distances is
-    $\exp_x(-\tfrac12\nabla f(x))$; along the displacement of another point x is moved by the smallest rotation.
+    $\exp_x(-\tfrac12\nabla f(x))$. There "nearest" rotates the image of the nearest source point by the smallest
+    rotation that takes this source point to x.
 
-    Nothing of size n x m is built, and maps are differentiable: in the new points, and in the training points and
-    potentials through the plan. The brenier map is constant in every cell, so that its derivative by the new points is
-    zero.
+    No n x m matrix is built. Maps are differentiable by the new points and, through the plan, by its points and its
+    potentials. The brenier map is constant in every cell, so that its derivative by the new points is zero.
 
     Args:
         coupling: The plan, with a cost between points.
-        method: One of the three; by default the one through the potentials that are known, "barycentric" for an
-            entropic plan and "brenier" if potentials are given, and "nearest" without any.
+        method: One of the three. By default it is "barycentric" for an entropic plan, "brenier" if potentials are
+            given, and "nearest" otherwise.
         potentials: Optimal potentials (f, g) for "brenier", if they are known; by default they are computed from the
             plan, by a simplex method that starts at the plan.
 
     Raises:
-        InputError: If the plan knows no cost, the method is unknown, or potentials are given that do not prove the
-            plan, or to another method; if a plan is not optimal for its cost and the method is "brenier".
-        CapabilityError: If the cost knows no points, or the plan no potentials and the method is "barycentric".
+        InputError: If the plan knows no cost, if the method is unknown, if potentials are given that do not prove the
+            plan or belong to another method, or if the method is "brenier" and the plan is not optimal for its cost.
+        CapabilityError: If the cost is not between points, or if the method is "barycentric" and the plan has no
+            potentials.
         InfeasibleError: If a problem has no mass.
         ShapeError: If the potentials have the wrong shape.
 
@@ -121,14 +122,14 @@ class TransportMap(Value):
             found = optimal_potentials(P) if self.potentials is None else check_potentials(P, self.potentials)
             object.__setattr__(self, "potentials", found)
         elif self.potentials is not None:
-            raise InputError(f"potentials belong to method='brenier' and mean nothing for {method!r}: leave them out.")
+            raise InputError(f"potentials belong to method='brenier' and have no use for {method!r}: leave them out.")
 
     @property
     def inverse(self) -> TransportMap:
         """The map of the transposed plan, from the target to the source.
 
-        It is the inverse function where the plan is a bijection, at the source points; elsewhere it is what the plan
-        says about target points.
+        If the plan is a bijection, it is the inverse function at the target points. Elsewhere it is only the map of the
+        other direction.
         """
         swapped = None if self.potentials is None else self.potentials[::-1]
         return self._make(coupling=self.coupling.T, method=self.method, potentials=swapped)
@@ -259,10 +260,14 @@ def _points(P: Coupling, space: Space, points: Tensor) -> tuple[Tensor, torch.Si
     """New points as they stand in the space of the plan, and the batch of the answer."""
     check_floating("points", points)
     if points.device != P.device:
-        raise DeviceError(f"points are on {points.device} and the plan on {P.device}: move one with .to(device).")
+        raise DeviceError(
+            f"points and the plan must live on one device, but live on {points.device} and {P.device}: move one with "
+            ".to(device)."
+        )
     if points.dtype != space.x.dtype:
         raise DtypeError(
-            f"points are {points.dtype} and the points of the plan {space.x.dtype}: convert one with .to(dtype)."
+            f"points and the points of the plan must share one dtype, but have {points.dtype} and {space.x.dtype}: "
+            "convert one with .to(dtype)."
         )
     if space.numbers:
         if points.ndim == 0:
@@ -287,7 +292,7 @@ def _check_mass(P: Coupling, method: str) -> None:
     else:
         sides = [_with_mass(P.detach())]
     if not all(bool(there.any(-1).all()) for there in sides):
-        raise InfeasibleError("A map needs a plan with mass, but a problem has none: there is nothing to follow.")
+        raise InfeasibleError("A map needs a plan with mass, but a problem of the batch has none: leave that one out.")
 
 
 def _check_reach(least: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Classification of texts byte by byte: a real corpus that is there once Monge is, or texts of one's own."""
+"""Classification of texts byte by byte: docstrings that are installed together with Monge, or your own texts."""
 
 from __future__ import annotations
 
@@ -32,29 +32,30 @@ SHORTEST = 200
 def byte_text(*, folder: str | os.PathLike[str] | None = None, length: int = 1024, seed: int = 0) -> Task:
     r"""Which library is this text the documentation of? Or: which folder is this text from?
 
-    Without a ``folder``, the texts are the docstrings of NetworkX, NumPy, SciPy, SymPy and PyTorch as they are
-    installed, those of at least 200 characters. The names of the libraries and their usual abbreviations are blanked,
-    docstrings that occur twice are taken once, all classes have as many texts as the smallest, and the docstrings of
-    one source file go to the same part. Graphs, arrays, statistics, symbols or layers: the subject tells, and some
-    habits of writing. A linear classifier on counts of single bytes reaches 0.79, on counts of three bytes in a row
-    0.88. Other versions of the libraries are other texts: compare results within one environment.
+    Without a ``folder``, the texts are the docstrings of the installed NetworkX, NumPy, SciPy, SymPy and PyTorch that
+    have at least 200 characters. The names of the libraries and their usual abbreviations are replaced by blanks.
+    Docstrings that occur twice are used once, all classes have as many texts as the smallest one, and all docstrings
+    of one source file are in the same part. A model can recognise a library by its subject (graphs, arrays, statistics,
+    symbols or layers) and by its style. A linear classifier on counts of single bytes reaches 0.79, and on counts of
+    three bytes in a row 0.88. Other versions of the libraries have other texts, so compare results within one
+    environment.
 
     With a ``folder``, the classes are the names of its subfolders, in alphabetical order, and every file
     ``folder/<class>/*.txt`` is a text, in any encoding.
 
-    One text in ten goes to validation and one in ten to test, class by class.
+    In each class, one text of ten is in the validation part and one of ten in the test part.
 
     Args:
-        folder: where texts of one's own are; None takes the docstrings.
+        folder: the folder of your own texts; None takes the docstrings.
         length: texts are cut or padded to so many bytes; the Long Range Arena has 4000.
         seed: which texts go to which part.
 
     Returns:
-        257 token ids: 0 is padding, else one more than the byte.
+        A task of 257 token ids: 0 is padding, and the others are the byte plus one.
 
     Raises:
-        InputError: a library is not installed, or the folder holds no two classes of at least three texts each, or an
-            empty text.
+        InputError: a library is not installed, or the folder has fewer than two classes, a class of fewer than three
+            texts, or an empty text.
 
     Example:
         >>> from pathlib import Path

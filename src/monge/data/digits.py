@@ -1,4 +1,4 @@
-"""Handwritten digits, read pixel by pixel: real data that comes with scikit-learn."""
+"""Handwritten digits, read pixel by pixel: real data that are installed with scikit-learn."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ SIDE, LEVELS = 8, 17
 def digits(*, length: int = SIDE**2, seed: int = 0) -> Task:
     r"""1797 handwritten digits as sequences of grey pixels, row after row.
 
-    A picture of $8 \times 8$ pixels has 64 tokens, its grey levels 0 to 16. Enlarged $k$ times along both sides, every
-    pixel becomes a square of $k \times k$ equal ones: nothing new is to be seen, but the sequence has $64 k^2$ tokens,
-    which is how the speed at 1024 tokens is shown on real data. The parts hold 70, 10 and 20 per cent of every class.
+    A picture of $8 \times 8$ pixels has 64 tokens, which are its grey levels 0 to 16. If it is enlarged $k$ times along
+    both sides, every pixel becomes a square of $k \times k$ equal pixels. The content is the same, but the sequence has
+    $64 k^2$ tokens; so the speed at 1024 tokens can be measured on real data. The parts hold 70, 10 and 20 per cent of
+    every class.
 
     Args:
         length: how many tokens a picture has: 64 (as it is), 256, 576, 1024, ..., $64 k^2$.
-        seed: which pictures go to which part; of one seed the parts are the same at every length.
+        seed: seed that decides which picture is in which part; for one seed, the parts are the same at every length.
 
     Returns:
-        Ten classes, 17 levels, no padding; the parts hold 1258, 180 and 359 pictures.
+        A task with ten classes, 17 levels and no padding; the parts hold 1258, 180 and 359 pictures.
 
     Raises:
         InputError: scikit-learn is not installed, or ``length`` is not 64 times a square.

@@ -1,4 +1,4 @@
-"""Small random point clouds that everybody draws; the generator is passed, so the same seed gives the same cloud."""
+"""Small random point clouds for examples; the generator is passed, so that the same seed gives the same cloud."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def mixture(
     generator: Generator,
     dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "n 2"]:
-    """Draw ``n`` points of the plane from ``k`` normal distributions whose centres stand on a circle.
+    """Draw ``n`` points of the plane from ``k`` normal distributions whose centres lie on a circle.
 
     Args:
         n: How many points.
@@ -109,7 +109,7 @@ def rings(
     generator: Generator,
     dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "n 2"]:
-    """Draw ``n`` points from concentric circles, longer ones more often.
+    """Draw ``n`` points from concentric circles, evenly along their length.
 
     Args:
         n: How many points.
@@ -141,7 +141,7 @@ def spiral(
 
     Args:
         n: How many points.
-        turns: How often it goes round.
+        turns: How many turns the spiral makes.
         noise: Standard deviation of normal noise.
         generator: Source of randomness.
         dtype: The floating dtype of the answer.
@@ -168,7 +168,7 @@ def checkerboard(
 
     Args:
         n: How many points.
-        squares: How many squares stand along one side; even.
+        squares: How many squares there are along one side; an even number.
         generator: Source of randomness.
         dtype: The floating dtype of the answer.
 

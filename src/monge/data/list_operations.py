@@ -39,33 +39,34 @@ def list_operations(
 ) -> Task:
     r"""Trees of operations on digits, written out; the label is their value: ``[MAX 2 9 [MIN 4 7 ] 0 ]`` is 9.
 
-    A node above ``depth`` (the root has depth 1) is an operator with probability 1/4, else a digit, uniform in 0 to 9;
-    at ``depth`` it is a digit. An operator is uniform among minimum, maximum, median (rounded down) and sum modulo 10,
-    its number of arguments uniform in 2 to ``arguments``. A tree has one symbol per digit and two per operator (itself
-    and its closing bracket); trees are kept if that length lies strictly between the two ``lengths`` and if they have
-    not been drawn before, so that no two parts share a tree.
+    A node above ``depth`` (the root has depth 1) is an operator with probability 1/4, and otherwise a digit, uniform in
+    0 to 9; at ``depth`` it is a digit. An operator is minimum, maximum, median (rounded down) or sum modulo 10, each
+    with the same probability, and its number of arguments is uniform in 2 to ``arguments``. A tree has one symbol for
+    each digit and two for each operator (itself and its closing bracket). A tree is kept if this length lies strictly
+    between the two ``lengths`` and if the tree was not drawn before, so that no two parts share a tree.
 
-    Labels are not uniform: minima and maxima of many digits are mostly 0 and 9. On the standard task, always to answer
-    the most frequent class is right 17 % of the time, so that 18 % means that nothing was learned.
+    Labels are not uniform: minima and maxima of many digits are mostly 0 and 9. On the standard task, 17 % of the
+    answers are right if the answer is always the most frequent class. So an accuracy of 18 % means that nothing was
+    learned.
 
-    The short form, ``lengths=(100, 400), depth=6``, tells attention layers apart in minutes.
+    With the short form, ``lengths=(100, 400), depth=6``, attention layers can be compared in minutes.
 
     Args:
         lengths: a tree is longer than the first and shorter than the second.
         depth: how deep a tree may grow.
         arguments: how many arguments an operator may have.
-        counts: how many trees there are to train, to validate and to test. Those to test and to validate are drawn
-            first: of one seed they are the same whatever the number to train.
+        counts: how many trees there are for training, validation and the test. Those for the test and for
+            validation are drawn first: for one seed, they are the same for every number of training trees.
         seed: the same seed gives the same trees.
-        folder: where generated trees are kept from one call to the next; None keeps nothing on disk.
-        progress: called with the number of trees that there are and the number that there shall be.
+        folder: where generated trees are stored from one call to the next; None stores nothing on disk.
+        progress: called with the number of trees that are made and the number of all trees.
 
     Returns:
-        Ten classes and 16 token ids: 0 is padding, 1 to 10 the digits, 11 to 14 the operators, 15 the closing bracket.
-        Rows are padded to the second of ``lengths``.
+        A task with ten classes and 16 token ids: 0 is padding, 1 to 10 the digits, 11 to 14 the operators, 15 the
+        closing bracket. Rows are padded to the second of ``lengths``.
 
     Raises:
-        InputError: a number is out of range, there are not as many different trees, or the folder cannot be used.
+        InputError: a number is out of range, there are not so many different trees, or the folder cannot be used.
 
     Example:
         >>> from monge.data import list_operations, list_operations_text
@@ -119,7 +120,7 @@ def _unique_trees(
 
 
 def list_operations_text(tokens: Integer[Tensor, "length"]) -> str:
-    """One tree as people write it, symbols separated by blanks.
+    """One tree as text, with blanks between its symbols.
 
     Args:
         tokens: the ids of one tree; padding is left out.
@@ -128,7 +129,7 @@ def list_operations_text(tokens: Integer[Tensor, "length"]) -> str:
         The text.
 
     Raises:
-        InputError: an id is none of the 16.
+        InputError: an id is not one of the 16 ids.
 
     Example:
         >>> import torch
@@ -140,17 +141,17 @@ def list_operations_text(tokens: Integer[Tensor, "length"]) -> str:
 
 
 def evaluate_list_operations(tokens: Integer[Tensor, "*batch length"]) -> Int[Tensor, "*batch"]:
-    """The values of trees, computed from what is written, with a stack: a reading apart from how trees are made.
+    """The values of trees, computed from their tokens with a stack, independently of the code that makes the trees.
 
     Args:
         tokens: ids of trees; padding is left out.
 
     Returns:
-        One digit a tree.
+        One digit for each tree.
 
     Raises:
-        InputError: an id is none of the 16, brackets do not match, an operator has no argument, or there is more than
-            one tree in a row.
+        InputError: an id is not one of the 16 ids, brackets do not match, an operator has no argument, or there is
+            more than one tree in a row.
 
     Example:
         >>> import torch
@@ -169,7 +170,7 @@ def _ids(tokens: Tensor) -> list[int]:
     ids = tokens.tolist()
     wrong = next((token for token in ids if not 0 <= token < len(SYMBOLS)), None)
     if wrong is not None:
-        raise InputError(f"tokens must be ids in 0..{len(SYMBOLS) - 1}, but hold {wrong}: they are no list operations.")
+        raise InputError(f"tokens must be ids in 0..{len(SYMBOLS) - 1}, but hold {wrong}: pass list operations.")
     return ids
 
 
@@ -192,13 +193,16 @@ def _evaluated(ids: list[int]) -> int:
         elif token != CLOSE:
             held[-1].append(token - FIRST_DIGIT)
         elif not open_operators or not held[-1]:
-            raise InputError("tokens are no tree: a bracket closes nothing, or an operator without an argument.")
+            raise InputError(
+                "tokens must be a tree, but a bracket closes nothing, or closes an operator without an argument: check "
+                "where the rows were cut."
+            )
         else:
             value = OPERATIONS[open_operators.pop()](held.pop())
             held[-1].append(value)
     if open_operators or len(held[0]) != 1:
         raise InputError(
-            f"tokens are no tree: {len(open_operators)} operators stay open and {len(held[0])} values are left where "
-            "one should be: check where the rows were cut."
+            f"tokens must be a tree, but {len(open_operators)} operators are not closed and {len(held[0])} values are "
+            "left instead of one: check where the rows were cut."
         )
     return held[0][0]

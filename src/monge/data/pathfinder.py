@@ -1,4 +1,4 @@
-"""Pathfinder: do two marks lie on one dashed curve? Pictures drawn as they are defined."""
+"""Pathfinder: are two discs on the same dashed curve? The pictures are drawn by the published definition."""
 
 from __future__ import annotations
 
@@ -46,33 +46,35 @@ def pathfinder(
 ) -> Task:
     r"""Two discs mark tips of dashed curves: label 1 if they are the two ends of one curve, 0 if ends of two.
 
-    A picture has two long curves ("snakes") of ``contour`` dashes and some short ones of ``contour // 3`` to distract.
-    The first dash of one long curve is at a random pixel near the centre, that of the other at a fixed distance of it,
-    both in random directions; then they grow in turn. After a dash of length $l$ comes a gap of $2 m$: the next one
-    pivots about the pixel $l + 2m$ further on and points to a pixel on the circle of radius $l + m$ about it, drawn
-    with weights $\cos^2(c \cdot \mathrm{turn})$, none where the turn reaches 90 degrees over $c$ or the pixel is taken.
-    A dash that comes within $m$ of another curve is drawn again, a few times; then the whole picture is. Distractors
-    grow in the same way from a random free pixel, with four tries each, so that some pictures have fewer.
+    A picture has two long curves ("snakes") of ``contour`` dashes, and some short curves of ``contour // 3`` dashes
+    that distract. The first dash of one long curve is at a random pixel near the centre, and that of the other one at a
+    fixed distance from it, both in random directions. Then the two curves grow alternately. After a dash of length $l$
+    there is a gap of $2 m$. The next dash turns about the pixel $l + 2m$ further on, and points to a pixel on the
+    circle of radius $l + m$ about it. This pixel is drawn with the weights $\cos^2(c \cdot \mathrm{turn})$; the weight
+    is zero if the turn reaches 90 degrees over $c$ or the pixel is not free. A dash that comes within $m$ of another
+    curve is drawn again, at most a few times; after that, the whole picture is drawn again. Short curves grow in the
+    same way from a random free pixel. Each has four tries, so that some pictures have fewer of them.
 
-    The label is drawn before the marks are placed: one at the origin of a long curve, one at the end of the same or of
-    the other. So neither the brightness of a picture nor the number of dashes tells anything of it, and the distance
-    of the marks next to nothing.
+    The label is drawn before the discs are placed: one disc is at the start of a long curve, the other one at the end
+    of the same curve or of the other one. So the brightness of a picture and the number of dashes say nothing about
+    the label, and the distance of the discs says almost nothing.
 
     Args:
         size: height and width of a picture: 32, 64 or 128.
-        contour: dashes of a long curve: 6, 9 or 14, the longer the harder.
-        singles: single dashes that are strewn in besides.
-        counts: how many pictures there are to train, to validate and to test. Those to test and to validate are drawn
-            first: of one seed they are the same whatever the number to train.
+        contour: number of dashes of a long curve: 6, 9 or 14; longer curves are harder.
+        singles: number of single dashes that are added.
+        counts: how many pictures there are for training, validation and the test. Those for the test and for
+            validation are drawn first: for one seed, they are the same for every number of training pictures.
         seed: the same seed gives the same pictures.
-        folder: where pictures are kept from one call to the next; None keeps nothing on disk.
-        progress: called with the number of pictures that there are and the number that there shall be.
+        folder: where pictures are stored from one call to the next; None stores nothing on disk.
+        progress: called with the number of pictures that are made and the number of all pictures.
 
     Returns:
-        Two classes, 256 grey levels, ``size * size`` tokens a picture, row after row; no padding.
+        A task with two classes, 256 grey levels, and ``size * size`` tokens for each picture, row after row; there is
+        no padding.
 
     Raises:
-        InputError: ``size`` or ``contour`` is none of those above, or the folder cannot be used.
+        InputError: ``size`` or ``contour`` has another value, or the folder cannot be used.
 
     Example:
         >>> from monge.data import pathfinder

@@ -1,4 +1,4 @@
-"""Point clouds and weights from files, safely: a file is data, and nothing in it is ever executed."""
+"""Point clouds and weights from files; a file is only data, and nothing in it is ever executed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ FORMATS = PARSERS
 
 
 def read_points(path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float64) -> Float[Tensor, "n d"]:
-    """Read a point cloud: one row a point, one column a coordinate; a flat list is points on a line.
+    """Read a point cloud: a row is a point, and a column is a coordinate; a list of numbers is points on a line.
 
-    Formats: ``.npy``, ``.npz``, ``.csv`` (comma, semicolon or tab; one header line is skipped), ``.parquet`` (with
-    pyarrow) and ``.pt``. One of several arrays is named, as in ``clouds.npz:source``. Nothing is unpickled.
+    The formats are ``.npy``, ``.npz``, ``.csv`` (comma, semicolon or tab; one header line is skipped), ``.parquet``
+    (with pyarrow) and ``.pt``. If a file holds several arrays, name one, as in ``clouds.npz:source``. Nothing is
+    unpickled.
 
     Args:
         path: The file, possibly followed by ``:`` and the name of an array in it.
@@ -56,9 +57,9 @@ def read_points(path: str | os.PathLike[str], *, dtype: torch.dtype = torch.floa
 
 
 def read_weights(path: str | os.PathLike[str], n: int, *, dtype: torch.dtype = torch.float64) -> Float[Tensor, "n"]:
-    """Read the weights of ``n`` points: one number a point, non-negative, of any positive total.
+    """Read the weights of ``n`` points: one non-negative number for each point, with any positive sum.
 
-    Formats are those of `read_points`.
+    The formats are those of `read_points`.
 
     Args:
         path: The file, possibly followed by ``:`` and the name of an array in it.

@@ -1,4 +1,4 @@
-"""What a model is trained on: tokens, labels, and the three parts they are split into."""
+"""Tasks: tokens and labels, in a part for training, one for validation and one for the test."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Split:
     """Sequences and their labels.
 
     Args:
-        tokens: one sequence a row, padded to one length, or pairs of sequences; of any integer dtype, the smallest
-            that holds them: a row becomes ``.long()`` when it is looked up.
-        labels: one class a row.
+        tokens: one sequence in each row, padded to one length, or pairs of sequences; of any integer dtype, best the
+            smallest one that holds them. Call ``.long()`` when you use a row.
+        labels: one class for each row.
 
     Raises:
-        ShapeError: there is not one label per row.
-        DtypeError: tokens or labels are no integers.
+        ShapeError: the numbers of labels and rows differ.
+        DtypeError: tokens or labels are not integers.
     """
 
     tokens: Integer[Tensor, "count *pair length"]
@@ -58,13 +58,13 @@ class Task:
     """A classification of sequences of tokens.
 
     Args:
-        name: what to call it in a table.
-        train: the part to learn from.
-        valid: the part to choose a checkpoint on.
-        test: the part to report.
+        name: the name of the task in tables.
+        train: the part for training.
+        valid: the part on which a checkpoint is chosen.
+        test: the part whose results are reported.
         vocabulary: token ids run from 0 to vocabulary - 1.
         classes: labels run from 0 to classes - 1.
-        pad: the id that stands for absence, None if every position is present (pixels).
+        pad: the id of padding, None if every position is present (as with pixels).
 
     Raises:
         InputError: a split is empty, or a token or a label lies outside of its range.
@@ -110,5 +110,5 @@ class Task:
 
     @property
     def majority_rate(self) -> float:
-        """The accuracy on the test part of always guessing its most frequent class: what has to be beaten."""
+        """The accuracy on the test part if the answer is always its most frequent class; a model must be better."""
         return float(torch.bincount(self.test.labels.long()).max()) / len(self.test)

@@ -196,6 +196,6 @@ def _check_reach(side: str, marginal: Marginal, potential: Tensor) -> None:
     stuck = (potential == math.inf) & (marginal.weights > 0)
     if isinstance(marginal, Fixed) and bool(stuck.any()):
         raise InfeasibleError(
-            f"{side} has {int(stuck.sum())} points with mass that may reach nothing, the first at "
+            f"{side} has {int(stuck.sum())} points with mass whose costs are all infinite, the first at "
             f"{tuple(int(k) for k in stuck.nonzero()[0])}: make a cost finite, or set their weight to zero."
         )

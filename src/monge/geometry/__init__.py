@@ -1,4 +1,4 @@
-"""Costs as operators: what a pair of points costs, without a matrix of all pairs."""
+"""Costs as operators: they say what each pair of points costs, without a matrix of all pairs."""
 
 from monge._value import value
 

@@ -78,7 +78,7 @@ def check_distances(x: Tensor, y: Tensor, order: float, power: float) -> None:
     lost = (inner * reach < math.log(finite.tiny)) & (reach > -math.inf)
     if power < inner and bool(lost.any()):
         raise InputError(
-            f"The distances of these points are at most 1e{float(reach[lost].amin()) / math.log(10):.0f}, and their "
-            f"powers of order {inner:g}, whose sum they are roots of, are zero in "
+            f"The distances of these points are at most 1e{float(reach[lost].amin()) / math.log(10):.0f}, and so small "
+            f"that the powers of order {inner:g}, from which they are computed, are zero in "
             f"{str(x.dtype).removeprefix('torch.')}: multiply the points by a number, or use float64."
         )

@@ -1,4 +1,4 @@
-"""What a geometry is: a cost between two sets of points, known through the questions it answers."""
+"""The base class of geometries: a cost between two sets of points, and all questions that it answers."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ Rows = slice | Tensor
 class Geometry(Sided, ABC):
     """A cost C_ij between n source points and m target points, as an operator.
 
-    A geometry never has to hold the n x m matrix. A new one writes `_block(rows)` and `_transpose()`, and
-    everything else is streamed over row blocks, differentiably, with the memory of one block in the forward
-    and the backward pass. A cost that the kernels know writes `_pairs()` too, and everything becomes fast.
+    A geometry never has to hold the n x m matrix. A new one writes `_block(rows)` and `_transpose()`. Everything
+    else is then computed block by block, and is differentiable, with the memory of one block in the forward and the
+    backward pass. If the kernels know the cost, the geometry also writes `_pairs()`, which makes everything fast.
 
     A cost of +inf forbids a pair. A geometry knows neither a temperature nor weights, and squared distances
     carry no factor one half. Leading dimensions are batch dimensions and broadcast as torch does.
@@ -296,7 +296,7 @@ class Geometry(Sided, ABC):
             return self._select(explicit(index, batch), batch)
         except (IndexError, TypeError) as error:
             raise InputError(
-                f"{index!r} picks no problem from a batch of shape {tuple(batch)}: rows of the cost are "
+                f"{index!r} is no valid index for a batch of shape {tuple(batch)}: for rows of the cost use "
                 f"geometry.block(rows)."
             ) from error
 

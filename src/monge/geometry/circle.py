@@ -25,10 +25,10 @@ __all__ = ["Circle"]
 class Circle(Numbers):
     r"""The power of the arc length $\min_k |x - y + kL|^p$ on a circle of circumference $L$.
 
-    Coordinates may be any real numbers; those that differ by a multiple of the circumference are one point.
+    Coordinates may be any real numbers; numbers that differ by a multiple of the circumference are the same point.
 
     Args:
-        x: Source points, one number each; two clouds of shape (*b, n, 1) are understood too.
+        x: Source points, one number each; two clouds of shape (*b, n, 1) are accepted too.
         y: Target points.
         p: The power, at least one.
         circumference: The length of the circle, for example ``2 * math.pi`` for angles.

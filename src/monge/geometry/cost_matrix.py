@@ -1,4 +1,4 @@
-"""A cost that is stored."""
+"""A cost that is stored as a matrix."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ __all__ = ["Graph", "chosen_nodes"]
 class Graph(CostMatrix):
     r"""The power of a distance between nodes of a graph, $d(i, j)^p$.
 
-    `from_edges` and `from_adjacency` compute the distances once, between all nodes or between chosen ones, and the
-    geometry keeps them as a matrix. Nodes that no path joins have cost +inf: mass cannot move between them.
+    `from_edges` and `from_adjacency` compute the distances once, between all nodes or between chosen nodes, and the
+    geometry stores them as a matrix. Two nodes without a path between them have cost +inf: no mass can move there.
 
     Args:
         cost: The cost of each pair; +inf forbids it.
@@ -59,12 +59,12 @@ class Graph(CostMatrix):
 
         By default $d$ is the length of the shortest path, exact, with gradients to the lengths of the edges on it. With
         a ``time`` $t$ it is $d^2 = -4t \log k_t$ (Varadhan), where $k_t = (I + \tfrac{t}{s} L)^{-s}$ is the heat kernel
-        after $s$ implicit Euler steps and $L$ the Laplacian with conductances $1 / \text{length}^2$: smoother than
-        shortest paths, less sensitive to single edges, and sensible once $t$ is a few squared lengths of an edge. It is
-        a constant of autograd.
+        after $s$ implicit Euler steps and $L$ is the Laplacian with conductances $1 / \text{length}^2$. This distance
+        is smoother than the shortest path and depends less on single edges. Choose $t$ as a few squared lengths of an
+        edge or more. It has no gradient.
 
         Args:
-            edges: The nodes that each edge joins. Of parallel edges the shortest counts for paths, all for heat.
+            edges: The nodes that each edge joins. Of parallel edges, paths use the shortest one, and heat uses all.
             length: The length of each edge; non-negative, and positive for heat.
             n: The number of nodes; by default one more than the largest in ``edges``.
             p: The power of the distance.
@@ -118,7 +118,7 @@ class Graph(CostMatrix):
         Args:
             adjacency: The length of the edge from each node to each node; 0 and inf mean no edge. A sparse tensor
                 stores its edges, those of length zero included.
-            options: As in `from_edges`, except ``n`` and ``directed``: the matrix tells both.
+            options: As in `from_edges`, except ``n`` and ``directed``, which follow from the matrix.
 
         Raises:
             ShapeError: If the matrix is not square.
@@ -134,12 +134,14 @@ class Graph(CostMatrix):
         check_floating("adjacency", adjacency)
         if adjacency.ndim != 2 or adjacency.shape[0] != adjacency.shape[1]:
             raise ShapeError(
-                f"adjacency must be a square matrix of shape (n, n), but has shape {tuple(adjacency.shape)}: edges "
-                f"between two sets of nodes are a graph on both."
+                f"adjacency must be a square matrix of shape (n, n), but has shape {tuple(adjacency.shape)}: for edges "
+                f"between two sets of nodes, number the nodes of both sets together."
             )
         for taken in ("n", "directed"):
             if taken in options:
-                raise InputError(f"{taken}={options[taken]!r} is told by the adjacency matrix: leave it out.")
+                raise InputError(
+                    f"{taken}={options[taken]!r} must not be given, because the adjacency matrix says it: leave it out."
+                )
         if adjacency.layout == torch.strided:
             adjacency = adjacency.masked_fill(adjacency == math.inf, 0)
         stored = adjacency.to_sparse_coo().coalesce()
@@ -224,8 +226,8 @@ def _heat(
         together = component[rows][:, None] == component[some]
         if bool((together & ~(reached > 0)).any()):
             raise InfeasibleError(
-                f"time={time!r} is too short: heat does not reach all nodes that are connected within the range of "
-                f"float64. Take a longer time (a few squared edge lengths, here {float(length.square().mean()):.3g}), "
+                f"time={time!r} is too short: at some connected nodes, the heat is so small that float64 cannot hold "
+                f"it. Take a longer time (a few squared edge lengths, here {float(length.square().mean()):.3g}), "
                 f"or shortest paths (time=None)."
             )
         square = -4 * time * reached.masked_fill(~together, 1).log()
@@ -245,8 +247,8 @@ def _undirected(stored: Tensor) -> tuple[Tensor, Tensor]:
     edges, length, back = stored.indices(), stored.values(), stored.t().coalesce()
     if not (torch.equal(edges, back.indices()) and torch.equal(length, back.values())):
         raise InputError(
-            "adjacency must be symmetric for a heat kernel, but some edge has another length backwards: symmetrise it, "
-            "for example (adjacency + adjacency.T) / 2, or take shortest paths (time=None)."
+            "adjacency must be symmetric for a heat kernel, but some edge has another length in the other direction: "
+            "take for example (adjacency + adjacency.T) / 2, or shortest paths (time=None)."
         )
     upper = edges[0] <= edges[1]
     return edges[:, upper], length[upper]
@@ -295,7 +297,7 @@ def _check_heat(length: Tensor, directed: bool, time: Any, steps: Any) -> None:
     check_number("time", time, low=0.0, strict=True)
     check_count("steps", steps)
     if directed:
-        raise InputError("directed=True has no heat kernel: leave it out, or take shortest paths (time=None).")
+        raise InputError("A directed graph has no heat kernel: leave directed out, or take shortest paths (time=None).")
     if length.requires_grad:
         raise InputError(
             "length requires a gradient, which a heat kernel does not give: pass length.detach(), or take shortest "

@@ -32,10 +32,10 @@ __all__ = ["Grid"]
 class Grid(Geometry):
     r"""A cost between grids that is a sum over their axes, $C_{ij} = \sum_k C^{(k)}_{i_k j_k}$.
 
-    Images, volumes and histograms. Sums over the $m_1 \cdots m_d$ target points are done one axis after the other, so
-    that a soft minimum takes $O(N \sum_k n_k)$ operations instead of $N^2$, in the log domain wherever the temperature
-    asks for it. Points are numbered as `torch.Tensor.flatten` does: an image (*b, h, w) of weights enters as
-    ``image.flatten(-2)``.
+    It is made for images, volumes and histograms. Sums over the $m_1 \cdots m_d$ target points are computed one axis
+    after the other, so that a soft minimum takes $O(N \sum_k n_k)$ operations instead of $N^2$; if epsilon is small,
+    they are computed with logarithms. Points are numbered as `torch.Tensor.flatten` does: pass the weights of an image
+    (*b, h, w) as ``image.flatten(-2)``.
 
     Args:
         axes: One entry per axis: a number of pixels (at 0, 1, 2, ...), a tensor of coordinates, or any geometry between
@@ -43,7 +43,7 @@ class Grid(Geometry):
         p: The power of $|x - y|^p$ on axes given by pixels or coordinates; 2 by default, the squared distance.
 
     Raises:
-        InputError: If there is no axis, an axis is empty, or ``p`` is out of range or means nothing.
+        InputError: If there is no axis, an axis is empty, or ``p`` is out of range or has no effect.
         DtypeError: If the axes differ in dtype or device.
 
     Example:
@@ -72,7 +72,7 @@ class Grid(Geometry):
             check_number("p", self.p, low=1.0, high=1e6)
             if all(isinstance(axis, Geometry) for axis in axes):
                 raise InputError(
-                    f"p={self.p!r} is the power of axes given by coordinates and means nothing when all axes are "
+                    f"p={self.p!r} is the power of axes given by coordinates and has no effect if all axes are "
                     f"geometries: leave it out, and give each geometry its own p."
                 )
         like = next((axis for axis in axes if isinstance(axis, (Tensor, Geometry))), None)

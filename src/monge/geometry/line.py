@@ -21,10 +21,10 @@ __all__ = ["Line"]
 class Line(Numbers, Clouds):
     r"""The cost $|x - y|^p$ between points on a line.
 
-    Monotone couplings are optimal for it, so that solvers may sort instead of iterating.
+    Monotone couplings are optimal for it, so that a solver can sort instead of iterating.
 
     Args:
-        x: Source points, one number each; two clouds of shape (*b, n, 1) are understood too.
+        x: Source points, one number each; two clouds of shape (*b, n, 1) are accepted too.
         y: Target points.
         p: The power, at least one: the cost is convex.
 

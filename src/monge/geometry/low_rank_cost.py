@@ -25,13 +25,13 @@ _CHECKED_ENTRIES = 4096
 
 @value
 class LowRankCost(Clouds):
-    r"""The cost $C = AB^\top$, kept in factors.
+    r"""The cost $C = AB^\top$, stored as its factors.
 
     Args:
         A: Left factor.
         B: Right factor.
-        error: How far the factors are from the cost that they stand for, in relative Frobenius norm; zero if they
-            are the cost. It is a report, not a parameter.
+        error: How far the factors are from the cost that they approximate, in relative Frobenius norm; zero if they
+            are exact. It is only a report and changes no result.
 
     Raises:
         ShapeError, DtypeError, DeviceError: If the factors do not fit together.
@@ -60,10 +60,11 @@ class LowRankCost(Clouds):
     def from_geometry(cls, geometry: Geometry, rank: int, generator: torch.Generator | None = None) -> LowRankCost:
         """Factors of small rank for any finite cost, from a few sampled rows and columns.
 
-        Columns are sampled, rows by their leverage on those columns, and columns again by their leverage on those
-        rows; the leading directions of the last columns are the left factor, and the right one is its least-squares
-        fit on sampled rows. A few times 5 rank rows and columns are read and (n + m) rank numbers are kept. Gradients
-        flow to the geometry through the last rows and columns. The error is measured on 4096 fresh entries.
+        Columns are sampled first, then rows by their leverage on these columns, and then columns by their leverage on
+        these rows. The leading directions of the last columns are the left factor, and the right factor is its
+        least-squares fit on sampled rows. A few times 5 rank rows and columns are read, and (n + m) rank numbers are
+        stored. Gradients reach the geometry through the last rows and columns. The error is measured on 4096 entries
+        that were not used before.
 
         Args:
             geometry: A cost without forbidden pairs.

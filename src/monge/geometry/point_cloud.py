@@ -38,7 +38,7 @@ Cost = Callable[[Tensor, Tensor], Tensor]
 
 @value
 class PointCloud(Clouds):
-    r"""Costs between the points of two clouds, evaluated tile by tile and never stored.
+    r"""Costs between the points of two clouds, computed block by block and never stored.
 
     The names are those of `scipy.spatial.distance`:
 
@@ -53,10 +53,10 @@ class PointCloud(Clouds):
     ================  ==========================================
 
     A norm may be raised to a ``power``: ``cost="euclidean", power=1.5`` is $\lVert x-y\rVert_2^{1.5}$. Where
-    two points coincide its gradient is taken to be zero.
+    two points are equal, its gradient is defined as zero.
 
-    A function may be the cost too. It receives points of shape ``(*b, k, 1, d)`` and ``(*b, 1, m, d)``, gives
-    costs ``(*b, k, m)``, and is streamed, gradients to its own parameters included.
+    The cost may also be a function. It receives points of shape ``(*b, k, 1, d)`` and ``(*b, 1, m, d)``, and returns
+    costs ``(*b, k, m)``. It is called block by block, and its own parameters receive gradients.
 
     Args:
         x: Source points.
@@ -68,7 +68,7 @@ class PointCloud(Clouds):
     Raises:
         ShapeError, DtypeError, DeviceError: If the clouds do not fit together.
         InputError: If a coordinate is not finite, a name is unknown, ``p`` or ``power`` is out of range or
-            means nothing for this cost, or a zero vector has no direction for ``cosine``.
+            has no effect for this cost, or a zero vector has no direction for ``cosine``.
 
     Example:
         >>> import torch
@@ -187,13 +187,13 @@ def _check_cost(cost: str | Cost, p: float, power: float | None) -> None:
     # The norm of infinite order is the largest difference.
     check_number("p", p, low=1.0, infinity=True)
     if p != 2 and cost != "minkowski":
-        raise InputError(f"p={p!r} is the order of cost='minkowski' and means nothing for cost={cost!r}: leave it out.")
+        raise InputError(f"p={p!r} is the order of cost='minkowski' and has no effect for cost={cost!r}: leave it out.")
     if power is None:
         return
     check_number("power", power, low=0.0, strict=True)
     if cost not in _NORMS or cost == "sqeuclidean":
         raise InputError(
-            f"power={power!r} raises a norm (euclidean, cityblock, chebyshev, minkowski) and means nothing "
+            f"power={power!r} is the power of a norm (euclidean, cityblock, chebyshev, minkowski) and has no effect "
             f"for cost={cost!r}: leave it out, or write cost='euclidean', power={power!r}."
         )
 

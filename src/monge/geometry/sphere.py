@@ -28,9 +28,9 @@ _DIRECT_DIMENSION = 8
 class Sphere(Geometry):
     r"""The power of the great-circle distance $\angle(x, y)^p$ on the unit sphere.
 
-    Only directions count: points are taken to the sphere, and gradients are tangent to it. The angle is
-    $2\,\mathrm{atan2}(|u - v|, |u + v|)$ (Kahan), which keeps its digits for neighbours and for antipodes, where
-    $\arccos\langle u, v\rangle$ loses half of them. Where two points coincide or are opposite its gradient is zero.
+    Only the directions of the points matter: they are normalised, and gradients are tangent to the sphere. The angle
+    is $2\,\mathrm{atan2}(|u - v|, |u + v|)$ (Kahan). It keeps its digits for points that are close or opposite, where
+    $\arccos\langle u, v\rangle$ loses half of them. For equal or opposite points the gradient is zero.
 
     Args:
         x: Source points, non-zero vectors.

@@ -47,14 +47,14 @@ def _alone(answer: Callable[..., Any]) -> Callable[..., Any]:
 
 @value
 class Sum(Geometry):
-    r"""The cost $\sum_k w_k C^{(k)}_{ij}$: features plus positions, a linearised cost plus a fixed one.
+    r"""The cost $\sum_k w_k C^{(k)}_{ij}$, for example of features and of positions.
 
-    Terms between point clouds melt into one cloud of concatenated points where that is exact (squared
-    Euclidean costs, p-norms to the power p, dot products), so that the kernels see a single cost. What one
-    term forbids is forbidden, whatever its weight. ``C + D`` and ``2.0 * C`` make sums.
+    Terms between point clouds are joined to one cloud with more coordinates if this is exact (squared Euclidean
+    costs, p-norms to the power p, dot products), so that the kernels see a single cost. A pair that one term forbids
+    is forbidden, whatever the weight of this term. ``C + D`` and ``2.0 * C`` make sums.
 
     Args:
-        terms: Geometries between as many points.
+        terms: Geometries between the same numbers of points.
         weights: One finite number per term, or a tensor with one number per problem; by default ones.
 
     Raises:
@@ -209,12 +209,12 @@ def _check_terms(terms: tuple[Geometry, ...], weights: tuple[Weight, ...]) -> No
     if len(weights) != len(terms):
         raise ShapeError(
             f"weights must be one per term, but there are {len(weights)} weights for {len(terms)} terms: "
-            f"leave them out to weigh every term by one."
+            f"leave them out to give every term the weight one."
         )
     shapes = [term.shape for term in terms]
     if len(set(shapes)) > 1:
         raise ShapeError(
-            f"All terms must cost the same pairs of points, but their shapes are {shapes}: build them from "
+            f"All terms must be costs of the same pairs of points, but their shapes are {shapes}: build them from "
             f"the same numbers of points."
         )
     check_same(**{f"terms[{k}]": term for k, term in enumerate(terms)})

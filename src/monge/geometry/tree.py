@@ -25,11 +25,12 @@ __all__ = ["Tree"]
 class Tree(Geometry):
     r"""The power of the distance along a tree, $d(i, j)^p$.
 
-    $d(i, j)$ sums the lengths of the edges between two nodes, without cancellation, and with gradients to them. Trees
-    of a forest are out of each other's reach: their cost is +inf. `from_parents` builds it.
+    $d(i, j)$ is the sum of the lengths of the edges between two nodes. It is computed without cancellation, and the
+    lengths receive gradients. Between nodes of different trees of a forest the cost is +inf. Use `from_parents` to
+    build it.
 
     Args:
-        length: The length of the edge from each node to its parent; a root has none, and its number does not count.
+        length: The length of the edge from each node to its parent; a root has no such edge, and its number is ignored.
         source_path: For each source the nodes from the root down to it, filled up with -1.
         target_path: The same for each target.
         p: The power, at least one.
@@ -59,7 +60,7 @@ class Tree(Geometry):
             check_span(name, path, -1, last, rule=rule, remedy="build it with Tree.from_parents")
         if self.source_path.shape[-1] != self.target_path.shape[-1]:
             raise ShapeError(
-                f"source_path and target_path must be of one depth, but have {self.source_path.shape[-1]} and "
+                f"source_path and target_path must have the same depth, but have {self.source_path.shape[-1]} and "
                 f"{self.target_path.shape[-1]} levels: fill the shorter one up with -1."
             )
         check_number("p", self.p, low=1.0, high=1e6)
@@ -77,17 +78,17 @@ class Tree(Geometry):
         targets: Int[Tensor, " m"] | None = None,
         p: float = 1.0,
     ) -> Tree:
-        """The costs between nodes of the tree in which each node knows its parent.
+        """The costs between the nodes of a tree that is given by the parent of each node.
 
         Args:
             parent: The parent of each node, -1 for a root.
-            length: The length of the edge to the parent; that of a root does not count.
+            length: The length of the edge to the parent; the number of a root is ignored.
             sources: The nodes that make the rows of the cost; by default all.
             targets: The nodes that make its columns; by default all.
             p: The power of the distance.
 
         Raises:
-            InputError: If a node does not exist or the parents run in a circle.
+            InputError: If a node does not exist or the parents form a circle.
 
         Example:
             >>> import torch
@@ -139,7 +140,9 @@ def _paths(parent: Tensor) -> Int[Tensor, "nodes depth"]:
     climb = [torch.arange(len(parent), device=parent.device)]
     while bool((climb[-1] >= 0).any()):
         if len(climb) > len(parent):
-            raise InputError("parent must lead every node to a root, but some run in a circle: mark a root with -1.")
+            raise InputError(
+                "parent must lead every node to a root, but some nodes form a circle: mark a root with -1."
+            )
         climb.append(torch.where(climb[-1] >= 0, parent[climb[-1]], -1))
     upward = torch.stack(climb[:-1], 1)
     depth = (upward >= 0).sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""How solutions are differentiated, as an object."""
+"""The base class of the ways to differentiate a solution."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Gradient(Value):
     """How the answers of an entropic solver depend on its inputs.
 
     A solver iterates outside the graph of autograd (unless ``_recorded``), and then asks its gradient to put
-    the converged potentials into that graph, once. Everything downstream is plain autograd.
+    the converged potentials into that graph, once. Everything that is computed from them uses autograd as usual.
     """
 
     # Whether the iterations themselves are recorded.

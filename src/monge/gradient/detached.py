@@ -18,7 +18,7 @@ __all__ = ["Detached"]
 
 @value
 class Detached(Gradient):
-    """Nothing carries a gradient: plan, potentials and value are constants.
+    """Nothing has a gradient: plan, potentials and value are constants.
 
     Example:
         >>> from monge.gradient import Detached

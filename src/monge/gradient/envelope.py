@@ -23,8 +23,8 @@ class Envelope(Gradient):
     """Differentiate the value with the potentials held constant; no linear system is solved.
 
     By the envelope theorem dV/dC = P, dV/da = f and dV/db = g at the solution, with an error of first order
-    in the marginal error. The plan and the potentials carry no gradient: holding potentials constant there
-    would be wrong by tens of per cent. Second derivatives of the value would be wrong likewise and are refused; use
+    in the marginal error. The plan and the potentials have no gradient: with constant potentials, their gradient
+    would be wrong by tens of per cent. Second derivatives of the value would be wrong too, and are refused; use
     `Implicit` for them.
 
     Example:

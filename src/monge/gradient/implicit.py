@@ -1,4 +1,4 @@
-"""Gradients of the fixed point."""
+"""Gradients through the equations of the solution."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ __all__ = ["Implicit"]
 class Implicit(Gradient):
     """Differentiate the equations that converged potentials satisfy.
 
-    Potentials z = (f, g) solve z = F(z, theta), the exact maximiser of each side. They enter the graph through one
-    function whose backward solves the transposed system (I - dF/dz)^T w = v on the smaller side, by Cholesky if it is
-    small, else by conjugate gradients on streamed products with the plan, and then gives (dF/dtheta)^T w. Everything
-    downstream, plans, barycentres and costs, is plain autograd. The value skips the system in its first derivative,
-    by the envelope theorem, and uses it in its second.
+    Potentials z = (f, g) solve z = F(z, theta), where F is the exact maximiser of each side. They enter the graph
+    through one function. Its backward pass solves the transposed system (I - dF/dz)^T w = v on the smaller side, by
+    Cholesky if it is small, and otherwise by conjugate gradients on streamed products with the plan; the result is
+    (dF/dtheta)^T w. Everything that is computed from the potentials, such as plans, barycentres and costs, uses
+    autograd as usual. By the envelope theorem, the first derivative of the value does not need the system; the second
+    one does.
 
     Args:
         tol: Relative residual of conjugate gradients.

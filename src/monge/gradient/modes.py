@@ -1,4 +1,4 @@
-"""Which mode of differentiation goes through which function: a table for the documentation and the tests."""
+"""Which mode of differentiation works with which function: a table for the documentation and the tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is differentiated how: the table that the documentation prints and the tests check, cell by cell."""
+"""Which output is differentiable by which input: the table that the documentation shows and the tests check."""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ __all__ = ["Unrolled"]
 class Unrolled(Gradient):
     """Record a fixed number of plain iterations and differentiate through them.
 
-    The gradient is exact for what was computed, converged or not, which is what a layer of fixed depth wants.
-    The solver then runs ``max_iter`` iterations at the target epsilon, without a test, acceleration or
-    synchronisation; memory grows with their number times n + m.
+    The gradient is exact for the numbers that were computed, whether they have converged or not. This suits a layer
+    with a fixed number of iterations. The solver makes ``max_iter`` iterations at the final epsilon, without a
+    stopping rule, acceleration or synchronisation; memory grows with their number times n + m.
 
     Example:
         >>> from monge.gradient import Unrolled

@@ -1,4 +1,4 @@
-"""Neural network modules whose inside is a transport plan."""
+"""Neural network modules that compute with a transport plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One attention module; what couples queries to keys is an argument."""
+"""One attention module, whose coupler of queries and keys is an argument."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Attention(nn.Module):
 
     With a source weight 1/n_q per query, a target weight 1/n_k per key and P the coupling that ``coupler`` makes of
     them, every head returns the barycentric projection of the values, $\mathrm{diag}(1/a) P V$. The interface, the
-    masks and the names of the parameters are those of `torch.nn.MultiheadAttention`, so a checkpoint of one
-    loads into the other.
+    masks and the names of the parameters are those of `torch.nn.MultiheadAttention`, so that a checkpoint of one
+    module can be loaded into the other.
 
     Args:
         dim: Width of queries and of the output.
@@ -78,7 +78,7 @@ class Attention(nn.Module):
         super().__init__()
         check_number("dropout", dropout, low=0.0, high=1.0)
         if dim < 1 or heads < 1:
-            raise InputError(f"dim and heads must be positive, but are {dim} and {heads}.")
+            raise InputError(f"dim and heads must be positive, but are {dim} and {heads}: take at least 1 of each.")
         if head_dim is None and dim % heads:
             raise InputError(f"heads must divide dim, but {dim} is not a multiple of {heads}: pass head_dim.")
         self.embed_dim, self.num_heads, self.dropout, self.batch_first = dim, heads, dropout, batch_first
@@ -126,12 +126,13 @@ class Attention(nn.Module):
             key: Tokens that are read, ``query`` if None.
             value: What is read, ``key`` if None.
             key_padding_mask: (*batch, m), True = ignore; a float mask must hold 0 and -inf only.
-            need_weights: Return the attention matrix as well, whatever it takes to build it. The output does not
-                change: what dropout drops it drops from the output, and the matrix is the whole one, before dropout.
-            attn_mask: (n, m), (batch·heads, n, m), or (*batch, heads, n, m) with ones where it is the same for all;
-                True = forbidden, or floats added to the scores; for couplers that see pairs.
+            need_weights: Return the attention matrix as well, however large it is. The output does not change: dropout
+                acts on the output only, and the matrix is the one before dropout.
+            attn_mask: (n, m), (batch·heads, n, m), or (*batch, heads, n, m), where a dimension may be 1 if the mask is
+                the same for all; True = forbidden, or floats that are added to the scores; only for couplers that
+                compute scores of pairs.
             average_attn_weights: Average the weights over heads.
-            is_causal: Position i reads nothing after i; an ``attn_mask`` given as well is taken to say the same.
+            is_causal: Position i reads nothing after i; an ``attn_mask`` beside it is supposed to say the same.
             query_padding_mask: (*batch, n), True = ignore; ``key_padding_mask`` if query and key are one tensor.
 
         Returns:
@@ -182,7 +183,7 @@ class Attention(nn.Module):
         is_causal: bool = False,
         query_padding_mask: Tensor | None = None,
     ) -> tuple[Heads, Tensor]:
-        """What the coupler gets to see; arguments as in ``forward``.
+        """The inputs of the coupler, divided into heads; arguments as in ``forward``.
 
         Returns:
             Queries and keys with their masks, (*batch, heads, tokens, width), and the values of that shape.
@@ -190,7 +191,7 @@ class Attention(nn.Module):
         Raises:
             ShapeError: Shapes do not fit, or there are queries and not a single key.
             DtypeError: A mask is of integers.
-            InputError: A float mask of padding holds something else than 0 and -inf.
+            InputError: A float mask of padding holds other numbers than 0 and -inf.
         """
         key = query if key is None else key
         value = key if value is None else value
@@ -199,7 +200,7 @@ class Attention(nn.Module):
         for name, (given, width) in widths.items():
             if given.ndim < 2 or given.shape[-1] != width:
                 raise ShapeError(
-                    f"{name} must have shape (*batch, tokens, {width}), but has {tuple(given.shape)}: see kdim, vdim."
+                    f"{name} must have shape (*batch, tokens, {width}), but has {tuple(given.shape)}: set kdim or vdim."
                 )
         if not self.batch_first and query.ndim == 3:
             query, key, value = (given.transpose(0, 1) for given in (query, key, value))
@@ -214,7 +215,7 @@ class Attention(nn.Module):
         return heads._replace(pair_mask=None) if is_causal else heads, v
 
     def from_heads(self, out: Tensor) -> Tensor:
-        """Heads side by side, projected, in the layout of the inputs."""
+        """The outputs of all heads, joined and projected, in the layout of the inputs."""
         out = self.out_proj(out.transpose(-3, -2).flatten(-2))
         return out if self.batch_first or out.ndim != 3 else out.transpose(0, 1)
 

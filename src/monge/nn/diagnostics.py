@@ -1,4 +1,4 @@
-"""What an attention coupling is like: errors of its marginals, entropy, rank, sinks. Pictures: `monge.plot`."""
+"""Measurements of an attention coupling: errors of its marginals, entropy, rank, sinks. `monge.plot` draws it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Diagnosis(Value):
     Args:
         row_error: Largest deviation of a row sum of the attention matrix from one.
         column_error: Largest deviation of a column sum from n_q/n_k, relative to it.
-        entropy: Mean entropy of the rows over log n_k; one is uniform, zero is hard.
+        entropy: Mean entropy of the rows divided by log n_k; it is one if they are uniform, zero if each reads one key.
         rank: Numerical rank of the attention matrix.
         effective_rank: Exponential of the entropy of its singular values.
         sink: Largest share of all attention that one key receives.
@@ -60,7 +60,7 @@ def diagnose(
     query_padding: Bool[Tensor, "*#b n"] | None = None,
     key_padding: Bool[Tensor, "*#b m"] | None = None,
 ) -> Diagnosis:
-    """Everything below at once.
+    """All measurements of this module at once.
 
     Args:
         coupling: What a coupler returned, or `monge.nn.Attention.couple`.
@@ -101,7 +101,7 @@ def marginal_error(
     query_padding: Bool[Tensor, "*#b n"] | None = None,
     key_padding: Bool[Tensor, "*#b m"] | None = None,
 ) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
-    """Largest |n_q · row sum - 1| and |n_k · column sum - 1| of a coupling over what is present.
+    """Largest |n_q · row sum - 1| and |n_k · column sum - 1| of a coupling over the tokens that are present.
 
     Mass on padding counts as an error of its own size. Nothing of size n x m is built.
 
@@ -118,7 +118,7 @@ def marginal_error(
 def row_entropy(
     coupling: Coupling, key_padding: Bool[Tensor, "*#b m"] | None = None, *, max_bytes: int = 2**25
 ) -> Float[Tensor, "*b"]:
-    """Mean entropy of the rows that have mass, over log n_k; streamed. One key makes it zero.
+    """Mean entropy of the rows that have mass, divided by log n_k; zero if there is one key.
 
     Example:
         >>> from monge.coupling import DenseCoupling
@@ -191,9 +191,9 @@ def causal_balance(coupling: Coupling) -> tuple[Float[Tensor, "*b"], Float[Tenso
 
 
 def double_center(scores: Float[Tensor, "*b n m"]) -> Float[Tensor, "*b n m"]:
-    """Scores less their row and column means, plus the grand mean: what a plan with fixed marginals can see of them.
+    """Scores less their row and column means, plus the mean of all: the part that changes a plan of fixed marginals.
 
-    Adding α_i + β_j to the scores changes no plan anchored on both sides, and this is the representative without.
+    If α_i + β_j is added to the scores, a plan with two fixed marginals does not change, and neither does this part.
 
     Example:
         >>> double_center(torch.tensor([[1.0, 2.0], [3.0, 8.0]]))

@@ -42,7 +42,7 @@ class FeatureMap(nn.Module):
 
 
 class EluFeatures(FeatureMap):
-    """elu(x) + 1, of queries up to a factor of each.
+    """elu(x) + 1; the features of each query are multiplied by a factor, which has no effect on attention.
 
     Example:
         >>> q, k = torch.randn(2, 10, 8).unbind()
@@ -65,7 +65,8 @@ class PerformerFeatures(FeatureMap):
 
     $$φ(x) = m^{-1/2} \left(\exp(W x - \|x\|^2/2 - c) + 10^{-4}\right), \quad x ← d^{-1/4} x$$
 
-    with orthogonal rows of χ-distributed norms in W, and c the largest exponent of the query, or of all keys present.
+    The rows of W are orthogonal and have χ-distributed norms; c is the largest exponent of the query, or of all keys
+    that are present.
 
     Args:
         width: d.
@@ -89,14 +90,14 @@ class PerformerFeatures(FeatureMap):
 
     @torch.no_grad()
     def redraw(self, generator: torch.Generator | None = None) -> None:
-        """Draw new features in place, as some recipes do every thousand steps."""
+        """Draw new features in place, as some training recipes do every thousand steps."""
         size, width = self.projection.shape
         self.projection.copy_(_orthogonal(size, width, generator))
 
     def forward(
         self, q: Float[Tensor, "*b n d"], k: Float[Tensor, "*b m d"], key_padding: Bool[Tensor, "*#b m"] | None
     ) -> tuple[Float[Tensor, "*b n r"], Float[Tensor, "*b m r"]]:
-        """φ(q) and φ(k), each with its own stabiliser; padding does not enter that of the keys."""
+        """φ(q) and φ(k), each with its own c; padding has no influence on that of the keys."""
         log_q, log_k = self._exponent(q), self._exponent(k)
         if key_padding is not None:
             log_k = log_k.masked_fill(key_padding[..., None], -1e30)
@@ -116,9 +117,9 @@ class LunaFeatures(FeatureMap):
 
     $$φ(x) = m^{-1/2} [ψ_l(w_i·x + β_i)]_{i \le m, l \le L}, \quad x ← d^{-1/4} x$$
 
-    ψ from R to $R^L$ is a ReLU network with one hidden layer, hence piecewise linear with a knot per hidden unit. It is
-    evaluated by looking up the piece, whose slope and level are differentiable functions of the weights: values and
-    gradients are those of the network to rounding, and no hidden layer is ever computed per token.
+    ψ from R to $R^L$ is a ReLU network with one hidden layer, hence piecewise linear with one knot for each hidden
+    unit. For a token, only the piece is looked up; its slope and level are differentiable functions of the weights. So
+    values and gradients are those of the network up to rounding, but no hidden layer is computed for any token.
 
     Args:
         width: d.
@@ -169,7 +170,7 @@ class LunaFeatures(FeatureMap):
         return positive.flatten(-2) * t.shape[-1] ** -0.5
 
     def network(self, t: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m l"]:
-        """ψ of every scalar by its definition, hidden layer and all, before the output is made positive."""
+        """ψ of every scalar by its definition, with the hidden layer, before the output is made positive."""
         channels = [
             F.linear(F.relu(t[..., None] * slope + shift), mix, offset)
             for slope, shift, mix, offset in self._networks(t)
@@ -177,7 +178,7 @@ class LunaFeatures(FeatureMap):
         return torch.cat(channels, -1)
 
     def lookup(self, t: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m l"]:
-        """ψ of every scalar by the affine piece it falls into; equal to `network`."""
+        """ψ of every scalar by the affine piece that it lies in; equal to `network`."""
         channels = []
         for slope, shift, mix, offset in self._networks(t):
             flat = slope == 0

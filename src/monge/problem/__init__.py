@@ -1,4 +1,4 @@
-"""What is to be solved: a cost, and what is asked of each marginal."""
+"""Problems: a cost, and what is asked of each marginal."""
 
 from .at_most import AtMost
 from .base import Problem

@@ -80,7 +80,7 @@ def as_mass(mass: float | Tensor, source: Marginal, target: Marginal) -> Tensor:
         if not isinstance(marginal, (Fixed, AtMost)):
             raise InputError(
                 f"mass= needs a source and a target that are AtMost or Fixed, but {side} is "
-                f"{type(marginal).__name__}: its price already decides the mass."
+                f"{type(marginal).__name__}, whose price already decides the mass: leave mass out, or use AtMost."
             )
         total = marginal.total.detach()
         if not bool(((mass > 0) & (mass <= total * (1 + slack))).all()):

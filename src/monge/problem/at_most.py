@@ -16,7 +16,7 @@ __all__ = ["AtMost"]
 
 @value
 class AtMost(Constraint):
-    """The marginal may take part of the weights: 0 <= mu <= a.
+    """The marginal may be any part of the weights: 0 <= mu <= a.
 
     Its dual term is <a, min(f, 0)>: a point that keeps some of its mass has potential zero.
 

@@ -19,7 +19,7 @@ __all__ = ["Plan", "Problem"]
 
 
 class Plan(Protocol):
-    """A transport plan, as far as a problem has to know it: a `monge.coupling.Coupling` is one."""
+    """The methods of a transport plan that a problem uses; every `monge.coupling.Coupling` has them."""
 
     def marginals(self) -> tuple[Tensor, Tensor]:
         """The masses P 1 and P^T 1."""
@@ -37,8 +37,8 @@ class Plan(Protocol):
 class Problem(Value, ABC):
     """What is asked of a plan: an objective to minimise, over plans of one shape.
 
-    A problem is a frozen value. Solvers say which classes of problems they treat, `monge.solve` finds the plan, and
-    ``primal`` measures any plan at all.
+    A problem is a frozen value. Solvers say which problems they treat, `monge.solve` finds the plan, and ``primal``
+    gives the objective of any plan.
     """
 
     @property
@@ -54,7 +54,7 @@ class Problem(Value, ABC):
     @property
     @abstractmethod
     def traits(self) -> frozenset[str]:
-        """What kind of problem it is, in the words of `monge.problem.TRAITS`: by these solvers say what they treat."""
+        """What kind of problem it is, in the words of `monge.problem.TRAITS`; solvers use the same words."""
 
     @abstractmethod
     def primal(self, P: Plan) -> Float[Tensor, "*b"]:
@@ -62,7 +62,7 @@ class Problem(Value, ABC):
 
     @abstractmethod
     def terms(self, P: Plan) -> Any:
-        """The parts of the objective at a plan, a named tuple of one number per problem each."""
+        """The parts of the objective at a plan: a named tuple, in which each part has one number per problem."""
 
     @abstractmethod
     def gap(self, P: Plan) -> Float[Tensor, "*b"]:

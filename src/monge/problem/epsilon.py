@@ -49,11 +49,11 @@ class Relative(Value):
 def relative(fraction: float) -> Relative:
     r"""An epsilon of ``fraction`` times the mean cost, whatever the units of the cost.
 
-    The mean is <C, a⊗b> / (|a| |b|) over the finite costs. Where some costs are negative it is counted from the
-    cheapest pair, so that a constant added to such costs changes nothing: the unit is
-    $\overline{C} - \min(0, \min C)$. It is taken once for each problem of a batch, as a constant (no gradient flows
-    through it), and the resolved epsilon is in the report. If every pair costs the same there is no unit, and none is
-    needed, since every epsilon gives the plan a⊗b between fixed marginals: then epsilon is ``fraction`` itself.
+    The mean is <C, a⊗b> / (|a| |b|) over the finite costs. If some costs are negative, the least cost is subtracted
+    from it, so that a constant added to such costs changes nothing: the unit is $\overline{C} - \min(0, \min C)$. It is
+    computed once for each problem of a batch, as a constant (no gradient passes through it), and the report contains
+    the epsilon that follows. If every pair costs the same there is no such unit. Then epsilon is ``fraction`` itself,
+    because between fixed marginals every epsilon gives the same plan a⊗b.
 
     Args:
         fraction: Positive; 0.05 is a usual choice, 0.001 is nearly exact.
@@ -79,5 +79,5 @@ def check_epsilons(epsilon: Tensor) -> None:
     if bool((epsilon == 0).any()) and bool((epsilon > 0).any()):
         raise InputError(
             "epsilon must be zero for all problems of a batch or positive for all, but is "
-            f"{epsilon.tolist()}: solve the exact problems apart."
+            f"{epsilon.tolist()}: solve the exact problems in a batch of their own."
         )

@@ -16,7 +16,7 @@ __all__ = ["Free"]
 
 @value
 class Free(Marginal):
-    """The marginal may be anything; the weights are only the reference of the entropy.
+    """The marginal may be arbitrary; the weights are only the reference of the entropy.
 
     Its dual term is zero at f >= 0 and -inf below, so the potential of a solution is zero.
 

@@ -47,7 +47,7 @@ class Terms(NamedTuple):
 
 @value
 class Linear(Problem):
-    """Move mass at the least cost, with or without entropy, with or without marginals that must be met.
+    """Transport at the least cost, with or without entropy, and with one condition for each marginal.
 
     min_P <C, P> + epsilon KL(P | a⊗b) + S(P 1) + T(P^T 1), and sum P = mass if a mass is given, where
     KL(P | Q) = sum P log(P / Q) - P + Q. One marginal object per side gives S and T, so that balanced,
@@ -176,7 +176,7 @@ class Linear(Problem):
             raise InputError(f"Give either rho or mass, but got rho={rho} and mass={mass}: both decide how much moves.")
         if penalty != "kl" and rho is None:
             PENALTIES.require(penalty)
-            raise InputError(f"penalty={penalty!r} says how a marginal may be missed: give its price, rho.")
+            raise InputError(f"penalty={penalty!r} needs a price, but rho is not given: pass rho too, or leave it out.")
 
         def side(name: str, weights: Tensor | None, n: int) -> Marginal | None:
             if weights is not None:
@@ -272,7 +272,7 @@ class Linear(Problem):
 
     @transformable
     def terms(self, P: Plan) -> Terms:
-        """The objective at a plan in parts; what a constraint asks has no price, however well it is met.
+        """The parts of the objective at a plan; a constraint has the price zero, even if it is met only nearly.
 
         Args:
             P: A plan of the shape of the problem.
@@ -298,7 +298,7 @@ class Linear(Problem):
     def dual(self, f: Float[Tensor, "*b n"], g: Float[Tensor, "*b m"]) -> Float[Tensor, "*b"]:
         """A lower bound of the objective of every plan, from any pair of potentials.
 
-        -S*(-f) - T*(-g) - epsilon sum_ij a_i b_j (exp((f_i + g_j - C_ij) / epsilon) - 1). At epsilon = 0 the
+        It is -S*(-f) - T*(-g) - epsilon sum_ij a_i b_j (exp((f_i + g_j - C_ij) / epsilon) - 1). At epsilon = 0 the
         potentials must satisfy f_i + g_j <= C_ij, and f is lowered until they do. With a mass only f_i + g_j
         matters: the multiplier s = max f + max g is split off, and s mass is added.
 
@@ -326,14 +326,14 @@ class Linear(Problem):
 
         Args:
             P: A plan of the shape of the problem.
-            f: Potential of the rows; None takes those that P carries.
+            f: Potential of the rows; None takes the potentials that P has.
             g: Potential of the columns, likewise.
 
         Returns:
             The gap, per problem.
 
         Raises:
-            InputError: If no potentials are given and P carries none.
+            InputError: If no potentials are given and P has none.
         """
         f, g = getattr(P, "f", f) if f is None else f, getattr(P, "g", g) if g is None else g
         if f is None or g is None:

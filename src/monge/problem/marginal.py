@@ -22,9 +22,9 @@ __all__ = ["Constraint", "Marginal", "column", "log_weights", "pairing", "roundi
 class Marginal(Value):
     """One side of a problem: a convex price S(mu) of the marginal mu, beside the reference weights a.
 
-    The dual sees S through its conjugate, -S*(-f), and everything a solver needs follows from that: the exact
-    maximiser over one block, the marginal a potential implies, and the gradient of that marginal. A point of
-    zero weight is absent: it carries no mass whatever the price.
+    The dual contains S as its conjugate, -S*(-f), and everything that a solver needs follows from it: the exact
+    maximiser over the potentials of one side, the marginal that a potential implies, and the derivative of this
+    marginal. A point of zero weight is absent: it has no mass, whatever the price.
     """
 
     weights: Float[Tensor, "*b n"]
@@ -89,7 +89,7 @@ class Marginal(Value):
 
 
 class Constraint(Marginal):
-    """A marginal that is constrained, at no price."""
+    """A marginal that must satisfy a constraint, and has no price."""
 
     def _conjugate(self, f: Tensor) -> Tensor:
         return pairing(self.weights, self._project(f))
@@ -110,7 +110,7 @@ def log_weights(weights: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
 
 
 def pairing(a: Float[Tensor, "*b n"], f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
-    """<a, f>, where an absent point counts nothing even if its potential is infinite."""
+    """<a, f>, where an absent point counts as zero even if its potential is infinite."""
     return (a * torch.where((a == 0) & f.isinf(), 0.0, f)).sum(-1)
 
 

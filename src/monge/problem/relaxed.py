@@ -30,7 +30,7 @@ class Relaxed(Marginal):
     Args:
         weights: The masses a of the points; zeros mark absent points.
         rho: Strength of the price, positive: a number, or one number per problem of a batch.
-        penalty: Which distance between mu and a is priced, a name of `PENALTIES`.
+        penalty: How the difference of mu and a is measured: a name of `PENALTIES`.
 
     Raises:
         InputError: If the weights are negative, not finite, or all zero; if rho is not positive and finite;

@@ -1,4 +1,4 @@
-"""The words by which problems say what they are, and solvers what they treat."""
+"""Traits: the words that say what kind of problem a problem is, and which problems a solver treats."""
 
 from __future__ import annotations
 

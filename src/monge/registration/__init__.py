@@ -1,4 +1,4 @@
-"""Point clouds laid on each other by partial transport: rigid motions and smooth warps, with outliers on both sides."""
+"""Registration of point clouds by partial transport: rigid motions and smooth warps, with outliers on both sides."""
 
 from .correspondence import Correspondence, Plans, Slices
 from .nonrigid import nonrigid

@@ -1,4 +1,4 @@
-"""How points of one cloud find partners in the other: partial transport on slices, or in space with entropy."""
+"""The partners of points in another cloud: by partial transport on slices, or in space with entropy."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["Correspondence", "Goals", "Plans", "Slices"]
 
 
 class Goals(NamedTuple):
-    """Where every point should go, and how sure that is."""
+    """The place where every point should go, and a weight that says how certain this is."""
 
     place: Tensor  # (*b, n, d)
     weight: Tensor  # (*b, n), between zero and one
 
 
 class Correspondence(Value, ABC):
-    """A way to find partners, tried for several positions of the source at once."""
+    """A way to find partners, for several positions of the source at the same time."""
 
     # By how much the last steps overshoot the goals: on slices a dense cloud holds itself back.
     _overshoot: ClassVar[float] = 1.0
@@ -46,18 +46,19 @@ class Correspondence(Value, ABC):
 
 @value
 class Slices(Correspondence):
-    r"""Sliced partial transport: on every line the exact partial plan, over a few lines a consensus.
+    r"""Sliced partial transport: the exact partial plan on every line, and a consensus over a few lines.
 
-    On each slice a matched point learns where its partner lies along one direction. Over some orthonormal bases these
-    add up, by least squares, to a displacement in space. A point counts by the share of slices that matched it, to the
-    power of ``consensus``, and by how well one displacement explains them all: an outlier is matched here and there,
-    by accident; a point with a partner on every slice, and always the same way. $O(n \log n)$ a slice.
+    On each slice, a matched point gets the position of its partner along one direction. From several orthonormal bases
+    of slices, least squares finds its displacement in space. The weight of a point is the share of slices that matched
+    it, to the power of ``consensus``, times a factor that says how well one displacement explains all slices. An
+    outlier is matched on some slices by accident; a point with a true partner is matched on every slice, always in the
+    same way. A slice takes $O(n \log n)$ operations.
 
     Args:
-        bases: Orthonormal bases of slices for the last, careful steps; the first steps take a third of them.
+        bases: Orthonormal bases of slices in the last steps, which are more exact; the first steps use a third of them.
         consensus: The power.
-        mass: Move this share of the smaller cloud on every slice, or ``"knee"``, instead of what the falling penalty
-            allows.
+        mass: Move this share of the smaller cloud on every slice, or ``"knee"``, instead of the mass that follows from
+            the penalty.
 
     Source:
         Bai, Schmitzer, Thorpe, Kolouri, Sliced optimal partial transport (arXiv 2212.08049); Chapel, Tavenard, One for
@@ -110,11 +111,11 @@ class Slices(Correspondence):
 
 @value
 class Plans(Correspondence):
-    r"""Entropic partial transport in space: soft plans whose entropy falls together with the penalty.
+    r"""Entropic partial transport in space: soft plans, whose entropy becomes smaller together with the penalty.
 
-    A pair at distance r weighs $e^{(2\lambda - r^2 + f_i + g_j)/\lambda}$ with potentials $f, g \le 0$ that keep every
-    point from taking or giving more than one unit. Quadratic time a step, memory of the clouds; every step is a few
-    streamed iterations.
+    A pair at distance r has the weight $e^{(2\lambda - r^2 + f_i + g_j)/\lambda}$. The potentials $f, g \le 0$ prevent
+    that a point takes or gives more than one unit. Every step makes a few streamed iterations; it takes quadratic time,
+    and the memory of the clouds.
 
     Args:
         iterations: Iterations per step.

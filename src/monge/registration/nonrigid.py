@@ -35,24 +35,24 @@ def nonrigid(
     generator: torch.Generator | None = None,
     progress: Progress | None = None,
 ) -> Registration:
-    r"""The smooth map that lays a part of one cloud on a part of another; outliers on both sides are left alone.
+    r"""The smooth map that moves a part of one cloud onto a part of another; outliers on both sides are ignored.
 
     $$\min_{T, \gamma} \sum_{ij} \gamma_{ij} |T(x_i) - y_j|^2 + \lambda (n + m - 2 |\gamma|) + \eta \|w\|_K^2,
     \qquad T(x) = A x + t + \sum_k w_k K(|x - c_k|)$$
-    by turns: partial transport finds the goals of the points, a weighted ridge regression the map. Penalty and
-    stiffness fall together, from coarse to fine.
+    Two steps alternate: partial transport finds the goals of the points, and a weighted ridge regression finds the map.
+    Penalty and stiffness become smaller together, so that large motions are found first and details later.
 
     Args:
-        source: Points to move, outliers among them.
-        target: Points to move them to, others among them.
-        start: A motion to begin with, as `rigid` finds it; None is none.
+        source: Points to move; they may contain outliers.
+        target: Points to move them to; they may contain outliers, too.
+        start: A motion to begin with, such as `rigid` finds; None begins without a motion.
         matching: How partners are found, `Slices` (default) or `Plans`.
         controls: Control points, spread over the source points that find partners.
         kernel: ``"thin-plate"`` or ``"gaussian"``, whose width is half the spread of the cloud.
         stiffness: First and last $\eta$.
-        penalty: Where the penalty stops, in squared units of the target; None finds out: where matched points become
-            fewer it has reached the noise.
-        steps: The most turns.
+        penalty: The last penalty, in squared units of the target. None finds it: when fewer points are matched than
+            before, the penalty has reached the size of the noise.
+        steps: The largest number of steps.
         generator: Source of slices.
         progress: Called after every step with the number of steps made and the most there can be.
 

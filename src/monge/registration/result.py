@@ -1,4 +1,4 @@
-"""What a registration hands back."""
+"""The result of a registration."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Progress = Callable[[int, int], None]
 
 
 class Steps:
-    """How many steps were made, which somebody may want to be told."""
+    """Counts the steps, and reports them if a progress function is given."""
 
     def __init__(self, progress: Progress | None, most: int):
         self.progress, self.most, self.done = progress, most, 0
 
     def tell(self) -> None:
-        """One step more."""
+        """Count one more step."""
         self.done += 1
         if self.progress is not None:
             self.progress(self.done, self.most)
@@ -33,14 +33,14 @@ class Steps:
 
 @value
 class Registration(Value):
-    """A transformation and what speaks for it.
+    """A transformation, and the correspondence that it was found from.
 
     Args:
         transformation: The map from the source to the target.
-        goal: Where every source point should have gone at the last step.
-        weights: How sure that is, between zero (an outlier) and one.
-        penalty: The last price of leaving a point, in squared units of the target: pairs farther apart than about
-            the root of twice that are none.
+        goal: Where every source point should go, by the last step.
+        weights: How certain this is, between zero (an outlier) and one.
+        penalty: The last price of leaving a point without a partner, in squared units of the target: points farther
+            apart than about the root of twice this price are not matched.
         iterations: How many steps were made, over all stages.
     """
 

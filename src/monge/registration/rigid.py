@@ -1,4 +1,4 @@
-"""Rigid registration: rotation, translation and, if wanted, scale."""
+"""Rigid registration: rotation, translation and, optionally, scale."""
 
 from __future__ import annotations
 
@@ -37,24 +37,25 @@ def rigid(
     generator: torch.Generator | None = None,
     progress: Progress | None = None,
 ) -> Registration:
-    r"""The rigid motion that lays a part of one cloud on a part of another; outliers on both sides are left alone.
+    r"""The rigid motion that moves a part of one cloud onto a part of another; outliers on both sides are ignored.
 
-    Partial transport says which points belong together, a weighted Procrustes problem says how to move, and the two
-    take turns while the penalty falls, from the size of the clouds to the scale of their noise:
+    Two steps alternate: partial transport finds which points belong together, and a weighted Procrustes problem finds
+    the motion. Meanwhile the penalty becomes smaller, from the size of the clouds to the size of their noise:
     $$\min_{R, t, \gamma} \sum_{ij} \gamma_{ij} |R x_i + t - y_j|^2 + \lambda (n + m - 2 |\gamma|).$$
-    Many rotations, evenly spread, are tried on a few points first, the best three on more of them, the winner on all.
-    The penalty stops falling when matched points become fewer: then it has reached the noise.
+    Many evenly spread rotations are tried on a few points first. The best three of them are tried on more points, and
+    the best one on all points. When fewer points are matched than before, the penalty has reached the size of the
+    noise, and stays there.
 
     Args:
-        source: Points to move, outliers among them.
-        target: Points to move them to, others among them.
+        source: Points to move; they may contain outliers.
+        target: Points to move them to; they may contain outliers, too.
         matching: How partners are found, `Slices` (default, $O(n \log n)$ a step) or `Plans`.
         scale: Whether to find a scale too.
-        starts: Rotations to try; None is 12 in the plane, 60 in space. One starts from no rotation at all.
-        penalty: Where the penalty stops, in squared units of the target; None finds out.
-        polish: Last steps, at the penalty found, with `Plans` whatever the matching: quadratic in time, and much closer
-            to the truth where there is noise. Zero leaves them out.
-        generator: Source of slices and of the points for the first looks.
+        starts: Number of rotations to try; None is 12 in the plane and 60 in space. One of them is no rotation.
+        penalty: The last penalty, in squared units of the target; None finds it.
+        polish: Number of last steps, at the last penalty, which always use `Plans`. Their time is quadratic, and if
+            there is noise, their result is much closer to the truth. Zero leaves them out.
+        generator: Source of slices, and of the points for the first tries.
         progress: Called after every step with the number of steps made and the most there can be.
 
     Returns:
@@ -231,7 +232,7 @@ def _spiral(count: int) -> Tensor:
 
 
 def spread(points: Float[Tensor, "n d"]) -> float:
-    """A size of the cloud that far outliers do not change: the median distance from the median, doubled."""
+    """A size of the cloud that outliers hardly change: twice the median distance from the median."""
     distance = (points - points.median(0).values).norm(dim=-1)
     return max(2 * float(distance.median()), float(distance.max()) * 1e-6, 1e-150)
 

@@ -19,7 +19,7 @@ KERNELS = ("thin-plate", "gaussian")
 
 
 class Transformation(Value, ABC):
-    """A map from points to points; call it."""
+    """A map from points to points, which can be called."""
 
     @abstractmethod
     def _apply(self, points: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
@@ -69,7 +69,7 @@ class Rigid(Transformation):
         return self.scale[..., None, None] * turned + self.translation[..., None, :]
 
     def inverse(self) -> Rigid:
-        """The way back."""
+        """The inverse motion."""
         rotation = self.rotation.mT
         back = -(rotation @ self.translation[..., None])[..., 0] / self.scale[..., None]
         return self._make(rotation=rotation, translation=back, scale=1 / self.scale)
@@ -86,7 +86,7 @@ class Warp(Transformation):
     $$x \mapsto A z + t + \sum_k w_k K(|z - c_k| / \ell), \qquad z = s R x + t_0.$$
 
     Args:
-        start: The rigid motion that goes before.
+        start: The rigid motion that is applied first.
         matrix: A.
         translation: t.
         weights: w_k, one displacement per control point.

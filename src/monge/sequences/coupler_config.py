@@ -47,7 +47,10 @@ class CouplerConfig:
         for item in given:
             key, equals, told = item.partition("=")
             if not (key and equals):
-                raise InputError(f"the coupler {text!r} must read name:option=value, but has {item!r} in it.")
+                raise InputError(
+                    f"the coupler {text!r} must have the form name:option=value, but has {item!r} in it: write "
+                    "option=value."
+                )
             options[key] = _literal(told)
         return cls(name, options)
 
@@ -65,7 +68,7 @@ class CouplerConfig:
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if not found or twice:
             told = f"{', '.join(twice)} twice" if twice else "none"
-            raise InputError(f"couplers must be at least one and all different, but there is {told}: name each once.")
+            raise InputError(f"couplers must be one or more different names, but there is {told}: name each once.")
         return found
 
     def build(self, heads: int, width: int) -> Coupler:
@@ -73,7 +76,7 @@ class CouplerConfig:
         try:
             return build(self.name, heads, width, **self.options)
         except TypeError as error:
-            raise InputError(f"the coupler {self} does not take these options ({error}): see its class.") from error
+            raise InputError(f"the coupler {self} cannot be built ({error}): use the options of its class.") from error
 
     def __str__(self) -> str:
         """What `parse` reads."""

@@ -89,7 +89,8 @@ class Encoder(nn.Module):
         n = tokens.shape[-1]
         if n > self.length:
             raise ShapeError(
-                f"tokens must be at most {self.length} long, as the encoder has so many positions, but are {n}."
+                f"tokens must have length at most {self.length}, the number of positions of the encoder, but have {n}: "
+                "cut them, or build a longer encoder."
             )
         x = self.tokens(tokens.long()) + self.positions.weight[:n]
         if self.summary is not None:

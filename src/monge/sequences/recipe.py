@@ -67,7 +67,7 @@ class Recipe:
             )
         if legacy_pixel_mask:
             if self.source != "official":
-                raise InputError(f"legacy_pixel_mask is of official pixels, and {self.name} has none: leave it out.")
+                raise InputError(f"legacy_pixel_mask is for official pictures, but {self.name} has none: leave it out.")
             options["legacy_pixel_mask"] = True
         if self.source != "installed":
             options |= {"folder": folder, "progress": progress}

@@ -1,7 +1,7 @@
-"""Transport on slices: directions, one-dimensional problems, and the distances and plans built from them.
+"""Transport on slices: directions, one-dimensional problems, and the distances and plans that are built from them.
 
-Four faces of their own hold what goes further: `monge.sliced.partial`, `monge.sliced.sphere`, `monge.sliced.plan` and
-`monge.sliced.gromov`. What is asked most of each of them is here too, and `Linear` is short for `LinearSlicer`.
+Four modules hold more specialised functions: `monge.sliced.partial`, `monge.sliced.sphere`, `monge.sliced.plan` and
+`monge.sliced.gromov`. The names that are used most can be imported from here too, and `Linear` is `LinearSlicer`.
 """
 
 import warnings

@@ -1,4 +1,4 @@
-"""Unit vectors to slice along, drawn so that few of them say much."""
+"""Unit vectors to slice along, drawn so that a mean over few of them has a small variance."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ def directions(
 ) -> Float[Tensor, "count dimension"]:
     """Unit vectors of R^d, each uniform on the sphere.
 
-    ``"orthogonal"`` stacks Haar-distributed orthogonal bases: the same law for each vector, a much smaller variance for
-    averages over them. ``"iid"`` draws them one by one. ``"sobol"`` maps a scrambled Sobol sequence through the normal
-    quantile function, ``"area"`` (d = 3) one of two numbers through a map that keeps areas. ``"spiral"`` (d = 3),
-    ``"grid"`` (d = 2) and ``"repulsive"``, lines that repel each other like charges, are evenly spread sets under one
-    random rotation; the last costs a descent over all pairs.
+    ``"orthogonal"`` draws whole orthogonal bases from the Haar law: each vector has the same law, and means over them
+    have a much smaller variance. ``"iid"`` draws the vectors independently. ``"sobol"`` maps a scrambled Sobol sequence
+    through the normal quantile function; ``"area"`` (d = 3) maps a Sobol sequence of two numbers by a map that keeps
+    areas. ``"spiral"`` (d = 3), ``"grid"`` (d = 2) and ``"repulsive"`` (lines that repel each other like charges) are
+    evenly spread sets, turned by one random rotation; the last one takes a gradient descent over all pairs.
 
     Args:
-        count: How many.
+        count: How many vectors.
         dimension: d.
         kind: The law, one of `KINDS`.
         generator: Source of randomness, on the CPU; the same generator state gives the same directions on any device.
-        dtype: Of the result.
-        device: Of the result.
+        dtype: Dtype of the result.
+        device: Device of the result.
 
     Raises:
         InputError: An unknown kind, or a count below one.
-        ShapeError: A kind that another dimension needs.
+        ShapeError: A kind that exists in another dimension only.
 
     Source:
         Rowland et al., Orthogonal estimation of Wasserstein distances (2019); Nguyen, Bariletto, Ho, Quasi-Monte Carlo
@@ -72,7 +72,7 @@ def directions(
 def rotations(
     count: int, dimension: int, *, generator: torch.Generator | None = None
 ) -> Float[Tensor, "count dimension dimension"]:
-    """Orthogonal matrices from the Haar law, in float64: the sign of R's diagonal is what makes them uniform.
+    """Orthogonal matrices from the Haar law, in float64; the signs of the diagonal of R make them uniform.
 
     Example:
         >>> import torch
@@ -95,10 +95,10 @@ def frames(
 ) -> Float[Tensor, "count 2 dimension"]:
     """Pairs of orthonormal vectors, uniform on the Stiefel manifold: great circles, or a pole with a direction.
 
-    Rows two by two of Haar-distributed bases, so that the planes of one basis are orthogonal to each other.
+    Each pair consists of two rows of a Haar-distributed basis, so that the planes of one basis are orthogonal.
 
     Raises:
-        ShapeError: Fewer than two dimensions hold no plane.
+        ShapeError: The dimension is less than two, so that there is no plane.
 
     Example:
         >>> import torch
@@ -117,7 +117,7 @@ def frames(
 def drawn(
     like: Tensor, theta: Tensor | None, count: int, kind: str, generator: torch.Generator | None
 ) -> tuple[Tensor, int]:
-    """Directions for clouds, and how many were drawn together: those given, or drawn ones, as whole bases if many."""
+    """The directions that are given, or new ones for these clouds, and how many of them were drawn together."""
     d = like.shape[-1]
     if theta is not None:
         check_theta(theta, d)
@@ -128,7 +128,7 @@ def drawn(
 
 
 def directions_for(like: Tensor, count: int, generator: torch.Generator | None, kind: str = "orthogonal") -> Tensor:
-    """As many directions as are asked for, of the dimension of clouds, in the precision to project them in."""
+    """The number of directions that is asked for, in the dimension of the clouds and the dtype of their projection."""
     dtype = working_dtype(like)
     return directions(count, like.shape[-1], kind, generator=generator, dtype=dtype, device=like.device)
 

@@ -27,9 +27,9 @@ def sliced_embedding(
 ) -> Float[Tensor, "*b slices size"]:
     r"""Quantiles of every slice at common levels, scaled so that the l_p distance of two embeddings is $SW_p$.
 
-    $e_{lk} = (LM)^{-1/p} F_l^{-1}((k + \tfrac12) / M)$: each cloud is sorted once, then all pairs cost arithmetic, and
-    anything that works on vectors, such as nearest neighbours, principal components or means, works on clouds. Exact
-    for clouds of M points of equal weights, else up to the grid of levels.
+    The embedding is $e_{lk} = (LM)^{-1/p} F_l^{-1}((k + \tfrac12) / M)$. Each cloud is sorted once, and then a distance
+    is a distance of vectors. So every method for vectors, such as nearest neighbours, principal components or means,
+    can be used for clouds. It is exact for clouds of M points of equal weights, and otherwise up to the grid of levels.
 
     Args:
         x: Clouds.

@@ -1,4 +1,4 @@
-"""A sliced distance as what it is: the mean of a sample, with its standard error."""
+"""A sliced distance as the mean of a sample, with its standard error."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ __all__ = ["Estimate", "averaged", "enough", "estimate", "refine", "slice_costs"
 
 @value
 class Estimate(Value):
-    """The mean cost over slices and how far to trust it.
+    """The mean cost over slices, and how exact it is.
 
     Args:
         cost: (*b,) mean over slices of the p-th powers, differentiable.
         slices: (*b, L) the p-th power on every slice, less its control variate if there is one, without gradient.
         block: How many consecutive slices were drawn together (one orthogonal basis); blocks are independent.
         p: The order.
-        weights: (*b, L) of the slices, of sum one, where the mean is not the plain one.
-        gap: (*b,) by how much the cost may lie above the optimum on its slices: measured where a solver stops at a
-            tolerance, as for unbalanced slices, and zero where every slice is solved exactly.
+        weights: (*b, L) weights of the slices, of sum one, if the mean is a weighted one.
+        gap: (*b,) by how much the cost may lie above the optimum on its slices. It is measured if a solver stops at a
+            tolerance, as for unbalanced slices, and zero if every slice is solved exactly.
     """
 
     cost: Float[Tensor, "*b"]
@@ -54,11 +54,11 @@ class Estimate(Value):
 
     @property
     def standard_error(self) -> Float[Tensor, "*b"]:
-        """Standard deviation of ``cost`` over redraws of the slices, estimated from this one draw.
+        """Standard deviation of ``cost`` over new draws of the slices, estimated from this one draw.
 
-        Slices of one orthogonal basis repel each other. With eight bases or more, their means are the sample; with
-        fewer the slices count as independent, which errs on the side of caution. Of a weighted mean it is the first
-        order of the ratio of two means.
+        Slices of one orthogonal basis are not independent. With eight bases or more, the means of the bases are the
+        sample. With fewer bases, the slices are treated as independent, which makes the standard error too large rather
+        than too small. For a weighted mean it is the first-order error of the ratio of two means.
         """
         sample = self.slices
         if sample.shape[-1] < 2:
@@ -100,11 +100,11 @@ def estimate(
     block: int = 1,
     differentiable: bool = False,
 ) -> Estimate:
-    """The mean over the slices of ``slicer`` of the problem ``line``: every sliced distance is one such choice.
+    """The mean of the problem ``line`` over the slices of ``slicer``; every sliced distance is one such combination.
 
-    Value and gradient are gathered in one pass over chunks of slices, in memory that does not grow with their number.
-    The gradient reaches points, weights and the parameters of the slicer. Further derivatives make every chunk again;
-    ``differentiable`` keeps the whole graph instead.
+    Value and gradient are computed in one pass over chunks of slices, in memory that does not grow with their number.
+    Points, weights and the parameters of the slicer receive gradients. Further derivatives compute every chunk again;
+    with ``differentiable`` the whole graph is stored instead.
 
     Args:
         x: First clouds.
@@ -113,21 +113,20 @@ def estimate(
         b: The same for `y`.
         slicer: The scalar coordinates.
         line: The one-dimensional problem; `Balanced(2)` if None.
-        weights: Of the slices, instead of the plain mean; constants.
-        control_variate: Quadratic forms of the direction whose mean is known, to be subtracted: ``"lower"`` the square
-            of the projected difference of the means, ``"upper"`` that and both projected variances in one sum,
-            ``"quadratic"`` the three fitted one by one. For a `LinearSlicer` of any uniform law. Whole orthonormal
-            bases integrate quadratic forms exactly: there it changes nothing.
-        block: Slices drawn together, for the standard error.
-        differentiable: Keep the graph of every slice, with the memory that it takes, which makes repeated derivatives
-            of derivatives faster.
+        weights: Weights of the slices, for a weighted mean; they are constants.
+        control_variate: Quadratic forms of the direction with a known mean, which are subtracted for a smaller
+            variance: ``"lower"`` is the square of the projected difference of the means, ``"upper"`` is the sum of this
+            and both projected variances, and ``"quadratic"`` fits the three separately. It needs a `LinearSlicer` of a
+            uniform law. Whole orthonormal bases integrate quadratic forms exactly, so that it changes nothing there.
+        block: Number of slices that were drawn together, for the standard error.
+        differentiable: Store the graph of every slice; this needs memory, and makes higher derivatives faster.
 
     Returns:
         The estimate: its ``cost`` (p-th power), its ``distance`` (rooted), its ``standard_error``.
 
     Raises:
         ShapeError: Clouds of different dimension or batch.
-        InputError: A control variate for slices whose mean it does not know.
+        InputError: A control variate for slices for which its mean is not known.
 
     Source:
         Nguyen, Ho, Sliced Wasserstein estimation with control variates (arXiv 2305.00402).
@@ -156,16 +155,16 @@ def estimate(
 
 @transformable
 def refine(draw: Callable[[int], Estimate], *, tol: float, slices: int = 128, max_slices: int = 100_000) -> Estimate:
-    """More slices, twice as many each time, until the standard error is a small share of the cost.
+    """Draw more slices, twice as many each time, until the standard error is a small share of the cost.
 
-    What was drawn before is kept: the estimate is the mean over all slices so far. It works for every distance that
-    is the mean over slices, trees or frames.
+    Earlier slices are kept: the estimate is the mean over all slices so far. It works for every distance that is a mean
+    over slices, trees or frames.
 
     Args:
-        draw: Gives the estimate from so many fresh slices; it has to draw others at every call.
+        draw: A function of a number of slices, which returns the estimate from new slices at every call.
         tol: The largest standard error, as a share of the cost, of every problem of the batch.
-        slices: How many to start with.
-        max_slices: Where to give up; the estimate tells its error anyway.
+        slices: The first number of slices.
+        max_slices: The largest number of slices; the estimate tells its standard error in any case.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Slicing laws that follow the data: the best slice, the slices that matter, a learned law."""
+"""Laws of slices that depend on the data: the best slice, weighted slices, a learned law."""
 
 from __future__ import annotations
 
@@ -45,21 +45,22 @@ def max_sliced_wasserstein(
     r"""The largest one-dimensional distance over all slices of a family, found by projected gradient ascent.
 
     $$\max_{\theta \in S^{d-1}} W_p^p(\langle\theta, \cdot\rangle_\#\mu, \langle\theta, \cdot\rangle_\#\nu)$$
-    The objective is not concave: the ascent starts from the difference of the means, from the extreme directions of the
-    difference of the covariances and from random ones, all at once, and the best end wins. The gradient of the result
-    treats the direction as constant (envelope theorem). With another family of slices it is the generalised maximum.
+    The objective is not concave. So the ascent starts from the difference of the means, from the extreme directions of
+    the difference of the covariances and from random directions, all at the same time, and the best result is returned.
+    For its gradient the direction is a constant (envelope theorem). With another family of slices, this is the
+    generalised maximum.
 
     Args:
         x: First clouds.
         y: Second clouds.
         a: Non-negative weights of `x`.
         b: Non-negative weights of `y`.
-        slicer: Slices to start from, which also say what family they belong to; straight lines chosen by the data if
+        slicer: Slices to start from, which also determine the family; straight lines that are chosen by the data if
             None.
         p: Order, at least 1.
-        steps: Of the ascent.
-        step_size: Of the normalised gradient, in radians; it shrinks to zero along a cosine.
-        restarts: Random starts, besides those.
+        steps: Number of steps of the ascent.
+        step_size: Length of a step along the normalised gradient, in radians; it falls to zero along a cosine.
+        restarts: Number of further random starts.
         generator: Source of the random starts.
 
     Returns:
@@ -112,9 +113,10 @@ def energy_based_sliced_wasserstein(
 ) -> Estimate:
     r"""The mean over slices weighted by how far apart the measures are on each.
 
-    Weights proportional to $e^{W_l / T}$ (``"exponential"``) or $W_l^\rho$ (``"power"``) of the costs $W_l = W_p^p$
-    on the slices, which the gradient follows. Never less than the plain mean over the same slices, never
-    more than their maximum. Costs are means over atoms, so $T$ is in units of the squared distance (for p = 2).
+    With the costs $W_l = W_p^p$ on the slices, the weights are proportional to $e^{W_l / T}$ (``"exponential"``) or
+    $W_l^\rho$ (``"power"``), and the gradient passes through them. The result is never less than the plain mean over
+    the same slices, and never more than their maximum. Costs are means over atoms, so $T$ is in units of the squared
+    distance (for p = 2).
 
     Args:
         x: First clouds.
@@ -122,7 +124,7 @@ def energy_based_sliced_wasserstein(
         a: Non-negative weights of `x`.
         b: Non-negative weights of `y`.
         slicer: The slices, for example ``LinearSlicer(directions(...))`` or ``GreatCircles(frames(...))``.
-        line: What is solved on them, `Balanced(2)` if None; on the sphere for example `Circular`.
+        line: The problem on the slices, `Balanced(2)` if None; on the sphere for example `Circular`.
         energy: ``"exponential"`` or ``"power"``.
         temperature: T > 0.
         power: rho >= 0.
@@ -163,8 +165,9 @@ def distributional_sliced_wasserstein(
 ) -> Estimate:
     r"""The largest mean cost over laws of directions of a given concentration around a learned centre.
 
-    Directions $\theta = \mathrm{normalise}(\mu + z / \sqrt{\kappa})$ with standard normal $z$, drawn once; the centre
-    $\mu$ climbs by gradient ascent through them. $\kappa = 0$ is the uniform law, $\kappa \to \infty$ the best slice.
+    The directions are $\theta = \mathrm{normalise}(\mu + z / \sqrt{\kappa})$, where $z$ is standard normal and drawn
+    once. Gradient ascent finds the centre $\mu$. With $\kappa = 0$ the law is uniform, and for $\kappa \to \infty$ the
+    result is the best slice.
 
     Args:
         x: First clouds.
@@ -172,10 +175,10 @@ def distributional_sliced_wasserstein(
         a: Non-negative weights of `x`.
         b: Non-negative weights of `y`.
         p: Order, at least 1.
-        slices: Directions of the final estimate, and of each step.
+        slices: Number of directions of the final estimate, and of each step.
         concentration: kappa >= 0.
-        steps: Of the ascent.
-        step_size: In radians.
+        steps: Number of steps of the ascent.
+        step_size: Length of a step, in radians.
         generator: Source of the start and of the noise.
 
     Source:
@@ -240,8 +243,8 @@ def random_path_directions(
 ) -> Float[Tensor, "*b count d"]:
     r"""Directions from random points of one cloud to random points of the other, slightly blurred.
 
-    $\theta = \mathrm{normalise}(\mathrm{normalise}(x - y) + z / \sqrt{\kappa})$ with independent $x$, $y$, $z$: cheap,
-    and strong in gradient flows, where differences that matter are differences of points.
+    They are $\theta = \mathrm{normalise}(\mathrm{normalise}(x - y) + z / \sqrt{\kappa})$ with independent $x$, $y$,
+    $z$. They cost little, and are useful in gradient flows, where the differences between points matter.
 
     Args:
         x: First clouds.

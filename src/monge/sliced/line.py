@@ -1,4 +1,4 @@
-"""What is solved on every slice: a one-dimensional transport problem with a cost per row."""
+"""The problem that is solved on every slice: one-dimensional transport, with one cost for each slice."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class LineProblem(Value, ABC):
 
 
 def visible(places: Tensor, weights: Tensor | None, seen: Tensor | None) -> Tensor:
-    """Weights of every slice: what has no coordinate gives its mass to the others, unless nobody has one."""
+    """Weights of every slice: points without a coordinate give their mass to the others, if there are others."""
     given = equal_unless(weights, places).expand(places.shape)
     if seen is None:
         return given
@@ -118,7 +118,7 @@ class Circular(_OfOrder):
 
 @value
 class LinearCircular(_OfOrder):
-    """Linear circular transport: the circle without the search for the best cut, coordinates in turns.
+    """Linear circular transport: on the circle, but without the search for the best cut; coordinates in turns.
 
     Args:
         p: Order, at least 1.

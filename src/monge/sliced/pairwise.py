@@ -35,14 +35,14 @@ def pairwise_sliced_wasserstein(
     theta: Float[Tensor, "*b slices d"] | None = None,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "*b k k"]:
-    """The matrix of sliced Wasserstein distances between K clouds, each sorted once per slice, never per pair.
+    """The matrix of sliced Wasserstein distances between K clouds; each cloud is sorted only once on every slice.
 
-    All pairs share their directions, so the matrix is an exact pseudo-metric. Clouds of one size with equal weights are
-    compared by one matrix product per chunk of slices (p = 2) or one batched distance; others by merging their sorted
-    levels. No gradient: for a loss take `sliced_wasserstein`.
+    All pairs use the same directions, so the matrix is an exact pseudo-metric. Clouds of one size with equal weights
+    are compared by one matrix product per chunk of slices (p = 2) or by one batched distance; other clouds are compared
+    by merging their sorted levels. The matrix has no gradient; for a loss use `sliced_wasserstein`.
 
     Args:
-        clouds: K clouds of any sizes in one space; leading dimensions are problems, as everywhere.
+        clouds: K clouds of any sizes in one space; leading dimensions are problems of a batch.
         weights: Non-negative weights for each cloud, or None for equal ones; scaled to mass one.
         p: Order, at least 1.
         slices: How many directions to draw.

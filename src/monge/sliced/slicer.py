@@ -1,4 +1,4 @@
-"""What a slice is: a scalar coordinate of every point."""
+"""Slicers: families of slices, each of which gives every point one coordinate."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ class Slicer(Value, ABC):
 
 
 class ParametricSlicer(Slicer):
-    """Slices that differ by parameters, which are the first field; their leading dimensions are problems.
+    """Slices that are given by parameters, which are the first field; their leading dimensions are problems.
 
-    Every one of these problems has slices of its own.
+    Each of these problems has its own slices.
     """
 
     _core: ClassVar[int] = 1  # dimensions of the parameters of one slice
@@ -174,8 +174,8 @@ class Polynomial(_Family):
 class Spheres(_Family):
     r"""Distances from points on a large sphere, $\lVert x - r\theta_l\rVert$: slices are spheres, not planes.
 
-    The circular generalised slices; for $r$ large against the data they bend little, and their Radon transform is
-    injective. The gradient at a centre itself is zero.
+    These are the circular generalised slices. If $r$ is large compared with the data, they are nearly planes, and their
+    Radon transform is injective. The gradient at a centre itself is zero.
 
     Args:
         theta: (*b, L, d) unit vectors.
@@ -204,7 +204,7 @@ class Spheres(_Family):
 class Augmented(_Family):
     r"""Projections of points together with features of them, $\langle\theta_l, (x, \phi(x))\rangle$.
 
-    Whatever the features, the points themselves stay part of what is sliced, so that the distance is a metric.
+    The points themselves are a part of what is projected, so that the distance is a metric for any features.
 
     Args:
         theta: (*b, L, d + k) unit vectors.
@@ -230,7 +230,7 @@ class Augmented(_Family):
 class Network(Slicer):
     """Coordinates from any callable, for example a neural network with one output per slice.
 
-    It gives a metric only if no two measures look alike on every slice.
+    The distance is a metric only if two different measures always differ on some slice.
 
     Args:
         network: Maps (*b, n, d) to (*b, n, L).

@@ -52,10 +52,10 @@ def tree_system(
     Args:
         x: First clouds; they set the centre and spread of the roots.
         y: Second clouds.
-        a: Non-negative weights of `x`, equal if None: absent points set nothing.
+        a: Non-negative weights of `x`, equal if None; absent points have no influence.
         b: The same for `y`.
-        trees: How many.
-        lines: Per tree, at most d.
+        trees: Number of trees.
+        lines: Number of lines of each tree, at most d.
         generator: Source of randomness.
 
     Raises:

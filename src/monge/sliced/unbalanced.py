@@ -1,4 +1,4 @@
-"""Unbalanced sliced transport: measures of any mass, changed at a price before they are compared."""
+"""Unbalanced sliced transport: measures of any mass may change their mass at a price."""
 
 from __future__ import annotations
 
@@ -34,19 +34,21 @@ _KEPT = "The reweighted marginals of unbalanced slices carry no derivative: deta
 
 @value
 class Unbalanced(LineProblem):
-    r"""Unbalanced transport on every slice on its own (SUOT).
+    r"""Unbalanced transport on every slice separately (SUOT).
 
     $$\min_{\pi_1, \pi_2} W_p^p(\pi_1, \pi_2) + \rho_1\,\mathrm{KL}(\pi_1 | \mu) + \rho_2\,\mathrm{KL}(\pi_2 | \nu)$$
-    by corrective Frank-Wolfe steps on the translation-invariant dual, each a balanced problem, until the duality gap is
-    a small share of the objective. The value is the objective at the marginals found, which lies above the optimum by
-    the gap at most; the gradient follows the envelope theorem. `Estimate.gap` tells the gap.
+    The method makes corrective Frank-Wolfe steps on the translation-invariant dual, each of which is a balanced
+    problem, until the duality gap is a small share of the objective. The value is the objective at the marginals that
+    were found; it lies above the optimum by at most the gap, which `Estimate.gap` contains. The gradient follows from
+    the envelope theorem.
 
     Args:
-        rho: Price of changing mass, > 0; a pair prices the two sides apart, and an infinite price on one of them keeps
-            that marginal as it is.
-        line: The balanced problem underneath: `Balanced` on lines, `Circular` on circles.
+        rho: Price of changing mass, > 0. A pair has one price for each side, and an infinite price on one side keeps
+            the marginal of this side as it is.
+        line: The balanced problem on each slice: `Balanced` on lines, `Circular` on circles.
         tol: The largest duality gap of a slice, as a share of its cost.
-        steps: The most steps, for prices that are small against the costs; a `ConvergenceWarning` tells what is left.
+        steps: The largest number of steps. If rho is small compared with the costs, it may not be enough; then a
+            `ConvergenceWarning` gives the gap that is left.
 
     Source:
         Bonet, Nadjahi, Sejourne, Fatras, Courty, Slicing unbalanced optimal transport (arXiv 2306.07176).
@@ -63,7 +65,9 @@ class Unbalanced(LineProblem):
 
     def __post_init__(self) -> None:
         if isinstance(self.rho, tuple) and len(self.rho) != 2:
-            raise InputError(f"rho must be one price or a pair, one a side, but is {self.rho!r}.")
+            raise InputError(
+                f"rho must be one price, or a pair with a price for each side, but is {self.rho!r}: pass one."
+            )
         for price in self._prices:
             check_number("rho", price, low=0.0, strict=True, infinity=True)
         if min(self._prices) == math.inf:
@@ -134,8 +138,9 @@ def unbalanced_sliced_wasserstein(
     r"""Sliced transport of measures that may change their weights once, for all slices (USOT).
 
     $$\min_{\pi_1, \pi_2} SW_p^p(\pi_1, \pi_2) + \rho_1\,\mathrm{KL}(\pi_1 | \mu) + \rho_2\,\mathrm{KL}(\pi_2 | \nu).$$
-    Outliers lose weight in every slice at once, which tells them apart from points that one slice happens to dislike.
-    For a reweighting per slice use ``estimate(..., line=Unbalanced(rho))``.
+    Each point has one new weight for all slices. So a point loses weight only if it is an outlier on many slices, and
+    not if it is one on a single slice by chance. For new weights on every slice use
+    ``estimate(..., line=Unbalanced(rho))``.
 
     Args:
         x: First clouds.
@@ -146,7 +151,7 @@ def unbalanced_sliced_wasserstein(
         rho: Price of changing mass, > 0; see `Unbalanced`.
         line: `Balanced` or, for slices that are circles, `Circular`; the first, of order two, if None.
         tol: The largest duality gap, as a share of the objective; ``gap`` of the estimate tells it.
-        steps: The most corrective Frank-Wolfe steps.
+        steps: The largest number of corrective Frank-Wolfe steps.
 
     Returns:
         The estimate, whose cost holds the whole objective, and the two reweighted marginals.

@@ -37,30 +37,31 @@ def sliced_wasserstein(
     max_slices: int = 100_000,
     generator: torch.Generator | None = None,
 ) -> Estimate:
-    r"""The sliced Wasserstein distance, exact on every slice, in memory independent of their number.
+    r"""The sliced Wasserstein distance, exact on every slice, in memory that does not depend on their number.
 
     $$SW_p^p(\mu, \nu) = \mathbb{E}_{\theta \sim S^{d-1}} W_p^p(\langle\theta, \cdot\rangle_\# \mu,
     \langle\theta, \cdot\rangle_\# \nu).$$
-    As a loss take ``.cost``, the p-th power; ``.distance`` is rooted. Sharing ``theta`` between calls makes the sampled
-    distance an exact pseudo-metric.
+    For a loss use ``.cost``, the p-th power; ``.distance`` is its root. If all calls use the same ``theta``, the
+    sampled distance is an exact pseudo-metric.
 
     Args:
         x: First clouds.
         y: Second clouds.
-        a: Non-negative weights of `x`, equal if None. Zero weight is absence.
+        a: Non-negative weights of `x`, equal if None. A point of weight zero is absent.
         b: The same for `y`.
         p: Order, at least 1.
-        slices: How many directions to draw; with `tol`, how many to start with. Orthogonal ones are rounded up to whole
-            bases: one cut basis would bring back most of the variance.
-        theta: Directions to use instead of drawing, for each problem its own if they have its leading dimensions.
-        kind: Their law, see `directions`.
-        scale: ``"dimension"`` divides the p-th power by that of two Diracs at distance one, so that dimension alone
-            changes nothing; ``"effective"`` scales to the number of dimensions that the data fill (the participation
-            ratio of the pooled covariance); a number multiplies. It changes a loss by a constant only.
-        control_variate: ``"lower"``, ``"upper"`` or ``"quadratic"``, see `estimate`: for independent directions what
-            whole bases do for orthogonal ones.
+        slices: How many directions to draw; with `tol`, how many to start with. Orthogonal directions are rounded up to
+            whole bases, because one incomplete basis would cause most of the variance.
+        theta: Directions to use instead of new ones; with leading dimensions, every problem has its own directions.
+        kind: Law of the directions, see `directions`.
+        scale: A factor of the p-th power. ``"dimension"`` divides by the value for two Diracs at distance one, so that
+            the result does not depend on the dimension alone; ``"effective"`` uses the number of dimensions that the
+            data fill instead (the participation ratio of the pooled covariance); a number is the factor itself. It
+            changes a loss by a constant factor only.
+        control_variate: ``"lower"``, ``"upper"`` or ``"quadratic"``, see `estimate`. It reduces the variance of
+            independent directions, as whole bases do for orthogonal ones.
         tol: Draw more directions until the standard error of the cost is at most this share of it, see `refine`.
-        max_slices: Where `tol` gives up.
+        max_slices: The largest number of directions that `tol` may draw.
         generator: Source of the directions.
 
     Returns:

@@ -1,4 +1,4 @@
-"""How problems are solved, and what comes back."""
+"""Solvers, and the solutions that they return."""
 
 from monge._value import value
 

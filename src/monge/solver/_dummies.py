@@ -62,8 +62,8 @@ def extend(problem: Linear, cost: Tensor) -> Extended:
     best_j, best_i = cost.min(1), cost.min(0)
     if create + overfill < math.inf and float(cost.min()) + create + overfill < 0:
         raise InfeasibleError(
-            "the problem is unbounded: creating mass on both sides earns more than it costs, since some costs are "
-            "negative. Fix one marginal, or shift the cost."
+            "the problem must have a least value, but is unbounded: some costs are negative, and more mass on both "
+            "sides lowers the value without end. Fix one marginal, or add a number to all costs."
         )
     beyond, from_nothing = best_j.values + overfill, best_i.values + create
     whole[:n, m], whole[n, :m] = beyond.clamp(max=leave), from_nothing.clamp(max=without)

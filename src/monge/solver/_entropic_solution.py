@@ -56,7 +56,7 @@ def entropic_solution(
         status, error = measured.judged(tol, end.settled)
         if status is Status.PRECISION and not warned and tol is not None:
             warnings.warn(
-                f"epsilon is below what the dtype resolves: the marginal error stopped at {float(error.max()):.1e}, "
+                f"epsilon is too small for the dtype: the marginal error stopped at {float(error.max()):.1e}, "
                 f"above what tol={tol:.1e} asks for; use float64, or a larger epsilon or tol.",
                 PrecisionWarning,
                 stacklevel=4,

@@ -65,7 +65,7 @@ class Accuracy:
         if worst <= _SURELY * self.tol:
             return False
         warnings.warn(
-            f"epsilon is below what {str(self.dtype).removeprefix('torch.')} resolves: rounding of the costs alone may "
+            f"epsilon is too small for {str(self.dtype).removeprefix('torch.')}: rounding of the costs alone may "
             f"change marginals by {min(worst, 2.0):.1e}, and tol is {self.tol:.1e}; use float64, a larger epsilon, or "
             "costs without a common offset.",
             PrecisionWarning,

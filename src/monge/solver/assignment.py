@@ -1,4 +1,4 @@
-"""Exact transport between equal numbers of equal points: a bijection."""
+"""Exact transport between equal numbers of points with equal weights: a bijection."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = ["Assignment"]
 class Assignment(Exact):
     r"""The assignment problem: the cheapest bijection, $\min_\sigma \sum_i C_{i\sigma(i)} / n$.
 
-    By Birkhoff's theorem some optimal plan between n points and n points of equal weights is a permutation. It is found
-    exactly, in float64, the problems of a batch in parallel, together with potentials whose duality gap is measured.
-    The value is differentiable; the bijection is locally constant.
+    By Birkhoff's theorem, there is an optimal plan between n points and n points of equal weights that is a
+    permutation. It is found exactly, in float64, together with potentials, and the duality gap is measured. The
+    problems of a batch are solved in parallel. The value is differentiable; the bijection is locally constant.
 
     Args:
         max_bytes: The largest cost matrix of one problem that may be built.

@@ -1,4 +1,4 @@
-"""What every solver is: a small frozen value that says what it can do, and does it."""
+"""The base class of solvers: a small frozen value that says which problems it can treat, and solves them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Capability:
     Args:
         supported: Whether it can.
         cost: The estimated number of elementary operations, comparable between solvers; inf if unsupported.
-        reason: One sentence: why not, or what the estimate rests on.
-        memory: The estimated number of bytes that are allocated on the way.
+        reason: One sentence, which says why it cannot, or how the cost was estimated.
+        memory: The estimated number of bytes that are allocated during the computation.
     """
 
     supported: bool
@@ -39,13 +39,13 @@ class Capability:
 
     @classmethod
     def no(cls, reason: str) -> Capability:
-        """Not supported, because of ``reason``."""
+        """The capability of a solver that cannot treat the problem, because of ``reason``."""
         return cls(False, float("inf"), reason)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A problem on its way to a solver: what several of them ask of it is asked once.
+    """A problem together with facts that several solvers need, so that each fact is computed only once.
 
     Args:
         problem: The problem.
@@ -58,7 +58,7 @@ class Case:
     @cached_property
     @torch.no_grad()
     def relative_epsilon(self) -> float:
-        """The smallest epsilon of the batch, in units of the mean cost; one if that says nothing."""
+        """The smallest epsilon of the batch, in units of the mean cost; one if this unit does not exist."""
         problem = self.problem
         if 0 in problem.batch_shape:
             return 1.0
@@ -72,8 +72,8 @@ class Case:
 class Solver(Value):
     """A way of solving problems. Its fields are its settings; it keeps no state between problems.
 
-    A solver says in ``treats`` which traits a problem must have, a set of words of `monge.problem.TRAITS`, and writes
-    ``_capability``, what such a problem would cost it, and ``_solve``.
+    In ``treats``, a solver lists the traits that a problem must have, as a set of words of `monge.problem.TRAITS`. It
+    writes two methods: ``_capability`` estimates what such a problem would cost, and ``_solve`` solves it.
     """
 
     treats: ClassVar[frozenset[str]] = frozenset({"linear"})
@@ -106,14 +106,14 @@ class Solver(Value):
         return self
 
     def prepare(self, problem: Problem) -> Solver:
-        """The solver for a series of problems like this one: it starts from what they share.
+        """The solver for a series of similar problems: it starts from the answer to one of them, if it can.
 
         Args:
-            problem: The first of the series, or one like it.
+            problem: The first problem of the series, or a similar one.
 
         Returns:
-            A solver with the same settings; here the one that `resolve` gives. Iterative solvers start from the
-            potentials of this problem.
+            A solver with the same settings. In this base class it is the one that `resolve` returns; iterative solvers
+            return one that starts from the potentials of this problem.
         """
         return self.resolve(problem)
 

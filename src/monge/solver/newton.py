@@ -30,21 +30,22 @@ _STORED_ENTRIES = 2**22
 
 @value
 class Newton(Iterative):
-    """Newton's method on the dual: for a small epsilon, or for marginals met to many digits.
+    """Newton's method on the dual: for a small epsilon, or if the marginals must be met to many digits.
 
-    Where block ascent needs a number of iterations that grows like 1 / epsilon, this needs a handful for each halving
-    of epsilon. Each step solves a linear system in the columns, the Hessian of the dual with the rows eliminated,
-    scaled by the masses so that tails are resolved as well as bulk: by Cholesky if it is small, else by conjugate
-    gradients on the large entries of the plan, which are few when epsilon is small. Steps are bounded, and accepted
-    only if the dual value rises by a share of what the gradient promises and by no more than that; where they fail
-    plain iterations take over, and where those do not help either, accelerated ascent. All of it is computed in
-    float64, whatever the dtype of the answer. In a batch each problem has an epsilon, a step and an end of its own.
+    Block ascent (Sinkhorn) needs a number of iterations that grows like 1 / epsilon. Newton's method needs only a few
+    iterations for each halving of epsilon. Each step solves a linear system in the columns: the Hessian of the dual
+    with the rows eliminated. The system is scaled by the masses, so that points of little mass are as accurate as the
+    others. A small system is solved by Cholesky, a large one by conjugate gradients on the large entries of the plan,
+    which are few when epsilon is small. Steps are bounded. A step is accepted only if the dual value rises by at least
+    a share of what the gradient predicts, and by no more than it predicts. Where this fails, plain iterations take
+    over, and where they do not help either, accelerated ascent. Everything is computed in float64, whatever the dtype
+    of the answer. In a batch, each problem has its own epsilon and its own steps, and stops by itself.
 
     Args:
         tol: L1 marginal error, relative to the mass asked for; None is 1e-9 in float64, 1e-4 in float32, 1e-3 in
             float16 and 1e-2 in bfloat16, whose plans have entries that are rounded by as much.
-        max_iter: Limit of the number of iterations, one for each point that is tried.
-        init: Potentials to start from: a pair (f, g) or an earlier solution. They replace the annealing.
+        max_iter: Limit of the number of iterations; each pair of potentials that is tried counts as one.
+        init: Potentials to start from: a pair (f, g) or an earlier solution. Epsilon then has its final value at once.
         gradient: How the answer is differentiated.
         strict: Whether to raise NotConvergedError instead of reporting an unmet tolerance.
 

@@ -34,15 +34,15 @@ _SMALL_MATRIX = 2**28
 class Simplex(Exact):
     r"""The network simplex: exact plans and potentials for any weights.
 
-    Balanced problems are solved as they are, from points without a cost matrix where the cost is a norm. Marginals that
-    may be missed at a linear price (`AtMost`, `Free`, total variation, a given mass) become a balanced problem with one
-    dummy point on each side. Everything runs in float64; the answer is a vertex, with at most n + m - 1 entries, and
-    its duality gap is measured. The value is differentiable; the plan is locally constant in the cost. Where several
-    plans or potentials are optimal the value has a kink: its derivative by costs and prices is that of the plan
-    returned, by weights and mass that of the potentials returned.
+    Balanced problems are solved directly; if the cost is a norm of differences of points, no cost matrix is built.
+    Problems with marginals that may be missed at a linear price (`AtMost`, `Free`, total variation, a given mass) are
+    turned into balanced problems with one dummy point on each side. Everything runs in float64. The answer is a vertex,
+    with at most n + m - 1 entries, and its duality gap is measured. The value is differentiable; the plan is locally
+    constant in the cost. Where several plans or potentials are optimal, the value has a kink: its derivative by costs
+    and prices follows from the plan that is returned, and by weights and mass from the potentials that are returned.
 
     Args:
-        init: Potentials to start from: a pair (f, g) or an earlier solution. They change the time, not the value.
+        init: Potentials to start from: a pair (f, g) or an earlier solution. They change the time but not the value.
         max_bytes: The largest cost matrix that may be built where one is needed.
 
     Example:

@@ -36,16 +36,17 @@ class Sinkhorn(Iterative):
 
     Each iteration maximises the dual exactly over f, then over g: f = U(T(g)) with the soft c-transform
     T(g)_i = -epsilon log sum_j b_j exp((g_j - C_ij) / epsilon) and a map U that depends on the marginal.
-    Costs are streamed; memory is that of the points and potentials. Epsilon falls by factors of four to its
-    target, where Anderson mixing takes over; a jump that lowers the dual value is taken back. In a batch each
-    problem stops when it is done, and its answer does not depend on its neighbours.
+    Costs are computed block by block, so that only points and potentials are stored. Epsilon is lowered by factors
+    of four until it has its final value. From then on Anderson mixing accelerates the iteration, and a step of it that
+    lowers the dual value is undone. In a batch, each problem stops by itself, and its answer does not depend on the
+    other problems.
 
     Args:
         tol: L1 marginal error, relative to the mass asked for; None is 1e-6 in float64, 1e-4 in float32, 1e-3 in
             float16 and 1e-2 in bfloat16, whose plans have entries that are rounded by as much.
         max_iter: Limit of the number of iterations. `Unrolled` gradients make it the exact number.
-        init: Potentials to start from: a pair (f, g) or an earlier solution. They replace the annealing.
-        anneal: Whether epsilon falls gradually.
+        init: Potentials to start from: a pair (f, g) or an earlier solution. Epsilon then has its final value at once.
+        anneal: Whether epsilon is lowered gradually.
         accelerate: Whether to use Anderson mixing.
         gradient: How the answer is differentiated.
         strict: Whether to raise NotConvergedError instead of reporting an unmet tolerance.

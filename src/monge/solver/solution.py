@@ -1,4 +1,4 @@
-"""What a solver returns: the plan, the value, and measurements of both."""
+"""The answer of a solver: the plan, the value, and measurements of both."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Report(Value):
 
     Args:
         status: How the solver stopped, the worst over the batch.
-        marginal_error: L1 distance of both marginals of this plan, summed entry by entry in its own arithmetic,
-            from those the potentials imply (for fixed marginals: from the weights), relative to the mass that is
-            asked for. Where rounding may hide more than was found, the estimate of what it hides: never less than was
-            measured, inf where the plan is not finite.
-        duality_gap: Primal less dual value, violated constraints priced at the largest potential.
-        iterations: Iterations spent, each a new pair of potentials or one Newton step.
-        epsilon: The entropy that was used, resolved to units of the cost.
+        marginal_error: L1 distance between both marginals of this plan and those that the potentials imply (for fixed
+            marginals: the weights), relative to the mass that is asked for. It is summed entry by entry in the dtype
+            of the plan. Where rounding may hide a larger error than was found, this is the estimate of the hidden
+            error. It is never less than the error that was measured, and inf where the plan is not finite.
+        duality_gap: The primal value less the dual value; violated constraints are priced at the largest potential.
+        iterations: The number of iterations; each is a new pair of potentials or one Newton step.
+        epsilon: The epsilon that was used, in units of the cost.
     """
 
     status: Status
@@ -78,7 +78,7 @@ class Solution(Value):
 
     @property
     def terms(self) -> Any:
-        """The objective of the plan in parts, as ``problem.terms`` names them: cost, entropy, price of each side."""
+        """The parts of the objective of the plan, as in ``problem.terms``: cost, entropy, and a price for each side."""
         return self.problem.terms(self.coupling)
 
     def map(self, points: Float[Tensor, "..."], *, method: str | None = None) -> Float[Tensor, "..."]:
@@ -103,7 +103,7 @@ class DualSolution(Solution):
     g: Float[Tensor, "*b m"]
 
     def map(self, points: Float[Tensor, "..."], *, method: str | None = None) -> Float[Tensor, "..."]:
-        """Where points go that the plan has not seen; by default through the potentials, of an exact plan "brenier"."""
+        """Where points go that the plan has not seen; by default through the potentials ("brenier" if it is exact)."""
         if method is None and "exact" in self.problem.traits:
             method = "brenier"
         return TransportMap(self.coupling, method, (self.f, self.g) if method == "brenier" else None)(points)
@@ -115,6 +115,9 @@ def initial_potentials(init: tuple[Tensor, Tensor] | DualSolution, problem: Line
     given = (init.f, init.g) if isinstance(init, DualSolution) else init
     for name, potential, n in zip("fg", given, problem.shape, strict=True):
         if potential.shape[-1] != n:
-            raise ShapeError(f"init: {name} must have {n} entries, one per point, but has {potential.shape[-1]}.")
+            raise ShapeError(
+                f"init: {name} must have {n} entries, one per point, but has {potential.shape[-1]}: use potentials of "
+                "a problem between the same numbers of points."
+            )
         found.append(potential.detach().to(problem.a.dtype).broadcast_to((*problem.batch_shape, n)))
     return found

@@ -1,4 +1,4 @@
-"""The one verb, and the router behind it: every solver says what a problem would cost; the cheapest one solves it."""
+"""`solve`, and the choice of a solver: every solver says what a problem would cost, and the cheapest one solves it."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Explanation(NamedTuple):
 
     @property
     def chosen(self) -> Solver | None:
-        """The solver that is taken, if any can; never one of infinite cost, which is how approximate ones abstain."""
+        """The solver that is chosen, or None; never one of infinite cost, which approximate solvers have."""
         return self.rows[0].solver if self.rows and self.rows[0].capability.cost < math.inf else None
 
     @property
     def refusal(self) -> str:
-        """Why no solver can: what each one says."""
+        """Why no solver can treat the problem: the reasons of all of them."""
         return " ".join(("No solver can treat this problem.", *(row.capability.reason for row in self.rows)))
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ def solve(problem: Problem, solver: Solver | None = None) -> Solution:
 
     Args:
         problem: What is asked.
-        solver: How; None lets `Auto` choose the cheapest that can, which `explain` shows.
+        solver: The solver to use; with None, `Auto` chooses the cheapest one that can, and `explain` shows the choice.
 
     Returns:
         The plan, the value, and a report that measures them; a `DualSolution` where the solver has potentials.
@@ -148,22 +148,22 @@ def check_problem(problem: Any) -> None:
 
 @value
 class Auto(Solver):
-    """Takes the most special solver that treats the problem, and of several the one of the smallest estimated cost.
+    """Chooses the most special solver that treats the problem, and among several the one of least estimated cost.
 
-    A solver is more special than another if it asks for all that the other asks for, and more: `Assignment` treats a
-    part of what `Simplex` treats, and is faster there. Among others the estimates decide: every candidate counts the
-    elementary operations it expects, from the numbers of points, the batch, and epsilon as a share of the mean cost,
-    and the bytes it would allocate; `explain` shows them. Nothing is tried or timed, so that equal problems always
-    meet the same solver.
+    A solver is more special than another one if it needs all traits that the other needs, and more: `Assignment` treats
+    a part of the problems that `Simplex` treats, and is faster there. Otherwise the estimates decide. Every candidate
+    estimates its elementary operations from the numbers of points, the batch, and epsilon as a share of the mean cost,
+    and also the bytes that it would allocate; `explain` shows both. No solver is tried or timed, so that the same
+    problem always gets the same solver.
 
     Args:
         candidates: The solvers to choose from, with their settings; None takes all of `SOLVERS`, those of installed
-            packages included. The earlier of two equals wins.
-        tol: Tolerance of the solver that is chosen; None leaves its own, as for the settings below. Solvers without
-            iterations need none of them.
+            packages included. Of two equal ones, the earlier is chosen.
+        tol: Tolerance of the solver that is chosen. For this and the next settings, None keeps the value of the solver.
+            Solvers without iterations ignore them.
         max_iter: Limit of its iterations.
         init: Potentials that it starts from.
-        gradient: How its answer is differentiated; only solvers that let one choose are candidates then.
+        gradient: How its answer is differentiated; then only solvers that have this setting are candidates.
         strict: Whether to raise NotConvergedError instead of reporting an unmet tolerance.
 
     Example:
@@ -186,7 +186,7 @@ class Auto(Solver):
     treats: ClassVar[frozenset[str]] = frozenset()
 
     def resolve(self, problem: Problem) -> Solver:
-        """The solver that is taken, with the settings of this one."""
+        """The solver that is chosen, with the settings that were given to `Auto`."""
         case = Case(problem, problem.traits)
         able = [solver for solver in self._candidates() if solver.treats <= case.traits]
         told = _table(case, [solver for solver in able if not _beaten(solver, able)])
@@ -199,7 +199,7 @@ class Auto(Solver):
         return chosen
 
     def explain(self, problem: Problem) -> Explanation:
-        """All candidates, in the order in which they would be taken."""
+        """All candidates, in the order in which they would be chosen."""
         return _table(Case(problem, problem.traits), self._candidates())
 
     def _capability(self, case: Case) -> Capability:

@@ -28,14 +28,15 @@ __all__ = ["Sorted"]
 class Sorted(Exact):
     r"""Sorting, for a convex cost of $x - y$ on a line: the monotone coupling is optimal.
 
-    $O((n + m)\log(n + m))$ operations and $O(n + m)$ memory, batched. Equal numbers of equal weights give a bijection,
-    other weights a staircase of at most n + m - 1 pieces. Potentials follow the staircase: where the row advances, the
-    change of the cost is the change of f, where the column advances, that of g; for a convex cost they are feasible,
-    which proves the plan. The value is differentiable in points and weights almost everywhere, the staircase in its
-    weights.
+    It takes $O((n + m)\log(n + m))$ operations and $O(n + m)$ memory, and is batched. Equal numbers of points with
+    equal weights give a bijection, other weights a staircase of at most n + m - 1 pieces. The potentials follow the
+    staircase: where it goes to the next row, f changes by the change of the cost, and where it goes to the next column,
+    g does. For a convex cost these potentials are feasible, which proves that the plan is optimal. The value is
+    differentiable in points and weights almost everywhere, and the staircase in its weights.
 
-    Partial problems on a line, a mass to move between two `AtMost` marginals or total variation at one price on both
-    sides, are exact too: the mass that is kept, matched in order; see `monge.kernels.partial_plan`.
+    Two kinds of partial problems on a line are solved exactly too: a mass to move between two `AtMost` marginals, and
+    total variation at the same price on both sides. The mass that is moved is matched in order; see
+    `monge.kernels.partial_plan`.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""A measure against itself: one potential instead of two."""
+"""Transport of a measure to itself: one potential instead of two."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ __all__ = ["Symmetric"]
 
 @value
 class Symmetric(Iterative):
-    r"""For entropic problems that are their own transpose, as a measure against itself is.
+    r"""For entropic problems that are their own transpose, such as the transport of a measure to itself.
 
-    Both potentials are one, $f = U(T(f))$. Near the solution that map has derivatives in [-1, 0] wherever
-    $\exp(-C / \epsilon)$ is positive definite, as it is for powers up to two of the Euclidean distance: the mean of
-    f and $U(T(f))$ then contracts by two or better, whatever epsilon.
+    Both potentials are equal, and $f = U(T(f))$. If $\exp(-C / \epsilon)$ is positive definite, as for powers up to two
+    of the Euclidean distance, this map has derivatives in [-1, 0] near the solution. Then one step to the mean of f and
+    $U(T(f))$ at least halves the error, whatever epsilon is.
 
     Args:
         tol: L1 marginal error relative to the mass asked for; None is 1e-9 in float64 and 1e-4 in lower precision.

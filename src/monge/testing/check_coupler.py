@@ -1,4 +1,4 @@
-"""The conformance suite of couplers: what attention may rely on, whatever turns queries and keys into a plan."""
+"""The test suite of couplers: everything that attention relies on, whatever coupler makes the plan."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class _Tokens(NamedTuple):
 
 
 def check_coupler(coupler: str | Coupler, *, heads: int = 3, width: int = 4, tokens: int = 7) -> None:
-    """Let a coupler attend, and hold it to its promise and to what every attention relies on.
+    """Test whether a coupler keeps its promise and everything that attention relies on.
 
-    Shapes, dtypes and masses; rows and columns within the promise; ``attend`` as the barycentric projection of the
-    plan; absent tokens without mass and without influence, bit by bit; sequences one by one as in a batch; gradients
-    of inputs and parameters against differences; nothing read ahead where it is causal, and a refusal in words where
-    it cannot be, or cannot forbid pairs.
+    These are checked: shapes, dtypes and masses; rows and columns, as the promise says; that ``attend`` is the
+    barycentric projection of the plan; that absent tokens have no mass and no influence, in any bit; that a batch gives
+    the same as its sequences alone; the gradients of inputs and parameters, by differences; that a causal coupler reads
+    nothing ahead; and that a coupler which cannot be causal, or cannot forbid pairs, refuses with a message.
 
     Args:
-        coupler: A name, as `monge.nn.Attention` takes it, or a module; a module is copied and not changed.
+        coupler: A name, as in `monge.nn.Attention`, or a module; a module is copied and not changed.
         heads: How many heads the module is made for.
         width: How wide their queries and keys are.
         tokens: How many tokens a sequence has, at least four.
@@ -51,7 +51,8 @@ def check_coupler(coupler: str | Coupler, *, heads: int = 3, width: int = 4, tok
         >>> from monge.testing import check_coupler
         >>> check_coupler("softmax")
 
-    Write it once for a coupler of your own, ``check_coupler(Mine())``, and once for every option that changes its plan.
+    For a coupler of your own, call ``check_coupler(Mine())`` once, and once more for every option that changes its
+    plan.
     """
     made = _general(build(coupler, heads, width)) if isinstance(coupler, str) else copy.deepcopy(coupler)
     double = made.double().eval()

@@ -1,4 +1,4 @@
-"""The conformance suite of plans: a coupling must answer every question as its matrix does."""
+"""The test suite of plans: a coupling must answer every question as its matrix does."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def check_coupling(
 
     Args:
         P: The coupling.
-        dense: The matrix that it should be. By default the definition of its class, and for a class of your own
-            ``P.dense()``, which cannot find an error that all of its methods share.
+        dense: The matrix that it should be. By default it follows from the definition of its class; for a class of your
+            own it is ``P.dense()``, which cannot find an error that all of its methods share.
         rtol: Relative tolerance; by default 1e-8 in float64 and 1e-3 in float32.
         atol: Absolute tolerance; by default 1e-10 in float64 and 1e-5 in float32.
 

@@ -1,4 +1,4 @@
-"""The conformance suite of costs: a geometry must answer every question as its matrix does."""
+"""The test suite of costs: a geometry must answer every question as its matrix does."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def check_geometry(
 ) -> None:
     """Ask a geometry every question, and compare answers and gradients with those of its matrix.
 
-    Blocks, transposes, soft and hard minima, products with plans, entries, means, sums, copies, and the problems of a
-    batch one by one. Run it on every cost you write: on batches, on a single row, with forbidden pairs, in both
-    precisions.
+    The questions are blocks, transposes, soft and hard minima, products with plans, entries, means, sums, copies, and
+    the problems of a batch one by one. Run it on every cost that you write: on batches, on a single row, with forbidden
+    pairs, in both precisions.
 
     Args:
         geometry: The cost.
         dense: The matrix that it should be. By default ``geometry.dense()``, which cannot find an error that all of
-            its methods share; write the formula down for at least one small example.
-        epsilon: A temperature, or one for each problem of the batch.
-        smooth: Whether the costs have derivatives by what the geometry holds; those of float64 are compared with
+            its methods share; pass the matrix for at least one small example.
+        epsilon: A number, or one for each problem of the batch.
+        smooth: Whether the costs have derivatives by the tensors of the geometry; in float64 they are compared with
             differences.
         rtol: Relative tolerance; by default 1e-8 in float64 and 1e-3 in float32.
         atol: Absolute tolerance, in units of the largest cost if that is above one; by default 1e-10 and 1e-5.

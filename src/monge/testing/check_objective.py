@@ -1,4 +1,4 @@
-"""The conformance suite of objectives: what the trainer relies on, so that every run can be repeated and resumed."""
+"""The test suite of objectives: everything that the trainer relies on to repeat and to continue a run."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ __all__ = ["check_objective"]
 
 
 def check_objective(objective: Objective, data: Data, model: nn.Module, *, steps: int = 4, smooth: bool = True) -> None:
-    """Hold an objective and its data to what a `monge.train.Trainer` relies on.
+    """Test an objective and its data for everything that a `monge.train.Trainer` relies on.
 
-    A batch is a function of the step, and a part gives the same batches whenever it is asked. The loss is one finite
-    number with the gradient that differences have, changes no batch, and draws from torch's default generators only.
-    Figures have the same names for every batch, and measuring changes no weight; ``better`` is strict; what describes
-    and what is measured is plain data. A run that is interrupted and resumed is the run that was not, bit by bit on the
-    processor.
+    A batch must be a function of the step, and a part must always give the same batches. The loss must be one finite
+    number whose gradient agrees with differences; it must change no batch, and draw random numbers from torch's default
+    generators only. Figures must have the same names for every batch, and measuring must change no weight. ``better``
+    must be strict, and descriptions and measurements must be plain data. A run that was interrupted and resumed must
+    have the same result as a run without interruption, on a CPU in every bit.
 
     Args:
-        objective: What is descended, measured and preferred.
-        data: A batch for every step, and parts to judge on.
-        model: With the weights to start from; it is copied and not changed.
-        steps: How many steps the runs take that are compared, at least two.
-        smooth: Whether the gradient is that of the loss; a learned slicer descends a smoother function than its loss.
+        objective: The loss, the measurements, and which measurement is better.
+        data: A batch for every step, and parts for evaluation.
+        model: The model with its first weights; it is copied and not changed.
+        steps: How many steps the compared runs make, at least two.
+        smooth: Whether the gradient is that of the loss; a learned slicer uses the gradient of a smoother function.
 
     Raises:
-        AssertionError: If something does not hold; the message names it.
+        AssertionError: If one of these does not hold; the message names it.
 
     Example:
         >>> import torch

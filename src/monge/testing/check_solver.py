@@ -1,4 +1,4 @@
-"""The conformance suite of solvers: what is answered, and what is said of the answer, are both looked at."""
+"""The test suite of solvers, which checks the answers and the reports about them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ PROVED = (Status.OPTIMAL, Status.CONVERGED)
 
 
 def check_solver(solver: Solver, problems: Mapping[str, Problem] | None = None, *, tol: float = 1e-4) -> None:
-    """Let a solver answer problems, and compare its answers with what they must be, and its report with the answers.
+    """Solve problems, compare the answers with the right ones, and the reports with the answers.
 
-    The plan has the shape, the dtype and the device of the problem, is non-negative, leaves points of no weight empty,
-    and is the same every time. The marginal error that is reported hides nothing; the value is the objective of the
-    plan, and optimal if the status says so: by a linear program without entropy, by the form of the plan with it. A
-    batch is its problems one by one, the transposed problem has the same value, and the gradient of the value is the
-    plan. What the solver cannot treat, it refuses in words.
+    The plan must have the shape, the dtype and the device of the problem, be non-negative, give no mass to points of
+    weight zero, and be the same every time. The reported marginal error must not be smaller than the true one. The
+    value must be the objective of the plan, and optimal if the status says so; without entropy this is checked by a
+    linear program, with entropy by the form of the plan. A batch must give the same as its problems one by one, the
+    transposed problem must have the same value, and the gradient of the value must be the plan. A problem that the
+    solver cannot treat must be refused with a message.
 
     Args:
         solver: The solver, with its settings.
-        problems: What it treats, by name. By default `transport_problems`, of which it must treat one at least.
+        problems: Problems by name. By default they are `transport_problems`, of which it must treat at least one.
         tol: How far a converged answer may be from the truth, relative to the cost and the mass.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One coupling of every kind, in every awkward size."""
+"""One coupling of every kind, also in sizes that often cause errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BATCHES = ((), (2,), (2, 1, 2))
 
 @dataclass(frozen=True)
 class Example:
-    """A coupling to test with, and what is special about it.
+    """A coupling for tests, and a name that says what is special about it.
 
     Args:
         name: Class, shape, and whether it has absent points.
@@ -58,10 +58,10 @@ def couplings(
 
     Args:
         dtype: The dtype of all numbers.
-        shapes: Pairs (n, m); representations that are square take those with n = m.
+        shapes: Pairs (n, m); representations that are square use only those with n = m.
         batches: Batch dimensions.
         zeros: Whether the first source point and the last target point are absent.
-        seed: Of the random numbers.
+        seed: Seed of the random numbers.
 
     Returns:
         The examples, one after the other.

@@ -1,4 +1,4 @@
-"""What an answer is made of: the largest tensor on the way to it."""
+"""The largest tensor that a computation creates."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["LargestTensor"]
 class LargestTensor(TorchDispatchMode):
     """Remembers the largest tensor that any operation returned while the block ran, the backward pass included.
 
-    A bound on it says that nothing of size n x m was built, on every machine and whatever the allocator does; scratch
-    memory inside of an operation is not seen. `monge.train.peak_bytes` adds up what is alive at once.
+    If it is small, no n x m matrix was built. This does not depend on the machine or on the allocator; temporary memory
+    inside an operation is not counted. `monge.train.peak_bytes` adds the tensors that exist at the same time.
 
     Attributes:
-        bytes: Of the memory that the tensor stands on, so that a view counts as what it is a view of.
-        numbers: How many entries the tensor has, those of an expanded one included.
+        bytes: The size of the tensor's storage, so that a view counts as the whole tensor that it belongs to.
+        numbers: How many entries the tensor has; an expanded tensor counts with all its entries.
 
     Example:
         >>> import torch

@@ -24,7 +24,7 @@ class Answered(Value):
         a: Source weights, of mass one.
         b: Target weights, of mass one.
         coupling: An optimal plan.
-        value: Its cost, by a formula that does not go through the plan.
+        value: Its cost, by a formula that does not use the plan.
     """
 
     x: Float[Tensor, "n d"]
@@ -49,7 +49,7 @@ def _weights(n: int, *, generator: torch.Generator | None) -> Tensor:
 
 
 def dirac(d: int = 2, *, generator: torch.Generator | None = None) -> Answered:
-    """One point to one point: the cost is their squared distance.
+    """Transport from one point to one point: the cost is their squared distance.
 
     Args:
         d: Dimension.
@@ -65,7 +65,7 @@ def dirac(d: int = 2, *, generator: torch.Generator | None = None) -> Answered:
 
 
 def spread(n: int = 5, d: int = 2, *, generator: torch.Generator | None = None) -> Answered:
-    """One point to a weighted cloud: every plan is the product, and |x - mean|^2 plus the variance is its cost.
+    """Transport from one point to a weighted cloud: the only plan is the product; it costs |x - mean|^2 plus variance.
 
     Args:
         n: How many target points.
@@ -85,7 +85,7 @@ def spread(n: int = 5, d: int = 2, *, generator: torch.Generator | None = None) 
 
 
 def translated(n: int = 7, d: int = 2, *, generator: torch.Generator | None = None) -> Answered:
-    """A cloud and its translate: moving every point along is optimal, by Jensen, and costs |t|^2.
+    """A cloud and its translate: to move every point by t is optimal, by Jensen's inequality, and costs |t|^2.
 
     Args:
         n: How many points.
@@ -105,7 +105,7 @@ def translated(n: int = 7, d: int = 2, *, generator: torch.Generator | None = No
 def permuted(n: int = 7, d: int = 2, *, generator: torch.Generator | None = None) -> Answered:
     """A cloud in another order, every point moved by a quarter of the least distance.
 
-    Each point's nearest target is its own, so that the permutation is optimal and every step costs the same.
+    The nearest target of each point is its own image. So the permutation is optimal, and every point costs the same.
 
     Args:
         n: How many points.

@@ -1,4 +1,4 @@
-"""What each representation means: its matrix, written down once, in plain torch, without the methods under test."""
+"""The matrix of each representation by its definition, in plain torch, without the methods that are tested."""
 
 from __future__ import annotations
 

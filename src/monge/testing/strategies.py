@@ -1,4 +1,4 @@
-"""Strategies for hypothesis: clouds, weights and costs, awkward ones included."""
+"""Strategies for hypothesis: clouds, weights and costs, also those that often cause errors."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def clouds(
 
     Args:
         draw: Given by hypothesis.
-        n: How many points, or a strategy for that.
-        d: Dimension, or a strategy for that.
+        n: How many points, or a strategy for this number.
+        d: Dimension, or a strategy for it.
         radius: The largest coordinate.
         dtype: The dtype.
 
@@ -67,11 +67,11 @@ def weights(
     zeros: bool = True,
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
-    """Weights (n,) of mass one, uniform ones and ones with zeros among them.
+    """Weights (n,) of mass one; some are uniform, and some contain zeros.
 
     Args:
         draw: Given by hypothesis.
-        n: How many, or a strategy for that.
+        n: How many weights, or a strategy for this number.
         zeros: Whether some may be zero.
         dtype: The dtype.
 
@@ -102,9 +102,9 @@ def costs(
 
     Args:
         draw: Given by hypothesis.
-        n: Rows, or a strategy for that.
-        m: Columns, or a strategy for that.
-        forbidden: Whether some pairs may be forbidden by a cost of +inf; one of every row never is.
+        n: Number of rows, or a strategy for it.
+        m: Number of columns, or a strategy for it.
+        forbidden: Whether some pairs may have the cost +inf; at least one pair of every row is allowed.
         dtype: The dtype.
 
     Example:

@@ -1,4 +1,4 @@
-"""One small problem of every kind, to try a solver on."""
+"""One small problem of every kind, to test a solver with."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["transport_problems"]
 
 
 def transport_problems(*, dtype: torch.dtype = torch.float64, seed: int = 0) -> dict[str, Linear]:
-    """Linear problems of a few points, by name: exact and entropic, balanced and not, with all that is awkward.
+    """Linear problems of a few points, by name: exact and entropic, balanced and unbalanced, with difficult cases.
 
     Args:
         dtype: The dtype of all numbers.
-        seed: Of the random numbers.
+        seed: Seed of the random numbers.
 
     Returns:
-        The problems; a solver treats those that it supports.
+        The problems; a solver treats those of them that it supports.
 
     Example:
         >>> from monge.solver import Sorted

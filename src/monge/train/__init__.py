@@ -1,4 +1,4 @@
-"""One loop for any objective on any data: exact resume, one schedule for all, one account of every run."""
+"""One training loop for any objective on any data: a run that was stopped continues to exactly the same result."""
 
 from __future__ import annotations
 

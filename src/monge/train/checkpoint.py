@@ -1,4 +1,4 @@
-"""Everything that a run needs to go on, in one file that is whole or not there."""
+"""Everything that a run needs to continue, in one file that is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _EARLIER = ("monge-train-1",)
 class Checkpoint:
     """The state between two steps.
 
-    The order of the data and all randomness of a step are functions of the seed and the step, so there is no state of a
-    random generator to keep; the rate is a function of the step too.
+    The order of the data and all randomness of a step are functions of the seed and the step, so that no state of a
+    random generator has to be stored; the learning rate is a function of the step too.
 
     Args:
-        identity: what was trained on what and how; a run goes on only as itself.
+        identity: what is trained, on which data, and how; a run continues only if all of it is the same.
         step: steps done.
         model: weights now, or the best ones once the run is finished.
         optimizer: its state, None once the run is finished.
@@ -51,14 +51,14 @@ class Checkpoint:
 
     @property
     def weights(self) -> dict[str, Any]:
-        """Those to use: the best so far, else the averaged ones, else those of the last step."""
+        """The weights to use: the best so far, or else the averaged ones, or else those of the last step."""
         return self.best["model"] if self.best else self.average or self.model
 
     def save(self, path: Path) -> None:
-        """Write the file; if that fails, the old one is still there.
+        """Write the file; if this fails, the old file is still there.
 
         Raises:
-            InputError: the system does not let it, for want of space for instance.
+            InputError: the file cannot be written, for example because the disk is full.
         """
         held = {name: getattr(self, name) for name in self.__dataclass_fields__}
         # Through memory, so that what goes wrong in writing is told by the system and not by a serialiser.
@@ -71,7 +71,7 @@ class Checkpoint:
         """Read the file; nothing in it is executed.
 
         Raises:
-            InputError: there is none, or it is damaged or of another kind.
+            InputError: the file does not exist, is damaged, or is of another kind.
         """
         try:
             held = torch.load(path, map_location="cpu", weights_only=True)
@@ -84,21 +84,21 @@ class Checkpoint:
             foreign = isinstance(error, pickle.UnpicklingError)
             reason = "it does not hold plain tensors" if foreign else str(error).partition("\n")[0]
             raise InputError(
-                f"{path} is damaged or no checkpoint of monge ({reason}): restore a copy of it, or start anew in "
+                f"{path} is damaged or no checkpoint of monge ({reason}): restore a copy of it, or start again in "
                 "another folder."
             ) from error
         if written != _FORMAT:
             raise InputError(
-                f"{path} was written by an earlier version of monge, in the format {written} and not in {_FORMAT}: go "
-                "on with that version, or start anew in another folder."
+                f"{path} was written by an earlier version of monge, in the format {written} and not in {_FORMAT}: "
+                "continue with that version, or start again in another folder."
             )
         return cls(**held)
 
     def check(self, identity: Mapping[str, Any], path: Path) -> None:
-        """A run may only go on with what it began with.
+        """Refuse to continue a run with other settings than it began with.
 
         Raises:
-            InputError: something else was trained here.
+            InputError: the folder holds a run with other settings.
         """
         names = sorted({*identity, *self.identity})
         differ = [name for name in names if identity.get(name) != self.identity.get(name)]
@@ -115,7 +115,7 @@ def _difference(name: str, there: Any, here: Any) -> str:
 
 
 def plain(part: Any) -> Any:
-    """Plain data of what makes a run what it is: dataclasses become dictionaries, tuples lists."""
+    """The settings of a run as plain data: dataclasses become dictionaries, and tuples become lists."""
     if hasattr(part, "__dataclass_fields__"):
         part = asdict(part)
     if isinstance(part, Mapping):

@@ -1,4 +1,4 @@
-"""What a model learns from: a batch for every step, parts to judge on, and a description."""
+"""The data of a run: a batch for every step, parts for evaluation, and a description."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ def _one(batch: Any) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Data:
-    """A batch is anything made of tensors, tuples, lists and dictionaries; it is moved to the device of the run.
+    """The data of a run: a batch for every step, and parts for evaluation.
+
+    A batch is made of tensors, tuples, lists and dictionaries, and is moved to the device of the run.
 
     Args:
-        batch: the share of this process in the batch of a step, the first being 0. It is a function of the step alone,
-            so that nothing has to be remembered to go on after an interruption.
-        splits: parts to judge on, by name, each a function that answers the batches of this process. ``"valid"`` is
-            judged on the way and chooses the weights; all others are judged once, at the end.
-        describe: plain data of what this is; a run goes on only with data of the same description.
-        amounts: how much a batch holds, by name: the speed of a run is told in these.
+        batch: a function of the number of a step, which starts at 0. It returns the share of this process in the batch
+            and depends on the step only, so that nothing has to be stored to continue after an interruption.
+        splits: parts for evaluation, by name; each is a function that returns the batches of this process. ``"valid"``
+            is evaluated during training and decides which weights are kept; all others are evaluated once, at the end.
+        describe: plain data that describe the data; a run continues only with data of the same description.
+        amounts: how much a batch holds, by name; the speed of a run is given in these units.
 
     Example:
         >>> import torch
@@ -52,13 +54,13 @@ class Data:
         """Tensors whose first axis counts items, in an order drawn from a seed; batches are tuples of their rows.
 
         Args:
-            parts: tensors by name of the part: ``"train"`` is learned from, the others are judged on.
-            size: items in a batch, all processes together.
-            seed: of the order.
-            world: the processes that share every batch; those that are joined now if None.
+            parts: tensors by name of the part: ``"train"`` is for training, the others are for evaluation.
+            size: items in a batch, of all processes together.
+            seed: seed of the order.
+            world: the processes among which every batch is divided; the processes that are connected now if None.
 
         Raises:
-            InputError: a batch cannot be shared equally by the processes.
+            InputError: a batch cannot be divided equally among the processes.
         """
         shared = World.current() if world is None else world
         train = parts["train"]
@@ -81,7 +83,7 @@ class Data:
 
 
 def checksum(tensors: Iterable[Tensor]) -> int:
-    """One number of all their bytes: other contents have another, up to one chance in four thousand million."""
+    """A number made from all bytes of the tensors; other contents have the same one by a chance of one in 2^32."""
     check = 0
     for held in tensors:
         check = zlib.crc32(held.detach().cpu().contiguous().numpy().data, check)

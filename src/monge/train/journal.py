@@ -1,4 +1,4 @@
-"""What was measured on the way, one record a line."""
+"""The measurements during a run, one record in each line."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Journal:
     """Records in memory, in ``metrics.jsonl``, and in TensorBoard where that is installed.
 
     Args:
-        folder: of the run; None keeps the records in memory only.
-        step: the step that the run goes on from: later records, of a run that was interrupted, are dropped.
-        writes: whether this process writes; another one only reads what there is.
+        folder: the folder of the run; None keeps the records in memory only.
+        step: the step from which the run continues; records of later steps, from before an interruption, are dropped.
+        writes: whether this process writes; a process that does not write only reads the records.
     """
 
     def __init__(self, folder: Path | None, step: int = 0, *, writes: bool = True) -> None:
@@ -43,15 +43,15 @@ class Journal:
             self._board = SummaryWriter(str(self._path.parent / "tensorboard"), purge_step=step + 1)
 
     def add(self, part: str, step: int, **figures: float) -> None:
-        """Keep what was measured after a step.
+        """Store what was measured after a step.
 
         Args:
-            part: ``"train"``, or the part of the data that was judged.
+            part: ``"train"``, or the part of the data that was evaluated.
             step: steps done.
             figures: numbers by name.
 
         Raises:
-            InputError: the system does not let the record be written.
+            InputError: the record cannot be written.
         """
         record = {"step": step, "part": part, **figures}
         self.records.append(record)
@@ -74,7 +74,7 @@ class Journal:
         return [record for record in self.records if record["part"] == part]
 
     def close(self) -> None:
-        """Let go of TensorBoard's file."""
+        """Close TensorBoard's file."""
         if self._board is not None:
             self._board.close()
 

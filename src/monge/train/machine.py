@@ -1,4 +1,4 @@
-"""Where and how a model is trained: nothing here is part of an experiment's identity."""
+"""The device and the precision of training; a run may continue with other ones."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ class MachineConfig:
     """Device, precision and compilation.
 
     Args:
-        device: as torch names it; None is a CUDA device if there is one (of every process its own), else the
-            processor.
-        precision: ``"float32"``, ``"bfloat16"`` for mixed precision, or ``"auto"``: mixed where the device has it.
+        device: as torch names it; None is a CUDA device if there is one (each process has its own), else the CPU.
+        precision: ``"float32"``, ``"bfloat16"`` for mixed precision, or ``"auto"``: mixed if the device has it.
         compile: pass the model through ``torch.compile``.
-        checkpoint_seconds: the longest that a checkpoint may lag behind; besides, one follows every evaluation.
+        checkpoint_seconds: a checkpoint is written when the last one is this old, and also after every evaluation.
 
     Raises:
-        InputError: the device is unknown or absent, or a choice is unknown.
+        InputError: the device is unknown or does not exist, or a choice is unknown.
     """
 
     device: str | None = None
@@ -39,7 +38,7 @@ class MachineConfig:
         self.torch_device()
 
     def torch_device(self) -> torch.device:
-        """The device that is meant."""
+        """The device that torch uses."""
         found = torch.cuda.is_available()
         try:
             device = torch.device(self.device or ("cuda" if found else "cpu"))
@@ -50,14 +49,14 @@ class MachineConfig:
             raise InputError(f"device={self.device!r} is unknown to torch: use 'cpu' or 'cuda'.") from error
         if device.type == "cuda" and (not found or (device.index or 0) >= torch.cuda.device_count()):
             raise InputError(
-                f"device={self.device!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices; use 'cpu'."
+                f"device={self.device!r} does not exist: torch has {torch.cuda.device_count()} CUDA devices; use 'cpu'."
             )
         if device.type not in ("cpu", "cuda"):
             raise InputError(f"device={self.device!r} is not supported: use 'cpu' or 'cuda'.")
         return device
 
     def autocast(self, device: torch.device) -> torch.autocast:
-        """The region that forward passes run in."""
+        """The context (mixed precision or not) in which forward passes run."""
         able = device.type == "cuda" and torch.cuda.is_bf16_supported()
         mixed = self.precision == "bfloat16" or (self.precision == "auto" and able)
         return torch.autocast(device.type, torch.bfloat16, enabled=mixed)

@@ -1,4 +1,4 @@
-"""How much memory one step takes, and how to give back what the allocator only keeps."""
+"""How much memory one step takes, and how to return unused memory to the system."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ except (AttributeError, OSError, TypeError):  # another C library: nothing to be
 def give_back() -> None:
     """Return free memory of the process to the system, where the C library can.
 
-    Batches of varying length leave holes of varying size. glibc keeps them, so that a long run on the processor held
-    fifteen gigabytes where its tensors took half of one.
+    Batches of different lengths leave unused pieces of memory of different sizes, and glibc keeps them. For this reason
+    a long run on the CPU used fifteen gigabytes while its tensors needed half a gigabyte.
     """
     if _trim is not None:
         _trim(0)
 
 
 def peak_bytes(run: Callable[[], Any], device: torch.device) -> int:
-    """The most bytes of tensors that a call holds at once, beyond those that were there before.
+    """The most bytes of tensors that a call holds at the same time, beyond the tensors that existed before.
 
-    On CUDA the allocator knows; elsewhere every operation's outputs are followed until they are freed, so that the
-    answer does not depend on what the process did before. Scratch memory inside of an operation is not seen there.
+    On CUDA the allocator counts them. Elsewhere the outputs of every operation are followed until they are freed, so
+    that the answer does not depend on what the process did before; temporary memory inside an operation is not counted.
 
     Args:
         run: what to measure.

@@ -32,28 +32,28 @@ class Meter:
 
     @property
     def window(self) -> tuple[float, int]:
-        """What a checkpoint keeps."""
+        """The numbers that a checkpoint stores."""
         return float(self._total), self._count
 
     def count(self, amounts: Mapping[str, int], times: int = 1) -> None:
-        """So much was worked through, by so many processes."""
+        """Count the amounts of a batch, times the number of processes."""
         self._amounts.update({name: times * amount for name, amount in amounts.items()})
 
     def add(self, loss: Tensor) -> None:
-        """A step is done."""
+        """Count a step and its loss."""
         self._total = self._total + loss
         self._count += 1
         self._steps += 1
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """The clock stands still while the block runs."""
+        """Do not count the time while the block runs."""
         begin = time.perf_counter()
         yield
         self._start += time.perf_counter() - begin
 
     def read(self) -> dict[str, float]:
-        """Mean loss, and time and amounts per step and per second since the last reading, which start anew."""
+        """Mean loss, and time and amounts per step and per second since the last reading; then all start from zero."""
         seconds = time.perf_counter() - self._start
         told = {"loss": float(self._total) / self._count, "step_seconds": seconds / self._steps}
         told |= {f"{name}_per_second": amount / seconds for name, amount in self._amounts.items()}

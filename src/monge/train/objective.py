@@ -1,4 +1,4 @@
-"""What is learned, and how it is judged."""
+"""The objective of training: the loss, and how results are judged."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def _nothing(model: nn.Module) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Objective:
-    """What is descended, what is measured, and which measurement is better.
+    """The loss, the measurements, and which measurement is better.
 
-    The three functions may draw from torch's default generators and from nothing else: the trainer seeds those from its
-    seed and the step, so that an interrupted run draws what it would have drawn.
+    The functions may draw random numbers from torch's default generators only. The trainer seeds these with its seed
+    and the step, so that a run that was interrupted draws the same numbers as without the interruption.
 
     Args:
-        loss: called with the model and a batch on its device; answers the loss to descend, a scalar.
-        score: called with the model in evaluation mode and a batch; answers tensors by name, each with one number per
-            item, or one for the batch. Reported are the means over all items of a part. None measures the loss, as
+        loss: called with the model and a batch on its device; returns the loss, a scalar that training makes small.
+        score: called with the model in evaluation mode and a batch; returns tensors by name, each with one number per
+            item, or one for the batch. The means over all items of a part are reported. None measures the loss, as
             ``"loss"``, one number per batch.
-        better: called with two means by name; whether the first is better than the second.
-        measure: called with the model that came out; more about it, plain numbers by name, measured once.
+        better: called with two dictionaries of means; says whether the first is better than the second.
+        measure: called once with the final model; returns further plain numbers by name.
 
     Example:
         >>> import torch
@@ -60,5 +60,5 @@ class Objective:
     measure: Callable[[Any], Mapping[str, Any]] = _nothing
 
     def figures(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
-        """What is measured on a batch."""
+        """The measurements of a batch."""
         return {"loss": self.loss(model, batch)} if self.score is None else self.score(model, batch)

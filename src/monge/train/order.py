@@ -19,20 +19,20 @@ _POOL = 32
 
 
 class Order:
-    """An epoch is a permutation, drawn from the seed and its number, and cut into batches.
+    """The order of the items: each epoch is a permutation, drawn from the seed and its number, and cut into batches.
 
-    Nothing has to be remembered to go on after an interruption. What is left over at the end of an epoch is not used
-    in it.
+    Nothing has to be stored to continue after an interruption. Items that are left over at the end of an epoch are not
+    used in this epoch.
 
     Args:
         count: how many items there are.
-        size: items in a batch, all processes together; all items if there are fewer.
-        seed: of the order.
-        alike: a number for every item, its length for instance: batches of items whose numbers are close to each other.
-        world: the processes that share every batch; one if None.
+        size: items in a batch, of all processes together; all items if there are fewer.
+        seed: seed of the order.
+        alike: a number for every item, such as its length; a batch then has items with similar numbers.
+        world: the processes among which every batch is divided; one process if None.
 
     Raises:
-        InputError: a batch cannot be shared equally.
+        InputError: a batch cannot be divided equally.
 
     Example:
         >>> from monge.train import Order
@@ -48,7 +48,7 @@ class Order:
         size = min(size, count // self.world.size * self.world.size)
         if size == 0 or size % self.world.size:
             raise InputError(
-                f"batch must be a multiple of the number of processes, but {size or count} items are shared by "
+                f"batch must be a multiple of the number of processes, but {size or count} items are divided among "
                 f"{self.world.size}: choose a multiple, or start fewer processes."
             )
         self.count, self.size, self.seed, self.alike = count, size, seed, alike
@@ -74,7 +74,7 @@ class Order:
 
 
 def dealt(count: int, size: int, *, alike: Tensor | None = None, world: World | None = None) -> Iterator[Tensor]:
-    """Every item once, in batches dealt out to the processes, those with the smallest numbers ``alike`` first."""
+    """Every item once, in batches that are divided among the processes; items of the smallest ``alike`` come first."""
     world = world or World()
     index = torch.arange(count) if alike is None else alike.argsort(stable=True)
     yield from index.split(size)[world.rank :: world.size]

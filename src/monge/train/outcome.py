@@ -1,4 +1,4 @@
-"""The account of a finished run."""
+"""The numbers of a finished run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class Outcome:
     """The numbers of one run; figures belong to the weights that were best on the part ``"valid"``.
 
     Args:
-        figures: means by name, of every part by name.
-        best_step: steps until the best weights.
-        steps: steps until the end.
-        step_seconds: median time of a step, evaluation left out.
-        speeds: median amounts a second, by name.
-        peak_bytes: tensors alive at once during one step, weights left out.
-        parameters: numbers that are learned.
+        figures: for every part by name, its means by name.
+        best_step: the number of steps that led to the best weights.
+        steps: the number of all steps.
+        step_seconds: median time of a step, without evaluations.
+        speeds: median amounts per second, by name.
+        peak_bytes: the most bytes of tensors at the same time during one step, without the weights.
+        parameters: how many numbers are learned.
         measured: what the objective measures about the model, by name.
     """
 

@@ -15,7 +15,7 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """Shows runs on standard error while the block runs, if a person looks; rich is imported when they do.
+    """Shows the progress of runs on standard error while the block runs; rich is imported only if it is shown.
 
     Args:
         shown: whether to show anything; None asks whether standard error is a terminal.
@@ -46,19 +46,19 @@ class Progress:
             self._bar.stop()
 
     def begin(self, name: str, *, steps: int, done: int) -> None:
-        """A run begins, or goes on."""
+        """Show that a run begins or continues."""
         if self._bar is not None:
             self._task = self._bar.add_task(name, total=steps, completed=done, note="", speed="")
 
     def tell(self, *, done: int, note: str | None = None, speed: str | None = None) -> None:
-        """So many steps are done."""
+        """Show how many steps are done."""
         if self._bar is not None and self._task is not None:
             told: dict[str, Any] = {"note": note, "speed": speed}
             told = {name: text for name, text in told.items() if text is not None}
             self._bar.update(self._task, completed=done, **told)
 
     def of(self, name: str) -> Callable[[int, int], None]:
-        """What a function calls with how much it has done, and of how much."""
+        """A callback for a function that reports how much of its work is done, and how much there is in all."""
 
         def tell(done: int, total: int) -> None:
             if self._task is None:
@@ -70,7 +70,7 @@ class Progress:
         return tell
 
     def end(self) -> None:
-        """The run is over."""
+        """Show that the run is over."""
         if self._bar is not None and self._task is not None:
             self._bar.stop_task(self._task)
             self._bar.remove_task(self._task)

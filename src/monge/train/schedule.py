@@ -1,4 +1,4 @@
-"""What is done with a model, step by step: the same for every contestant of a comparison."""
+"""The schedule of training: every model of a comparison is trained with the same one."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class Schedule:
 
     Args:
         steps: steps of the weights.
-        lr: the largest rate.
-        warmup: steps of linear growth to it.
-        decay: ``"cosine"``, ``"linear"`` or ``"constant"`` afterwards.
+        lr: the largest learning rate.
+        warmup: number of steps in which the rate grows linearly to ``lr``.
+        decay: how the rate falls afterwards: ``"cosine"``, ``"linear"`` or ``"constant"``.
         final: rate at the end, relative to ``lr``.
-        betas: memory of AdamW.
-        eps: floor of its denominators.
-        weight_decay: pull towards zero, decoupled from the gradient.
-        clip: largest norm of the gradient of all weights together; infinity leaves it as it is.
+        betas: the two decay rates of AdamW's moving averages.
+        eps: the number that AdamW adds to its denominators.
+        weight_decay: strength of the pull of the weights towards zero, separate from the gradient.
+        clip: largest norm of the gradient of all weights together; infinity does not limit it.
         evaluate_every: steps between evaluations on the validation part.
-        patience: stop after so many evaluations without a better one; None never stops early.
-        accumulate: batches a step: their gradients are averaged, in the memory of one.
-        average: the share that averaged weights keep of themselves at a step, 0.999 for instance, and less in the first
-            steps; it is these that are evaluated and reported. None reports the weights as they are.
+        patience: stop after this many evaluations in a row that were not better; None never stops early.
+        accumulate: number of batches in a step: their gradients are averaged, in the memory of one batch.
+        average: the share that a moving average of the weights keeps of itself at a step, such as 0.999; it is less in
+            the first steps. The averaged weights are evaluated and reported. None reports the weights themselves.
 
     Raises:
         InputError: a number lies outside of its range.
@@ -79,15 +79,15 @@ class Schedule:
         check_choice("decay", self.decay, ("cosine", "linear", "constant"))
         if self.warmup >= self.steps:
             raise InputError(
-                f"warmup must end before the last step, but takes {self.warmup} of {self.steps} steps: shorten it."
+                f"warmup must be less than steps, but is {self.warmup} of {self.steps} steps: make it shorter."
             )
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """AdamW for these parameters; its rate is set anew at every step."""
+        """AdamW for these parameters; the trainer sets its rate at every step."""
         return torch.optim.AdamW(parameters, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay, fused=True)
 
     def rate(self, step: int) -> float:
-        """The learning rate of the step with this index, the first being 0."""
+        """The learning rate of the step with this index; the first index is 0."""
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
         done = (step - self.warmup) / (self.steps - self.warmup)
@@ -99,7 +99,7 @@ class Schedule:
         return min(self.average or 0.0, (1 + step) / (10 + step))
 
     def lasting(self, steps: int) -> Self:
-        """The same schedule, stretched or shrunk to so many steps; what happens at a step moves along.
+        """The same schedule for another number of steps; the warm-up and the evaluations are scaled with it.
 
         Example:
             >>> from monge.train import Schedule

@@ -1,4 +1,4 @@
-"""Randomness that is a function of numbers, and of nothing that happened before."""
+"""Random numbers that depend on given numbers only, and on nothing that happened before."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["mixed", "seeded"]
 
 
 def mixed(*numbers: int | str) -> int:
-    """One seed made of several numbers, such that neighbours have nothing in common.
+    """One seed made of several numbers; similar numbers give unrelated seeds.
 
     Example:
         >>> from monge.train import mixed
@@ -25,11 +25,11 @@ def mixed(*numbers: int | str) -> int:
 
 @contextmanager
 def seeded(*numbers: int | str, device: torch.device | None = None) -> Iterator[None]:
-    """Inside of the block torch draws what belongs to these numbers; afterwards it goes on as if nothing happened.
+    """Seed torch's generators inside the block; afterwards they have the state that they had before.
 
     Args:
         numbers: mixed into one seed.
-        device: of which the generator is seeded too, beside that of the processor.
+        device: a device whose generator is seeded too, beside that of the CPU.
 
     Example:
         >>> import torch

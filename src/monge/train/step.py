@@ -1,4 +1,4 @@
-"""What a step of a run did."""
+"""The account of one step of a run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["Step"]
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What a loop over a trainer sees after every step, and callbacks with it.
+    """The value that a loop over a trainer, and every callback, receives after a step.
 
     Args:
         number: steps done so far, this one included.
-        loss: of this step, the mean over processes, on its device: reading it waits for the device.
-        gradient_norm: of all weights together, before it was clipped.
-        figures: what was measured on the part ``"valid"`` after this step, None where it was not.
+        loss: the loss of this step, the mean over processes, on its device; to read it you must wait for the device.
+        gradient_norm: the norm of the gradient of all weights together, before it was clipped.
+        figures: the measurements on the part ``"valid"`` after this step, None if it was not evaluated.
     """
 
     number: int

@@ -15,12 +15,12 @@ Numbers = TypeVar("Numbers")
 
 @dataclass(frozen=True)
 class Trained(Generic[Model, Numbers]):
-    """What a run answers.
+    """The result of a run.
 
     Args:
-        model: with the weights that were best on the validation part, in evaluation mode.
-        result: what was measured.
-        records: the metrics on the way, as in ``metrics.jsonl``.
+        model: the model with the weights that were best on the validation part, in evaluation mode.
+        result: the final measurements.
+        records: the measurements during training, as in ``metrics.jsonl``.
     """
 
     model: Model

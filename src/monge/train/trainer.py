@@ -1,4 +1,4 @@
-"""Training: the loop, and how it survives interruptions."""
+"""The training loop, which can be interrupted and continued."""
 
 from __future__ import annotations
 
@@ -40,34 +40,34 @@ _RECORDS = 200
 
 
 class Trainer:
-    """One model, one objective, one source of data, from the first step or from a checkpoint to the result.
+    """Trains one model with one objective on one source of data, from the first step or from a checkpoint to the end.
 
-    All randomness of a step is a function of the seed and the number of the step. So a run that is interrupted and goes
-    on computes what it would have computed, bit by bit on the processor, and its state is weights, optimiser, best
-    weights and a few counters. The random state of the caller is left alone.
+    All randomness of a step is a function of the seed and the number of the step. So a run that was interrupted and
+    continues has the same result as without the interruption, on a CPU in every bit. Its state consists of the weights,
+    the optimiser, the best weights and a few counters. The random state of the caller does not change.
 
-    Either ask for everything with `run`, or loop over the trainer: every turn is one step, with the evaluation and
-    the checkpoint that are due after it. A loop may be left and entered again.
+    Either call `run`, or loop over the trainer: every turn of the loop is one step, with the evaluation and the
+    checkpoint that belong to it. You can leave a loop and enter it again.
 
     Args:
-        model: with the weights to start from; it is moved to the device and changed in place.
-        objective: what is descended, and how it is judged.
-        data: a batch for every step, and parts to judge on.
-        schedule: what is done at every step; `Schedule` if None.
+        model: the model with its first weights; it is moved to the device and changed in place.
+        objective: the loss, and how results are judged.
+        data: a batch for every step, and parts for evaluation.
+        schedule: number of steps, learning rates and evaluations; `Schedule` if None.
         machine: device, precision, compilation; `MachineConfig` if None.
-        seed: of all randomness after the weights.
-        folder: where checkpoint and metrics are kept; None keeps nothing.
-        resume: go on with the run of the folder, if there is one; a finished one is read and not redone.
-        name: what to call the run where it is shown.
-        about: plain data of what else makes the run what it is, the size of the model for instance: it is kept, and a
-            folder goes on only with the same.
-        progress: where to show how far it is.
-        callbacks: called with every `Step` after it is done.
-        world: the processes that train together; those that are joined now if None.
+        seed: seed of all random numbers that are drawn after the first weights.
+        folder: where the checkpoint and the metrics are stored; None stores nothing.
+        resume: continue the run of the folder, if there is one; a finished run is read and not repeated.
+        name: the name under which the run is shown.
+        about: further plain data that describe the run, such as the size of the model; they are stored, and a folder is
+            continued only if they are the same.
+        progress: where the progress is shown.
+        callbacks: functions that are called with every `Step` after it is done.
+        world: the processes that train together; the processes that are connected now if None.
 
     Raises:
         InputError: the folder holds a run and ``resume`` is off; it holds another run or a damaged checkpoint; a file
-            could not be written; or, on the way, the loss stopped being finite.
+            could not be written; or the loss became NaN or infinite during training.
 
     Example:
         >>> import torch
@@ -104,7 +104,7 @@ class Trainer:
         self.schedule, self.machine = schedule or Schedule(), machine or MachineConfig()
         self.progress, self.callbacks = progress or Progress(shown=False), tuple(callbacks)
         if self.schedule.patience is not None and "valid" not in data.splits:
-            raise InputError("patience waits for a better evaluation, but data has no part 'valid': add it to splits.")
+            raise InputError("patience needs evaluations of 'valid', but data has no such part: add it to splits.")
         self.folder = None if folder is None else Path(folder)
         self.device, self.world = self.machine.torch_device(), world or World.current()
         settings = {"data": data.describe, "schedule": self.schedule, "seed": seed, "processes": self.world.size}
@@ -133,12 +133,12 @@ class Trainer:
 
     @property
     def over(self) -> bool:
-        """Whether no step is left: all are done, or no better evaluation came for as long as patience lasts."""
+        """Whether no step is left: all are done, or ``patience`` evaluations in a row were not better."""
         patience = self.schedule.patience
         return self.step >= self.schedule.steps or (patience is not None and self.stale >= patience)
 
     def run(self) -> Trained[nn.Module, Outcome]:
-        """Train to the end, from wherever the run is, and measure what came out."""
+        """Make all steps that are left, and measure the final model."""
         for _ in self:
             pass
         return self._finished() if self.outcome is not None else self._finish()
@@ -158,7 +158,7 @@ class Trainer:
             self.progress.end()
 
     def save(self) -> None:
-        """Keep a checkpoint now; one follows every evaluation, and besides as often as the machine is told to.
+        """Write a checkpoint now, in addition to those after evaluations and after ``checkpoint_seconds``.
 
         Raises:
             InputError: the file could not be written, and the old one is still there; or the loss is not finite.
@@ -287,8 +287,8 @@ class Trainer:
     def _check(self, what: str, number: float) -> None:
         if not math.isfinite(number):
             raise InputError(
-                f"the {what} of {self.name} became {number} by step {self.step}: lower the learning rate or warm up "
-                "for longer."
+                f"the {what} of {self.name} must be finite, but is {number} at step {self.step}: lower the learning "
+                "rate, or make the warm-up longer."
             )
 
     def _validate(self) -> dict[str, float]:
@@ -376,7 +376,7 @@ class Trainer:
 
 
 def moved(batch: Any, device: torch.device) -> Any:
-    """A batch on a device, whatever it is made of: tuples, lists and dictionaries keep what is no tensor as it is.
+    """A batch on a device; in tuples, lists and dictionaries, everything that is not a tensor stays as it is.
 
     Example:
         >>> import torch

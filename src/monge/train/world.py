@@ -19,11 +19,11 @@ __all__ = ["World", "world"]
 
 @dataclass(frozen=True)
 class World:
-    """Who is who.
+    """The number of this process, and of all processes.
 
     Args:
         rank: number of this process.
-        size: how many there are.
+        size: how many processes there are.
     """
 
     rank: int = 0
@@ -37,11 +37,11 @@ class World:
 
     @property
     def leads(self) -> bool:
-        """Whether this process is the one that writes and speaks."""
+        """Whether this process is the one that writes files and messages."""
         return self.rank == 0
 
     def gathered(self, held: Any) -> list[Any]:
-        """What every process holds, in the order of their numbers; plain data of any kind."""
+        """The values of all processes, in the order of their numbers; each is plain data."""
         if self.size == 1:
             return [held]
         found: list[Any] = [None] * self.size
@@ -49,15 +49,16 @@ class World:
         return found
 
     def follow(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrite tensors with what the first process holds."""
+        """Overwrite tensors with those of the first process."""
         if self.size > 1:
             for held in tensors:
                 dist.broadcast(held, 0)
 
     def average(self, loss: Tensor, weights: Iterable[nn.Parameter]) -> Tensor:
-        """Gradients become their means over processes, and so does the loss, which is answered.
+        """Replace gradients by their means over processes, and return the mean of the loss.
 
-        After the backward pass, whatever function of the model made it: a wrapper of ``forward`` would not see others.
+        This happens after the backward pass, so that the loss may call any method of the model; a wrapper of
+        ``forward`` would notice calls of ``forward`` only.
         """
         if self.size == 1:
             return loss
@@ -77,13 +78,13 @@ class World:
 
 @contextmanager
 def world(device: torch.device) -> Iterator[World]:
-    """Join the processes that torchrun started, for as long as the block runs; without torchrun there is one.
+    """Connect the processes that torchrun started, while the block runs; without torchrun there is one process.
 
     Args:
-        device: of this process; its kind chooses how the processes talk.
+        device: the device of this process; its kind decides how the processes communicate.
 
     Raises:
-        InputError: torchrun set its variables, but the processes do not find each other.
+        InputError: torchrun set its variables, but the processes cannot connect to each other.
     """
     size = os.environ.get("WORLD_SIZE", "1")
     if size == "1" or World.current().size > 1:
@@ -95,7 +96,7 @@ def world(device: torch.device) -> Iterator[World]:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     except (RuntimeError, ValueError) as error:
         raise InputError(
-            f"WORLD_SIZE={size} asks for several processes, but they do not find each other "
+            f"WORLD_SIZE={size} asks for several processes, but they cannot connect to each other "
             f"({' '.join(str(error).split())}): start them with torchrun."
         ) from error
     try:

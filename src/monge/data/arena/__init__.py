@@ -39,7 +39,7 @@ def long_range_arena(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Task:
-    r"""A task of the Long Range Arena from its official files, which you have to fetch yourself.
+    r"""A task of the Long Range Arena from its official files, which you must download yourself.
 
     ============  ===========================================================  ==================  =======
     name          files, in ``folder`` or in the folder of the release         parts               length
@@ -52,26 +52,27 @@ def long_range_arena(
     path-x        ``pathfinder128/curv_contour_length_14/{metadata,imgs}``     160k, 20k, 20k      16384
     ============  ===========================================================  ==================  =======
 
-    Texts are bytes, one more than the byte as id, cut at 4000. The 25,000 reviews to test are those to validate too, as
-    published: a checkpoint chosen on them is chosen on the test. Colours become grey as 0.2989 red + 0.5870 green +
-    0.1140 blue, rounded; the last tenth of the training images validates. Pathfinder is shuffled and cut 80/10/10.
+    Texts are read as bytes and cut at 4000; a token id is the byte plus one. As published, the 25,000 reviews of the
+    validation part are also those of the test part, so that a checkpoint chosen on them is chosen on the test. Colours
+    become grey as 0.2989 red + 0.5870 green + 0.1140 blue, rounded; the last tenth of the training images is the
+    validation part. Pathfinder is shuffled and divided into 80, 10 and 10 per cent.
 
-    Some published numbers come from code that took the token 0 for padding everywhere, so that black pixels were not
-    seen. ``legacy_pixel_mask`` repeats that; without it every pixel is present.
+    Some published numbers come from programs that took the token 0 for padding everywhere, so that the models did not
+    see black pixels. ``legacy_pixel_mask`` does the same; without it every pixel is present.
 
     Args:
-        name: one of the six above.
+        name: one of the six names in the table.
         folder: where the files are.
         legacy_pixel_mask: take black pixels for padding.
-        seed: shuffles pathfinder and path-x before they are cut into parts.
+        seed: seed by which pathfinder and path-x are shuffled before they are divided into parts.
         progress: called with the number of files that have been read and their total.
 
     Returns:
         The task. ListOps has the token ids of `list_operations`; the rows of retrieval are pairs.
 
     Raises:
-        InputError: ``name`` is unknown, files are missing or are not what they should be, or ``legacy_pixel_mask`` is
-            asked for where there are no pixels. The message names the file and the line.
+        InputError: ``name`` is unknown, a file is missing or has another content than expected, or
+            ``legacy_pixel_mask`` is set for a task of texts. The message names the file and the line.
 
     Example:
         >>> from pathlib import Path

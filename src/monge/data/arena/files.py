@@ -1,4 +1,4 @@
-"""Where the files of the Long Range Arena lie, and what is said if they do not."""
+"""Where the files of the Long Range Arena are, and the errors if they are missing."""
 
 from __future__ import annotations
 

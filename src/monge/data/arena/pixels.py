@@ -1,4 +1,4 @@
-"""Photographs and pathfinders, pixel by pixel: what the Long Range Arena has to look at."""
+"""The pictures of the Long Range Arena, pixel by pixel: CIFAR-10 and Pathfinder."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def pathfinder(side: int, root: Path, seed: int, progress: Progress) -> Parts:
             raise
         except Exception as error:
             raise InputError(
-                f"{path} is missing or no whole picture: fetch it anew, or strike it from the metadata."
+                f"{path} is missing or damaged: download it again, or remove its line from the metadata."
             ) from error
         progress(k + 1, len(pictures))
     labels = torch.tensor([label for _, label in pictures], dtype=torch.int64)

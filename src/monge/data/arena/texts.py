@@ -1,4 +1,4 @@
-"""ListOps, reviews and pairs of papers: what the Long Range Arena has to read."""
+"""The texts of the Long Range Arena: ListOps, reviews and pairs of papers."""
 
 from __future__ import annotations
 

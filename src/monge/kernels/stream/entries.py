@@ -46,7 +46,9 @@ def top_k(pairs: Pairs, g: Float[Tensor, "*#b m"], k: int) -> tuple[Float[Tensor
     """
     check_vector("g", g, pairs, "column")
     if not 1 <= k <= pairs.shape[1]:
-        raise InputError(f"k must lie between 1 and the number of columns, {pairs.shape[1]}, but is {k}.")
+        raise InputError(
+            f"k must lie between 1 and the number of columns, {pairs.shape[1]}, but is {k}: take one of them."
+        )
     with torch.no_grad():
         dtype = native_dtype(pairs, g)
         if dtype is None or k > LARGEST_K:

@@ -1,4 +1,4 @@
-"""What a coupler is: queries and keys in, a coupling out, and its promises as data."""
+"""The base class of couplers, which turn queries and keys into a coupling, and their promises as data."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ __all__ = ["Coupler", "Promise"]
 
 @dataclass(frozen=True, kw_only=True)
 class Promise:
-    """What a coupler guarantees, the row of it in the table of couplers, and the bounds its tests hold it to.
+    """What a coupler guarantees: its row in the table of couplers, and the bounds that the tests check.
 
     Args:
         rows: Largest error of a row sum of the attention matrix in float32; None if nothing is promised.
         columns: Largest error of a column sum relative to n_q/n_k; None if nothing is promised.
-        exactness: The same in words.
+        exactness: The same two errors in words.
         time: Cost in the number of tokens n and of the head width d.
         memory: What a forward and backward pass stores beyond its inputs.
         source: The publication.
         causal: Whether position i reads nothing after i: "no", "optional", "always".
         pairs: Whether an arbitrary mask of pairs is possible.
-        square: Whether queries and keys must be equally many.
+        square: Whether the numbers of queries and keys must be equal.
         gradient: How gradients reach queries and keys.
 
     Example:
@@ -59,7 +59,7 @@ class Promise:
 
     @classmethod
     def of_rows(cls, columns: str = "free", **rest: Any) -> Promise:
-        """Rows exact; what holds of the columns in words."""
+        """Exact rows; the words say what is known about the columns."""
         return cls(rows=1e-5, columns=None, exactness=f"rows exact, columns {columns}", **rest)
 
     @classmethod
@@ -187,14 +187,14 @@ class Coupler(nn.Module, ABC):
         """
         self._admit(heads)
         if heads.q.shape[-2] == 0:
-            raise ShapeError("There are no queries and no keys to couple: a plan needs one of each.")
+            raise ShapeError("A plan needs at least one query and one key, but there are none: pass a token.")
         heads, _ = heads.single()
         with full_precision(heads.q):
             return self._couple(heads)
 
     @transformable
     def read(self, heads: Heads, v: Tensor, dropout: float = 0.0) -> Tensor:
-        """What the queries of heads read of values; ``attend`` makes the heads of its arguments.
+        """The output of attention for checked heads; ``attend`` makes the heads from its arguments.
 
         Args:
             heads: Queries and keys with their masks, checked.

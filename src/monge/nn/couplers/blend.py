@@ -22,7 +22,8 @@ class Blend(Coupler):
     r"""(1 - λ_h) first + λ_h second, one λ = sigmoid(g) per head.
 
     Rows sum to one for every λ, and the worst column deviates by at most (1 - λ) times that of the first coupler plus
-    λ times that of the second. A gate near zero keeps a trained model as it was while the second coupler grows in.
+    λ times that of the second. With λ near zero, a trained model hardly changes at first, and the second coupler can
+    gain weight during training.
 
     Args:
         first: The coupler at λ = 0.
@@ -58,7 +59,7 @@ class Blend(Coupler):
         for coupler in (first, second):
             if coupler.promise.rows is None:
                 raise InputError(
-                    f"{type(coupler).__name__} does not promise its row sums, so a blend with it would be no mean of "
+                    f"{type(coupler).__name__} has no exact row sums, so a blend with it would not be a mean of the "
                     "values: use 'expected-slices' in place of 'soft-slices'."
                 )
         self.first, self.second = first, second
@@ -90,7 +91,7 @@ class Blend(Coupler):
         gate: float = 0.0,
         **options: Any,
     ) -> Self:
-        """Softmax and pivots unless named otherwise; ``options`` go to the second."""
+        """Softmax and pivots if nothing else is named; ``options`` are those of the second coupler."""
         return cls(build(first, heads, width), build(second, heads, width, **options), heads, gate=gate)
 
     def _couple(self, heads: Heads) -> Coupling:

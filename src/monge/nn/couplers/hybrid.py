@@ -21,10 +21,11 @@ __all__ = ["Hybrid"]
 
 
 class Hybrid(Coupler):
-    """The first ``special`` tokens, such as a class token, read all by softmax; the rest couple among themselves.
+    """The first ``special`` tokens, such as a class token, read all tokens by softmax; the others use ``inner``.
 
-    A doubly stochastic layer gives a class token one share of attention in all, so that the others can hardly read it,
-    and it can hardly read more than its share of them; this keeps it outside of the balance.
+    In a doubly stochastic layer, all tokens together read a class token with one share of attention, so that each of
+    them reads little of it, and the class token cannot read much of any single token. This coupler keeps the class
+    token outside of the balance.
 
     Args:
         inner: The coupler of the other tokens.
@@ -56,7 +57,7 @@ class Hybrid(Coupler):
     def __init__(self, inner: Coupler, special: int = 1, *, readable: bool = False, scale: float | None = None) -> None:
         super().__init__()
         if special < 1:
-            raise InputError(f"special must be at least 1, but is {special}: without special tokens use the coupler.")
+            raise InputError(f"special must be at least 1, but is {special}: without special tokens use inner alone.")
         if readable and inner.promise.square:
             raise InputError(
                 f"{type(inner).__name__} couples equally many queries and keys, so its queries cannot read special "
@@ -70,7 +71,7 @@ class Hybrid(Coupler):
 
     @classmethod
     def build(cls, heads: int, width: int, *, inner: str = "pivots", special: int = 1, **options: Any) -> Self:
-        """Pivots inside unless named otherwise; ``options`` go to the inner coupler."""
+        """Pivots if no other inner coupler is named; ``options`` are those of the inner coupler."""
         return cls(build(inner, heads, width, **options), special)
 
     def _attend(self, heads: Heads, v: Tensor, dropout: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Couplers by feature maps: linear attention in all its kinds."""
+"""Couplers by feature maps: all kinds of linear attention."""
 
 from __future__ import annotations
 

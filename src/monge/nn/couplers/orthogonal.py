@@ -77,7 +77,7 @@ class Cayley(_Orthogonal):
     Args:
         heads: Heads of the attention.
         width: Width of a head.
-        gain: Of the skew part at the start; a parameter per head.
+        gain: The factor of the skew part at the start; a parameter per head.
         scale: $s$, $d^{-1/2}$ for heads of width d if None.
 
     Example:
@@ -110,7 +110,7 @@ class Circuit(_Orthogonal):
         heads: Heads of the attention.
         width: Width of a head.
         tokens: How many tokens the circuit holds at most; it has a parameter for each.
-        layers: Depth; with ``tokens`` of them every token reaches every other.
+        layers: Number of layers; with as many layers as tokens, every token can read every other.
         ancilla: Auxiliary states per token.
         scale: $s$, $d^{-1/2}$ for heads of width d if None.
 

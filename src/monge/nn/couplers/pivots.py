@@ -37,7 +37,7 @@ _FLOOR = 1e-4
 
 
 class LearnedPivots(Coupler):
-    """Learned locations and masses of r pivots per head, and what both forms do with them."""
+    """Learned locations and masses of r pivots per head, and the methods that both kinds of pivots share."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class LearnedPivots(Coupler):
         self._pivoting()
 
     def reset_parameters(self) -> None:
-        """Locations of unit length on average: scores of nearly equal pivots would start as one uniform plan."""
+        """Draw locations of unit length on average; with nearly equal pivots the plan would be uniform at first."""
         nn.init.normal_(self.locations, std=self.locations.shape[-1] ** -0.5)
         nn.init.zeros_(self.mass_logits)
 
@@ -114,7 +114,7 @@ class ShardedPivots(LearnedPivots):
 
 
 class Pivots(ShardedPivots):
-    """Doubly stochastic to rounding at any number of iterations, zero included; linear time, rank at most r.
+    """Doubly stochastic up to rounding, for any number of iterations, even none; linear time, rank at most r.
 
     Args:
         heads: Heads of the attention.
@@ -127,10 +127,10 @@ class Pivots(ShardedPivots):
         temperature: Of the softmax that gives the masses.
         gradient: "unrolled" through the rounds, or "implicit" at their fixed point.
         scale: $s$, $d^{-1/2}$ for heads of width d if None.
-        group: Processes among which the tokens of a sequence are sharded. Each attends with its queries to the keys of
-            all; only sums of size r travel. What a process couples is the block of its queries and keys. Gradients of
-            the parameters are those of this process' part of the loss: sum them over the group (their mean, as in
-            ``DistributedDataParallel``, is that of the mean of the parts).
+        group: Processes among which the tokens of a sequence are divided. Each process attends with its queries to the
+            keys of all processes, and they exchange only sums of size r. The coupling of a process is the block of its
+            own queries and keys. Each process computes the gradient of its part of the loss: add these gradients over
+            the group (their mean, as in ``DistributedDataParallel``, belongs to the mean of the parts).
 
     Example:
         >>> from monge.nn.couplers import Pivots
@@ -168,10 +168,11 @@ class EntropicPivots(ShardedPivots):
         heads: Heads of the attention.
         width: Width of a head.
         pivots: r, number of pivots per head.
-        n_half: Half-steps of each problem, odd: they begin and end on the queries, and on the pivots.
+        n_half: Half-steps of each problem, an odd number: the first problem begins and ends with the queries, the
+            second one with the pivots.
         epsilon: Strength of the entropy of both problems.
         learn_epsilon: Make it a parameter per head, kept positive by softplus.
-        learn_mass: Make the masses parameters; with one half-step, which does not use them, they are not.
+        learn_mass: Make the masses parameters; not with one half-step, which does not use them.
         temperature: Of the softmax that gives the masses.
         gradient: "unrolled" through the half-steps, or "implicit" at their fixed point.
         scale: $s$, $d^{-1/2}$ for heads of width d if None.

@@ -30,9 +30,9 @@ class Prior(Coupler):
     $$\log π_{ij} = \sum_ρ λ^s_ρ \cos ω_ρ(i-j) + λ^a_ρ \sin ω_ρ(i-j) + u(j), \quad
         ω_ρ = 10^{-4ρ/(R-1)}$$
 
-    u is a small network of the position, with a bump at the first one, and a slope towards recent keys in causal use.
-    Since it is a product of features, fused kernels and streamed plans see nothing new; under a plan anchor u cannot
-    matter.
+    u is a small network of the position, with one more term for the first position and, in causal use, a linear term
+    that favours recent keys. The prior is a product of features, so that fused kernels and streamed plans need no
+    change. For couplers with fixed columns, such as "sinkhorn", u has no effect.
 
     Args:
         heads: Heads of the attention.
@@ -61,7 +61,9 @@ class Prior(Coupler):
         super().__init__()
         known = {"softmax": Softmax, "sinkhorn": Sinkhorn}
         if inner not in known:
-            raise InputError(f"inner={inner!r} has no dot-product scores to add to: choose one of {sorted(known)}.")
+            raise InputError(
+                f"inner={inner!r} has no scores that a prior could be added to: choose one of {sorted(known)}."
+            )
         check_count("frequencies", frequencies)
         self.scale = options.pop("scale", None) or width**-0.5
         self.inner: Coupler = known[inner](scale=1.0, **options)

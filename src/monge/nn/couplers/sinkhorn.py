@@ -26,10 +26,10 @@ class Sinkhorn(Coupler):
     Args:
         n_half: Half-steps, the last one on the rows; 1 is softmax attention.
         epsilon: Strength of the entropy; lower is closer to a matching, and slower to converge.
-        tol: If given, iterate until the L1 error of the columns is below it, looked at every ten rounds.
-        max_iter: Rounds at most, with ``tol``.
+        tol: If given, iterate until the L1 error of the columns is below it; this is checked every ten rounds.
+        max_iter: The largest number of rounds, with ``tol``.
         gradient: "unrolled" through the half-steps, or "implicit" at their fixed point.
-        memory: "dense", or "linear": no matrix of all pairs, in forward and backward.
+        memory: "dense", or "linear", which stores no matrix of all pairs, forward and backward.
         learn_epsilon: Make epsilon a parameter, kept positive by softplus.
         scale: $s$, $d^{-1/2}$ if None.
 
@@ -75,7 +75,7 @@ class Sinkhorn(Coupler):
 
     @property
     def epsilon(self) -> float | Tensor:
-        """Epsilon now."""
+        """The present epsilon."""
         return F.softplus(self._epsilon) if isinstance(self._epsilon, Tensor) else self._epsilon
 
     def _balance(self) -> Balance:

@@ -17,7 +17,7 @@ __all__ = ["ExpectedSlices", "SoftSlices"]
 class ExpectedSlices(Coupler):
     """A mixture of the permutations that sort queries and keys along each coordinate, weighted by their costs.
 
-    Exactly doubly stochastic, with gradients to queries and keys through the costs of the slices only.
+    It is exactly doubly stochastic. Gradients reach queries and keys through the costs of the slices only.
 
     Args:
         inverse_temperature: τ of the weights; zero is the plain mean, infinity the cheapest slice.
@@ -52,7 +52,7 @@ class ExpectedSlices(Coupler):
 
 
 class SoftSlices(Coupler):
-    """`ExpectedSlices` with soft sorting: gradients reach the order of the tokens, column sums are only near one.
+    """`ExpectedSlices` with soft sorting: it has a gradient through the order, but columns sum to one only nearly.
 
     Rows are normalised when values are averaged; the coupling itself has the marginals that soft sorting gives it,
     which are measured, not promised.

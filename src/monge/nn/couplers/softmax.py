@@ -19,7 +19,7 @@ __all__ = ["Softmax"]
 
 
 class Softmax(Coupler):
-    r"""$\mathrm{diag}(a)\,\mathrm{softmax}(s Q K^T)$: mass spread by an exponential of scores, no price on keys.
+    r"""$\mathrm{diag}(a)\,\mathrm{softmax}(s Q K^T)$: exact rows, and no condition on columns.
 
     Args:
         scale: $s$, $d^{-1/2}$ if None.

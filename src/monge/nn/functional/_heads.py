@@ -72,7 +72,7 @@ class Heads(NamedTuple):
             )
         if k.shape[-2] == 0 < q.shape[-2]:
             raise ShapeError(
-                f"There are {q.shape[-2]} queries, but no keys that they could read: give a key, or no queries."
+                f"There are {q.shape[-2]} queries, but no keys that they could read: pass a key, or no queries."
             )
         for name, padding, tokens in (("query_padding", query, q), ("key_padding", key, k)):
             if padding is not None and padding.shape != (wanted := (*tokens.shape[:-3], tokens.shape[-2])):

@@ -29,7 +29,7 @@ def check_mask(name: str, mask: Tensor, told: str, floats: str = "") -> None:
         rule = f"True where {told}, or floats {floats}" if floats else f"True where {told}"
         raise DtypeError(
             f"{name} must be boolean, {rule}, but its dtype is {mask.dtype}: pass mask != 0 if ones mark where {told}, "
-            "mask == 0 if zeros do."
+            "and mask == 0 if zeros mark it."
         )
 
 
@@ -64,7 +64,7 @@ def as_padding(name: str, mask: Tensor | None, tokens: Tensor) -> Tensor | None:
     ignored = mask == -math.inf
     if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(((mask != 0) & ~ignored).any()):
         raise InputError(
-            f"{name} of floats must hold 0 (keep) and -inf (ignore) only: a bias on keys is no padding, pass it as "
+            f"{name} of floats must hold only 0 (keep) and -inf (ignore), but holds other numbers: pass a bias as "
             "attn_mask."
         )
     return ignored

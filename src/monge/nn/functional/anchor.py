@@ -1,4 +1,4 @@
-"""Which representative of equivalent scores an attention layer picks: carrier, link and anchor in one function."""
+"""The three decisions of an attention layer, carrier, link and anchor, in one function."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ def anchored_matrix(
     tol: float = 1e-6,
     max_iter: int = 1000,
 ) -> Float[Tensor, "*b n m"]:
-    r"""An attention matrix from scores, with the choices named that a layer usually makes silently.
+    r"""An attention matrix from scores, by three decisions that a layer usually does not name.
 
-    The *carrier* ``allowed`` says which pairs exist. The *link* is the exponential, E = exp(S) on the carrier, the one
-    under which scores add as evidence multiplies. The *anchor* picks one matrix among those that differ by a gauge:
+    The *carrier* ``allowed`` says which pairs exist. The *link* says how a score becomes a weight: it is the
+    exponential, E = exp(S) on the carrier. The *anchor* says what the weights must sum to, and so which scores have no
+    effect:
 
     ==========  ==============================================================  =================================
-    anchor      matrix                                                          scores that cannot matter
+    anchor      matrix                                                          scores without effect
     ==========  ==============================================================  =================================
     ``none``    $E$                                                             none
     ``row``     $diag(1/E1) E$, softmax                                         $α 1^T$
@@ -52,7 +53,7 @@ def anchored_matrix(
         a: Row marginal of the plan, uniform if None.
         b: Column marginal of the plan, uniform if None.
         tol: L1 error of the plan's column marginal.
-        max_iter: Rounds at most.
+        max_iter: The largest number of rounds.
 
     Returns:
         The matrix; a row (or column) without a pair is zero.

@@ -1,4 +1,4 @@
-"""Causal balanced attention: the past, read through pivots."""
+"""Causal balanced attention: every position reads its past through pivots."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def prefix_pivot_step(
 
 
 def harmonic_mass(n: int, *, dtype: torch.dtype = torch.float32) -> Float[Tensor, " n"]:
-    r"""Column sums of uniform causal attention, $c_j = \sum_{i \ge j} 1/i$: what a balanced key should carry.
+    r"""Column sums of uniform causal attention, $c_j = \sum_{i \ge j} 1/i$: the mass that a balanced key should have.
 
     Example:
         >>> harmonic_mass(3)

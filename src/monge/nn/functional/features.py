@@ -38,7 +38,7 @@ def elu_features(x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
 
 @transformable
 def query_features(q: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
-    """`elu_features` of queries over a factor of each, unseen by the rows of attention: the largest is at least one.
+    """`elu_features` of queries, divided by a factor for each query so that the largest is at least one.
 
     Example:
         >>> query_features(torch.tensor([[-40.0, -41.0]]))
@@ -109,9 +109,10 @@ def feature_attention(
         phi_k: Features of the keys, non-negative.
         v: Values.
         query_padding: True where a query is absent; its output is zero.
-        key_padding: True where a key is absent; its features are zeroed, which zero points would not achieve.
+        key_padding: True where a key is absent; its features are set to zero (a key of zeros would not have features
+            of zero).
         causal: Sum over the past only.
-        floor: Smallest denominator; a sum of zero is none.
+        floor: Smallest denominator, for sums that are not zero.
 
     Returns:
         One weighted mean of the values per query; zero where no key has a feature in common with the query.
@@ -147,8 +148,8 @@ def feature_step(
         phi_q: Features of the new queries.
         phi_k: Features of the new keys.
         v: New values.
-        state: What the positions before left behind, None at the start; its size does not grow.
-        floor: Smallest denominator; a sum of zero is none.
+        state: The state after the earlier positions, None at the start; its size does not grow.
+        floor: Smallest denominator, for sums that are not zero.
 
     Returns:
         The output at the new positions, and the state after them.

@@ -29,8 +29,9 @@ def qr_matrix(
 ) -> Float[Tensor, "*b n n"]:
     r"""$U∘U$ where $U R = s Q K^T + λ I$; cubic time.
 
-    The shift keeps the matrix of full rank, which $Q K^T$ is not beyond n = d tokens, where the derivative of QR would
-    not exist. Invariant to the scale of the columns; the order of the keys matters, as in Gram-Schmidt.
+    The shift gives the matrix full rank. For more than d tokens, $Q K^T$ alone does not have full rank, and the
+    derivative of QR would not exist. The result does not depend on the scale of the columns, but on the order of the
+    keys, as in Gram-Schmidt.
 
     Args:
         q: Queries.
@@ -66,9 +67,9 @@ def cayley_matrix(
 ) -> Float[Tensor, "*b n n"]:
     r"""$O∘O$ of the Cayley transform $O = (I + K)^{-1}(I - K)$, K the skew part of the scores; cubic time.
 
-    Smooth everywhere, and permuting the tokens permutes rows and columns. Symmetric scores give the identity; ``drift``
-    adds the skew matrix α_i - α_j, which mixes even then. Where scores are so large that the transform cannot be
-    resolved, from about 10⁵ in single precision, the matrix is NaN.
+    It is smooth everywhere, and a permutation of the tokens permutes rows and columns. Symmetric scores give the
+    identity; ``drift`` adds the skew matrix α_i - α_j, so that tokens are mixed even then. If scores are too large for
+    the dtype, from about 10⁵ in single precision, the matrix is NaN.
 
     Args:
         q: Queries.
@@ -111,9 +112,10 @@ def circuit_matrix(
 ) -> Float[Tensor, "*b n n"]:
     r"""|U|² averaged over auxiliary states, U a simulated circuit whose angles are parameters times scores.
 
-    The state space is a auxiliary states times t tokens. Layer l turns neighbouring tokens, even and odd pairs by
-    turns, by θ·m + φ; turns neighbouring auxiliary states by fixed angles; and shifts phases by ω·m + χ. The scores m
-    are those of a token and of one l places on, so that t layers see them all. The attention
+    The state space has $a t$ dimensions, for a auxiliary states and t tokens. Layer l does three things: it rotates
+    neighbouring tokens by θ·m + φ, in even layers the even pairs and in odd layers the odd ones; it rotates
+    neighbouring auxiliary states by fixed angles; and it shifts phases by ω·m + χ. The scores m in layer l are those
+    of a token and the token l places after it, so that t layers use all scores. The attention
     $A_{ij} = \frac1a \sum_{bc} |U_{(i,b),(j,c)}|^2$ is doubly stochastic for every parameter.
 
     Args:

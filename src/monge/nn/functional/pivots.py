@@ -177,10 +177,10 @@ def pivot_attention(
     r"""Doubly stochastic attention of rank r in linear time, exact at any number of iterations.
 
     Queries and keys are assigned to r pivots, $P_1 = \mathrm{diag}(a)\,\mathrm{softmax}_t(s q_i·z_t/ε + g_t)$ and
-    $P_2^T$ likewise; the uses $p_1$ and $p_2$ of the pivots are joined by their maximal coupling W, and the plan is
-    $P_1\,\mathrm{diag}(1/p_1)\,W\,\mathrm{diag}(1/p_2)\,P_2$: non-negative, of rank at most r, with uniform
-    marginals to rounding whatever the scores. ``iterations`` Sinkhorn rounds move the uses towards ``mass``; with none,
-    g = log mass.
+    $P_2^T$ likewise. So the pivots receive the masses $p_1$ and $p_2$, which are joined by their maximal coupling W.
+    The plan is $P_1\,\mathrm{diag}(1/p_1)\,W\,\mathrm{diag}(1/p_2)\,P_2$: it is non-negative, has rank at most r, and
+    its marginals are uniform up to rounding, for any scores. ``iterations`` Sinkhorn rounds move $p_1$ and $p_2$
+    towards ``mass``; without rounds, g = log mass.
 
     Args:
         q: Queries.
@@ -194,12 +194,12 @@ def pivot_attention(
         gradient: "unrolled" through the rounds, or "implicit" at their fixed point.
         query_padding: True where a query is absent; its output is zero.
         key_padding: True where a key is absent.
-        group: Processes among which the tokens are sharded, some to each, not equally many. They exchange sums of size
-            r (c + 2) forward and r c backward, per head. Every process holds all pivots and one part of the loss, the
-            sum of all parts; gradients of pivots and masses are parts as well, to be summed over the group.
+        group: Processes among which the tokens are divided; their numbers of tokens may differ. They exchange sums of
+            size r (c + 2) forward and r c backward, per head. Every process holds all pivots and a part of the loss;
+            the loss is the sum of all parts. So the gradients of pivots and masses must be added over the group.
 
     Returns:
-        One convex combination of the values per query, with the values' mean as their mean.
+        One convex combination of the values per query; the mean of all of them is the mean of the values.
 
     Raises:
         InputError: Unknown ``gradient``.
@@ -232,8 +232,9 @@ def entropic_pivot_attention(
 ) -> Float[Tensor, "*b n c"]:
     """Two entropic problems glued through pivots, as published: rows exact, columns at convergence only.
 
-    An odd number ``n_half`` of half-steps each, which begin and end on the first marginal: that of the queries, then
-    that of the pivots. ``n_half=1`` is attention packed by the pivots and unpacked again.
+    Both problems make an odd number ``n_half`` of half-steps, which begin and end with the first marginal: that of the
+    queries in the first problem, that of the pivots in the second. With ``n_half=1``, the pivots read the keys by
+    softmax, and the queries read the pivots by softmax.
 
     Args:
         q: Queries.
@@ -313,5 +314,5 @@ def check_odd(n_half: int) -> None:
     """Half-steps that begin and end on the same side are odd in number."""
     if n_half < 1 or n_half % 2 == 0:
         raise InputError(
-            f"n_half must be odd, to begin and to end on one side, but is {n_half}: use {max(1, n_half + 1)}."
+            f"n_half must be odd, to begin and end on the same side, but is {n_half}: use {max(1, n_half + 1)}."
         )

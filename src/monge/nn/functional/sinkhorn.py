@@ -45,9 +45,9 @@ def sinkhorn_attention(
 ) -> Float[Tensor, "*b n c"]:
     r"""Attention by the entropic plan of the scores: $\mathrm{diag}(1/a) P V$ with $P = \exp(S/ε + u + v)$.
 
-    A half-step normalises one side. The side of the last half-step is exact; the other converges. Since
-    $A_{ij} = \mathrm{softmax}_j(S_{ij}/\epsilon + v_j)$ after a step on the rows, the plan is ordinary
-    attention with one price per key, and ``memory="linear"`` never stores a matrix, backward included.
+    A half-step normalises one side. The side of the last half-step is exact; the other one converges. After a step on
+    the rows, $A_{ij} = \mathrm{softmax}_j(S_{ij}/\epsilon + v_j)$. This is ordinary attention with one price for each
+    key, so that ``memory="linear"`` never stores a matrix, forward and backward.
 
     Args:
         q: Queries.
@@ -57,7 +57,7 @@ def sinkhorn_attention(
         epsilon: Strength of the entropy.
         n_half: Half-steps; 1, on the rows, is softmax attention.
         tol: If given, iterate until the L1 error of the other marginal is below it, instead of ``n_half``.
-        max_iter: Rounds at most, with ``tol``.
+        max_iter: The largest number of rounds, with ``tol``.
         end_on: "rows" (of queries) or "columns", the side of the last half-step.
         gradient: "unrolled", or "implicit" at the fixed point (always, with ``tol``).
         memory: "dense" or "linear".
@@ -70,7 +70,7 @@ def sinkhorn_attention(
 
     Raises:
         InputError: An unknown choice, or ``n_half`` below one.
-        CapabilityError: A combination that has no implementation; the message says which one has.
+        CapabilityError: A combination that does not exist; the message says which one does.
 
     Example:
         >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
@@ -143,15 +143,17 @@ def sinkhorn_potentials(heads: Heads, balance: Balance) -> tuple[Tensor | None, 
     log_a, log_b = uniform(q, heads.query_padding).log(), uniform(k, heads.key_padding).log()
     if balance.memory == "linear":
         if pairs is not None:
-            raise CapabilityError("memory='linear' never sees pairs: use memory='dense' for attn_mask.")
+            raise CapabilityError(
+                "memory='linear' never forms pairs and cannot mask them: use memory='dense' for attn_mask."
+            )
         if balance.tol is not None:
             price = _converged(q, k, log_a, log_b, balance)
             rows = kernels.softmin(kernels.Points(q, k, kind="dot"), price, 1.0)
             return None, log_a + _finite(rows), price
         if not balance.unrolled:
             raise CapabilityError(
-                "memory='linear' recomputes its half-steps in backward and has no implicit gradient of a fixed number "
-                "of them: give a tol, which has, or use memory='dense'."
+                "memory='linear' has no implicit gradient for a fixed number of half-steps, because it computes them "
+                "again in the backward pass: give a tol, or use memory='dense'."
             )
         return None, *_streamed(q, k, log_a, log_b, balance)
     logits = q @ k.mT

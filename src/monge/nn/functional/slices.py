@@ -25,7 +25,7 @@ _GROUP = 2**22
 
 
 class Matches(NamedTuple):
-    """Who meets whom along every slice: the pieces of L one-dimensional plans.
+    """The partners of queries and keys along every slice: the pieces of L one-dimensional plans.
 
     Args:
         i: The query of every piece; None where every slice is a bijection and piece k starts at query k.
@@ -72,7 +72,7 @@ def sliced_attention(
         key_padding: True where a key is absent.
 
     Returns:
-        One convex combination of the values per query, with the values' mean as their mean.
+        One convex combination of the values per query; the mean of all of them is the mean of the values.
 
     Example:
         >>> q, k, v = torch.randn(3, 4, 10, 8).unbind()
@@ -114,7 +114,7 @@ def sliced_plan(heads: Heads, inverse_temperature: float, scale: float | None) -
 
 
 def match_slices(heads: Heads) -> Matches:
-    """The one-dimensional plans along the coordinates; absent points come last and carry nothing.
+    """The one-dimensional plans along the coordinates; absent points come last and have no mass.
 
     Where queries and keys are equally many and share their padding, the plans are bijections.
 
@@ -215,7 +215,7 @@ def soft_sliced_read(
 def soft_plan(heads: Heads, inverse_temperature: float, softness: float, scale: float | None) -> Tensor:
     """The plan of `soft_sliced_attention`, slice by slice in two passes: costs, then the weighted sum.
 
-    A dense matrix of mass one whose rows and columns are uniform but for the softness.
+    It is a dense matrix of mass one; its rows and columns would be uniform if the sorting were not soft.
     """
     query_padding, key_padding = heads.query_padding, heads.key_padding
     s = scale_of(heads.q, scale)

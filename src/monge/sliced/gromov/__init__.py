@@ -1,4 +1,4 @@
-"""Gromov-Wasserstein by slices: clouds in spaces of their own, compared by the distances within each."""
+"""Gromov-Wasserstein by slices: clouds in different spaces are compared by the distances within each of them."""
 
 from .plan import best_gromov_plan
 from .profiles import distance_profiles

@@ -1,4 +1,4 @@
-"""Of plans between spaces of their own that slices induce, the best one."""
+"""The best plan from slices between two different spaces."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ def best_gromov_plan(
     slicer_y: Slicer | None = None,
     spaces: tuple[Geometry, Geometry] | None = None,
 ) -> Coupling:
-    """Of the two monotone couplings of every slice, increasing and decreasing, the one that distorts distances least.
+    """The plan that changes distances least, among the increasing and the decreasing monotone couplings of all slices.
 
-    Two sorts and a product with a thin matrix a slice, exact marginals, an upper bound of Gromov-Wasserstein.
+    A slice takes two sorts and a product with a thin matrix. The plan has exact marginals, and its loss is an upper
+    bound of Gromov-Wasserstein.
 
     Args:
         x: Sources.
-        y: Targets, in a space of their own.
+        y: Targets, in another space.
         a: Their weights, equal of mass one if None.
         b: The same for the targets.
         slicer: Slices of the sources.
-        slicer_y: Slices of the targets, as many; the same ones if None.
+        slicer_y: Slices of the targets, of the same number; the slices of the sources if None.
         spaces: The distances within both clouds; squared Euclidean ones if None.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a point sees of its own cloud, whatever the space: inputs for networks that score points."""
+"""Features of the points of a cloud that depend only on distances: inputs for networks that score points."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["distance_profiles"]
 
 @transformable
 def distance_profiles(space: Geometry, size: int = 16) -> Float[Tensor, "*b n size"]:
-    """For every point, how far the others are: quantiles of its row of distances, over their mean.
+    """For every point, the quantiles of its distances to the others, divided by the mean distance.
 
-    Isometric clouds have equal profiles, whatever their positions, dimension and scale: inputs for slicers of clouds
-    in spaces of their own.
+    Isometric clouds have equal profiles, whatever their positions, dimension and scale. So profiles are good inputs for
+    slicers of clouds in different spaces.
 
     Args:
         space: The distances of a cloud to itself.

@@ -1,4 +1,4 @@
-"""Slicers of two clouds in spaces of their own, trained to match their distances."""
+"""Slicers of two clouds in different spaces, trained to match their distances."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class GromovSlicer(LearnedSlicer):
     r"""Coupled scores of two clouds in different spaces, whose sorted orders match their distances (min-GSGW).
 
     $$\min_{h, f}\ \mathrm{GW}(\gamma_{h, f}), \qquad \gamma_{h,f} = \text{monotone coupling of } f(h(X)), f(Y),$$
-    with a lift $h$ from the first space into the second and a slicer $f$ there. Any pair gives a valid plan, whose
-    loss `gromov_cost` bounds Gromov-Wasserstein from above; training lowers it through soft permutations (`lap_sort`)
-    that harden, from several starts and for both signs of the scores, and keeps the best hard value ever seen. Trained
-    on many pairs it is amortised: a new pair costs one pass and two sorts.
+    with a map $h$ from the first space into the second (the lift) and a slicer $f$ there. Any pair (h, f) gives a valid
+    plan, whose loss `gromov_cost` is an upper bound of Gromov-Wasserstein. Training lowers this loss through soft
+    permutations (`lap_sort`) that become harder step by step, from several starts and for both signs of the scores, and
+    keeps the best plan of all steps. After training on many pairs, a new pair takes one pass and two sorts.
 
     Args:
-        slicer: f, maps (n, e) to (n,) or (n, 1), and may look at the whole cloud, as `SetTransformer` does. None builds
+        slicer: f, maps (n, e) to (n,) or (n, 1), and may use the whole cloud, as `SetTransformer` does. None builds
             `sine_network`.
         lift: h, maps (n, d) to (n, e); None is the identity if ``slicer`` is given, else a linear map.
         dimensions: (d, e), needed if ``slicer`` is None.
@@ -66,7 +66,9 @@ class GromovSlicer(LearnedSlicer):
         super().__init__()
         if slicer is None:
             if dimensions is None:
-                raise ShapeError("dimensions must be given if no slicer is: GromovSlicer(dimensions=(2, 3)).")
+                raise ShapeError(
+                    "dimensions must be given if slicer is not: write for example GromovSlicer(dimensions=(2, 3))."
+                )
             slicer = sine_network(dimensions[1])
             lift = nn.Linear(*dimensions) if lift is None else lift
         self.slicer = slicer
@@ -116,7 +118,7 @@ class GromovSlicer(LearnedSlicer):
         restarts: int = 4,
         **options: Any,
     ) -> Float[Tensor, " steps"]:
-        """Train on one pair; the first start is what the slicer already is. Options as in `fit_pairs`."""
+        """Train on one pair; the first start is the slicer as it is. The options are those of `fit_pairs`."""
         given = None if spaces is None else [spaces]
         return self.fit_pairs([(x, y)], spaces=given, steps=steps, restarts=restarts, **options)
 
@@ -133,21 +135,21 @@ class GromovSlicer(LearnedSlicer):
         batch: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, " steps"]:
-        """Train on many pairs, one a step.
+        """Train on many pairs, with one pair in each step.
 
         Args:
             pairs: Sources and targets.
             spaces: The distances within both clouds of every pair; squared Euclidean ones if None.
-            steps: Of AdamW, for every start.
-            learning_rate: Its peak; it falls along a cosine.
+            steps: Number of steps of AdamW, for every start.
+            learning_rate: The largest learning rate; it falls along a cosine.
             scale: Softness at the start.
-            final_scale: Softness at the end, reached geometrically.
-            restarts: Starts: the slicer as it is, then fresh ones, with either sign in turns.
-            batch: Points drawn from each cloud per step; None takes all.
-            generator: Source of the order of pairs, the minibatches and the fresh starts.
+            final_scale: Softness at the end; it changes by the same factor at every step.
+            restarts: Number of starts: the slicer as it is, then new ones, alternately with both signs.
+            batch: Number of points that are drawn from each cloud in a step; None takes all.
+            generator: Source of the order of pairs, the minibatches and the new starts.
 
         Returns:
-            The soft loss at every step of the start that won.
+            The soft loss at every step of the best start.
 
         Raises:
             InputError: No pair, or a slicer without parameters.

@@ -1,4 +1,4 @@
-"""Gromov-Wasserstein losses of given plans, and on lines: no search, only evaluation."""
+"""Gromov-Wasserstein losses of given plans and on lines; nothing is searched for."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ def gromov_cost(
     $$\sum_{ijkl} (D^x_{ik} - D^y_{jl})^2 P_{ij} P_{kl}
     = \langle D^x \circ D^x, \mu\mu^\top\rangle + \langle D^y \circ D^y, \nu\nu^\top\rangle
     - 2\,\mathrm{tr}(D^x P D^y P^\top)$$
-    with the marginals $\mu, \nu$ of P. Squared Euclidean distances have rank d + 2: two products of P with a thin
-    matrix, $O(n d^2)$ for bijections, staircases and sparse plans. For other distances a plan of few entries is summed
-    over pairs of them, $O((n + m)^2)$ and never negative, and other plans meet the matrices. Differentiable in the plan
-    and in the points.
+    with the marginals $\mu, \nu$ of P. Squared Euclidean distances have rank d + 2, so that two products of P with a
+    thin matrix are enough: $O(n d^2)$ for bijections, staircases and sparse plans. For other distances, a plan with few
+    entries is summed over pairs of entries, which takes $O((n + m)^2)$ and is never negative; other plans are
+    multiplied with the matrices of distances. The loss is differentiable in the plan and in the points.
 
     Args:
         P: The plan.
         x: Sources: points, with squared Euclidean distances, or a geometry that holds their distances to each other.
-        y: The same for the targets, in a space of its own.
-        samples: Estimate it, without bias, from so many independent pairs of pairs.
+        y: The same for the targets, in another space.
+        samples: Estimate the loss without bias, from this number of independent pairs of pairs.
         generator: Source of the samples.
 
     Returns:
@@ -190,9 +190,9 @@ def _distances(name: str, side: Tensor | Geometry) -> Geometry:
 class Gromov(LineProblem):
     r"""Gromov-Wasserstein between measures on lines, as the better of the two monotone couplings.
 
-    With squared distances, sorting in the same and in opposite order are the usual optima, though not always: it is an
-    upper bound. Each is a polynomial in moments, $O(n)$ after the sorts; in centred coordinates
-    $2 m_4 + 6 m_2^2$ for each measure, less $4\,\mathbb{E}[u^2 v^2] + 4 m_2 m_2' + 8\,\mathbb{E}[uv]^2$.
+    With squared distances, one of these two is usually the optimum, but not always, so that the cost is an upper bound.
+    It is a polynomial in moments and takes $O(n)$ after the sorts; in centred coordinates it is $2 m_4 + 6 m_2^2$ for
+    each measure, less $4\,\mathbb{E}[u^2 v^2] + 4 m_2 m_2' + 8\,\mathbb{E}[uv]^2$.
 
     Source:
         Vayer et al., Sliced Gromov-Wasserstein (arXiv 1905.10124).
@@ -248,8 +248,8 @@ def sliced_gromov_wasserstein(
 ) -> Estimate:
     """The mean over directions of `Gromov` on lines: distances are compared slice by slice.
 
-    Clouds of different dimension share the larger space, the smaller one in its first coordinates. Invariant to
-    translations and reflections, but not to rotations of one cloud alone.
+    If the dimensions differ, the cloud of smaller dimension gets further coordinates of zero. The distance does not
+    change under translations and reflections, but it does under a rotation of one cloud alone.
 
     Args:
         x: First clouds.

@@ -1,4 +1,4 @@
-"""Partial transport: a part of one measure to a part of another, on lines, circles and slices, and between signals."""
+"""Transport of a part of one measure to a part of another, on lines, circles and slices, and between signals."""
 
 from .positions import circular_partial_cost, circular_partial_plan, partial_cost, partial_plan
 from .problem import CircularPartial, Partial

@@ -34,18 +34,20 @@ def partial_cost(
     With a penalty $\lambda$ per unit of mass left on each side,
     $$\min_{\gamma 1 \le a,\; \gamma^\top 1 \le b} \sum_{ij} |x_i - y_j|^p \gamma_{ij}
     + \lambda \big(|a| + |b| - 2 |\gamma|\big),$$
-    so that a pair is worth it below $2\lambda$ and an outlier costs $\lambda$. With a mass $|\gamma| = s$ the sum
-    alone. Masses are used as they are, nothing is scaled to one. The gradient reaches positions, masses, and the
-    penalty (its gradient is the mass left behind) or the mass (its gradient is the marginal cost).
+    so that a pair is matched if it costs less than $2\lambda$, and an outlier costs $\lambda$. With a mass, the cost is
+    the sum alone, under the condition $|\gamma| = s$. Masses are used as they are, and not scaled to one. The cost has
+    gradients by positions, by masses, and by the penalty (this is the mass left behind) or the mass to move (this is
+    the marginal cost).
 
     Args:
         x: Positions of the sources.
         y: Positions of the targets.
-        a: Non-negative masses of the sources; None is one each. Zero is absence.
+        a: Non-negative masses of the sources; None is one each. A point of mass zero is absent.
         b: The same for `y`.
         penalty: Price of leaving a unit of mass, on either side: a number, or one per problem.
-        mass: How much to move instead: a number, one per problem, or ``"knee"`` for what costs no more than the mean
-            of all that could be moved. Without penalty and mass all that the smaller side holds is moved.
+        mass: The mass to move instead: a number, one per problem, or ``"knee"``, which moves pairs as long as they cost
+            no more than the mean of all pairs that could be moved. Without penalty and mass, all mass of the smaller
+            side is moved.
         p: Order, at least 1.
 
     Raises:
@@ -81,7 +83,7 @@ def circular_partial_cost(
 ) -> Float[Tensor, "*b"]:
     """The cost of moving a part of one measure on a circle to a part of another; exact.
 
-    Equal masses and p = 1 take $O(N log N)$; anything else is a linear program with n m numbers.
+    With equal masses and p = 1 it takes $O(N log N)$; all other cases are linear programs with n m numbers.
 
     Args:
         x: Positions of the sources, in units of the circumference; any real number, wrapped.
@@ -116,7 +118,7 @@ def partial_plan(
     penalty: Amount = None,
     p: float = 2.0,
 ) -> MonotoneCoupling:
-    """The optimal plan of `partial_cost`: the atoms that are kept, matched in order.
+    """The optimal plan of `partial_cost`: the points that are matched, in their order on the line.
 
     Args:
         x: Positions of the sources.

@@ -1,4 +1,4 @@
-"""Partial transport as a problem on lines and circles, and how much of it moves."""
+"""Partial transport as a problem on lines and circles, and the rule for the mass that is moved."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Amount = float | Tensor | None
 
 @value
 class Partial(LineProblem):
-    r"""Partial transport on every line on its own (SOPT with a penalty, SPOT with a mass).
+    r"""Partial transport on every line separately (SOPT with a penalty, SPOT with a mass).
 
-    Masses are used as they are, one each where none are given; see `partial_cost`.
+    Masses are used as they are, and every point has mass one if no masses are given; see `partial_cost`.
 
     Args:
         penalty: Price of leaving a unit of mass, on either side; a tensor broadcasts to (*b, slices).
-        mass: How much to move instead, or ``"knee"``. Without penalty and mass all that the smaller side holds.
+        mass: The mass to move instead, or ``"knee"``. Without penalty and mass, all mass of the smaller side is moved.
         p: Order, at least 1.
 
     Source:
@@ -67,7 +67,7 @@ class Partial(LineProblem):
 
 @value
 class CircularPartial(Partial):
-    """Partial transport on every circle on its own, coordinates in turns.
+    """Partial transport on every circle separately; coordinates in turns.
 
     Args:
         penalty: Price of leaving a unit of mass, on either side, in turns.
@@ -87,7 +87,7 @@ class CircularPartial(Partial):
 
 
 def period_of(circumference: float | None) -> float:
-    """The period that kernels want: the length of the circle, or zero for a line, which has none."""
+    """The period for the kernels: the length of the circle, or zero for a line."""
     if circumference is None:
         return 0.0
     check_number("circumference", float(circumference), low=0.0, strict=True)
@@ -95,16 +95,16 @@ def period_of(circumference: float | None) -> float:
 
 
 def stopping(penalty: Amount, mass: Amount | str, clouds: Clouds) -> tuple[str, Tensor]:
-    """The rule and the level that `kernels.partial_cost` wants; the level broadcasts to the batch, in float64.
+    """The rule and the level for `kernels.partial_cost`; the level broadcasts to the batch, in float64.
 
-    Without penalty and mass it is all that the smaller of two measures on lines holds, one each where no masses are
-    given.
+    Without penalty and mass, the level is the mass of the smaller of two measures on lines; every point has mass one if
+    no masses are given.
     """
     like = clouds.x
     if penalty is not None and mass is not None:
         raise InputError(
-            f"penalty and mass exclude each other, but penalty={penalty!r} and mass={mass!r} were given: a penalty "
-            "settles the mass by itself, drop one of them."
+            f"penalty and mass exclude each other, but penalty={penalty!r} and mass={mass!r} were given: leave one of "
+            "them out; a penalty already determines the mass."
         )
     if penalty is not None:
         return "penalty", _number("penalty", penalty, like)
@@ -128,6 +128,6 @@ def _number(name: str, given: float | Tensor, like: Tensor) -> Tensor:
     if not bool(((given >= 0) & given.isfinite()).all()):
         raise InputError(
             f"{name} must be finite and not negative, but reaches from {float(given.min()):g} to "
-            f"{float(given.max()):g}: for everything that can be moved leave out penalty and mass."
+            f"{float(given.max()):g}: to move all mass that can be moved, leave out penalty and mass."
         )
     return given.to(device=like.device, dtype=torch.float64)

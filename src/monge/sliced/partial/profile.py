@@ -1,4 +1,4 @@
-"""Partial transport of unit atoms for every cardinality at once."""
+"""Partial transport between points of mass one, for every number of pairs at once."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class PartialProfile(Value):
     r"""The cheapest matchings of $k = 0, 1, 2, \ldots$ pairs: one answer for every penalty and every mass.
 
     Args:
-        marginal: By how much the k-th pair raises the cost; nondecreasing, inf past an early stop.
-        source: The source atom that joins at every step; -1 past the end.
-        target: The target atom that joins. It is not the partner of `source`: the pairing changes as k grows, only the
-            sets are nested.
-        x: Positions of the sources on the line, where a circle is opened at a place that no pair passes.
+        marginal: By how much the k-th pair raises the cost; nondecreasing, and inf after an early stop.
+        source: The source atom that is added with the k-th pair; -1 after the last pair.
+        target: The target atom that is added. It need not be the partner of `source`: with one more pair the partners
+            may change, and only the sets of matched atoms grow.
+        x: Positions of the sources on the line; a circle is cut at a place that no pair passes.
         y: The same of the targets.
     """
 
@@ -47,15 +47,15 @@ class PartialProfile(Value):
         return torch.cat([torch.zeros_like(total[..., :1]), total], -1).to(self.marginal.dtype)
 
     def count(self, penalty: float | Float[Tensor, "*#b"]) -> Int[Tensor, "*b"]:
-        """How many pairs are worth it: those that cost less than twice the penalty per unit left on each side."""
+        """How many pairs are matched at a penalty per unit left on each side: those that cost less than twice it."""
         twice = 2 * torch.as_tensor(penalty, dtype=self.marginal.dtype, device=self.marginal.device)
         return (self.marginal < twice[..., None]).sum(-1)
 
     def knee(self) -> Int[Tensor, "*b"]:
-        """Where the profile is farthest below its chord: the pairs that cost no more than the mean of all.
+        """The number of pairs that cost no more than the mean of all: there the profile is farthest below its chord.
 
-        Outliers on either side make the profile turn up sharply, and this is the number of pairs before it does; all
-        of them if it is straight.
+        If there are outliers, the cost rises sharply from some number of pairs on, and the knee lies before this rise.
+        If the profile is straight, the knee is the number of all pairs.
         """
         there = self.marginal.isfinite()
         total = torch.where(there, self.marginal, 0).double().sum(-1, keepdim=True)
@@ -66,7 +66,7 @@ class PartialProfile(Value):
         """The cheapest plan of k pairs, of mass one each: the first k atoms of both sides, matched in order.
 
         Args:
-            k: How many; one number for each problem, as `count` and `knee` give it, or one for all.
+            k: The number of pairs; one number for each problem, such as `count` and `knee` give, or one for all.
 
         Raises:
             ShapeError: More pairs than the profile holds.
@@ -75,7 +75,7 @@ class PartialProfile(Value):
         most = int(k.max()) if k.numel() else 0
         if bool((k < 0).any()) or bool((k > self.marginal.isfinite().sum(-1)).any()):
             raise ShapeError(
-                f"k must lie between 0 and the length of the profile, but reaches {most} of "
+                f"k must lie between 0 and the length of the profile, but is {most}, and the length is "
                 f"{int(self.marginal.isfinite().sum(-1).min())}: compute the profile without an early stop."
             )
         n, m = self.x.shape[-1], self.y.shape[-1]
@@ -97,11 +97,11 @@ def partial_profile(
     penalty: float | None = None,
     most: int | None = None,
 ) -> PartialProfile:
-    r"""The whole profile of partial transport on the line: cheapest cost and plan of every number of pairs.
+    r"""The whole profile of partial transport on the line: the cheapest cost and plan of every number of pairs.
 
-    $C_k$ is convex, and optimal supports are nested. A greedy over neighbouring inactive atoms finds all of them in
-    $O(N \log N)$ for p = 1 and about $N^{3/2}$ for other orders, less with an early stop. For gradients see
-    `partial_cost`.
+    $C_k$ is convex, and the sets of matched atoms are nested. A greedy method, which adds neighbouring atoms that are
+    not matched yet, finds all of them in $O(N \log N)$ for p = 1 and in about $N^{3/2}$ for other orders; with an early
+    stop it is faster. For gradients see `partial_cost`.
 
     Args:
         x: Positions of the sources, one unit of mass each.
@@ -138,7 +138,7 @@ def circular_partial_profile(
     penalty: float | None = None,
     most: int | None = None,
 ) -> PartialProfile:
-    """The whole profile of partial transport on a circle, the cost being the length of the shorter way round.
+    """The whole profile of partial transport on a circle, where the cost is the length of the shorter arc.
 
     Args:
         x: Positions of the sources, in units of the circumference; any real number, wrapped.

@@ -1,4 +1,4 @@
-"""Signals compared by partial transport of their graphs."""
+"""Distances between signals, by partial transport of their graphs."""
 
 from __future__ import annotations
 
@@ -75,9 +75,10 @@ def partial_transport_lp(
 
     $$\mathrm{PTL}^p_{\beta,\lambda} = \min_{\gamma} \sum_{ij} \Big(\frac{\|x_i - y_j\|_p^p}{\beta}
     + \|f_i - g_j\|_p^p\Big) \gamma_{ij} + \lambda \big(|\mu - \gamma 1| + |\nu - \gamma^\top 1|\big)$$
-    over partial plans. Signals need no mass and no sign, as in $L^p$; features may move, as in transport; and what is
-    in one signal only, a burst or a gap of a share e of the time, changes the value by at most $\lambda e$ on each
-    side. A large penalty gives $TL^p$; a small beta forbids to move, a large one compares the distributions of values.
+    over partial plans. As in $L^p$, signals may have any sign and need not have the same integral. As in transport,
+    features may move. If a burst or a gap exists in one signal only, for a share e of the time, it changes the value by
+    at most $\lambda e$ on each side. With a large penalty this is $TL^p$. With a small beta features cannot move; with
+    a large beta only the distributions of values are compared.
 
     Args:
         f: Values of the first signals, k channels at n places.
@@ -127,16 +128,17 @@ def sliced_partial_transport_lp(
     theta: Float[Tensor, "slices e"] | None = None,
     generator: torch.Generator | None = None,
 ) -> Estimate:
-    r"""The sliced form of `partial_transport_lp`: partial transport on lines through the space of graphs.
+    r"""The sliced form of `partial_transport_lp`: partial transport on lines in the space of the graphs.
 
-    For p = 2 the slices are those of the Euclidean cost; for other orders they define a distance of their own.
+    For p = 2 the slices are those of the Euclidean cost; for other orders they define another distance.
 
     Args:
         f: Values of the first signals, k channels at n places.
         g: Values of the second ones.
         a: Masses of the places of `f`; None is 1/n each.
         b: The same for `g`.
-        penalty: Price of leaving a unit of mass, on either side; on a line, where costs are smaller than in space.
+        penalty: Price of leaving a unit of mass, on either side, in units of the cost on a line, which is smaller than
+            the cost in space.
         beta: How cheap it is to move along the domain.
         p: Order, at least 1.
         x: Places of `f`; None is the midpoints of n equal parts of [0, 1].

@@ -34,24 +34,25 @@ def sliced_partial_wasserstein(
     kind: str = "orthogonal",
     generator: torch.Generator | None = None,
 ) -> Estimate:
-    r"""Sliced optimal partial transport: clouds of any mass, compared as far as it pays.
+    r"""Sliced optimal partial transport: clouds of any mass are compared, and points may stay without a partner.
 
     $$\mathrm{SOPT}_\lambda = \mathbb{E}_\theta\, \mathrm{OPT}_\lambda(\langle\theta, \cdot\rangle_\# \mu,
     \langle\theta, \cdot\rangle_\# \nu)$$
-    with the problem of `partial_cost` on every slice, exact, in memory independent of the number of slices. With a
-    penalty the p-th root is a metric between measures of any mass. Without penalty and mass all of the smaller cloud
-    finds a place in the larger one (SPOT). Clouds without masses have one unit per point, and the cost is a sum over
-    points: for equal numbers and a large penalty it is n times that of `sliced_wasserstein`.
+    with the problem of `partial_cost` on every slice. It is exact there, and the memory does not depend on the number
+    of slices. With a penalty, the p-th root is a metric between measures of any mass. Without penalty and mass, every
+    point of the smaller cloud is matched with one of the larger cloud (SPOT). If no masses are given, every point has
+    mass one, and the cost is a sum over points: for equal numbers of points and a large penalty, it is n times that of
+    `sliced_wasserstein`.
 
     Args:
         x: First clouds.
         y: Second clouds.
-        a: Non-negative masses of `x`, used as they are; None is one each. Zero is absence.
+        a: Non-negative masses of `x`, used as they are; None is one each. A point of mass zero is absent.
         b: The same for `y`.
         penalty: Price of leaving a unit of mass, on either side: a number, or a tensor that broadcasts to (*b, slices);
-            differentiable, its gradient is the mean mass left behind. In units of the cost: it scales like the p-th
+            differentiable, its gradient is the mean mass left behind. It has the unit of the cost, that is, of the p-th
             power of the data.
-        mass: How much to move instead: a number, a tensor likewise, or ``"knee"``.
+        mass: The mass to move instead: a number, a tensor that broadcasts in the same way, or ``"knee"``.
         p: Order, at least 1.
         theta: Directions to use, drawn if None.
         slices: How many to draw; orthogonal ones are rounded up to whole bases.
@@ -105,8 +106,8 @@ def spherical_sliced_partial_wasserstein(
     r"""Sliced partial transport of measures on the sphere.
 
     The slices are those of `spherical_sliced_wasserstein`: great circles with lengths in turns (SSPW), lines of a
-    stereographic map, or heights; on each of them partial transport is exact. On great circles equal masses and p = 1
-    are fast, anything else is a linear program on every slice.
+    stereographic map, or heights; on each of them partial transport is exact. On great circles, equal masses and p = 1
+    are fast; all other cases are linear programs on every slice.
 
     Args:
         x: Points on the unit sphere of R^d.
@@ -114,7 +115,7 @@ def spherical_sliced_partial_wasserstein(
         a: Non-negative masses of `x`, used as they are; None is one each.
         b: The same for `y`.
         penalty: Price of leaving a unit of mass, on either side, see `sliced_partial_wasserstein`.
-        mass: How much to move instead. Without penalty and mass all that the smaller cloud holds.
+        mass: The mass to move instead. Without penalty and mass, all mass of the smaller cloud is moved.
         family: ``"great-circles"``, ``"stereographic"`` or ``"vertical"``.
         p: Order, at least 1.
         slices: How many frames to draw.

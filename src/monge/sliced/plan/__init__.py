@@ -1,4 +1,4 @@
-"""Plans in space that slices induce: lifted, averaged or the best one, searched for, learned, and as a solver."""
+"""Plans in space that are made from slices: single plans, their mean, the best, a search, learned ones, a solver."""
 
 from .lift import best_sliced_plan, expected_sliced_plan, lifted_plans, monotone_plan
 from .networks import SetTransformer, sine_network

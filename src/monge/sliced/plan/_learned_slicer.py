@@ -60,8 +60,8 @@ class LearnedSlicer(nn.Module, ABC):
         parameters = list(self.parameters())
         if not pairs or not parameters:
             raise InputError(
-                f"fit needs a pair of clouds and something to train, but got {len(pairs)} pairs and {len(parameters)} "
-                "parameters: give at least one pair, to a slicer with parameters."
+                f"fit needs a pair of clouds and parameters to train, but has {len(pairs)} pairs and {len(parameters)} "
+                "parameters: give at least one pair to a slicer with parameters."
             )
         for x, y in pairs:
             check_single(x=x, y=y)

@@ -1,4 +1,4 @@
-"""Plans that slices induce: lifted, averaged, or the best one."""
+"""Plans that are made from slices: one for each slice, their mean, or the best one."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ def monotone_plan(
 ) -> Coupling:
     """The monotone coupling of two lists of scores, as a plan between the points that have them.
 
-    Equal numbers of equal weights give a bijection, other weights a staircase of n + m pieces. Equal scores are one
-    atom, whose plan is spread in proportion to the weights, so that the order of the points never matters; the plan is
-    then glued through the atoms. ``ties="order"`` breaks ties by position instead.
+    Equal numbers of points with equal weights give a bijection, other weights a staircase of n + m pieces. Points of
+    equal scores share their mass in proportion to their weights, so that the order of the points never matters; the
+    plan is then a gluing through the different scores. With ``ties="order"``, points of equal scores keep their order
+    in the tensor instead.
 
     Args:
-        u: Scores of the sources, unique up to an increasing map: only their order counts.
+        u: Scores of the sources; only their order matters.
         v: Scores of the targets.
         a: Non-negative weights, None for equal ones of mass one.
         b: The same for the targets, of the same mass.
@@ -68,7 +69,7 @@ def monotone_plan(
 
 
 def in_dtype(dtype: torch.dtype, plans: Coupling) -> Coupling:
-    """The plans in the precision of what they were made from."""
+    """The plans in the dtype of the points that they were made from."""
     return plans if plans.dtype == dtype else plans.to(dtype)
 
 
@@ -94,7 +95,7 @@ def lifted_plans(
     Args:
         x: Sources.
         y: Targets.
-        a: Their weights, equal of mass one if None.
+        a: Weights of the sources, equal and of mass one if None.
         b: The same for the targets.
         slicer: The slices.
         ties: See `monotone_plan`.
@@ -142,9 +143,9 @@ def expected_sliced_plan(
 
     $$\sum_l \sigma_l\,\gamma_{\theta_l}, \qquad \sigma_l \propto e^{-\tau D(\theta_l)}, \qquad
     D(\theta) = \langle C, \gamma_\theta\rangle.$$
-    Exact marginals; applying it costs one gather per slice and no matrix. $\tau = 0$ is the plain mean, whose cost is a
-    metric in the limit of all directions; $\tau \to \infty$ the best slice. The weights, and with them the plan, are
-    differentiable in the points.
+    It has exact marginals. A product with it takes one gather per slice and no matrix. With $\tau = 0$ it is the plain
+    mean, whose cost is a metric in the limit of all directions; for $\tau \to \infty$ it is the plan of the best slice.
+    The weights, and therefore the plan, are differentiable in the points.
 
     Args:
         x: Sources.
@@ -175,7 +176,7 @@ def expected_sliced_plan(
 
 
 def slice_weights(costs: Float[Tensor, "*b slices"], inverse_temperature: float) -> Float[Tensor, "*b slices"]:
-    """How much every lifted plan counts by its cost; at an infinite inverse temperature the cheapest alone."""
+    """The weight of every lifted plan by its cost; at an infinite inverse temperature only the cheapest has one."""
     if math.isinf(inverse_temperature):
         return torch.zeros_like(costs).scatter_(-1, costs.detach().argmin(-1, keepdim=True), 1.0)
     unit = costs.mean(-1, keepdim=True).clamp_min(torch.finfo(costs.dtype).tiny)

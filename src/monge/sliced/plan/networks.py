@@ -57,15 +57,15 @@ class _Attend(nn.Module):
 class SetTransformer(nn.Module):
     """A network whose score of a point depends on the whole cloud, whatever the order of its points.
 
-    Two blocks look at the cloud through a few learned points, in time linear in the size of the cloud; two more, as an
-    option, let all points look at each other.
+    In two blocks, the points attend to a few learned points, which attend to the whole cloud; the time is linear in the
+    size of the cloud. Optionally, there are more blocks in which all points attend to each other.
 
     Args:
-        dimension: Of the points.
-        width: Of the hidden layers.
-        inducing: How many learned points.
-        heads: Of attention.
-        full: How many blocks of all points with all points.
+        dimension: Dimension of the points.
+        width: Width of the hidden layers.
+        inducing: Number of learned points.
+        heads: Number of heads of attention.
+        full: Number of blocks in which all points attend to all points.
 
     Source:
         Lee et al., Set transformer (arXiv 1810.00825).
@@ -87,7 +87,7 @@ class SetTransformer(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the learned points anew."""
+        """Draw new learned points."""
         for few in self.inducing:
             nn.init.normal_(few, std=few.shape[-1] ** -0.5)
 
@@ -103,6 +103,6 @@ class SetTransformer(nn.Module):
 
 
 def score(network: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
-    """What a network says about points, one number each."""
+    """The scores that a network gives to points, one number each."""
     scores = network(points)
     return scores[..., 0] if scores.ndim == points.ndim else scores

@@ -1,4 +1,4 @@
-"""Looking for the direction whose plan is cheapest."""
+"""The search for the direction whose plan is cheapest."""
 
 from __future__ import annotations
 
@@ -44,24 +44,25 @@ def search_direction(
     r"""A direction whose lifted plan is cheap: $\min_\theta \langle C, \gamma_\theta\rangle$.
 
     The cost of a lifted plan jumps where two projections cross, so it has no useful gradient of its own.
-    ``"stein"`` descends the cost smoothed by a Gaussian, whose gradient needs values only,
+    ``"stein"`` minimises the cost after smoothing by a Gaussian, whose gradient needs only values of the cost,
     $\nabla D_\epsilon(\theta) \approx \mathbb{E}[(D(\theta + \epsilon z) - D(\theta - \epsilon z)) z] / 2\epsilon$;
     ``"replicas"`` sorts noisy copies of the projections and averages the matched midpoints over them, which gives the
-    squared cost a gradient along the line of midpoints (equal numbers of equal weights); ``"annealing"`` walks randomly
-    and accepts worse directions less and less often; ``"random"`` takes the best of ``steps * samples`` draws. The best
-    direction ever seen is returned, so more effort never makes it worse.
+    squared cost a gradient along the line of midpoints (it needs equal numbers of points of equal weights);
+    ``"annealing"`` makes random steps and accepts worse directions less and less often; ``"random"`` takes the best of
+    ``steps * samples`` random directions. The best direction of all steps is returned, so that more steps never make
+    the result worse.
 
     Args:
         x: Sources.
         y: Targets.
         a: Their weights, equal if None.
         b: The same for the targets.
-        method: How to look.
-        steps: Of the search.
-        samples: Directions tried at every step, or noisy copies of every point.
+        method: One of the four methods.
+        steps: Number of steps of the search.
+        samples: Number of directions that are tried at every step, or of noisy copies of every point.
         cost: Of `PointCloud`.
-        start: Where to start, for example the direction of a similar pair: a good slice transfers. None starts from the
-            difference of the means, the principal axes and random directions.
+        start: A direction to start from, for example that of a similar pair of clouds. None starts from the difference
+            of the means, the principal axes and random directions.
         generator: Source of randomness.
 
     Returns:

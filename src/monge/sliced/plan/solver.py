@@ -26,18 +26,19 @@ __all__ = ["Sliced"]
 
 @value
 class Sliced(Solver):
-    r"""A feasible plan from one-dimensional ones, and a bound of how far it can be from optimal.
+    r"""A feasible plan made of one-dimensional plans, and a bound on how far it can be from the optimum.
 
-    Each direction gives a plan by sorting; their average with weights $\propto e^{-\tau D}$ (or, for infinite $\tau$,
-    the cheapest) has exact marginals and costs at least the optimum. For the squared distance the potentials of an
-    orthonormal basis add up to feasible ones, so that slices bound the optimum from below as well: the report's duality
-    gap is a guarantee. $O(L (n + m) \log(n + m))$, plus one streamed pass over the costs for the gap.
+    Each direction gives a plan by sorting. The mean of these plans with weights $\propto e^{-\tau D}$ (or, for infinite
+    $\tau$, the cheapest plan) has exact marginals, and costs at least as much as the optimum. For the squared distance,
+    the sum of the potentials of an orthonormal basis is feasible, so that slices also give a lower bound of the
+    optimum, and the duality gap of the report is a guarantee. It takes $O(L (n + m) \log(n + m))$ operations, and one
+    streamed pass over the costs for the gap.
 
     Args:
-        slices: Directions, rounded up to whole bases.
+        slices: Number of directions, rounded up to whole bases.
         inverse_temperature: tau >= 0 in units of one over the mean cost of the slices; inf takes the best slice.
         kind: Law of the directions, see `directions`.
-        seed: Of the directions; the same seed gives the same plan.
+        seed: Seed of the directions; the same seed gives the same plan.
 
     Example:
         >>> import torch

@@ -32,7 +32,7 @@ def soft_sort(
         scores: One score per element.
         temperature: t > 0, in units of the scores to the power q.
         power: q.
-        hard: One-hot rows in the forward pass, the soft gradient behind them (straight through).
+        hard: Whether rows are one-hot in the forward pass; the gradient is that of the soft rows (straight through).
 
     Source:
         Prillo, Eisenschlos, SoftSort: a continuous relaxation for the argsort operator (2020).
@@ -136,8 +136,8 @@ def _solve(scores: Tensor) -> Tensor:
 def soft_plans(u: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """Two plans (*b, n, m) with equal weights: one side sorted softly, the other hard, and the other way round.
 
-    ``scale`` is in standard deviations of the scores: only their order counts, and unit spread keeps the softness
-    comparable while a network trains.
+    ``scale`` is in standard deviations of the scores. Only the order of the scores matters, and in this unit the
+    softness stays comparable while a network is trained.
     """
     batch, n, m = together(u=u.shape[:-1], v=v.shape[:-1]), u.shape[-1], v.shape[-1]
     pooled = torch.cat([u.expand(*batch, -1), v.expand(*batch, -1)], -1)

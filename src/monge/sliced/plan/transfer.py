@@ -27,12 +27,12 @@ class TransferableSlicer(LearnedSlicer):
     r"""A learned scalar function whose sorted order couples two clouds cheaply.
 
     $$\min_f\ \langle C, \gamma_f\rangle, \qquad \gamma_f = \text{monotone coupling of } f(X), f(Y).$$
-    Any f gives a valid plan with exact marginals, in two sorts; training lowers its cost through soft permutations
-    (`lap_sort`), on whole clouds of equal weights or on minibatches of them. Slicers of similar pairs are similar: one
-    trained on a pair is a good start, or good as it is, for the next.
+    Any f gives a valid plan with exact marginals, in two sorts. Training lowers its cost through soft permutations
+    (`lap_sort`), on whole clouds of equal weights or on minibatches of them. Slicers of similar pairs are similar: a
+    slicer that was trained on one pair is a good start for the next pair, and often good without more training.
 
     Args:
-        network: Maps (n, d) to (n,) or (n, 1); a whole-cloud network is welcome. None builds `sine_network`.
+        network: Maps (n, d) to (n,) or (n, 1); it may use the whole cloud. None builds `sine_network`.
         dimension: d, needed if ``network`` is None.
         cost: Of `PointCloud`.
 
@@ -55,7 +55,9 @@ class TransferableSlicer(LearnedSlicer):
         super().__init__()
         if network is None:
             if dimension is None:
-                raise ShapeError("dimension must be given if no network is: TransferableSlicer(dimension=3).")
+                raise ShapeError(
+                    "dimension must be given if network is not: write for example TransferableSlicer(dimension=3)."
+                )
             network = sine_network(dimension)
         self.network = network
         self.cost = cost
@@ -93,7 +95,7 @@ class TransferableSlicer(LearnedSlicer):
         batch: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, " steps"]:
-        r"""Train on many pairs, one a step: then a pair never seen before costs one pass and two sorts.
+        r"""Train on many pairs, with one pair in each step; a new pair then takes one pass and two sorts.
 
         The cost of a monotone plan jumps where two scores cross. ``"lap"`` makes the permutations soft and
         differentiates them; it holds an n x m matrix. ``"stein"`` makes the parameters w random and needs values only,
@@ -102,14 +104,14 @@ class TransferableSlicer(LearnedSlicer):
 
         Args:
             pairs: Sources and targets.
-            steps: Of AdamW.
-            learning_rate: Its peak; it falls along a cosine.
-            smoothing: What makes the cost smooth, ``"lap"`` or ``"stein"``.
-            scale: How smooth at the start: in standard deviations of the scores, or in root mean squares of the
-                parameters.
-            final_scale: How smooth at the end, reached geometrically.
-            samples: Pairs of disturbed parameters per step of ``"stein"``.
-            batch: Points drawn from each cloud per step; None takes all.
+            steps: Number of steps of AdamW.
+            learning_rate: The largest learning rate; it falls along a cosine.
+            smoothing: How the cost is made smooth, ``"lap"`` or ``"stein"``.
+            scale: Strength of the smoothing at the start: in standard deviations of the scores, or in root mean squares
+                of the parameters.
+            final_scale: Strength of the smoothing at the end; it changes by the same factor at every step.
+            samples: Number of pairs of disturbed parameters in a step of ``"stein"``.
+            batch: Number of points that are drawn from each cloud in a step; None takes all.
             generator: Source of the order of pairs, the minibatches and the disturbances.
 
         Returns:

@@ -46,7 +46,7 @@ def circular_wasserstein(
     p: float = 2.0,
     circumference: float = 1.0,
 ) -> Float[Tensor, "*b"]:
-    """The exact Wasserstein distance on a circle, rooted; with weights, batched, in a few walks of n + m steps.
+    """The exact Wasserstein distance on a circle, rooted; with weights, batched, in a few passes of n + m steps.
 
     Args:
         x: Positions, in units of the circumference; any real number, wrapped.
@@ -79,7 +79,7 @@ def linear_circular_wasserstein(
 ) -> Float[Tensor, "*b"]:
     """The linear circular transport distance (LCOT), rooted: an L2 distance between embeddings, never below W_2.
 
-    Evaluated exactly on the merged breakpoints, without a grid. For many measures embed each one once with
+    It is computed exactly on the merged breakpoints, without a grid. For many measures, embed each of them once with
     `circular_embedding`.
 
     Args:
@@ -134,7 +134,7 @@ def circular_embedding(
 def circular_uniformity(
     x: Float[Tensor, "*b n"], a: Float[Tensor, "*b n"] | None = None, *, circumference: float = 1.0
 ) -> Float[Tensor, "*b"]:
-    r"""The squared distance $W_2^2$ to the uniform law on the circle, in closed form: no sample of the target.
+    r"""The squared distance $W_2^2$ to the uniform law on the circle, in closed form, without a sample of that law.
 
     With sorted positions $t_i$ in turns and weights $a_i$ of sum one,
     $$W_2^2 = \sum_i a_i t_i^2 - \Big(\sum_i a_i t_i\Big)^2 + \sum_i a_i t_i \Big(1 - a_i - 2 \sum_{k < i} a_k\Big)
@@ -166,8 +166,8 @@ def circular_barycenter_density(
 ) -> Float[Tensor, "*b bins"]:
     r"""The density of the measure that an embedding stands for, smoothed by a von Mises kernel.
 
-    $t \mapsto \hat\mu(t) + t$ carries the uniform measure to $\mu$; the mean of embeddings is thus a barycentre in the
-    linearised geometry, and this is its picture.
+    The map $t \mapsto \hat\mu(t) + t$ takes the uniform measure to $\mu$. So the mean of embeddings is a barycentre in
+    the linearised geometry, and this function gives its density.
 
     Args:
         embedding: One or a convex combination of `circular_embedding`.

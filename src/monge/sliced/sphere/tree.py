@@ -26,7 +26,7 @@ class SphericalTreeSystem(TreeSystem):
 
     Args:
         root: (*b, T, d) unit vectors.
-        theta: (*b, T, k, d) unit vectors orthogonal to the root: where each ray points.
+        theta: (*b, T, k, d) unit vectors orthogonal to the root: the direction of each ray.
     """
 
 
@@ -44,14 +44,14 @@ def spherical_tree_system(
 
     Args:
         dimension: d of the space R^d around the sphere.
-        trees: How many.
-        rays: Per tree.
+        trees: Number of trees.
+        rays: Number of rays of each tree.
         generator: Source of randomness.
-        dtype: Of the result.
-        device: Of the result.
+        dtype: Dtype of the result.
+        device: Device of the result.
 
     Raises:
-        ShapeError: Fewer than two dimensions have no sphere.
+        ShapeError: The dimension is less than two, so that there is no sphere.
 
     Example:
         >>> import torch
@@ -81,13 +81,14 @@ def spherical_tree_sliced_wasserstein(
     sharpness: float = 2.0,
     generator: torch.Generator | None = None,
 ) -> Estimate:
-    r"""The mean over random trees on the sphere of a closed-form tree distance.
+    r"""The mean over random trees on the sphere of a tree distance with a closed form.
 
-    A point at angle $t$ from the root goes to every ray at that same coordinate, with the share
+    A point at angle $t$ from the root goes to every ray, at the same coordinate $t$, with the share
     $\mathrm{softmax}_i(-\delta \angle_i \sin t)$, $\angle_i$ the angle between the ray and the point's own direction
     from the root. With $\mu_i(t > s)$ the mass on ray $i$ farther than $s$,
     $$\sum_i \int_0^\pi |\mu_i(t > s) - \nu_i(t > s)|^p\, ds,$$
-    the tree Wasserstein distance for p = 1. One sort per tree serves all its rays. Lengths are in radians.
+    which is the tree Wasserstein distance for p = 1. One sort per tree is enough for all its rays. Lengths are in
+    radians.
 
     Args:
         x: Points on the unit sphere.

@@ -57,7 +57,7 @@ class GreatCircles(_OfSphere):
     r"""Projection on the great circle through two orthonormal vectors, in turns.
 
     The coordinate of a point $s$ is the angle of $(\langle u, s\rangle, \langle v, s\rangle)$ over $2\pi$. A point
-    within $10^{-6}$ of the axis has none: in that slice its mass goes to the others.
+    within $10^{-6}$ of the axis has no coordinate; on this slice its mass goes to the other points.
 
     Args:
         frame: (*b, L, 2, d) orthonormal pairs; see `frames`.
@@ -93,9 +93,9 @@ class Stereographic(_OfSphere):
 
     With a pole $u$ and a direction $v$ orthogonal to it, the coordinate of $s$ is
     $\kappa(\langle u, s\rangle)\langle v, s\rangle$, $\kappa(c) = (\pi - \arccos c) / (\pi\sqrt{1 - c^2})$: the angle
-    from $-u$ in half turns, times the share of $v$. Nothing goes to infinity; the direction at the pole itself is
-    undefined, and its gradient is cut there. One frame per slice, so every slice has a pole of its own and the mean
-    over uniform frames is rotation invariant without a single rotation matrix.
+    from $-u$ in half turns, times the share of $v$. No coordinate is infinite; at the pole itself the direction is
+    undefined, and its gradient is limited there. Every slice has its own frame and so its own pole, and the mean over
+    uniform frames does not change under rotations, although no rotation matrix is used.
 
     Args:
         frame: (*b, L, 2, d) orthonormal pairs: pole, direction.
@@ -145,7 +145,7 @@ def spherical_sliced_wasserstein(
     tol: float | None = None,
     generator: torch.Generator | None = None,
 ) -> Estimate:
-    r"""Sliced Wasserstein distances between measures on the sphere: one interface over random frames.
+    r"""Sliced Wasserstein distances between measures on the sphere: several families of slices with one interface.
 
     ========================  ==========================================================  =========================
     family                    slice                                                       on it
@@ -203,13 +203,13 @@ def spherical_embedding(
 ) -> Float[Tensor, "*b slices size"]:
     """The linear spherical sliced embedding (LSSOT): each great circle's `circular_embedding`, in turns.
 
-    With frames shared by all measures, the root mean square of wrapped differences of two embeddings is the distance
-    of ``spherical_sliced_wasserstein(family="linear")``, up to the grid: many measures are sorted once each, and all
-    pairs cost arithmetic. The uniform measure maps to zero.
+    If all measures use the same frames, the root mean square of the wrapped differences of two embeddings is the
+    distance of ``spherical_sliced_wasserstein(family="linear")``, up to the grid. So each measure is sorted once, and
+    then every distance is a distance of vectors. The uniform measure maps to zero.
 
     Args:
         x: Points on the unit sphere.
-        a: Non-negative weights, equal if None. Points on the axis of a circle leave their mass to the others there.
+        a: Non-negative weights, equal if None. Points on the axis of a circle give their mass to the others there.
         frame: The great circles, see `frames`.
         size: Grid points per circle.
 
@@ -232,10 +232,11 @@ def rotated_frames(
 ) -> Float[Tensor, "slices 2 d"]:
     """Frames that share poles: for each rotation, ``count`` directions around the pole that it turns to the north.
 
-    `Stereographic` slices in the published form, a few rotations times many projections: the identity alone gives the
-    plain distance around the last axis (S3W), Haar rotations the invariant one (RI-S3W), and a draw from a pool of
-    rotations that is kept (ARI-S3W) saves drawing them. Frames with a pole each, `frames`, vary less at equal cost.
-    Slices of one rotation belong together: tell `estimate` with ``block=count``.
+    These are `Stereographic` slices in the published form: a few rotations times many projections. The identity alone
+    gives the plain distance around the last axis (S3W). Haar rotations give the rotation-invariant distance (RI-S3W).
+    Rotations from a stored pool (ARI-S3W) need not be drawn again. At the same cost, `frames`, in which every slice has
+    its own pole, have a smaller variance. Slices of one rotation are not independent: pass ``block=count`` to
+    `estimate`.
 
     Args:
         rotation: Orthogonal matrices, see `rotations`.
@@ -271,7 +272,7 @@ def spherical_uniformity(
 ) -> Float[Tensor, "*b"]:
     """The squared spherical sliced distance to the uniform law, the mean of `circular_uniformity` over great circles.
 
-    The usual loss that spreads embeddings over the sphere: no sample of the target.
+    This is a common loss that spreads embeddings over the sphere. It needs no sample of the uniform law.
 
     Args:
         x: Points on the unit sphere.

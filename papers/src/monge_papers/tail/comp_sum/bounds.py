@@ -44,7 +44,7 @@ def least_risk(probabilities: Float[Tensor, "*b c"], order: float = 1.0) -> Floa
     off = (probabilities.sum(-1) - 1).abs().max()
     if bool((probabilities < 0).any()) or not bool(off < 1e-4):
         raise InputError(
-            f"probabilities must be non-negative with sum 1, but one sum is off by {off:.2g}: divide by it."
+            f"probabilities must be non-negative with sum 1, but one sum differs by {off:.2g}: divide by the sum."
         )
     # Close to order 1 the quotient of two small numbers would be rounding; entropy is as close as that.
     if abs(order - 1) < torch.finfo(probabilities.dtype).eps ** 0.5:
@@ -95,7 +95,7 @@ def zero_one_bound(excess: Tensor | float, order: float, classes: int) -> Tensor
     excess = torch.as_tensor(excess)
     if not bool((excess >= 0).all()):
         raise InputError(
-            f"excess must be non-negative, but its least number is {excess.min():g}: take off the least risk."
+            f"excess must be non-negative, but its least number is {excess.min():g}: subtract the least risk."
         )
     if order < 1:
         return (2**order * (2 - order) * excess).sqrt()

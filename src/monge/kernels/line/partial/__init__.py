@@ -67,8 +67,8 @@ def partial_profile(
     problem = row_problem(x, y, None, None)
     if period > 0 and p != 1:
         raise CapabilityError(
-            f"The profile on a circle is known for p=1 only, not p={p}: ask for one penalty or one mass, which a "
-            "linear program answers for any p."
+            f"The profile on a circle can be computed for p=1 only, but p={p}: ask for one penalty or one mass, which "
+            "a linear program finds for any p."
         )
     most = min(x.shape[-1], y.shape[-1], *(() if most is None else (most,)))
     host = _on_host(problem)
@@ -251,6 +251,6 @@ def _check_mass(problem: RowProblem, level: Tensor) -> None:
         if bool(short.any()):
             most = float(torch.as_tensor(held).min())
             raise InfeasibleError(
-                f"mass must be at most what {name} holds, {most:g}, but is {float(level.max()):g}: ask for less, or "
-                "for a penalty, which settles the mass by itself."
+                f"mass must be at most the mass of {name}, {most:g}, but is {float(level.max()):g}: ask for less, or "
+                "give a penalty, which determines the mass."
             )
