@@ -25,12 +25,18 @@ class Penalty(ABC):
     price, that term, the two derivatives of the term, and its maximum together with the entropy. A point of zero weight
     is absent: it carries no mass whatever the price. All formulas are differentiable by a, rho and their argument.
 
-    It is used by name, `Relaxed` (weights, rho, "name"), once it is registered: ``PENALTIES.register("name", Mine)``.
-    `monge.testing.check_penalty` compares the five formulas with each other.
+    Once it is registered, by ``PENALTIES.register("name", Mine)``, it is used as ``Relaxed(weights, rho, "name")``.
+    `monge.testing.check_penalty` compares its formulas with each other.
 
     Args:
         a: The weights.
         rho: The strength, a number or (*b, 1).
+
+    Example:
+        >>> import torch
+        >>> from monge.problem import PENALTIES
+        >>> PENALTIES["tv"](torch.tensor([0.5, 0.5]), 2.0).price(torch.tensor([0.5, 0.25]))
+        tensor([0.0000, 0.5000])
 
     Source: Chizat et al., Scaling algorithms for unbalanced optimal transport problems, arXiv:1607.05816.
     """

@@ -41,7 +41,31 @@ _ROUNDING = 1e-9
 
 
 class Exact(Solver):
-    """A solver of linear programs, which computes in float64 whatever the dtype of the problem, and proves its plan."""
+    """A solver of linear programs, which computes in float64 whatever the dtype of the problem, and proves its plan.
+
+    An exact solver derives from it, says what it treats and at what price, and writes `_optimal`. Marginals and the
+    duality gap of what comes back are measured; the status is what they show, and the value has its derivative.
+
+    Example:
+        >>> import torch
+        >>> from monge import solve
+        >>> from monge.coupling import DenseCoupling
+        >>> from monge.problem import Linear
+        >>> from monge.solver import Capability, Exact, value
+        >>> @value
+        ... class OneSource(Exact):
+        ...     treats = frozenset({"linear", "exact", "balanced"})
+        ...
+        ...     def _capability(self, case):
+        ...         n, m = case.problem.shape
+        ...         return Capability(True, m, "one pass.") if n == 1 else Capability.no("There are several sources.")
+        ...
+        ...     def _optimal(self, problem, exact):
+        ...         g = exact.geometry.block(0)[0]
+        ...         return DenseCoupling(exact.b[None]), torch.zeros_like(g[:1]), g
+        >>> solve(Linear.between(torch.zeros(1, 1), torch.tensor([[1.0], [2.0]])), OneSource()).value
+        tensor(2.5000)
+    """
 
     # Whether f_i + g_j <= C_ij is known of its potentials, so that no pass over all pairs has to show it.
     feasible: ClassVar[bool] = False

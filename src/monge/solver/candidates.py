@@ -36,8 +36,13 @@ for _solver in (Simplex, Sinkhorn, Newton):
 def candidates() -> tuple[Solver, ...]:
     """One of every solver in `SOLVERS`, with its default settings.
 
-    Packages that declare solvers are imported when this is asked first. A package that is broken is left out, with an
+    Packages that declare solvers are imported when this is asked first. A package that is broken is left out, with one
     `monge.errors.ExtensionWarning` that names it: the answers of the others are right without it.
+
+    Example:
+        >>> from monge.solver import Auto, candidates
+        >>> Auto(candidates=candidates()[:1])
+        Auto(candidates=(Sorted(),))
     """
     return _made(SOLVERS.values())
 
