@@ -7,6 +7,7 @@
 #include "common/checks.hpp"
 #include "common/numpy.hpp"
 #include "common/parallel.hpp"
+#include "common/unlocked.hpp"
 
 namespace nb = nanobind;
 
@@ -29,7 +30,7 @@ std::int64_t assignment(const Batch<const Real, 3>& cost, const Batch<std::int64
   const Real* costs = cost.data();
   std::int64_t* first_perm = perm.data();
   double *first_f = f.data(), *first_g = g.data();
-  nb::gil_scoped_release release;
+  const Unlocked unlocked;
   std::atomic<std::int64_t> infeasible{static_cast<std::int64_t>(problems)};
   parallel_for(problems, 1, 10.0 * n * (n + 10), threads, [&](std::size_t begin, std::size_t end) {
     std::vector<double> upcast;

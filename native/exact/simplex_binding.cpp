@@ -7,6 +7,7 @@
 #include "common/bindings.hpp"
 #include "common/checks.hpp"
 #include "common/numpy.hpp"
+#include "common/unlocked.hpp"
 #include "simplex.hpp"
 
 namespace nb = nanobind;
@@ -57,7 +58,7 @@ auto solve(const PairCost& cost, const Vector& a, const Vector& b, const Hints& 
   if (hints.g) options.g = to_vector(*hints.g);
   Transport plan;
   {
-    nb::gil_scoped_release release;
+    const Unlocked unlocked;
     plan = network_simplex(cost, a.data(), b.data(), options);
   }
   return nb::make_tuple(static_cast<int>(plan.status), plan.pivots, to_numpy(std::move(plan.i)),

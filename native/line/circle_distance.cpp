@@ -12,6 +12,7 @@
 
 #include "common/bindings.hpp"
 #include "common/parallel.hpp"
+#include "common/unlocked.hpp"
 #include "power_cost.hpp"
 #include "radix.hpp"
 #include "rows.hpp"
@@ -282,7 +283,7 @@ void circle_distance(Rows<const Real> x, Rows<const Real> y, std::optional<Rows<
                               b && b->shape(0) == 1,       x.shape(0),     x.shape(1),   y.shape(1),
                               p,              pointer(shift), cost.data(), theta.data(), slope.data(),
                               pointer(dx),    pointer(dy), pointer(f),     pointer(g)};
-  nb::gil_scoped_release release;
+  const Unlocked unlocked;
   parallel_for(problem.rows, 1, 100.0 * (problem.n + problem.m), threads, [&](std::size_t begin, std::size_t end) {
     Lift lift_x, lift_y;
     with_power(problem.p, [&](const auto& power) {

@@ -5,6 +5,7 @@
 
 #include "common/bindings.hpp"
 #include "common/parallel.hpp"
+#include "common/unlocked.hpp"
 #include "power_cost.hpp"
 #include "radix.hpp"
 #include "rows.hpp"
@@ -190,7 +191,7 @@ void line_distance(Rows<const Real> x, Rows<const Real> y, std::optional<Rows<co
   Problem<Real> problem{x.data(),    y.data(),    pointer(a),  pointer(b), a && a->shape(0) == 1,
                         b && b->shape(0) == 1,    x.shape(0),  x.shape(1), y.shape(1),
                         p,           cost.data(), pointer(dx), pointer(dy), pointer(f), pointer(g)};
-  nb::gil_scoped_release release;
+  const Unlocked unlocked;
   solve(problem, threads);
 }
 

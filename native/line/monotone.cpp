@@ -4,6 +4,7 @@
 
 #include "common/bindings.hpp"
 #include "common/parallel.hpp"
+#include "common/unlocked.hpp"
 #include "rows.hpp"
 
 namespace nb = nanobind;
@@ -70,7 +71,7 @@ void monotone(const Rows<const Real>& a, const Rows<const Real>& b, const Rows<s
   const Real *first_a = a.data(), *first_b = b.data();
   std::int64_t *first_i = i.data(), *first_j = j.data();
   Real* first_w = w.data();
-  nb::gil_scoped_release release;
+  const Unlocked unlocked;
   parallel_for(rows, std::max<std::size_t>(1, 20000 / pieces), 5.0 * pieces, threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t row = begin; row < end; ++row)
       merge(first_a + row * step_a, first_b + row * step_b, n, m, first_i + row * pieces, first_j + row * pieces,

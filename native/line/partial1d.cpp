@@ -8,6 +8,7 @@
 
 #include "common/bindings.hpp"
 #include "common/parallel.hpp"
+#include "common/unlocked.hpp"
 #include "partial1d.hpp"
 #include "power_cost.hpp"
 #include "radix.hpp"
@@ -309,7 +310,7 @@ void partial_plan(Rows<const Real> x, Rows<const Real> y, std::optional<Rows<con
                           reached.data(),
                           pointer(f),
                           pointer(g)};
-  nb::gil_scoped_release release;
+  const Unlocked unlocked;
   parallel_for(batch.rows, 1, 200.0 * (batch.n + batch.m), threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t row = begin; row < end; ++row) solve_row(batch, row);
   });
@@ -328,7 +329,7 @@ void partial_profile(Rows<const Real> x, Rows<const Real> y, double p, double pe
   check_shape("target", target, {rows, {width}});
   check_shape("u", u, {rows, {n}});
   check_shape("v", v, {rows, {m}});
-  nb::gil_scoped_release release;
+  const Unlocked unlocked;
   parallel_for(x.shape(0), 1, 200.0 * (n + m), threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t row = begin; row < end; ++row) {
       Side from, to;

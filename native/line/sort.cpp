@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "common/bindings.hpp"
+#include "common/unlocked.hpp"
 #include "radix.hpp"
 #include "rows.hpp"
 
@@ -35,7 +36,7 @@ void sort_keys(const Rows<const Real>& x, const Rows<std::uint64_t>& keys) {
   check_alike(x, keys);
   const Real* from = x.data();
   std::uint64_t* to = keys.data();
-  nb::gil_scoped_release release;
+  const Unlocked unlocked;
   for (std::size_t row = 0; row < rows; ++row, from += n, to += n)
     for (std::size_t k = 0; k < n; ++k) to[k] = leading_bits(from[k]) << 32 | k;
 }
@@ -67,7 +68,7 @@ void sorted_places(const Rows<const Real>& x, const Rows<const std::uint64_t>& k
   const std::uint64_t* key = keys.data();
   Real* to = values.data();
   std::int64_t* place = places.data();
-  nb::gil_scoped_release release;
+  const Unlocked unlocked;
   for (std::size_t row = 0; row < rows; ++row, from += n, key += n, to += n, place += n) {
     for (std::size_t k = 0; k < n; ++k) place[k] = static_cast<std::int64_t>(key[k] & 0xffffffffu);
     if constexpr (sizeof(Real) > 4) {

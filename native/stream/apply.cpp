@@ -4,6 +4,7 @@
 
 #include "common/bindings.hpp"
 #include "common/checks.hpp"
+#include "common/unlocked.hpp"
 #include "softmin.hpp"
 
 namespace nb = nanobind;
@@ -223,7 +224,7 @@ void plan(const CostArrays& arrays, const Array& row_array, const Array& col_arr
 template <class Body>
 void typed(const Array& first, Body&& body) {
   by_type(first, [&](auto type) {
-    nb::gil_scoped_release release;
+    const Unlocked unlocked;
     body(type);
   });
 }

@@ -5,6 +5,7 @@
 
 #include "common/bindings.hpp"
 #include "common/parallel.hpp"
+#include "common/unlocked.hpp"
 #include "softmin.hpp"
 
 namespace nb = nanobind;
@@ -199,7 +200,7 @@ void bind_sinkhorn(nb::module_& m) {
         sizes.writes("error", error, 1);
         const SinkhornArrays io{g, log_a, log_b, f, g_new, error};
         by_type(first, [&](auto type) {
-          nb::gil_scoped_release release;
+          const Unlocked unlocked;
           sinkhorn<decltype(type)>(costs, io, threads);
         });
       },

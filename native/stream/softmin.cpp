@@ -1,6 +1,7 @@
 #include "softmin.hpp"
 
 #include "common/bindings.hpp"
+#include "common/unlocked.hpp"
 
 namespace nb = nanobind;
 
@@ -41,7 +42,7 @@ void bind_softmin(nb::module_& m) {
         sizes.reads("bias", bias, sizes.m);
         sizes.writes("out", out, sizes.n);
         by_type(first, [&](auto type) {
-          nb::gil_scoped_release release;
+          const Unlocked unlocked;
           softmin<decltype(type)>(costs, bias, out, threads);
         });
       },

@@ -5,6 +5,7 @@
 
 #include "common/bindings.hpp"
 #include "common/checks.hpp"
+#include "common/unlocked.hpp"
 #include "costs.hpp"
 
 namespace nb = nanobind;
@@ -103,7 +104,7 @@ nb::tuple extract(const CostArrays& arrays, const Array& row_array, const Array&
   std::vector<std::int64_t> i, j;
   std::vector<T> w;
   {
-    nb::gil_scoped_release release;
+    const Unlocked unlocked;
     const View<const T> row(row_array), limit(limit_array);
     const Costs<T> costs(arrays, 1, threads);
     const Columns<T> col(View<const T>(col_array), kLog2e, costs.m_pad);
@@ -180,7 +181,7 @@ void bind_top_k(nb::module_& m) {
         sizes.writes("values", values, sizes.n, width_of(values));
         sizes.writes("index", index, sizes.n, width_of(values));
         by_type(first, [&](auto type) {
-          nb::gil_scoped_release release;
+          const Unlocked unlocked;
           top_k<decltype(type)>(costs, g, values, index, threads);
         });
       },

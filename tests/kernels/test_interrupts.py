@@ -74,19 +74,26 @@ def test_a_loop_in_another_thread_is_not_disturbed():
     run(
         HEARD
         + """
-found = []
-worker = threading.Thread(target=lambda: found.append(simplex(Points(x[:1500], y[:1500]), *[torch.ones(1500)] * 2)))
+found, over = [], threading.Event()
+
+def work():
+    found.append(simplex(Points(x[:1500], y[:1500]), weights[:1500], weights[:1500]))
+    over.set()
+
 def wait():
-    worker.start()
-    while worker.is_alive():
-        worker.join(0.01)
+    threading.Thread(target=work).start()
     while True:
-        signal.pause()
+        over.wait(0.01)
+
 interrupted(wait)
-worker.join()
-assert abs(float(found[0].w.sum()) - 1500) < 1e-9
+assert over.wait(300)
+assert abs(float(found[0].w.sum()) - 0.25) < 1e-12
 """
     )
+
+
+def test_a_process_ends_while_a_loop_runs_in_another_thread():
+    run(f"{HEARD}\nthreading.Thread(target=lambda: simplex(Points(x, y), weights, weights), daemon=True).start()")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of threads are those of Linux")

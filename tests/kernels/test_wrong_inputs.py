@@ -6,10 +6,10 @@ import sys
 
 import pytest
 import torch
-from sweep import sweep
 
 import monge.kernels  # noqa: F401  registers the operators
 from monge.errors import ShapeError
+from sweep import sweep
 
 ops = torch.ops.monge
 D = torch.float64
