@@ -298,7 +298,9 @@ def test_a_tall_problem_and_its_transposed_one_have_one_value_and_both_are_prove
 
 def test_a_tall_problem_starts_from_the_answer_to_another_one():
     x, y = (torch.rand(k, 2, generator=torch.Generator().manual_seed(k), dtype=torch.float64) for k in (50, 4))
-    a, b = torch.full((50,), 1 / 50, dtype=torch.float64), torch.full((4,), 1 / 4, dtype=torch.float64)
+    # No part of the weights of one side is that of the other: the basis is the plan.
+    a, b = (torch.rand(k, generator=torch.Generator().manual_seed(k + 1), dtype=torch.float64) for k in (50, 4))
+    b = b * (a.sum() / b.sum())
     found = simplex(Points(x, y), a, b)
     again = simplex(Points(x, y), a, b, start=found, max_iter=0)
     assert torch.equal(again.f, found.f) or float((again.f - found.f).abs().max()) < 1e-14

@@ -61,8 +61,8 @@ NOTHING = Solved(OPTIMAL, 0, *[torch.zeros(0, dtype=torch.int64)] * 2, *[torch.z
 def simplex(pairs: Pairs, a: Tensor, b: Tensor, hints: Hints, max_iter: int | None, rounding: float) -> Solved:
     """Positive float64 weights of equal mass on the CPU, float64 costs; the rest is settled here.
 
-    The loop looks for better entries a row at a time, which is dear for many short rows: the longer side is made that of
-    the columns.
+    The loop looks for better entries a row at a time, which is dear for many short rows: the longer side is made that
+    of the columns.
     """
     if pairs.shape[0] > pairs.shape[1]:
         return _solved(pairs.transpose(), b, a, hints.mirrored, max_iter, rounding, True).mirrored

@@ -33,7 +33,7 @@ def _each_chunk(work: Callable[[slice], None], x: Tensor) -> None:
         try:
             for k in left:
                 work(slice(k, min(k + step, rows)))
-        except BaseException as error:  # told by the thread that was called
+        except BaseException as error:  # noqa: BLE001  told by the thread that was called
             errors.append(error)
             for _ in left:  # nobody need go on
                 pass
