@@ -1,8 +1,10 @@
 // The extension module: every native kernel registers itself here, and nowhere else.
 #include "common/bindings.hpp"
+#include "common/watch.hpp"
 
 NB_MODULE(_native, m) {
   m.doc() = "Native kernels of Monge.";
+  monge::remember_main_thread();
   monge::bind_line_distance(m);
   monge::bind_circle_distance(m);
   monge::bind_simplex(m);

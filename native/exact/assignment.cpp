@@ -89,7 +89,7 @@ MONGE_MULTIVERSION RowMinimum relax(const double* values, const double* h, const
 
 Assignment::Assignment(const PairCost& cost)
     : cost_(cost), n_(cost.n), column_(n_, -1), row_(n_, -1), f_(n_, 0), g_(n_, 0), h_(padded(n_), infinity),
-      distance_(n_), open_(n_), scratch_(padded(n_)), from_(n_) {}
+      distance_(n_), open_(n_), scratch_(padded(n_)), from_(n_), watch_(n_) {}
 
 bool Assignment::solve() {
   reduce_columns();
@@ -109,6 +109,7 @@ void Assignment::reduce_columns() {
   std::vector<int> lowest(n_, -1);
   std::fill_n(h_.begin(), n_, infinity);
   for (int i = 0; i < n_; ++i) {
+    watch_();
     const double* line = cost_.row(i, scratch_.data());
     for (int j = 0; j < n_; ++j)
       if (line[j] < h_[j]) {
@@ -126,6 +127,7 @@ void Assignment::reduce_columns() {
   // A matched pair must be tight for its row, too.
   for (int i = 0; i < n_; ++i) {
     if (column_[i] < 0) continue;
+    watch_();
     const double* line = cost_.row(i, scratch_.data());
     const TwoSmallest best = two_smallest(line, h_.data(), n_);
     if (best.first < line[column_[i]] + h_[column_[i]]) {
@@ -148,6 +150,7 @@ void Assignment::bid(int rounds) {
     for (std::size_t k = 0; k < waiting.size(); ++k) {
       int i = waiting[k];
       while (i >= 0) {
+        watch_();
         const double* line = cost_.row(i, scratch_.data());
         const TwoSmallest best = two_smallest(line, h_.data(), n_);
         if (!std::isfinite(best.second)) {  // no finite price would do; paths decide
@@ -187,6 +190,7 @@ bool Assignment::augment(int start) {
   double offset = 0, radius = 0;
   for (;;) {
     ++scans_;
+    watch_();
     const double* line = cost_.row(i, scratch_.data());
     const RowMinimum nearest =
         relax(line, h_.data(), open_.data(), offset, i, distance_.data(), from_.data(), n_);

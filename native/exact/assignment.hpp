@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "common/watch.hpp"
 #include "pair_cost.hpp"
 
 namespace monge {
@@ -34,6 +35,7 @@ class Assignment {
   std::vector<double> distance_, open_, scratch_;
   std::vector<int> from_, reached_;
   std::int64_t scans_ = 0;
+  Watch watch_;
 };
 
 }  // namespace monge

@@ -4,8 +4,10 @@
 
 #include "assignment.hpp"
 #include "common/bindings.hpp"
+#include "common/checks.hpp"
 #include "common/numpy.hpp"
 #include "common/parallel.hpp"
+#include "common/unlocked.hpp"
 
 namespace nb = nanobind;
 
@@ -20,12 +22,17 @@ template <class Real>
 std::int64_t assignment(const Batch<const Real, 3>& cost, const Batch<std::int64_t, 2>& perm,
                         const Batch<double, 2>& f, const Batch<double, 2>& g, int threads) {
   const std::size_t problems = cost.shape(0), n = cost.shape(1);
+  if (n > 0) check_size("rows of the cost", n, most_nodes);
+  check_shape("cost", cost, {{problems}, {n}, {n}});
+  check_shape("perm", perm, {{problems}, {n}});
+  check_shape("f", f, {{problems}, {n}});
+  check_shape("g", g, {{problems}, {n}});
   const Real* costs = cost.data();
   std::int64_t* first_perm = perm.data();
   double *first_f = f.data(), *first_g = g.data();
-  nb::gil_scoped_release release;
+  const Unlocked unlocked;
   std::atomic<std::int64_t> infeasible{static_cast<std::int64_t>(problems)};
-  parallel_for(problems, 1, threads, [&](std::size_t begin, std::size_t end) {
+  parallel_for(problems, 1, 10.0 * n * (n + 10), threads, [&](std::size_t begin, std::size_t end) {
     std::vector<double> upcast;
     for (std::size_t k = begin; k < end; ++k) {
       const double* matrix;
@@ -55,8 +62,10 @@ std::int64_t assignment(const Batch<const Real, 3>& cost, const Batch<std::int64
 }  // namespace
 
 void bind_assignment(nb::module_& m) {
-  m.def("assignment", &assignment<float>);
-  m.def("assignment", &assignment<double>);
+  // Copies of other types would be written in vain.
+  const auto array = [] { return nb::arg().noconvert(); };
+  m.def("assignment", &assignment<float>, array(), array(), array(), array(), nb::arg());
+  m.def("assignment", &assignment<double>, array(), array(), array(), array(), nb::arg());
 }
 
 }  // namespace monge

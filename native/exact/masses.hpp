@@ -18,16 +18,18 @@ struct Masses {
   double unit;             // the mass of 1
   std::int64_t slack = 0;  // a flow this small may be nothing but rounding
 
-  Masses(const double* weights_a, int n, const double* weights_b, int m, double rounding) : a(n), b(m) {
+  Masses(const double* weights_a, int n, const double* weights_b, int m, double rounding, bool turned)
+      : a(n), b(m) {
     const Side left(weights_a, n), right(weights_b, m);
+    const long double total = turned ? right.total : left.total;
     if (left.equal() && right.equal()) {
       const int divisor = std::gcd(n, m);
       std::fill(a.begin(), a.end(), m / divisor);
       std::fill(b.begin(), b.end(), n / divisor);
-      unit = static_cast<double>(left.total / (static_cast<long double>(n) * (m / divisor)));
+      unit = static_cast<double>(total / (static_cast<long double>(n) * (m / divisor)));
       return;
     }
-    if (as_fractions(left, right, rounding)) return;
+    if (as_fractions(left, right, rounding, total)) return;
     const long double whole = std::ldexp(1.0L, 60);
     const auto round = [whole](const Side& side, std::vector<std::int64_t>& out) {
       for (std::size_t k = 0; k < out.size(); ++k)
@@ -37,7 +39,7 @@ struct Masses {
     const std::int64_t sum_a = round(left, a), sum_b = round(right, b);
     std::vector<std::int64_t>& short_side = sum_a < sum_b ? a : b;
     *std::max_element(short_side.begin(), short_side.end()) += std::abs(sum_a - sum_b);
-    unit = static_cast<double>(left.total / whole);
+    unit = static_cast<double>(total / whole);
     slack = n + m + static_cast<std::int64_t>(4 * rounding * whole);
   }
 
@@ -56,7 +58,7 @@ struct Masses {
     }
   };
 
-  bool as_fractions(const Side& left, const Side& right, double rounding) {
+  bool as_fractions(const Side& left, const Side& right, double rounding, long double total) {
     // Beyond this denominator every number would be a fraction.
     const auto largest = static_cast<std::int64_t>(std::min(1 / (16 * rounding), std::ldexp(1.0, 44)));
     const std::int64_t p = denominator(left, rounding, largest, a), q = denominator(right, rounding, largest, b);
@@ -65,7 +67,7 @@ struct Masses {
     if (p / divisor > (std::int64_t{1} << 60) / q) return false;
     for (std::int64_t& mass : a) mass *= q / divisor;
     for (std::int64_t& mass : b) mass *= p / divisor;
-    unit = static_cast<double>(left.total / (static_cast<long double>(p) * (q / divisor)));
+    unit = static_cast<double>(total / (static_cast<long double>(p) * (q / divisor)));
     return true;
   }
 
@@ -103,7 +105,7 @@ struct Masses {
       const long double fraction = part - std::floor(part);
       if (fraction <= 0) return 0;
       part = 1 / fraction;
-      if (part > largest) return 0;
+      if (std::floor(part) * here > largest) return 0;
       const std::int64_t next = static_cast<std::int64_t>(part) * here + before;
       before = here;
       here = next;

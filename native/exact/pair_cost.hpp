@@ -15,6 +15,8 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 
 // Room for m numbers and the padding that the row loops may read.
 constexpr int column_block = 32;
+// Rows and columns, one after the other and padded, are counted by an int.
+constexpr std::size_t most_nodes = std::numeric_limits<int>::max() / 4;
 inline int padded(int m) { return (m + column_block - 1) / column_block * column_block; }
 
 struct RowMinimum {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/watch.hpp"
 #include "masses.hpp"
 
 namespace monge {
@@ -19,7 +20,7 @@ bool violates(const Tree& tree, int i, int j, double cost, double tolerance) {
 class Simplex {
  public:
   Simplex(const PairCost& cost, Tree& tree, std::int64_t max_pivots, std::int64_t slack)
-      : cost_(cost), tree_(tree), max_pivots_(max_pivots), slack_(slack), block_(2) {}
+      : cost_(cost), tree_(tree), max_pivots_(max_pivots), slack_(slack), block_(2), watch_(tree.m) {}
 
   Status run() {
     bool fresh = true;
@@ -52,6 +53,7 @@ class Simplex {
     double worst = 0;
     bool found = false;
     for (int scanned = 0, in_block = 0; scanned < tree_.n; ++scanned) {
+      watch_();
       const int i = row_;
       row_ = row_ + 1 < tree_.n ? row_ + 1 : 0;
       const RowMinimum best = cost_.row_minimum(i, tree_.target_potentials());
@@ -77,6 +79,7 @@ class Simplex {
   const std::int64_t max_pivots_, slack_;
   const int block_;
   int row_ = 0;
+  Watch watch_;
   std::int64_t pivots_ = 0;
   double tolerance_ = relative_tolerance;
 };
@@ -85,11 +88,13 @@ class Simplex {
 std::vector<Arc> cheap_arcs(const PairCost& cost, const std::vector<double>& g, std::vector<double>& level) {
   const int n = cost.n, m = cost.m;
   std::vector<double> scratch(padded(m)), h(padded(m), infinity);
+  Watch watch(4 * static_cast<std::size_t>(m));
   level.assign(n + m, 0);
   std::vector<double> lowest(g);
   if (lowest.empty()) {
     lowest.assign(m, infinity);
     for (int i = 0; i < n; ++i) {
+      watch();
       const double* row = cost.row(i, scratch.data());
       for (int j = 0; j < m; ++j) lowest[j] = std::min(lowest[j], row[j]);
     }
@@ -103,6 +108,7 @@ std::vector<Arc> cheap_arcs(const PairCost& cost, const std::vector<double>& g, 
   std::vector<int> order(m);
   const int keep = std::min(m, 8);
   for (int i = 0; i < n; ++i) {
+    watch();
     const double* row = cost.row(i, scratch.data());
     for (int j = 0; j < m; ++j) {
       order[j] = j;
@@ -207,7 +213,7 @@ std::int64_t largest_dust(const Tree& tree, const Masses& masses) {
 
 Transport network_simplex(const PairCost& cost, const double* a, const double* b, const SimplexOptions& options) {
   const int n = cost.n, m = cost.m;
-  const Masses masses(a, n, b, m, options.rounding);
+  const Masses masses(a, n, b, m, options.rounding, options.turned);
   std::vector<double> level;
   std::vector<Arc> arcs = leaves_first(cost, options.i, options.j);
   for (const Arc& arc : cheap_arcs(cost, options.g, level)) arcs.push_back(arc);
@@ -224,7 +230,8 @@ Transport network_simplex(const PairCost& cost, const double* a, const double* b
     if (flow == 0 || (flow <= dust && !all_of_one(masses, i, j, flow))) return;
     result.i.push_back(i);
     result.j.push_back(j);
-    result.w.push_back(flow == masses.a[i] ? a[i] : static_cast<double>(flow) * masses.unit);
+    const bool whole = options.turned ? flow == masses.b[j] : flow == masses.a[i];
+    result.w.push_back(whole ? (options.turned ? b[j] : a[i]) : static_cast<double>(flow) * masses.unit);
   });
   // Potentials are defined up to a shift: share the value equally between the two sides.
   long double shift = 0;

@@ -21,9 +21,10 @@ struct Transport {
 
 struct SimplexOptions {
   std::int64_t max_pivots = -1;
-  int threads = 1;
   // The relative error of the weights: flows that it explains need not fit, and are not reported.
   double rounding = 2.2e-16;
+  // Whether the mass of the plan is that of `b`, if they differ by rounding, and not that of `a`.
+  bool turned = false;
   // A guess to start from; empty where there is none.
   std::vector<std::int32_t> i, j;
   std::vector<double> f, g;

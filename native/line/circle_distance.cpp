@@ -5,10 +5,6 @@
 // is convex and piecewise linear in theta, and W_p^p is its minimum. One walk along the staircase gives C and a one-sided
 // slope; tangents from both sides, helped by bisection, find the minimum exactly: when the value at their crossing lies
 // on them, no point is lower. With a wrapped gap and a given theta the same walk is linear circular transport.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-#include <nanobind/stl/optional.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -16,8 +12,10 @@
 
 #include "common/bindings.hpp"
 #include "common/parallel.hpp"
+#include "common/unlocked.hpp"
 #include "power_cost.hpp"
 #include "radix.hpp"
+#include "rows.hpp"
 
 namespace nb = nanobind;
 
@@ -269,25 +267,24 @@ void solve_row(const Problem<Real>& problem, std::size_t r, Lift& x, Lift& y, co
 }
 
 template <class Real>
-using Rows = nb::ndarray<Real, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-
-template <class Array>
-auto pointer(const std::optional<Array>& array) {
-  return array ? array->data() : nullptr;
-}
-
-template <class Real>
 void circle_distance(Rows<const Real> x, Rows<const Real> y, std::optional<Rows<const double>> a,
                      std::optional<Rows<const double>> b, double p, std::optional<Rows<const double>> shift,
                      Rows<double> cost, Rows<double> theta, Rows<double> slope, std::optional<Rows<Real>> dx,
                      std::optional<Rows<Real>> dy, std::optional<Rows<double>> f, std::optional<Rows<double>> g,
                      int threads) {
+  check_sides(x, y, a, b);
+  check_shape("shift", shift, {{x.shape(0)}, {1}});
+  check_shape("cost", cost, {{x.shape(0)}, {1}});
+  check_shape("theta", theta, {{x.shape(0)}, {1}});
+  check_shape("slope", slope, {{x.shape(0)}, {1}});
+  check_found(x, y, dx, dy);
+  check_found(x, y, f, g);
   const Problem<Real> problem{x.data(),       y.data(),    pointer(a),     pointer(b),   a && a->shape(0) == 1,
                               b && b->shape(0) == 1,       x.shape(0),     x.shape(1),   y.shape(1),
                               p,              pointer(shift), cost.data(), theta.data(), slope.data(),
                               pointer(dx),    pointer(dy), pointer(f),     pointer(g)};
-  nb::gil_scoped_release release;
-  parallel_for(problem.rows, 1, threads, [&](std::size_t begin, std::size_t end) {
+  const Unlocked unlocked;
+  parallel_for(problem.rows, 1, 100.0 * (problem.n + problem.m), threads, [&](std::size_t begin, std::size_t end) {
     Lift lift_x, lift_y;
     with_power(problem.p, [&](const auto& power) {
       for (std::size_t r = begin; r < end; ++r) solve_row(problem, r, lift_x, lift_y, power);
@@ -297,9 +294,9 @@ void circle_distance(Rows<const Real> x, Rows<const Real> y, std::optional<Rows<
 
 template <class Real>
 void bind(nb::module_& m) {
-  m.def("circle_distance", &circle_distance<Real>, nb::arg("x"), nb::arg("y"), nb::arg("a").none(),
-        nb::arg("b").none(), nb::arg("p"), nb::arg("shift").none(), nb::arg("cost"), nb::arg("theta"),
-        nb::arg("slope"), nb::arg("dx").none(), nb::arg("dy").none(), nb::arg("f").none(), nb::arg("g").none(),
+  m.def("circle_distance", &circle_distance<Real>, array("x"), array("y"), array("a").none(),
+        array("b").none(), nb::arg("p"), array("shift").none(), array("cost"), array("theta"),
+        array("slope"), array("dx").none(), array("dy").none(), array("f").none(), array("g").none(),
         nb::arg("threads"));
 }
 

@@ -1,16 +1,14 @@
 // Wasserstein distances on the line, row by row: sort, merge, sum; with the derivatives in the same pass when asked.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-#include <nanobind/stl/optional.h>
-
 #include <cmath>
 #include <cstdint>
 #include <vector>
 
 #include "common/bindings.hpp"
 #include "common/parallel.hpp"
+#include "common/unlocked.hpp"
 #include "power_cost.hpp"
 #include "radix.hpp"
+#include "rows.hpp"
 
 namespace nb = nanobind;
 
@@ -172,7 +170,7 @@ template <class Real>
 void solve(const Problem<Real>& problem, int threads) {
   const bool equal = problem.n == problem.m && !problem.a && !problem.b && !problem.f;
   const std::size_t grain = std::max<std::size_t>(1, std::min<std::size_t>(problem.rows / 8, 20000 / (problem.n + problem.m) + 1));
-  parallel_for(problem.rows, grain, threads, [&](std::size_t begin, std::size_t end) {
+  parallel_for(problem.rows, grain, 20.0 * (problem.n + problem.m), threads, [&](std::size_t begin, std::size_t end) {
     Workspace<Real> work;
     with_power(problem.p, [&](const auto& cost) {
       for (std::size_t row = begin; row < end; ++row)
@@ -182,30 +180,26 @@ void solve(const Problem<Real>& problem, int threads) {
 }
 
 template <class Real>
-using Rows = nb::ndarray<Real, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-
-template <class Array>
-auto pointer(const std::optional<Array>& array) {
-  return array ? array->data() : nullptr;
-}
-
-template <class Real>
 void line_distance(Rows<const Real> x, Rows<const Real> y, std::optional<Rows<const double>> a,
                    std::optional<Rows<const double>> b, double p, Rows<double> cost, std::optional<Rows<Real>> dx,
                    std::optional<Rows<Real>> dy, std::optional<Rows<double>> f, std::optional<Rows<double>> g,
                    int threads) {
+  check_sides(x, y, a, b);
+  check_shape("cost", cost, {{x.shape(0)}, {1}});
+  check_found(x, y, dx, dy);
+  check_found(x, y, f, g);
   Problem<Real> problem{x.data(),    y.data(),    pointer(a),  pointer(b), a && a->shape(0) == 1,
                         b && b->shape(0) == 1,    x.shape(0),  x.shape(1), y.shape(1),
                         p,           cost.data(), pointer(dx), pointer(dy), pointer(f), pointer(g)};
-  nb::gil_scoped_release release;
+  const Unlocked unlocked;
   solve(problem, threads);
 }
 
 template <class Real>
 void bind(nb::module_& m) {
-  m.def("line_distance", &line_distance<Real>, nb::arg("x"), nb::arg("y"), nb::arg("a").none(), nb::arg("b").none(),
-        nb::arg("p"), nb::arg("cost"), nb::arg("dx").none(), nb::arg("dy").none(), nb::arg("f").none(),
-        nb::arg("g").none(), nb::arg("threads"));
+  m.def("line_distance", &line_distance<Real>, array("x"), array("y"), array("a").none(), array("b").none(),
+        nb::arg("p"), array("cost"), array("dx").none(), array("dy").none(), array("f").none(),
+        array("g").none(), nb::arg("threads"));
 }
 
 }  // namespace

@@ -3,8 +3,9 @@
 #include <cstdint>
 
 #include "common/bindings.hpp"
-#include "common/numpy.hpp"
 #include "common/parallel.hpp"
+#include "common/unlocked.hpp"
+#include "rows.hpp"
 
 namespace nb = nanobind;
 
@@ -56,18 +57,22 @@ void merge(const Real* a, const Real* b, std::size_t n, std::size_t m, std::int6
 }
 
 template <class Real>
-using Rows = nb::ndarray<Real, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-
-template <class Real>
 void monotone(const Rows<const Real>& a, const Rows<const Real>& b, const Rows<std::int64_t>& i,
               const Rows<std::int64_t>& j, const Rows<Real>& w, int threads) {
-  const std::size_t n = a.shape(1), m = b.shape(1), rows = w.shape(0), pieces = w.shape(1);
+  const std::size_t n = a.shape(1), m = b.shape(1), rows = w.shape(0), pieces = n + m - 1;
+  check_size("weights in a row of a", n, most_points);
+  check_size("weights in a row of b", m, most_points);
+  check_shape("a", a, {{rows, true}, {n}});
+  check_shape("b", b, {{rows, true}, {m}});
+  check_shape("w", w, {{rows}, {pieces}});
+  check_shape("i", i, {{rows}, {pieces}});
+  check_shape("j", j, {{rows}, {pieces}});
   const std::size_t step_a = a.shape(0) == 1 ? 0 : n, step_b = b.shape(0) == 1 ? 0 : m;
   const Real *first_a = a.data(), *first_b = b.data();
   std::int64_t *first_i = i.data(), *first_j = j.data();
   Real* first_w = w.data();
-  nb::gil_scoped_release release;
-  parallel_for(rows, std::max<std::size_t>(1, 20000 / pieces), threads, [&](std::size_t begin, std::size_t end) {
+  const Unlocked unlocked;
+  parallel_for(rows, std::max<std::size_t>(1, 20000 / pieces), 5.0 * pieces, threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t row = begin; row < end; ++row)
       merge(first_a + row * step_a, first_b + row * step_b, n, m, first_i + row * pieces, first_j + row * pieces,
             first_w + row * pieces);
@@ -77,8 +82,8 @@ void monotone(const Rows<const Real>& a, const Rows<const Real>& b, const Rows<s
 }  // namespace
 
 void bind_monotone(nb::module_& m) {
-  m.def("monotone", &monotone<float>);
-  m.def("monotone", &monotone<double>);
+  m.def("monotone", &monotone<float>, array(), array(), array(), array(), array(), nb::arg());
+  m.def("monotone", &monotone<double>, array(), array(), array(), array(), array(), nb::arg());
 }
 
 }  // namespace monge

@@ -1,19 +1,18 @@
 // Partial transport on the line and the circle, row by row: sort, solve by the cheapest exact method for the weights at
 // hand, read the plan off.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-#include <nanobind/stl/optional.h>
-
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "common/bindings.hpp"
 #include "common/parallel.hpp"
+#include "common/unlocked.hpp"
 #include "partial1d.hpp"
 #include "power_cost.hpp"
 #include "radix.hpp"
+#include "rows.hpp"
 
 namespace nb = nanobind;
 
@@ -21,9 +20,6 @@ namespace monge {
 namespace {
 
 using namespace partial1d;
-
-template <class T>
-using Rows = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 enum Rule { penalty_rule = 0, mass_rule = 1, knee_rule = 2 };
 
@@ -273,16 +269,26 @@ void solve_row(const Batch<Real>& batch, std::size_t row) {
   absent_potentials(batch, points_y, b, m, x, f, solved.level, out_g);
 }
 
-template <class Array>
-auto pointer(const std::optional<Array>& array) {
-  return array ? array->data() : nullptr;
-}
-
 template <class Real>
 void partial_plan(Rows<const Real> x, Rows<const Real> y, std::optional<Rows<const double>> a,
                   std::optional<Rows<const double>> b, double p, double period, int rule, Rows<const double> level,
                   Rows<std::int64_t> i, Rows<std::int64_t> j, Rows<double> w, Rows<double> reached,
                   std::optional<Rows<double>> f, std::optional<Rows<double>> g, int threads) {
+  check_sides(x, y, a, b);
+  if (rule < penalty_rule || rule > knee_rule)
+    refuse("rule must be 0 for a penalty, 1 for a mass or 2 for the knee, but is " + std::to_string(rule) + ".");
+  check_shape("level", level, {{x.shape(0), true}, {1}});
+  // Equal masses are matched one to one, but for a last pair that moves a part of them.
+  const std::size_t n = x.shape(1), m = y.shape(1), width = w.shape(1);
+  const std::size_t most = a || b ? n + m : std::min(n, m) * (rule == mass_rule ? 2 : 1);
+  if (width < most)
+    refuse("width must be at least " + std::to_string(most) +
+           ", the entries that a plan between these points may have, but is " + std::to_string(width) + ".");
+  check_shape("i", i, {{x.shape(0)}, {width}});
+  check_shape("j", j, {{x.shape(0)}, {width}});
+  check_shape("w", w, {{x.shape(0)}, {width}});
+  check_shape("reached", reached, {{x.shape(0)}, {1}});
+  check_found(x, y, f, g);
   const Batch<Real> batch{x.data(),
                           y.data(),
                           pointer(a),
@@ -304,8 +310,8 @@ void partial_plan(Rows<const Real> x, Rows<const Real> y, std::optional<Rows<con
                           reached.data(),
                           pointer(f),
                           pointer(g)};
-  nb::gil_scoped_release release;
-  parallel_for(batch.rows, 1, threads, [&](std::size_t begin, std::size_t end) {
+  const Unlocked unlocked;
+  parallel_for(batch.rows, 1, 200.0 * (batch.n + batch.m), threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t row = begin; row < end; ++row) solve_row(batch, row);
   });
 }
@@ -316,8 +322,15 @@ void partial_profile(Rows<const Real> x, Rows<const Real> y, double p, double pe
                      Rows<double> marginal, Rows<std::int64_t> source, Rows<std::int64_t> target, Rows<double> u,
                      Rows<double> v, int threads) {
   const std::size_t n = x.shape(1), m = y.shape(1), width = marginal.shape(1);
-  nb::gil_scoped_release release;
-  parallel_for(x.shape(0), 1, threads, [&](std::size_t begin, std::size_t end) {
+  const Length rows{x.shape(0)};
+  check_sides<Real>(x, y, {}, {});
+  check_shape("marginal", marginal, {rows, {width}});
+  check_shape("source", source, {rows, {width}});
+  check_shape("target", target, {rows, {width}});
+  check_shape("u", u, {rows, {n}});
+  check_shape("v", v, {rows, {m}});
+  const Unlocked unlocked;
+  parallel_for(x.shape(0), 1, 200.0 * (n + m), threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t row = begin; row < end; ++row) {
       Side from, to;
       sort_atoms(x.data() + row * n, nullptr, n, period, from);
@@ -347,12 +360,12 @@ void partial_profile(Rows<const Real> x, Rows<const Real> y, double p, double pe
 
 template <class Real>
 void bind(nb::module_& m) {
-  m.def("partial_plan", &partial_plan<Real>, nb::arg("x"), nb::arg("y"), nb::arg("a").none(), nb::arg("b").none(),
-        nb::arg("p"), nb::arg("period"), nb::arg("rule"), nb::arg("level"), nb::arg("i"), nb::arg("j"), nb::arg("w"),
-        nb::arg("reached"), nb::arg("f").none(), nb::arg("g").none(), nb::arg("threads"));
-  m.def("partial_profile", &partial_profile<Real>, nb::arg("x"), nb::arg("y"), nb::arg("p"), nb::arg("period"),
-        nb::arg("stop"), nb::arg("marginal"), nb::arg("source"), nb::arg("target"), nb::arg("u"),
-        nb::arg("v"), nb::arg("threads"));
+  m.def("partial_plan", &partial_plan<Real>, array("x"), array("y"), array("a").none(), array("b").none(),
+        nb::arg("p"), nb::arg("period"), nb::arg("rule"), array("level"), array("i"), array("j"), array("w"),
+        array("reached"), array("f").none(), array("g").none(), nb::arg("threads"));
+  m.def("partial_profile", &partial_profile<Real>, array("x"), array("y"), nb::arg("p"), nb::arg("period"),
+        nb::arg("stop"), array("marginal"), array("source"), array("target"), array("u"),
+        array("v"), nb::arg("threads"));
 }
 
 }  // namespace

@@ -4,16 +4,14 @@
 #include <cstdint>
 
 #include "common/bindings.hpp"
-#include "common/numpy.hpp"
+#include "common/unlocked.hpp"
 #include "radix.hpp"
+#include "rows.hpp"
 
 namespace nb = nanobind;
 
 namespace monge {
 namespace {
-
-template <class T>
-using Rows = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 // NaN of either sign goes last, as in torch.
 template <class Real>
@@ -26,12 +24,19 @@ std::uint64_t leading_bits(Real x) {
   return static_cast<std::uint64_t>(ordered_key(x)) >> (8 * sizeof(Real) - 32);
 }
 
+template <class Real, class T>
+void check_alike(const Rows<const Real>& x, const Rows<T>& other) {
+  if (x.shape(1) > 0) check_size("columns of x", x.shape(1), 0xffffffff);
+  check_shape("what is sorted with x", other, {{x.shape(0)}, {x.shape(1)}});
+}
+
 template <class Real>
 void sort_keys(const Rows<const Real>& x, const Rows<std::uint64_t>& keys) {
   const std::size_t rows = x.shape(0), n = x.shape(1);
+  check_alike(x, keys);
   const Real* from = x.data();
   std::uint64_t* to = keys.data();
-  nb::gil_scoped_release release;
+  const Unlocked unlocked;
   for (std::size_t row = 0; row < rows; ++row, from += n, to += n)
     for (std::size_t k = 0; k < n; ++k) to[k] = leading_bits(from[k]) << 32 | k;
 }
@@ -56,11 +61,14 @@ template <class Real>
 void sorted_places(const Rows<const Real>& x, const Rows<const std::uint64_t>& keys, const Rows<Real>& values,
                    const Rows<std::int64_t>& places) {
   const std::size_t rows = x.shape(0), n = x.shape(1);
+  check_alike(x, keys);
+  check_alike(x, values);
+  check_alike(x, places);
   const Real* from = x.data();
   const std::uint64_t* key = keys.data();
   Real* to = values.data();
   std::int64_t* place = places.data();
-  nb::gil_scoped_release release;
+  const Unlocked unlocked;
   for (std::size_t row = 0; row < rows; ++row, from += n, key += n, to += n, place += n) {
     for (std::size_t k = 0; k < n; ++k) place[k] = static_cast<std::int64_t>(key[k] & 0xffffffffu);
     if constexpr (sizeof(Real) > 4) {
@@ -78,10 +86,10 @@ void sorted_places(const Rows<const Real>& x, const Rows<const std::uint64_t>& k
 }  // namespace
 
 void bind_sort(nb::module_& m) {
-  m.def("sort_keys", &sort_keys<float>);
-  m.def("sort_keys", &sort_keys<double>);
-  m.def("sorted_places", &sorted_places<float>);
-  m.def("sorted_places", &sorted_places<double>);
+  m.def("sort_keys", &sort_keys<float>, array(), array());
+  m.def("sort_keys", &sort_keys<double>, array(), array());
+  m.def("sorted_places", &sorted_places<float>, array(), array(), array(), array());
+  m.def("sorted_places", &sorted_places<double>, array(), array(), array(), array());
 }
 
 }  // namespace monge

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "common/bindings.hpp"
+#include "common/checks.hpp"
+#include "common/unlocked.hpp"
 #include "softmin.hpp"
 
 namespace nb = nanobind;
@@ -39,7 +41,7 @@ void apply(const CostArrays& arrays, const Array& row_array, const Array& col_ar
   const Columns<T> col(View<const T>(col_array), kLog2e, costs.m_pad);
   const Values<T> values(View<const T>(v_array), costs.m_pad);
   constexpr std::size_t ld = tile_width<T>();
-  for_blocks(out.batch, costs.n, costs.m * (1 + (costs.d + values.k) / 8), threads,
+  for_blocks(out.batch, costs.n, row_work(costs.m, costs.d + values.k), threads,
              [&](std::size_t b, std::size_t begin, std::size_t count) {
                RowBlock<T> block(costs.d);
                const Buffer<T> w(kGroup * ld);
@@ -73,7 +75,7 @@ void attend(const CostArrays& arrays, const Array& col_array, const Array& v_arr
   const Values<T> values(View<const T>(v_array), costs.m_pad);
   constexpr std::size_t ld = tile_width<T>();
   for_blocks(
-      out.batch, costs.n, costs.m * (1 + (costs.d + values.k) / 8), threads,
+      out.batch, costs.n, row_work(costs.m, costs.d + values.k), threads,
       [&](std::size_t b, std::size_t begin, std::size_t count) {
         const std::size_t stride = values.stride;
         RowBlock<T> block(costs.d);
@@ -130,7 +132,7 @@ void moment(const CostArrays& arrays, const Array& row_array, const Array& col_a
   constexpr std::size_t ld = tile_width<T>();
   const std::size_t k = r_panels.k, d = costs.d, stride = direct ? d : values.stride;
   for_blocks(
-      out.batch, costs.n, costs.m * (1 + (2 * d + k) / 8), threads,
+      out.batch, costs.n, row_work(costs.m, 2 * d + k), threads,
       [&](std::size_t b, std::size_t begin, std::size_t count) {
         RowBlock<T> block(d);
         const Buffer<T> c(kGroup * ld), w(kGroup * ld), left(kBlockRows * k);
@@ -191,7 +193,7 @@ void plan(const CostArrays& arrays, const Array& row_array, const Array& col_arr
   const Panels<T> r_panels(right, costs.m_pad);
   constexpr std::size_t ld = tile_width<T>();
   const std::size_t k = r_panels.k;
-  for_blocks(out.batch, costs.n, costs.m * (1 + k / 8), threads,
+  for_blocks(out.batch, costs.n, row_work(costs.m, k), threads,
              [&](std::size_t b, std::size_t begin, std::size_t count) {
                RowBlock<T> block(0);
                const Buffer<T> w(kGroup * ld), left(kBlockRows * k);
@@ -222,7 +224,7 @@ void plan(const CostArrays& arrays, const Array& row_array, const Array& col_arr
 template <class Body>
 void typed(const Array& first, Body&& body) {
   by_type(first, [&](auto type) {
-    nb::gil_scoped_release release;
+    const Unlocked unlocked;
     body(type);
   });
 }
@@ -238,6 +240,11 @@ void bind_apply(nb::module_& m) {
       [](Array first, Second second, bool dot, double p, double power, Array epsilon, Array row, Array col, Array v,
          Array out, int threads) {
         const CostArrays costs{first, second, dot, p, power, epsilon};
+        const Sizes sizes(costs, out);
+        sizes.reads("row", row, sizes.n);
+        sizes.reads("col", col, sizes.m);
+        sizes.reads("v", v, sizes.m, width_of(v));
+        sizes.writes("out", out, sizes.n, width_of(v));
         typed(first, [&](auto type) { apply<decltype(type)>(costs, row, col, v, out, threads); });
       },
       nb::arg(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
@@ -247,6 +254,11 @@ void bind_apply(nb::module_& m) {
       [](Array first, Second second, bool dot, double p, double power, Array epsilon, Array col, Array v, Array out,
          Array f, int threads) {
         const CostArrays costs{first, second, dot, p, power, epsilon};
+        const Sizes sizes(costs, out);
+        sizes.reads("col", col, sizes.m);
+        sizes.reads("v", v, sizes.m, width_of(v));
+        sizes.writes("out", out, sizes.n, width_of(v));
+        sizes.writes("f", f, sizes.n);
         typed(first, [&](auto type) { attend<decltype(type)>(costs, col, v, out, f, threads); });
       },
       nb::arg(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
@@ -256,6 +268,14 @@ void bind_apply(nb::module_& m) {
       [](Array first, Second second, bool dot, double p, double power, Array epsilon, Array row, Array col, Array l,
          Array r, Array out, Array mass, int threads) {
         const CostArrays costs{first, second, dot, p, power, epsilon};
+        const Sizes sizes(costs, out);
+        sizes.reads("row", row, sizes.n);
+        sizes.reads("col", col, sizes.m);
+        sizes.reads("l", l, sizes.n, width_of(l));
+        sizes.reads("r", r, sizes.m, width_of(l));
+        if (!second) refuse("Moments are those of points: the derivative by a stored cost is the plan.");
+        sizes.writes("out", out, sizes.n, sizes.d);
+        sizes.writes("mass", mass, sizes.n);
         typed(first, [&](auto type) { moment<decltype(type)>(costs, row, col, l, r, out, mass, threads); });
       },
       nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
@@ -265,6 +285,13 @@ void bind_apply(nb::module_& m) {
       [](Array first, Second second, bool dot, double p, double power, Array epsilon, Array row, Array col, Array l,
          Array r, Array out, int threads) {
         const CostArrays costs{first, second, dot, p, power, epsilon};
+        const Sizes sizes(costs, out);
+        sizes.reads("row", row, sizes.n);
+        sizes.reads("col", col, sizes.m);
+        sizes.reads("l", l, sizes.n, width_of(l));
+        sizes.reads("r", r, sizes.m, width_of(l));
+        if (second) refuse("A plan is written out for a stored cost only: of points, ask for moments.");
+        sizes.writes("out", out, sizes.n, sizes.m);
         typed(first, [&](auto type) { plan<decltype(type)>(costs, row, col, l, r, out, threads); });
       },
       nb::arg(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 
+#include "common/checks.hpp"
 #include "common/parallel.hpp"
 
 namespace monge {
@@ -52,7 +53,7 @@ double radius(const View<const T>& v, std::size_t batch, const std::function<con
   constexpr std::size_t kPiece = 1024;
   const std::size_t pieces = (v.rows + kPiece - 1) / kPiece;
   Buffer<double> top(batch * pieces);
-  parallel_for(batch * pieces, 1, threads, [&](std::size_t begin, std::size_t end) {
+  parallel_for(batch * pieces, 1, static_cast<double>(kPiece * v.columns), threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t t = begin; t < end; ++t) {
       const std::size_t b = t / pieces, first = t % pieces * kPiece;
       double most = 0;
@@ -75,17 +76,48 @@ void poison(void* memory, std::size_t bytes) {
   if (poisoned) std::memset(memory, 0xff, bytes);
 }
 
-void for_blocks(std::size_t batch, std::size_t n, std::size_t work_per_row, int threads,
+Sizes::Sizes(const CostArrays& costs, const Array& out) {
+  constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max();
+  const Array& first = costs.first;
+  if (first.ndim() != 3 || (costs.second && costs.second->ndim() != 3) || out.ndim() < 2)
+    refuse("Costs must be a matrix or two clouds of points, with one dimension of batch in front.");
+  batch = out.shape(0);
+  n = first.shape(1);
+  d = costs.second ? first.shape(2) : 0;
+  m = costs.second ? costs.second->shape(1) : first.shape(2);
+  check_size("problems", batch, most);
+  check_size("rows", n, most);
+  check_size("columns", m, most);
+  reads(costs.second ? "x" : "the cost", first, n, first.shape(2));
+  if (costs.second) reads("y", *costs.second, m, d);
+  reads("epsilon", costs.epsilon, 1);
+}
+
+void Sizes::reads(const char* name, const Array& array, std::size_t count) const {
+  check_shape(name, array, {{batch, true}, {count}});
+}
+
+void Sizes::reads(const char* name, const Array& array, std::size_t count, std::size_t width) const {
+  check_shape(name, array, {{batch, true}, {count}, {width}});
+}
+
+void Sizes::writes(const char* name, const Array& array, std::size_t count) const {
+  check_shape(name, array, {{batch}, {count}});
+}
+
+void Sizes::writes(const char* name, const Array& array, std::size_t count, std::size_t width) const {
+  check_shape(name, array, {{batch}, {count}, {width}});
+}
+
+void for_blocks(std::size_t batch, std::size_t n, double work_per_row, int threads,
                 const std::function<void(std::size_t, std::size_t, std::size_t)>& body) {
-  // Small problems are over before a second thread has woken up.
-  constexpr std::size_t kSerialWork = 50000;
-  if (batch * n * work_per_row < kSerialWork) threads = 1;
+  threads = threads_worth(static_cast<double>(batch * n) * work_per_row, threads);
   std::size_t rows = kBlockRows;
   if (batch == 1 && threads > 1) {
     rows = std::min(rows, round_up((n + 4 * threads - 1) / (4 * static_cast<std::size_t>(threads)), kGroup));
   }
   const std::size_t blocks = (n + rows - 1) / rows;
-  parallel_for(batch * blocks, 1, threads, [&](std::size_t begin, std::size_t end) {
+  parallel_for(batch * blocks, 1, static_cast<double>(rows) * work_per_row, threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t t = begin; t < end; ++t) {
       const std::size_t first = t % blocks * rows;
       body(t / blocks, first, std::min(rows, n - first));
@@ -148,8 +180,7 @@ void Costs<T>::pack(int threads) {
   const std::size_t shared = problems(y_.shared(), batch), panel = tiles<T>().panel, panels = m_pad / panel;
   panels_ = Buffer<T>(shared * m_pad * d);
   squares_ = Buffer<T>(rule_ == Rule::square ? shared * m_pad : 0);
-  if (shared * m_pad * d < 20000) threads = 1;
-  parallel_for(shared * panels, 16, threads, [&](std::size_t begin, std::size_t end) {
+  parallel_for(shared * panels, 16, static_cast<double>(2 * panel * d), threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t t = begin; t < end; ++t) {
       const std::size_t b = t / panels, first = t % panels * panel;
       View<const T> part = y_;

@@ -26,6 +26,23 @@ struct CostArrays {
   Array epsilon;  // (batch, 1) of float64; ignored where there is none
 };
 
+// The sizes of a call: those of its costs, and the number of problems that its first output holds. Arrays have one
+// dimension of batch in front, of length one where all problems share what is read.
+struct Sizes {
+  std::size_t batch, n, m, d;
+
+  // Refuses costs that no loop could read.
+  Sizes(const CostArrays& costs, const Array& out);
+  // One number for each row or column, or `width` of them.
+  void reads(const char* name, const Array& array, std::size_t count) const;
+  void reads(const char* name, const Array& array, std::size_t count, std::size_t width) const;
+  void writes(const char* name, const Array& array, std::size_t count) const;
+  void writes(const char* name, const Array& array, std::size_t count, std::size_t width) const;
+};
+
+// The number of columns of values; zero, which fits nothing, where there are none.
+inline std::size_t width_of(const Array& values) { return values.ndim() == 3 ? values.shape(2) : 0; }
+
 // Rows gathered for the kernels: groups of eight, coordinates packed as x[k * kGroup + r], the last row repeated.
 template <class T>
 struct RowBlock {
@@ -120,8 +137,13 @@ class Panels {
   Buffer<T> data_;
 };
 
+// What reading a row of costs takes, in elementary steps: `width` coordinates or columns of values lie behind an entry.
+inline double row_work(std::size_t m, std::size_t width) {
+  return static_cast<double>(m) * (1 + static_cast<double>(width) / 8);
+}
+
 // Calls body(problem, first row, number of rows) for blocks of at most kBlockRows rows, in parallel.
-void for_blocks(std::size_t batch, std::size_t n, std::size_t work_per_row, int threads,
+void for_blocks(std::size_t batch, std::size_t n, double work_per_row, int threads,
                 const std::function<void(std::size_t, std::size_t, std::size_t)>& body);
 
 }  // namespace stream

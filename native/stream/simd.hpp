@@ -23,7 +23,7 @@ struct Simd;
 template <>
 struct Simd<float> {
   typedef float V __attribute__((vector_size(MONGE_VECTOR_BYTES)));
-  typedef std::int32_t I __attribute__((vector_size(MONGE_VECTOR_BYTES)));
+  typedef std::uint32_t Bits __attribute__((vector_size(MONGE_VECTOR_BYTES)));
   typedef float Unaligned __attribute__((vector_size(MONGE_VECTOR_BYTES), aligned(4), may_alias));
   static constexpr int lanes = MONGE_VECTOR_BYTES / 4;
 };
@@ -31,7 +31,7 @@ struct Simd<float> {
 template <>
 struct Simd<double> {
   typedef double V __attribute__((vector_size(MONGE_VECTOR_BYTES)));
-  typedef std::int64_t I __attribute__((vector_size(MONGE_VECTOR_BYTES)));
+  typedef std::uint64_t Bits __attribute__((vector_size(MONGE_VECTOR_BYTES)));
   typedef double Unaligned __attribute__((vector_size(MONGE_VECTOR_BYTES), aligned(8), may_alias));
   static constexpr int lanes = MONGE_VECTOR_BYTES / 8;
 };
@@ -160,11 +160,11 @@ struct Binary<double> {
 template <class T, bool Free>
 MONGE_INLINE typename Simd<T>::V power_of_two(typename Simd<T>::V t) {
   typedef typename Simd<T>::V V;
-  typedef typename Simd<T>::I I;
+  typedef typename Simd<T>::Bits Bits;  // unsigned, in which sums and shifts may overflow
   const V shifted = t + Binary<T>::magic;
   const V r = t - (shifted - Binary<T>::magic);
   const V p = fraction_power(r);
-  const V scaled = (V)((I)p + ((I)shifted << Binary<T>::mantissa));
+  const V scaled = (V)((Bits)p + ((Bits)shifted << Binary<T>::mantissa));
   V out = t < Binary<T>::lowest ? V{} : scaled;
   if (Free) out = t >= Binary<T>::highest ? broadcast<T>(static_cast<T>(__builtin_inf())) : out;
   return out;

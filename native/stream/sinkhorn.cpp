@@ -5,6 +5,7 @@
 
 #include "common/bindings.hpp"
 #include "common/parallel.hpp"
+#include "common/unlocked.hpp"
 #include "softmin.hpp"
 
 namespace nb = nanobind;
@@ -104,7 +105,7 @@ void recompute(const CostArrays& arrays, const SinkhornArrays& io, const std::ve
     }
     for (std::size_t begin = 0; begin < lost[b].size(); begin += kGroup) blocks.emplace_back(b, begin);
   }
-  parallel_for(blocks.size(), 1, threads, [&](std::size_t begin, std::size_t end) {
+  parallel_for(blocks.size(), 1, kGroup * row_work(costs.m, costs.d), threads, [&](std::size_t begin, std::size_t end) {
     RowBlock<T> block(costs.d);
     const Buffer<T> buffer(kGroup * tile_width<T>());
     LogSum found[kGroup];
@@ -129,10 +130,11 @@ void sinkhorn(const CostArrays& arrays, const SinkhornArrays& io, int threads) {
   const Costs<T> costs(arrays, batch, threads);
   const std::size_t n = costs.n, m = costs.m, m_pad = costs.m_pad;
   constexpr T infinity = std::numeric_limits<T>::infinity();
-  if (batch * n * m * (1 + costs.d / 8) < 50000) threads = 1;
+  const double work = row_work(m, costs.d);  // of a row
+  threads = threads_worth(static_cast<double>(batch * n) * work, threads);
 
   const Buffer<T> bias(batch * m_pad);
-  parallel_for(batch, 1, threads, [&](std::size_t begin, std::size_t end) {
+  parallel_for(batch, 1, static_cast<double>(2 * m), threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t b = begin; b < end; ++b) {
       T* to = bias.data() + b * m_pad;
       for (std::size_t j = 0; j < m; ++j) {
@@ -146,7 +148,7 @@ void sinkhorn(const CostArrays& arrays, const SinkhornArrays& io, int threads) {
   const std::size_t wanted = batch >= static_cast<std::size_t>(threads) ? 1 : 4 * static_cast<std::size_t>(threads);
   const std::size_t rows = round_up((n + wanted - 1) / wanted, kGroup), chunks = (n + rows - 1) / rows;
   const Buffer<double> sums(batch * chunks * m_pad);
-  parallel_for(batch * chunks, 1, threads, [&](std::size_t begin, std::size_t end) {
+  parallel_for(batch * chunks, 1, static_cast<double>(rows) * work, threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t t = begin; t < end; ++t) {
       const std::size_t b = t / chunks, first = t % chunks * rows;
       one_pass(costs, bias.data() + b * m_pad, log_a, f, b, first, std::min(first + rows, n),
@@ -158,7 +160,7 @@ void sinkhorn(const CostArrays& arrays, const SinkhornArrays& io, int threads) {
   const double trusted = static_cast<double>(std::numeric_limits<T>::min()) * static_cast<double>(n) /
                          static_cast<double>(std::numeric_limits<T>::epsilon());
   std::vector<std::vector<std::int64_t>> lost(batch);
-  parallel_for(batch, 1, threads, [&](std::size_t begin, std::size_t end) {
+  parallel_for(batch, 1, static_cast<double>(m * (chunks + 20)), threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t b = begin; b < end; ++b) {
       double off = 0;
       for (std::size_t j = 0; j < m; ++j) {
@@ -189,9 +191,16 @@ void bind_sinkhorn(nb::module_& m) {
       [](Array first, std::optional<Array> second, bool dot, double p, double power, Array epsilon, Array g,
          Array log_a, Array log_b, Array f, Array g_new, Array error, int threads) {
         const CostArrays costs{first, second, dot, p, power, epsilon};
+        const Sizes sizes(costs, f);
+        sizes.reads("g", g, sizes.m);
+        sizes.reads("log_a", log_a, sizes.n);
+        sizes.reads("log_b", log_b, sizes.m);
+        sizes.writes("f", f, sizes.n);
+        sizes.writes("g_new", g_new, sizes.m);
+        sizes.writes("error", error, 1);
         const SinkhornArrays io{g, log_a, log_b, f, g_new, error};
         by_type(first, [&](auto type) {
-          nb::gil_scoped_release release;
+          const Unlocked unlocked;
           sinkhorn<decltype(type)>(costs, io, threads);
         });
       },

@@ -1,6 +1,7 @@
 #include "softmin.hpp"
 
 #include "common/bindings.hpp"
+#include "common/unlocked.hpp"
 
 namespace nb = nanobind;
 
@@ -14,7 +15,7 @@ void softmin(const CostArrays& arrays, const Array& bias_array, const Array& out
   const View<T> out(out_array);
   const Costs<T> costs(arrays, out.batch, threads);
   const Columns<T> bias(bias_view, kLog2e, costs.m_pad);
-  for_blocks(out.batch, costs.n, costs.m * (1 + costs.d / 8), threads,
+  for_blocks(out.batch, costs.n, row_work(costs.m, costs.d), threads,
              [&](std::size_t b, std::size_t begin, std::size_t count) {
                RowBlock<T> block(costs.d);
                const Buffer<T> buffer(kGroup * tile_width<T>());
@@ -37,8 +38,11 @@ void bind_softmin(nb::module_& m) {
       [](Array first, std::optional<Array> second, bool dot, double p, double power, Array epsilon, Array bias,
          Array out, int threads) {
         const CostArrays costs{first, second, dot, p, power, epsilon};
+        const Sizes sizes(costs, out);
+        sizes.reads("bias", bias, sizes.m);
+        sizes.writes("out", out, sizes.n);
         by_type(first, [&](auto type) {
-          nb::gil_scoped_release release;
+          const Unlocked unlocked;
           softmin<decltype(type)>(costs, bias, out, threads);
         });
       },

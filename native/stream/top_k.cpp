@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "common/bindings.hpp"
+#include "common/checks.hpp"
+#include "common/unlocked.hpp"
 #include "costs.hpp"
 
 namespace nb = nanobind;
@@ -52,7 +54,7 @@ void top_k(const CostArrays& arrays, const Array& g_array, const Array& values_a
   const Columns<T> g(View<const T>(g_array), 1.0, costs.m_pad);
   const std::size_t k = values.columns;
   constexpr std::size_t ld = tile_width<T>();
-  for_blocks(values.batch, costs.n, costs.m * (1 + costs.d / 8), threads,
+  for_blocks(values.batch, costs.n, row_work(costs.m, costs.d), threads,
              [&](std::size_t b, std::size_t begin, std::size_t count) {
                RowBlock<T> block(costs.d);
                const Buffer<T> s(kGroup * ld), score(kBlockRows * k);
@@ -102,14 +104,14 @@ nb::tuple extract(const CostArrays& arrays, const Array& row_array, const Array&
   std::vector<std::int64_t> i, j;
   std::vector<T> w;
   {
-    nb::gil_scoped_release release;
+    const Unlocked unlocked;
     const View<const T> row(row_array), limit(limit_array);
     const Costs<T> costs(arrays, 1, threads);
     const Columns<T> col(View<const T>(col_array), kLog2e, costs.m_pad);
     constexpr std::size_t ld = tile_width<T>();
     const std::size_t blocks = (costs.n + kGroup - 1) / kGroup;
     std::vector<Entries<T>> found(blocks);
-    for_blocks(1, costs.n, costs.m * (1 + costs.d / 8), threads,
+    for_blocks(1, costs.n, row_work(costs.m, costs.d), threads,
                [&](std::size_t b, std::size_t begin, std::size_t count) {
                  RowBlock<T> block(costs.d);
                  const Buffer<T> s(kGroup * ld);
@@ -173,8 +175,13 @@ void bind_top_k(nb::module_& m) {
       [](Array first, std::optional<Array> second, bool dot, double p, double power, Array epsilon, Array g,
          Array values, Array index, int threads) {
         const CostArrays costs{first, second, dot, p, power, epsilon};
+        const Sizes sizes(costs, values);
+        check_size("smallest costs of a row", width_of(values), sizes.m);
+        sizes.reads("g", g, sizes.m);
+        sizes.writes("values", values, sizes.n, width_of(values));
+        sizes.writes("index", index, sizes.n, width_of(values));
         by_type(first, [&](auto type) {
-          nb::gil_scoped_release release;
+          const Unlocked unlocked;
           top_k<decltype(type)>(costs, g, values, index, threads);
         });
       },
@@ -185,6 +192,11 @@ void bind_top_k(nb::module_& m) {
       [](Array first, std::optional<Array> second, bool dot, double p, double power, Array epsilon, Array row,
          Array col, Array limit, int threads) {
         const CostArrays costs{first, second, dot, p, power, epsilon};
+        const Sizes sizes(costs, row);
+        if (sizes.batch != 1) refuse("The entries of one plan can be extracted at a time, not those of a batch.");
+        sizes.reads("row", row, sizes.n);
+        sizes.reads("col", col, sizes.m);
+        sizes.reads("limit", limit, sizes.n);
         nb::tuple found;
         by_type(first, [&](auto type) { found = extract<decltype(type)>(costs, row, col, limit, threads); });
         return found;

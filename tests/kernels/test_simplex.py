@@ -15,6 +15,7 @@ from draws import generator
 from monge.errors import InfeasibleError, InputError, NotConvergedError, ShapeError
 from monge.kernels import Basis, Matrix, Points, _extension, simplex
 from monge.kernels.exact.simplex import reference
+from sweep import sweep
 
 RULES = [(2, 2), (2, 1), (1, 1), (1, 2), (3, 1.5), (math.inf, 1), (math.inf, 2), (2, 3.0), (1.5, 1.5)]
 
@@ -263,3 +264,43 @@ def test_medium_clouds_against_pot():
         cost = Points(x, y).block(slice(None))
         value = certify(cost, a, b, simplex(Points(x, y), a, b))
         assert value == pytest.approx(float(ot.emd2(a.numpy(), b.numpy(), np.ascontiguousarray(cost))), rel=1e-9)
+
+
+@sweep(default=40, slow=2_000)
+def test_a_tall_problem_and_its_transposed_one_have_one_value_and_both_are_proved(seeds):
+    for seed in seeds:
+        g = torch.Generator().manual_seed(seed)
+        n, m = (int(torch.randint(low, high, (), generator=g)) for low, high in ((2, 90), (1, 6)))
+        x, y = (torch.rand(k, 2, generator=g, dtype=torch.float64) for k in (n, m))
+        if seed % 3 == 0:
+            x, y = (3 * x).round(), (3 * y).round()
+        a = torch.rand(n, generator=g, dtype=torch.float64) + 0.01
+        b = torch.rand(m, generator=g, dtype=torch.float64) + 0.01
+        if seed % 2:
+            a, b = torch.full_like(a, 1 / n), torch.full_like(b, 1 / m)
+        # The mass of the plan is that of the rows, whichever side is longer.
+        b = b * (a.sum() / b.sum()) * (1 + 1e-8)
+        pairs = Points(x, y) if seed % 5 else Matrix(torch.cdist(x, y) ** 2)
+        values = []
+        for turned in (False, True):
+            cost, row, col = (pairs.transpose(), b, a) if turned else (pairs, a, b)
+            i, j, w, f, h = simplex(cost, row, col)
+            matrix = cost.block(slice(None))
+            scale = 1 + float(matrix.max())
+            values.append(float((w * matrix[i, j]).sum() / row.sum()))
+            assert float((matrix - f[:, None] - h).min()) > -1e-13 * scale, seed
+            assert float((matrix[i, j] - f[i] - h[j]).abs().max()) < 1e-13 * scale, seed
+            met = torch.zeros_like(row).index_add(0, i, w), torch.zeros_like(col).index_add(0, j, w)
+            torch.testing.assert_close(met[0], row, rtol=1e-12, atol=1e-13)
+            torch.testing.assert_close(met[1], col * (row.sum() / col.sum()), rtol=1e-12, atol=1e-13)
+        assert abs(values[0] - values[1]) < 1e-12 * (1 + abs(values[0])), seed
+
+
+def test_a_tall_problem_starts_from_the_answer_to_another_one():
+    x, y = (torch.rand(k, 2, generator=torch.Generator().manual_seed(k), dtype=torch.float64) for k in (50, 4))
+    # No part of the weights of one side is that of the other: the basis is the plan.
+    a, b = (torch.rand(k, generator=torch.Generator().manual_seed(k + 1), dtype=torch.float64) for k in (50, 4))
+    b = b * (a.sum() / b.sum())
+    found = simplex(Points(x, y), a, b)
+    again = simplex(Points(x, y), a, b, start=found, max_iter=0)
+    assert torch.equal(again.f, found.f) or float((again.f - found.f).abs().max()) < 1e-14

@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import warnings
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["AVAILABLE", "FULL_PRECISION", "module", "reads"]
+from monge.errors import DtypeError
+
+__all__ = ["AVAILABLE", "FULL_PRECISION", "call", "module", "reads"]
 
 # What the loops compute in.
 FULL_PRECISION = (torch.float32, torch.float64)
@@ -33,6 +36,18 @@ AVAILABLE = _module is not None
 def reads(*tensors: Tensor) -> bool:
     """Whether the native loops are there and can read these: numbers of full precision on the CPU."""
     return AVAILABLE and all(t.device.type == "cpu" and t.dtype in FULL_PRECISION for t in tensors)
+
+
+def call(loop: str, *arguments: Any) -> Any:
+    """What the loop of that name answers; it checks sizes before it reads or writes."""
+    try:
+        return getattr(module(), loop)(*arguments)
+    except TypeError as error:
+        told = ", ".join(str(held.dtype) for held in arguments if hasattr(held, "dtype"))
+        raise DtypeError(
+            f"{loop} reads arrays of one dtype, float32 or float64, and weights, levels and shifts of a line in "
+            f"float64, but was given {told}: convert them to float64."
+        ) from error
 
 
 def module() -> ModuleType:

@@ -12,7 +12,7 @@ from torch import Tensor
 from monge._arrays import broadcast_shapes, is_mapped, working_dtype
 from monge.errors import InputError, ShapeError
 
-from .._extension import module, reads
+from .._extension import call, reads
 from .._operator import operator
 from ..derivatives import again, derivatives
 
@@ -138,7 +138,7 @@ def row_loop(
         read = (t.detach().contiguous().numpy() if isinstance(t, Tensor) else t for t in arguments[:given])
         placed = made if order is None else [made[k] for k in order]
         written = (out.numpy() if out.ndim > 1 else None for out in placed)
-        getattr(module(), name)(*read, *written, torch.get_num_threads())
+        call(name, *read, *written, torch.get_num_threads())
         return made
 
     return operator(signature, run, allocate, **rules)

@@ -16,7 +16,7 @@ from torch import Tensor
 from monge._arrays import broadcast_shapes, working_dtype
 
 from .. import _extension
-from .._extension import FULL_PRECISION, module
+from .._extension import FULL_PRECISION, call
 from .._operator import operator, sum_to, told
 from .pairs import Matrix, Pairs, Points
 from .scores import epsilon_of
@@ -180,7 +180,7 @@ def loop(
         made = outputs(cost, tensors, k, arrays.batch)
         cut = len(arrays.batch)
         filled = [out.numpy().reshape(arrays.size, *(out.shape[cut:] or (1,))) for out in made]
-        getattr(module(), name)(*arrays.given, *filled, torch.get_num_threads())
+        call(name, *arrays.given, *filled, torch.get_num_threads())
         return told(made)
 
     def fake(*arguments: Any) -> Any:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from monge._transforms import gradient_of, leaves_of, placed
 
-from .._extension import module
+from .._extension import call
 from ._native_call import Arrays, Cost, loop
 from .pairs import Matrix, Pairs, Points
 from .reference import moment_reference, plan_reference
@@ -167,6 +167,7 @@ def extract_native(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The entries exp(row_i + col_j - C_ij / eps) above the threshold; how many, only the data knows: no operator."""
     tensors = row, col, threshold.expand(pairs.shape[0]), epsilon
-    found = module().extract(*Arrays(Cost.of(pairs, row.dtype), tensors, (1, 1, 1, 0)).given, torch.get_num_threads())
+    arrays = Arrays(Cost.of(pairs, row.dtype), tensors, (1, 1, 1, 0))
+    found = call("extract", *arrays.given, torch.get_num_threads())
     i, j, w = (torch.from_numpy(part) for part in found)
     return i, j, w

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..._extension import module
+from ..._extension import call
 
 __all__ = ["assignment"]
 
@@ -15,5 +15,4 @@ def assignment(cost: Tensor) -> tuple[int, Tensor, Tensor, Tensor]:
     perm = torch.empty(cost.shape[:2], dtype=torch.int64)
     f, g = torch.empty(2, *cost.shape[:2], dtype=torch.float64)
     given = (t.numpy() for t in (cost.contiguous(), perm, f, g))
-    infeasible = module().assignment(*given, torch.get_num_threads())
-    return infeasible, perm, f, g
+    return call("assignment", *given, torch.get_num_threads()), perm, f, g

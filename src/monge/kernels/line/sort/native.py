@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..._extension import module
+from monge.errors import DtypeError, ShapeError
+
+from ..._extension import FULL_PRECISION, call
 from ..._operator import operator
 
 __all__ = ["argsort", "sort"]
@@ -18,39 +20,67 @@ __all__ = ["argsort", "sort"]
 _CHUNK = 2**16
 
 
-def _each_chunk(work: Callable[[slice], None], rows: int, n: int) -> None:
-    """``work`` on all rows, a few at a time; the loops inside release the interpreter lock."""
+def _each_chunk(work: Callable[[slice], None], x: Tensor) -> None:
+    """``work`` on all rows, a few at a time; the loops inside release the interpreter lock.
+
+    This thread works too, helped by as many as the system starts.
+    """
+    rows, n = x.shape
     step = max(1, _CHUNK // max(n, 1))
-    chunks = [slice(k, min(k + step, rows)) for k in range(0, rows, step)]
-    threads = min(torch.get_num_threads(), len(chunks))
-    if threads < 2:
-        for chunk in chunks:
-            work(chunk)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(work, chunk) for chunk in chunks]:
-            done.result()
+    left, errors = iter(range(0, rows, step)), list[BaseException]()
+
+    def help_out() -> None:
+        try:
+            for k in left:
+                work(slice(k, min(k + step, rows)))
+        except BaseException as error:  # noqa: BLE001  told by the thread that was called
+            errors.append(error)
+            for _ in left:  # nobody need go on
+                pass
+
+    helpers = list[Thread]()
+    for _ in range(min(torch.get_num_threads(), -(-rows // step)) - 1):
+        helper = Thread(target=help_out)
+        try:
+            helper.start()
+        except RuntimeError:  # the system starts no more
+            break
+        helpers.append(helper)
+    help_out()
+    for helper in helpers:
+        helper.join()
+    if errors:
+        raise errors[0]
 
 
 def _run_sort(x: Tensor) -> Tensor:
+    _check_rows(x)
     values = x.detach().clone(memory_format=torch.contiguous_format)
     array = values.numpy()
-    _each_chunk(lambda chunk: array[chunk].sort(axis=-1), *x.shape)
+    _each_chunk(lambda chunk: array[chunk].sort(axis=-1), x)
     return values
 
 
 def _run_argsort(x: Tensor) -> tuple[Tensor, Tensor]:
+    _check_rows(x)
     values, indices = _empty_argsort(x)
     source, sorted_values, places = x.detach().contiguous().numpy(), values.numpy(), indices.numpy()
 
     def work(chunk: slice) -> None:
         keys = np.empty(source[chunk].shape, dtype=np.uint64)
-        module().sort_keys(source[chunk], keys)
+        call("sort_keys", source[chunk], keys)
         keys.sort(axis=-1)
-        module().sorted_places(source[chunk], keys, sorted_values[chunk], places[chunk])
+        call("sorted_places", source[chunk], keys, sorted_values[chunk], places[chunk])
 
-    _each_chunk(work, *x.shape)
+    _each_chunk(work, x)
     return values, indices
+
+
+def _check_rows(x: Tensor) -> None:
+    if x.ndim != 2:
+        raise ShapeError(f"x must have shape (rows, n), but has shape {tuple(x.shape)}: flatten all but the last one.")
+    if x.dtype not in FULL_PRECISION:
+        raise DtypeError(f"x must be float32 or float64, but is {x.dtype}: convert it, or use torch.sort.")
 
 
 def _empty_sort(x: Tensor) -> Tensor:
