@@ -24,11 +24,12 @@ class Archive:
 
     Args:
         archive: The file.
+        size: How many bytes it has.
         budget: Bytes that its members may take.
     """
 
-    def __init__(self, archive: zipfile.ZipFile, budget: Budget) -> None:
-        self.budget, self._archive = budget, archive
+    def __init__(self, archive: zipfile.ZipFile, size: int, budget: Budget) -> None:
+        self.budget, self._archive, self._size = budget, archive, size
         self._members = {info.filename: info for info in archive.infolist()}
         if len(self._members) < len(archive.infolist()):
             raise InputError("two of its members have one name")
@@ -50,7 +51,7 @@ class Archive:
         packing = info.compress_type
         if packing not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & _ENCRYPTED:
             raise InputError(f"its part {name!r} is encrypted, or packed in another way than deflate")
-        most = info.compress_size * (1 if packing == zipfile.ZIP_STORED else _DENSEST)
+        most = min(info.compress_size, self._size) * (1 if packing == zipfile.ZIP_STORED else _DENSEST)
         if info.file_size > most:
             raise InputError(f"its part {name!r} promises more bytes than it can hold: the file is cut short or forged")
         self.budget.take(info.file_size)
@@ -71,5 +72,5 @@ class Archive:
 @contextmanager
 def open_archive(path: str | os.PathLike[str], budget: Budget) -> Iterator[Archive]:
     """The members of a zip file, whose budget they share."""
-    with open_file(path) as (stream, _), zipfile.ZipFile(stream) as archive:
-        yield Archive(archive, budget)
+    with open_file(path) as (stream, size), zipfile.ZipFile(stream) as archive:
+        yield Archive(archive, size, budget)

@@ -42,9 +42,7 @@ def read_tensors(path: str | os.PathLike[str], budget: Budget) -> Any:
     Raises:
         InputError: If it holds more than plain tensors, numbers and texts, or is damaged.
     """
-    damaged = (
-        "it is damaged, or written by torch before 1.6, or holds more than plain tensors, which is never unpickled"
-    )
+    damaged = "it is damaged, written by torch before 1.6, or holds more than plain tensors, which is never unpickled"
     with refused("", "", damaged=damaged), open_archive(path, budget) as archive:
         roots = [name.removesuffix("/data.pkl") for name in archive.names if name.endswith("/data.pkl")]
         if len(roots) != 1:
