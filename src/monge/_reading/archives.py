@@ -7,8 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from monge.errors import InputError
-
+from ..errors import InputError
 from .budget import Budget
 from .files import open_file
 

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from monge.errors import InputError
+from ..errors import InputError
 
 __all__ = ["read_array"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monge.errors import InputError
+from ..errors import InputError
 
 __all__ = ["MAX_BYTES", "Budget"]
 

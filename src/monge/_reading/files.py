@@ -7,10 +7,9 @@ import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from io import BufferedReader
 
-from monge.errors import InputError, TransportError
-
+from ..errors import InputError, TransportError
 from .budget import Budget
 
 __all__ = ["lines_of", "open_file", "read_file", "refused"]
@@ -48,7 +47,7 @@ def refused(
 
 
 @contextmanager
-def open_file(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
+def open_file(path: str | os.PathLike[str]) -> Iterator[tuple[BufferedReader, int]]:
     """A regular file and its size; a pipe is not waited for, and a device is not read.
 
     Raises:

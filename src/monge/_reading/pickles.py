@@ -11,8 +11,7 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from monge.errors import InputError
-
+from ..errors import InputError
 from .budget import Budget
 
 __all__ = ["encoded_bytes", "read_pickle"]
@@ -138,15 +137,15 @@ class _Machine:
         self._extend(self._marked())
 
     def _setitem(self, _: Any) -> None:
-        self._update(self._last(2))
+        self._fill(self._last(2))
 
     def _setitems(self, _: Any) -> None:
-        self._update(self._marked())
+        self._fill(self._marked())
 
     def _extend(self, held: tuple[Any, ...]) -> None:
         self._top(list).extend(held)
 
-    def _update(self, held: tuple[Any, ...]) -> None:
+    def _fill(self, held: tuple[Any, ...]) -> None:
         self._top(dict).update(zip(held[::2], held[1::2], strict=True))
 
     def _top(self, kind: type) -> Any:

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monge.errors import InputError
-
+from ..errors import InputError
 from .archives import Archive, open_archive
 from .budget import Budget
 from .files import refused

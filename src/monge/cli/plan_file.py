@@ -91,7 +91,8 @@ def read_plan(path: str | os.PathLike[str]) -> Coupling:
         # What a plan answers is as large as its two sides, which a sparse one does not store.
         budget.take(8 * (n + m))
         if form == "sparse":
-            return SparseCoupling(*held, n, m)
+            i, j, w = held
+            return SparseCoupling(i, j, w, n, m)
         x, y, f, g, a, b, epsilon = held
         plan = PotentialCoupling(PointCloud(x, y, cost=cost), f, g, a, b, epsilon)
         if plan.shape != (n, m):

@@ -26,8 +26,9 @@ FORMATS = tuple(PARSERS)
 def read_points(path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float64) -> Float[Tensor, "n d"]:
     """Read a point cloud: one row a point, one column a coordinate; a flat list is points on a line.
 
-    Formats: ``.npy``, ``.npz``, ``.csv`` (comma, semicolon or tab; one header line is skipped), ``.parquet`` (with
-    pyarrow) and ``.pt``. One of several arrays is named, as in ``clouds.npz:source``. Nothing is unpickled.
+    Formats: ``.npy``, ``.npz``, ``.csv`` (comma, semicolon or tab; a first row without a number is skipped),
+    ``.parquet`` (with pyarrow) and ``.pt``. One of several arrays is named, as in ``clouds.npz:source``. Nothing is
+    unpickled, archives are compared with their checksums, and reading takes at most 4 GiB, copies included.
 
     Args:
         path: The file, possibly followed by ``:`` and the name of an array in it.

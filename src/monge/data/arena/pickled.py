@@ -19,7 +19,8 @@ class _Inert:
     """Stands in for what an array is made with: keeps what it is given, and does nothing with it."""
 
     def __init__(self, *given: Any) -> None:
-        self.given, self.state = given, ()
+        self.given: tuple[Any, ...] = given
+        self.state: tuple[Any, ...] = ()
 
 
 def _told(made: Any, state: Any) -> None:
