@@ -7,6 +7,7 @@ import itertools
 import math
 from array import array
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,11 @@ def _is_header(cells: list[str]) -> bool:
 
 
 def _numbers(row: int, cells: list[str]) -> list[float]:
+    # The row as a whole first, since nearly all rows are in order; cell by cell only to say what is not.
+    with suppress(ValueError):
+        numbers, text = list(map(float, cells)), "".join(cells)
+        if text.isascii() and "_" not in text and all(map(math.isfinite, numbers)):
+            return numbers
     numbers = []
     for column, cell in enumerate(cells, start=1):
         number = _number(cell)
