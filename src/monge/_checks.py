@@ -28,6 +28,7 @@ __all__ = [
     "check_number",
     "check_points",
     "check_same",
+    "check_seed",
     "check_single",
     "check_span",
     "check_vector",
@@ -66,7 +67,19 @@ def check_number(
     if not (above and number <= high and -largest <= number <= largest):
         opening = "(" if strict or low == -math.inf else "["
         closing = ")" if high == math.inf and not infinity else "]"
-        raise InputError(f"{name} must lie in {opening}{low:g}, {high:g}{closing}, but is {number!r}.")
+        raise InputError(f"{name} must lie in {opening}{low:g}, {high:g}{closing}, but is {_told(number)}.")
+
+
+def check_seed(name: str, seed: Any) -> None:
+    """``seed`` must be a whole number that a generator of random numbers takes."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise InputError(f"{name} must lie in [0, 2**63) and be whole, but is {_told(seed)}: take for example 0.")
+
+
+def _told(value: Any) -> str:
+    """A value as Python writes it; of a number that would fill the screen only how large it is."""
+    long = isinstance(value, int) and value.bit_length() > 128
+    return f"a number of {value.bit_length()} bits" if long else repr(value)
 
 
 def check_count(name: str, count: Any, *, low: int = 1, high: int | None = None) -> None:
@@ -74,7 +87,7 @@ def check_count(name: str, count: Any, *, low: int = 1, high: int | None = None)
     if isinstance(count, bool) or not isinstance(count, int) or count < low or (high is not None and count > high):
         rule = "a positive integer" if low == 1 else f"an integer, at least {low}"
         rule = rule if high is None else f"an integer between {low} and {high}"
-        raise InputError(f"{name} must be {rule}, but is {count!r}: pass for example {name}={high or low}.")
+        raise InputError(f"{name} must be {rule}, but is {_told(count)}: pass for example {name}={high or low}.")
 
 
 def check_span(name: str, index: Tensor, low: int, high: int, *, rule: str, remedy: str) -> None:

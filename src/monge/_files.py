@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
+import re
+import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from .errors import InputError
 
-__all__ = ["check_destination", "make_folder", "write_whole"]
+__all__ = ["check_destination", "hold_folder", "make_folder", "write_whole"]
 
 
 def check_destination(path: Path, option: str, endings: tuple[str, ...]) -> None:
@@ -47,6 +52,9 @@ def make_folder(path: Path) -> None:
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file under a temporary name beside its place, then rename it: readers see the old file or the new one.
 
+    The permissions of a file that is there stay. What is left of a process that was killed while it wrote this file is
+    removed.
+
     Args:
         path: Where the file will be.
         write: Writes the content into a binary stream.
@@ -56,18 +64,16 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """
     path = path.resolve()
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        scrap = Path(name)
+        _remove_scraps(path)
+        mode = _mode_of(path)
+        descriptor, scrap = _new_scrap(path)
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 write(stream)
                 stream.flush()
-                os.fsync(stream.fileno())
-            # mkstemp is private by intention; a result is as readable as the user's other files.
-            umask = os.umask(0)
-            os.umask(umask)
-            scrap.chmod(0o666 & ~umask)
-            scrap.replace(path)
+                os.fchmod(descriptor, mode)
+                os.fsync(descriptor)
+                scrap.replace(path)
         finally:
             scrap.unlink(missing_ok=True)
     except OSError as error:
@@ -75,3 +81,55 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             f"{path} could not be written ({error.strerror or error}): free some space or choose another place; "
             "nothing was left half-written."
         ) from error
+
+
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Be the only one who works in a folder; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        InputError: If somebody works there already.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise InputError(f"{folder} is in use by another run: wait until it ends, or choose another folder.") from error
+    except OSError:
+        # Some file systems of networks have no locks for folders: there nobody can be told.
+        pass
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _mode_of(path: Path) -> int:
+    """The permissions that a file has, or that a new one gets: mkstemp's are private, the user's others need not be."""
+    with suppress(FileNotFoundError):
+        return stat.S_IMODE(path.stat().st_mode)
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
+
+
+def _new_scrap(path: Path) -> tuple[int, Path]:
+    """A temporary file beside a path, locked as long as its writer lives."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another writer of the same file may have taken it for a scrap before it was locked.
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, Path(name)
+        os.close(descriptor)
+
+
+def _remove_scraps(path: Path) -> None:
+    """Remove the temporary files of a path that nobody holds."""
+    for scrap in path.parent.glob(f".{glob.escape(path.name)}.*part"):
+        if re.fullmatch(r"([a-z0-9_]{8}\.)?part", scrap.name.removeprefix(f".{path.name}.")):
+            with suppress(OSError), scrap.open("rb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                scrap.unlink()

@@ -22,6 +22,8 @@ pytest.importorskip("typer")
 from monge._files import write_whole
 from monge.cli import main
 from monge.cli.plan_file import read_plan
+from mutants import flipped, mutant, outcome
+from sweep import sweep
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -271,3 +273,66 @@ def test_no_plan_in_the_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     with pytest.raises(InputError, match="no plan that `monge couple --out` wrote"):
         read_plan(tmp_path / "other.npz")
+
+
+def plan_bytes(run: Run, epsilon: float) -> bytes:
+    run("couple", "x.npy", "y.csv", "--epsilon", epsilon, "--out", "plan.npz")
+    return Path("plan.npz").read_bytes()
+
+
+@sweep(200, 2000)
+@pytest.mark.parametrize("epsilon", [0, 0.3])
+def test_flipped_bits_of_a_plan(
+    epsilon: float, seeds: range, run: Run, clouds: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    content = plan_bytes(run, epsilon)
+    held, bits = read_plan("plan.npz").dense(), np.random.default_rng(0).permutation(8 * len(content))
+    for seed in seeds:
+        for damaged in (flipped(content, int(bits[seed])), mutant(content, seed)):
+            Path("plan.npz").write_bytes(damaged)
+            found = outcome(lambda: read_plan("plan.npz"), seed)
+            assert found is None or torch.equal(found.dense(), held), seed
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "change", "told"),
+    [
+        (0, {"form": np.array("dense")}, "its form 'dense' is unknown, only sparse and potential are"),
+        (0, {"form": np.array(3)}, "it holds int64"),
+        (0, {"shape": np.array([3, 4])}, ""),
+        (0, {"shape": np.array([10**12, 25])}, "reading it takes"),
+        (0, {"shape": np.array([20, -25])}, ""),
+        (0, {"shape": np.array([20, 25, 1])}, "it is damaged"),
+        (0, {"w": np.zeros(3)}, ""),
+        (0, {"i": np.array([object()])}, "Python objects"),
+        (0.3, {"cost": np.array("manhattan")}, "manhattan"),
+        (0.3, {"f": np.full(20, np.nan)}, ""),
+        (0.3, {"f": np.zeros(3)}, ""),
+        (0.3, {"shape": np.array([3, 4])}, "its shape is 3 x 4, but it has 20 and 25 points"),
+    ],
+)
+def test_forged_plans(
+    epsilon: float, change: dict, told: str, run: Run, clouds: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    plan_bytes(run, epsilon)
+    with np.load("plan.npz") as held:
+        arrays = dict(held) | change
+    np.savez("plan.npz", allow_pickle=True, **arrays)
+    with pytest.raises(InputError, match=rf"is no plan that `monge couple --out` wrote \(.*{told}.*\): write it anew"):
+        read_plan("plan.npz")
+
+
+@pytest.mark.parametrize("digits", [30, 3000, 5000])
+def test_a_huge_seed_is_told_shortly(digits: int, run: Run, clouds: tuple[torch.Tensor, torch.Tensor]) -> None:
+    code, out, err = run("couple", "x.npy", "y.csv", "--seed", "9" * digits)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert len(err) < 200
+
+
+def test_a_table_with_a_gap_is_one_sentence(run: Run, clouds: tuple[torch.Tensor, torch.Tensor]) -> None:
+    Path("gap.csv").write_text("1,\n3,4\n")
+    code, out, err = run("couple", "x.npy", "gap.csv")
+    assert (code, out) == (2, "")
+    assert "row 1, column 2 is empty" in err
+    assert err.count("\n") == 1

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from monge._version import __version__
-from monge.errors import TransportError
+from monge.errors import InputError, TransportError
 
 from . import console
 from .cite import cite
@@ -20,6 +20,8 @@ from .registries import COMMANDS, registries
 from .train import train
 
 __all__ = ["COMMANDS", "app", "run"]
+
+_LONGEST = 4096
 
 
 def _version(wanted: bool) -> None:
@@ -63,6 +65,7 @@ def run(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     try:
+        _check_lengths(arguments)
         app()(args=[argument for argument in arguments if argument != "--debug"], prog_name="monge")
     except Exception as error:
         if debug:
@@ -70,6 +73,15 @@ def run(arguments: list[str] | None = None) -> None:
         code, sentence = _explain(error)
         console.complain(sentence)
         sys.exit(code)
+
+
+def _check_lengths(arguments: list[str]) -> None:
+    """What is longer than any path would be told in full by whoever refuses it."""
+    for argument in arguments:
+        if len(argument) > _LONGEST:
+            raise InputError(
+                f"The argument {argument[:20]}... has {len(argument)} characters, more than {_LONGEST}: shorten it."
+            )
 
 
 def _explain(error: Exception) -> tuple[int, str]:

@@ -10,7 +10,7 @@ import torch
 import typer
 from torch import Tensor
 
-from monge._checks import check_choice
+from monge._checks import check_choice, check_seed
 from monge._files import check_destination, write_whole
 from monge.data import read_points, read_weights
 from monge.errors import InfeasibleError, InputError, ShapeError
@@ -63,6 +63,7 @@ def couple(
         check_destination(out, "--out", (".npz",))
     if plot:
         check_destination(plot, "--plot", PICTURES)
+    check_seed("--seed", seed)
     check_choice("--dtype", dtype, ("float32", "float64"))
     with console.phases() as phases:
         with phases.phase("read"):

@@ -10,6 +10,7 @@ import torch
 import typer
 from torch import Tensor
 
+from monge._checks import check_seed
 from monge._files import check_destination, make_folder, write_whole
 from monge.data import photographs
 from monge.plot import colour_transfer
@@ -39,6 +40,7 @@ def demo(
     Then two small Transformers that differ in their attention only, softmax against exact pivots, which is balanced
     and takes linear time: [cyan]digits/report.html[/] shows how they learned and what they attend to.
     """
+    check_seed("--seed", seed)
     make_folder(out)
     _colours(pixels, out, seed)
     _digits(steps, out / "digits")

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from monge._files import write_whole
+from monge._reading import Budget, open_archive, read_array, refused
 from monge._version import __version__
 from monge.coupling import Coupling, PotentialCoupling, SparseCoupling
 from monge.errors import InputError
@@ -28,6 +29,9 @@ from monge.geometry import PointCloud
 from monge.solver import Solution
 
 __all__ = ["read_plan", "write_plan"]
+
+_ARRAYS = {"sparse": ("i", "j", "w"), "potential": ("x", "y", "f", "g", "a", "b", "epsilon")}
+"""What makes a plan, by its form."""
 
 
 def write_plan(path: Path, solution: Solution, *, generator: torch.Generator) -> str:
@@ -61,7 +65,7 @@ def write_plan(path: Path, solution: Solution, *, generator: torch.Generator) ->
 
 
 def read_plan(path: str | os.PathLike[str]) -> Coupling:
-    """The plan of a file that ``monge couple --out`` wrote.
+    """The plan of a file that ``monge couple --out`` wrote; every part is compared with its checksum.
 
     Args:
         path: The archive.
@@ -72,22 +76,28 @@ def read_plan(path: str | os.PathLike[str]) -> Coupling:
     Raises:
         InputError: If the file is not such an archive.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            text = {name: str(archive[name]) for name in ("form", "cost")}
-            sparse = text["form"] == "sparse"
-            names = ("i", "j", "w", "shape") if sparse else ("x", "y", "f", "g", "a", "b", "epsilon")
-            held = [torch.as_tensor(archive[name]) for name in names]
-        if sparse:
-            i, j, w, shape = held
-            n, m = shape.tolist()
+    with refused(f"{path} is no plan that `monge couple --out` wrote (", "): write it anew."):
+        budget = Budget()
+        with open_archive(path, budget) as archive:
+
+            def array(name: str, kinds: str = "fiu") -> np.ndarray:
+                return read_array(archive.read(f"{name}.npy"), kinds)
+
+            form, cost = (str(array(name, "U")) for name in ("form", "cost"))
+            if form not in _ARRAYS:
+                raise InputError(f"its form {form[:40]!r} is unknown, only {' and '.join(_ARRAYS)} are")
+            held = [torch.from_numpy(array(name)) for name in _ARRAYS[form]]
+            n, m = array("shape", "iu").tolist()
+        # What a plan answers is as large as its two sides, which a sparse one does not store.
+        budget.take(8 * (n + m))
+        if form == "sparse":
+            i, j, w = held
             return SparseCoupling(i, j, w, n, m)
         x, y, f, g, a, b, epsilon = held
-        return PotentialCoupling(PointCloud(x, y, cost=text["cost"]), f, g, a, b, epsilon)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{path} is no plan that `monge couple --out` wrote ({error}): write it anew.") from error
+        plan = PotentialCoupling(PointCloud(x, y, cost=cost), f, g, a, b, epsilon)
+        if plan.shape != (n, m):
+            raise InputError(f"its shape is {n} x {m}, but it has {len(x)} and {len(y)} points")
+        return plan
 
 
 def _potential(plan: PotentialCoupling, cloud: PointCloud) -> dict[str, Any]:

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Int16
 from torch import Tensor
 
-__all__ = ["VOCABULARY", "padded", "rows_of_bytes"]
+__all__ = ["ID_BYTES", "VOCABULARY", "padded", "rows_of_bytes"]
 
 VOCABULARY = 257
+ID_BYTES = 2
 
 
 def rows_of_bytes(texts: Sequence[bytes], length: int) -> Int16[Tensor, "count length"]:

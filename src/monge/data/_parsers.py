@@ -5,78 +5,37 @@ A parser may raise anything; `read_points` and `read_weights` turn that into one
 
 from __future__ import annotations
 
-import math
-import os
-import pickle
-import warnings
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
 
+from monge._reading import Budget, open_archive, open_file, read_array, read_file, read_tensors, refused
 from monge.errors import InputError
 from monge.registry import Registry
 
-__all__ = ["PARSERS", "in_one_line", "read_array"]
+from ._csv import read_csv
 
-HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+__all__ = ["PARSERS"]
 
-
-def in_one_line(error: Exception, limit: int = 160) -> str:
-    """What went wrong, short enough to stand in a sentence."""
-    told = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return told if len(told) <= limit else told[: limit - 3] + "..."
-
-
-def read_array(stream: IO[bytes], size: int) -> np.ndarray:
-    """An array in NumPy's format from a stream that holds ``size`` bytes.
-
-    The header is compared with the size before anything is allocated: a forged one may promise petabytes.
-    """
-    version = np.lib.format.read_magic(stream)
-    if version not in HEADERS:
-        raise InputError(f"it is in version {version} of the format; save plain numbers with numpy.save")
-    shape, _, dtype = HEADERS[version](stream)
-    if dtype.hasobject:
-        raise InputError("it holds Python objects, which are never unpickled; save plain numbers")
-    promised, held = math.prod(shape) * dtype.itemsize, size - stream.tell()
-    if promised > held:
-        raise InputError(f"its header promises {promised} bytes but {held} follow: the file is cut short or forged")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if promised > memory:
-        raise InputError(f"it unpacks to {promised} bytes, more than the {memory} of this machine's memory")
-    stream.seek(0)
-    return np.lib.format.read_array(stream, allow_pickle=False)
+_ROWS_AT_ONCE = 2**16
 
 
 def _read_npy(path: Path, key: str | None) -> np.ndarray:
-    with path.open("rb") as stream:
-        return read_array(stream, path.stat().st_size)
+    return read_array(read_file(path, Budget()))
 
 
 def _read_npz(path: Path, key: str | None) -> np.ndarray:
-    with zipfile.ZipFile(path) as archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        info = members[_chosen(members, key)]
-        with archive.open(info) as stream:
-            return read_array(stream, info.file_size)
+    with open_archive(path, Budget()) as archive:
+        members = {name.removesuffix(".npy"): name for name in archive.names}
+        return read_array(archive.read(members[_chosen(members, key)]))
 
 
 def _read_csv(path: Path, key: str | None) -> np.ndarray:
-    with path.open(encoding="utf-8-sig") as stream:
-        first = stream.readline()
-    if not first.strip():
-        raise InputError("it is empty, or starts with an empty line")
-    separator = next((mark for mark in (",", ";", "\t") if mark in first), ",")
-    try:
-        [float(cell) for cell in first.split(separator)]
-        header = 0
-    except ValueError:
-        header = 1
-    return np.loadtxt(path, delimiter=separator, skiprows=header, ndmin=2, encoding="utf-8-sig", dtype=np.float64)
+    with refused("it is not a readable .csv file (", "); write it anew"):
+        return read_csv(path)
 
 
 def _read_parquet(path: Path, key: str | None) -> np.ndarray:
@@ -85,32 +44,51 @@ def _read_parquet(path: Path, key: str | None) -> np.ndarray:
     except ImportError as error:
         raise InputError("pyarrow is not installed: pip install 'monge[parquet]'") from error
     # The path is opened here: a name such as s3://bucket must not reach out to the network.
-    with path.open("rb") as stream:
-        table = parquet.read_table(stream)
-    columns = []
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if column.null_count:
-            raise InputError(f"column {name!r} has {column.null_count} missing values: fill or drop them")
-        numbers = column.to_numpy()
-        if numbers.dtype.kind not in "fiub":
-            raise InputError(f"column {name!r} holds {column.type}, not numbers: drop it")
-        columns.append(numbers)
-    return np.stack(columns, axis=-1) if columns else np.empty((table.num_rows, 0))
+    with open_file(path) as (stream, _):
+        file = parquet.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True)
+        rows, schema = file.metadata.num_rows, file.schema_arrow
+        # What is no number is refused before it is unpacked: texts that repeat take next to no space in a file.
+        for field in schema:
+            if _dtype_of(field.type) is None:
+                raise InputError(f"column {field.name!r} holds {field.type}, not numbers: drop it")
+        dtype = np.result_type(*(_dtype_of(field.type) for field in schema)) if len(schema) else np.dtype(float)
+        packed = [abs(file.metadata.row_group(k).total_byte_size) for k in range(file.num_row_groups)]
+        budget = Budget()
+        budget.take(rows * len(schema) * dtype.itemsize + 2 * max(packed, default=0))
+        table, done = np.empty((rows, len(schema)), dtype=dtype), 0
+        for batch in file.iter_batches(_ROWS_AT_ONCE, use_threads=False):
+            if done + len(batch) > rows:
+                raise InputError(f"it promises {rows} rows, but more follow")
+            for k, (name, column) in enumerate(zip(schema.names, batch.columns, strict=True)):
+                if column.null_count:
+                    missing = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
+                    raise InputError(
+                        f"column {name!r} has {len(missing)} missing values from row {done + missing[0] + 1} on: "
+                        "fill or drop them"
+                    )
+                table[done : done + len(batch), k] = column.to_numpy(zero_copy_only=False)
+            done += len(batch)
+    if done != rows:
+        raise InputError(f"it promises {rows} rows, but {done} follow")
+    return table
+
+
+def _dtype_of(kind: Any) -> np.dtype | None:
+    """The dtype of a column of Arrow, None if it does not hold numbers."""
+    try:
+        dtype = np.dtype(kind.to_pandas_dtype())
+    except (NotImplementedError, TypeError):
+        return None
+    return dtype if dtype.kind in "fiub" else None
 
 
 def _read_pt(path: Path, key: str | None) -> Any:
-    try:
-        with warnings.catch_warnings():
-            # What torch thinks of a foreign pickle protocol concerns nobody who is told the file is refused.
-            warnings.simplefilter("ignore")
-            held = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError("it is damaged or holds more than plain tensors, which is never unpickled") from error
+    held = read_tensors(path, Budget())
     if isinstance(held, dict):
         held = held[_chosen(held, key)]
     if not isinstance(held, torch.Tensor):
         raise InputError(f"it holds {type(held).__name__}, not a tensor: save one with torch.save(x, path)")
-    return held.detach()
+    return held
 
 
 def _chosen(members: dict[str, Any], key: str | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -13,11 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monge._checks import check_count
+from monge._checks import check_count, check_seed
 from monge._files import check_destination, make_folder, write_whole
-from monge.errors import InputError
+from monge._reading import Budget, open_archive, read_array, refused
 
-from ._parsers import in_one_line, read_array
 from .task import Progress, Split, Task
 
 __all__ = ["stored", "untold"]
@@ -44,9 +42,9 @@ def stored(
     """
     if len(counts) != 3:
         raise InputError(f"counts must be three numbers, to train, to validate and to test, but are {counts!r}.")
-    for part, count in enumerate(counts):
-        check_count(f"counts[{part}]", count)
-    check_count("seed", seed, low=0)
+    for part, count in zip(("train", "valid", "test"), counts, strict=True):
+        check_count(f"the count of {part}", count)
+    check_seed("seed", seed)
 
     def made() -> Task:
         sizes = list(reversed(counts))
@@ -63,6 +61,11 @@ def stored(
     make_folder(path.parent)
     check_destination(path, "folder", (".npz",))
     task = made()
+    with refused(
+        f"the task cannot be kept in {path.parent}, since ", ": leave out the folder, or make fewer sequences."
+    ):
+        # What could not be read back is not written.
+        Budget().take(sum(held.nbytes for split in task.parts.values() for held in (split.tokens, split.labels)))
     write_whole(path, lambda stream: _write(stream, task))
     return task
 
@@ -76,22 +79,13 @@ def _write(stream: IO[bytes], task: Task) -> None:
 
 
 def _read(path: Path, facts: dict[str, Any]) -> Task:
-    try:
-        with zipfile.ZipFile(path) as archive:
+    with refused(f"{path} is not a task as it was written (", "): delete it, and it is made anew."):
+        with open_archive(path, Budget()) as archive:
 
             def tensor(name: str) -> Tensor:
-                info = archive.getinfo(f"{name}.npy")
-                with archive.open(info) as stream:
-                    held = read_array(stream, info.file_size)
-                    # To the end, where the checksum of the member is compared.
-                    stream.read()
-                return torch.from_numpy(held)
+                return torch.from_numpy(read_array(archive.read(f"{name}.npy"), "iu"))
 
             parts = {
                 part: Split(tensor(f"{part}_tokens"), tensor(f"{part}_labels")) for part in ("train", "valid", "test")
             }
         return Task(**parts, **facts)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(
-            f"{path} is not a task as it was written ({in_one_line(error)}): delete it, and it is made anew."
-        ) from error

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import torch
 
-from monge._checks import check_count
+from monge._checks import check_count, check_seed
+from monge._reading import Budget, read_file, refused
 from monge.errors import InputError
 
-from ._bytes import VOCABULARY, rows_of_bytes
+from ._bytes import ID_BYTES, VOCABULARY, rows_of_bytes
 from .task import Split, Task
 
 __all__ = ["byte_text"]
@@ -71,7 +72,8 @@ def byte_text(*, folder: str | os.PathLike[str] | None = None, length: int = 102
     Source: the task is modelled on byte-level text classification of Tay et al., "Long Range Arena", arXiv:2011.04006.
     """
     check_count("length", length)
-    classes = _docstrings(seed) if folder is None else _texts(Path(folder))
+    check_seed("seed", seed)
+    classes = _docstrings(seed) if folder is None else _texts(Path(folder), length)
     generator = torch.Generator().manual_seed(seed)
     parts: tuple[list[tuple[bytes, int]], ...] = ([], [], [])
     for label, sources in enumerate(classes):
@@ -126,8 +128,8 @@ def _documented(library: str) -> Iterator[list[bytes]]:
             yield texts
 
 
-def _texts(folder: Path) -> list[list[list[bytes]]]:
-    """Class by class, every text its own source."""
+def _texts(folder: Path, length: int) -> list[list[list[bytes]]]:
+    """Class by class, every text its own source, no longer than it will be."""
     if not folder.is_dir():
         raise InputError(f"folder={str(folder)!r} is no folder: pass one that holds <class>/*.txt.")
     names = sorted(path for path in folder.iterdir() if path.is_dir())
@@ -136,7 +138,7 @@ def _texts(folder: Path) -> list[list[list[bytes]]]:
             f"folder={str(folder)!r} must hold a subfolder per class, at least two, but holds {len(names)}: "
             "sort the texts into <class>/*.txt."
         )
-    classes = []
+    classes, budget = [], Budget()
     for name in names:
         paths = sorted(name.glob("*.txt"))
         if len(paths) < 3:
@@ -144,9 +146,12 @@ def _texts(folder: Path) -> list[list[list[bytes]]]:
                 f"{name} must hold at least three texts, one for each part, but holds {len(paths)} files *.txt: "
                 "add some, or remove the class."
             )
-        texts = [path.read_bytes() for path in paths]
-        for path, text in zip(paths, texts, strict=True):
-            if not text:
+        texts = []
+        for path in paths:
+            with refused(f"{path} cannot be used: ", ": replace or remove it."):
+                budget.take(ID_BYTES * length)
+                texts.append(bytes(read_file(path, budget, most=length)))
+            if not texts[-1]:
                 raise InputError(f"{path} is empty: write something, or remove it.")
         classes.append([[text] for text in texts])
     return classes

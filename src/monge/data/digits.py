@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from monge._checks import check_count
+from monge._checks import check_count, check_seed
 from monge.errors import InputError
 
 from .task import Split, Task
@@ -43,6 +43,7 @@ def digits(*, length: int = SIDE**2, seed: int = 0) -> Task:
     Source: Alpaydin and Kaynak, "Optical recognition of handwritten digits", UCI repository, 1998.
     """
     check_count("length", length, low=SIDE**2)
+    check_seed("seed", seed)
     enlarged = math.isqrt(length // SIDE**2)
     if SIDE**2 * enlarged**2 != length:
         near = [SIDE**2 * k**2 for k in (enlarged, enlarged + 1)]

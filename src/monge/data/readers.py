@@ -12,9 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_points, check_weights
-from monge.errors import InputError, TransportError
+from monge._reading import Budget, refused
+from monge.errors import InputError
 
-from ._parsers import PARSERS, in_one_line
+from ._parsers import PARSERS
 
 __all__ = ["FORMATS", "read_points", "read_weights"]
 
@@ -25,9 +26,9 @@ FORMATS = PARSERS
 def read_points(path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float64) -> Float[Tensor, "n d"]:
     """Read a point cloud: a row is a point, and a column is a coordinate; a list of numbers is points on a line.
 
-    The formats are ``.npy``, ``.npz``, ``.csv`` (comma, semicolon or tab; one header line is skipped), ``.parquet``
-    (with pyarrow) and ``.pt``. If a file holds several arrays, name one, as in ``clouds.npz:source``. Nothing is
-    unpickled.
+    The formats are ``.npy``, ``.npz``, ``.csv`` (comma, semicolon or tab; a first row without a number is skipped),
+    ``.parquet`` (with pyarrow) and ``.pt``. If a file holds several arrays, name one, as in ``clouds.npz:source``.
+    Nothing is unpickled, archives are compared with their checksums, and reading takes at most 4 GiB, copies included.
 
     Args:
         path: The file, possibly followed by ``:`` and the name of an array in it.
@@ -99,15 +100,8 @@ def _read(path: str | os.PathLike[str], dtype: torch.dtype) -> Tensor:
     if file.suffix.lower() not in FORMATS:
         raise InputError(f"{file} ends in {file.suffix or 'nothing'!r}: the formats known are {', '.join(FORMATS)}.")
     parse = FORMATS[file.suffix.lower()]
-    try:
+    with refused(f"{file} cannot be used: ", damaged=f"it is not a readable {file.suffix} file; write it anew"):
         return _as_tensor(parse(file, key), dtype)
-    except TransportError as error:
-        raise InputError(f"{file} cannot be used: {str(error).rstrip('.')}.") from error
-    except MemoryError as error:
-        raise InputError(f"{file} does not fit into memory: split it, or store it in a smaller dtype.") from error
-    except Exception as error:
-        told = in_one_line(error)
-        raise InputError(f"{file} is not a readable {file.suffix} file ({told}): write it anew.") from error
 
 
 def _split(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
@@ -120,11 +114,21 @@ def _split(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
 
 
 def _as_tensor(held: Any, dtype: torch.dtype) -> Tensor:
+    """The numbers of a parser in the dtype that was asked for."""
     if isinstance(held, np.ndarray):
         if held.dtype.kind not in "fiub":
             raise InputError(f"it holds {held.dtype}, not real numbers")
-        # A copy in native byte order, which torch insists on.
-        held = torch.from_numpy(np.array(held, dtype=held.dtype.newbyteorder("="), order="C"))
+        _check_room(held.size, held.itemsize, dtype)
+        # torch insists on native bytes, in order and its own to write to.
+        native = held.dtype.newbyteorder("=")
+        held = torch.from_numpy(np.require(held, dtype=native, requirements=["C", "A", "W"]))
+    else:
+        _check_room(held.numel(), held.element_size(), dtype)
     if held.is_complex() or held.is_sparse or held.is_quantized:
         raise InputError(f"it holds a tensor of {held.dtype}, {held.layout}; save plain real numbers")
     return held.to(dtype)
+
+
+def _check_room(count: int, itemsize: int, dtype: torch.dtype) -> None:
+    """There must be room for the numbers as they are, a copy in order, the wider ones, and a look at all of those."""
+    Budget().take(count * (2 * itemsize + 2 * dtype.itemsize + 2))

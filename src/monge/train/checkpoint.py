@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-import pickle
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,22 @@ from typing import Any
 import torch
 
 from monge._files import write_whole
+from monge._reading import MAX_BYTES, Budget, read_tensors, refused
 from monge.errors import InputError
 
 __all__ = ["Checkpoint", "plain"]
 
 _FORMAT = "monge-train-2"
 _EARLIER = ("monge-train-1",)
+_STATE, _NOTHING = dict, type(None)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "identity": (_STATE,), "step": (int,), "model": (_STATE,), "optimizer": (_STATE, _NOTHING),
+    "average": (_STATE, _NOTHING), "best": (_STATE, _NOTHING), "stale": (int,), "window": (tuple,),
+    "outcome": (_STATE, _NOTHING),
+}  # fmt: skip
+# What a folder holds may be of any length and depth, a message may not.
+_SHORTLY = reprlib.Repr()
+_SHORTLY.maxstring = _SHORTLY.maxother = 80
 
 
 @dataclass(frozen=True)
@@ -63,36 +74,37 @@ class Checkpoint:
         held = {name: getattr(self, name) for name in self.__dataclass_fields__}
         # Through memory, so that what goes wrong in writing is told by the system and not by a serialiser.
         stream = io.BytesIO()
-        torch.save({"format": _FORMAT, **held}, stream)
+        with _checksums():
+            torch.save({"format": _FORMAT, **held}, stream)
         write_whole(path, lambda file: file.write(stream.getbuffer()))
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
-        """Read the file; nothing in it is executed.
+        """Read the file; nothing in it is executed, and every part is compared with its checksum.
 
         Raises:
             InputError: the file does not exist, is damaged, or is of another kind.
         """
-        try:
-            held = torch.load(path, map_location="cpu", weights_only=True)
-            written = held.pop("format")
-            if written not in (_FORMAT, *_EARLIER):
+        if not path.exists():
+            raise InputError(f"{path} is not there: train first, or name the folder of a run.")
+        remedy = "): restore a copy of it, or start again in another folder."
+        with refused(f"{path} is damaged or no checkpoint of monge (", remedy):
+            # It is as large as its model; nothing in it is packed.
+            held = read_tensors(path, Budget(MAX_BYTES + 2 * path.stat().st_size))
+            if not isinstance(held, dict) or held.get("format") not in (_FORMAT, *_EARLIER):
                 raise InputError("it has another format")
-        except FileNotFoundError as error:
-            raise InputError(f"{path} is not there: train first, or name the folder of a run.") from error
-        except Exception as error:
-            foreign = isinstance(error, pickle.UnpicklingError)
-            reason = "it does not hold plain tensors" if foreign else str(error).partition("\n")[0]
-            raise InputError(
-                f"{path} is damaged or no checkpoint of monge ({reason}): restore a copy of it, or start again in "
-                "another folder."
-            ) from error
-        if written != _FORMAT:
-            raise InputError(
-                f"{path} was written by an earlier version of monge, in the format {written} and not in {_FORMAT}: "
-                "continue with that version, or start again in another folder."
-            )
-        return cls(**held)
+            written = held.pop("format")
+            if written == _FORMAT:
+                if held.keys() != _KINDS.keys():
+                    raise InputError("it lacks something that a run needs, or has more")
+                for name, kinds in _KINDS.items():
+                    if not isinstance(held[name], kinds):
+                        raise InputError(f"its entry {name!r} is of type {type(held[name]).__name__}")
+                return cls(**held)
+        raise InputError(
+            f"{path} was written by an earlier version of monge, in the format {written} and not in {_FORMAT}: "
+            "continue with that version, or start again in another folder."
+        )
 
     def check(self, identity: Mapping[str, Any], path: Path) -> None:
         """Refuse to continue a run with other settings than it began with.
@@ -107,11 +119,23 @@ class Checkpoint:
             raise InputError(f"{path} holds another run ({told}): choose another folder, or the same settings.")
 
 
+@contextmanager
+def _checksums() -> Iterator[None]:
+    """Have torch write checksums, whatever the program has told it: they are compared when the file is read."""
+    kept = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(True)
+    try:
+        yield
+    finally:
+        torch.serialization.set_crc32_options(kept)
+
+
 def _difference(name: str, there: Any, here: Any) -> str:
     if isinstance(there, dict) and isinstance(here, dict):
         parts = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key)]
         return "; ".join(_difference(f"{name}.{key}", there.get(key), here.get(key)) for key in parts)
-    return f"{name} is {there} there and {here} here"
+    shown = (held[:80] if isinstance(held, str) else _SHORTLY.repr(held) for held in (there, here))
+    return f"{name} is {next(shown)} there and {next(shown)} here"
 
 
 def plain(part: Any) -> Any:

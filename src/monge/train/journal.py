@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from monge._files import write_whole
+from monge._reading import Budget, lines_of, refused
 from monge.errors import InputError
 
 __all__ = ["Journal", "read_records"]
 
 # Parts that are recorded before a run is over.
 _ON_THE_WAY = ("train", "valid")
+# Bytes that a letter of JSON may become in memory.
+_DENSEST = 64
 
 
 class Journal:
@@ -58,7 +61,7 @@ class Journal:
         if self._path is None:
             return
         try:
-            with self._path.open("a") as stream:
+            with self._path.open("a", encoding="utf-8") as stream:
                 stream.write(_line(record))
         except OSError as error:
             raise InputError(
@@ -80,15 +83,29 @@ class Journal:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The records of a file; a last line that was cut off by an interruption is left out."""
-    records = []
-    for line in path.read_text().splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            break
-        records.append(record)
+    """The records of a file; a last line that was cut off by an interruption is left out.
+
+    Raises:
+        InputError: the file cannot be read, or a line that was not cut off is no record.
+    """
+    records, budget = [], Budget()
+    with refused(f"{path} cannot be used: ", "; restore a copy of it, or start anew in another folder."):
+        for number, line in lines_of(path):
+            budget.take(_DENSEST * len(line))
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                record = None
+            if not _is_record(record):
+                if not line.endswith("\n"):
+                    break
+                raise InputError(f"line {number} is no record of a run")
+            records.append(record)
     return records
+
+
+def _is_record(held: Any) -> bool:
+    return isinstance(held, dict) and type(held.get("step")) is int and isinstance(held.get("part"), str)
 
 
 def _line(record: dict[str, Any]) -> str:

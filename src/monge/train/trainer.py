@@ -8,6 +8,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from monge._files import make_folder
+from monge._files import hold_folder, make_folder
+from monge._reading import refused
 from monge.errors import InputError
 
 from .checkpoint import Checkpoint, plain
@@ -66,8 +68,8 @@ class Trainer:
         world: the processes that train together; the processes that are connected now if None.
 
     Raises:
-        InputError: the folder holds a run and ``resume`` is off; it holds another run or a damaged checkpoint; a file
-            could not be written; or the loss became NaN or infinite during training.
+        InputError: the folder holds a run and ``resume`` is off; it holds another run or a damaged checkpoint; another
+            run is at work in it; a file could not be written; or the loss became NaN or infinite during training.
 
     Example:
         >>> import torch
@@ -119,7 +121,12 @@ class Trainer:
         self.best: dict[str, Any] | None = None
         self.outcome: Outcome | None = None
         self.meter = Meter(self.device)
-        self._begin(resume)
+        self._lock, self._workers = ExitStack(), 0
+        try:
+            self._begin(resume)
+        except BaseException:
+            self._lock.close()
+            raise
 
     @property
     def path(self) -> Path | None:
@@ -139,23 +146,43 @@ class Trainer:
 
     def run(self) -> Trained[nn.Module, Outcome]:
         """Make all steps that are left, and measure the final model."""
-        for _ in self:
-            pass
-        return self._finished() if self.outcome is not None else self._finish()
+        with self._alone():
+            for _ in self:
+                pass
+            return self._finished() if self.outcome is not None else self._finish()
 
     def __iter__(self) -> Iterator[Step]:
         """One step a turn, until the run is over."""
         self.progress.begin(self.name, steps=self.schedule.steps, done=self.step)
         try:
-            while not self.over:
-                step = self._advance()
-                with self.meter.paused():
-                    for callback in self.callbacks:
-                        callback(step)
-                    yield step
+            with self._alone():
+                while not self.over:
+                    step = self._advance()
+                    with self.meter.paused():
+                        for callback in self.callbacks:
+                            callback(step)
+                        yield step
         finally:
             self.journal.close()
             self.progress.end()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Be the only run in the folder, as the constructor has been, until the work is done or left."""
+        if not self._workers:
+            self._hold()
+        self._workers += 1
+        try:
+            yield
+        finally:
+            self._workers -= 1
+            if not self._workers:
+                self._lock.close()
+
+    def _hold(self) -> None:
+        self._lock.close()
+        if self.folder is not None and self.world.leads:
+            self._lock.enter_context(hold_folder(self.folder))
 
     def save(self) -> None:
         """Write a checkpoint now, in addition to those after evaluations and after ``checkpoint_seconds``.
@@ -182,7 +209,7 @@ class Trainer:
         else:
             try:
                 self.model.load_state_dict(checkpoint.model)
-            except RuntimeError as error:
+            except (RuntimeError, TypeError, AttributeError) as error:
                 told = " ".join(str(error).split())
                 raise InputError(
                     f"{self.folder} holds the weights of another model ({told}): build the same one, or choose another "
@@ -191,19 +218,26 @@ class Trainer:
             self.step, self.best, self.stale = checkpoint.step, checkpoint.best, checkpoint.stale
             self.meter = Meter(self.device, checkpoint.window)
         self.average = None if self.schedule.average is None else copy.deepcopy(self.model)
-        if checkpoint is not None and checkpoint.outcome is not None:
-            self.outcome = Outcome(**checkpoint.outcome)
-        elif checkpoint is not None:
-            self.optimizer.load_state_dict(checkpoint.optimizer or {})
-            if self.average is not None:
-                self.average.load_state_dict(checkpoint.average or {})
+        if checkpoint is not None:
+            with refused(f"{self.path} is damaged (", "): restore a copy of it, or start anew in another folder."):
+                self._take_up(checkpoint)
         place = self.folder if self.outcome is None else None
         self.journal = Journal(place, self.step, writes=self.world.leads)
+
+    def _take_up(self, checkpoint: Checkpoint) -> None:
+        """Be what the checkpoint tells, besides the weights."""
+        if checkpoint.outcome is not None:
+            self.outcome = Outcome(**checkpoint.outcome)
+            return
+        self.optimizer.load_state_dict(checkpoint.optimizer or {})
+        if self.average is not None:
+            self.average.load_state_dict(checkpoint.average or {})
 
     def _found(self, resume: bool) -> Checkpoint | None:
         if self.folder is None or self.path is None:
             return None
         make_folder(self.folder)
+        self._hold()
         if not self.path.exists():
             return None
         if not resume:

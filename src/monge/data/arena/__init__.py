@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from monge._checks import check_choice
+from monge._checks import check_choice, check_seed
 from monge.errors import InputError
 
 from .._bytes import VOCABULARY
@@ -86,6 +86,7 @@ def long_range_arena(
     Source: Tay et al., "Long Range Arena: A Benchmark for Efficient Transformers", arXiv:2011.04006.
     """
     check_choice("name", name, READERS)
+    check_seed("seed", seed)
     read, vocabulary, classes, pad = READERS[name]
     if legacy_pixel_mask:
         if pad is not None:

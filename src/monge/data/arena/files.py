@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from monge._reading import Budget, lines_of, refused
 from monge.errors import InputError
 
-__all__ = ["found", "rows_of"]
+__all__ = ["BYTES_KEPT", "found", "rows_of"]
+
+BYTES_KEPT = "surrogateescape"
 
 
 def found(root: Path, *places: str) -> Path:
@@ -19,17 +23,25 @@ def found(root: Path, *places: str) -> Path:
     raise InputError(f"{root} holds no {told}: unpack the release of the Long Range Arena there, or pass its folder.")
 
 
-def rows_of(path: Path, columns: int):
-    """The number and the cells of each line of a table with tabs; a cell may be in double quotes."""
-    with path.open(encoding="utf-8", errors="replace", newline="\n") as stream:
-        for number, line in enumerate(stream, start=1):
-            cells = line.rstrip("\r\n").split("\t")
-            if len(cells) != columns:
-                raise InputError(
-                    f"{path}, line {number}: {columns} columns separated by tabs are expected, but there are "
-                    f"{len(cells)}: fetch the file anew."
-                )
-            yield number, [_unquoted(cell) for cell in cells]
+def rows_of(path: Path, columns: int, each: int) -> Iterator[tuple[int, list[str]]]:
+    """The number and the cells of each line of a table with tabs; a cell may be in double quotes.
+
+    A line will take ``each`` bytes. Bytes that are not UTF-8 come back if they are encoded as they were decoded.
+    """
+    lines, budget = lines_of(path, BYTES_KEPT), Budget()
+    while True:
+        with refused(f"{path}: ", ": fetch the file anew."):
+            number, line = next(lines, (0, ""))
+            budget.take(each)
+        if not number:
+            return
+        cells = line.rstrip("\r\n").split("\t")
+        if len(cells) != columns:
+            raise InputError(
+                f"{path}, line {number}: {columns} columns separated by tabs are expected, but there are "
+                f"{len(cells)}: fetch the file anew."
+            )
+        yield number, [_unquoted(cell) for cell in cells]
 
 
 def _unquoted(cell: str) -> str:

@@ -9,17 +9,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from monge._reading import Budget, read_file, refused
 from monge.errors import InputError
 
 from .._bytes import padded, rows_of_bytes
 from .._trees import SYMBOLS
 from ..task import Parts, Progress, Split
-from .files import found, rows_of
+from .files import BYTES_KEPT, found, rows_of
 
 __all__ = ["pairs", "reviews", "tables", "trees"]
 
 LONGEST_TREE = 2000
 LONGEST_TEXT = 4000
+# Bytes that a row takes in memory, besides its symbols.
+_ROW = 2**7
 IDS = {symbol: token for token, symbol in enumerate(SYMBOLS) if token}
 LABEL = re.compile(r"\d{1,3}(\.0*)?")
 
@@ -38,7 +41,7 @@ def tables(
 def trees(path: Path) -> Split:
     """Columns Source and Target; brackets that only group are dropped."""
     rows, labels = [], []
-    for number, cells in rows_of(path, 2):
+    for number, cells in rows_of(path, 2, 2 * LONGEST_TREE + _ROW):
         if number == 1:
             if cells != ["Source", "Target"]:
                 raise InputError(f"{path} must begin with Source and Target, but begins with {cells}: fetch it anew.")
@@ -71,14 +74,15 @@ def reviews(root: Path, seed: int, progress: Progress) -> Parts:
         for part in ("train", "test")
     }
     total = sum(map(len, paths.values()))
-    splits, done = {}, 0
+    splits, done, budget = {}, 0, Budget()
     for part, files in paths.items():
         texts = []
         for path, _ in files:
-            text = path.read_bytes()
-            if not text:
+            with refused(f"{path} cannot be used: ", ": fetch the reviews anew."):
+                budget.take(2 * LONGEST_TEXT)
+                texts.append(bytes(read_file(path, budget, most=LONGEST_TEXT)))
+            if not texts[-1]:
                 raise InputError(f"{path} is empty: fetch the reviews anew.")
-            texts.append(text[:LONGEST_TEXT])
             done += 1
             progress(done, total)
         labels = torch.tensor([label for _, label in files], dtype=torch.int64)
@@ -89,12 +93,12 @@ def reviews(root: Path, seed: int, progress: Progress) -> Parts:
 def pairs(path: Path) -> Split:
     """Columns label, two names and two texts, without a header."""
     texts, labels = [], []
-    for number, (label, _, _, one, two) in rows_of(path, 5):
+    for number, (label, _, _, one, two) in rows_of(path, 5, 6 * LONGEST_TEXT + 2 * _ROW):
         for text in (one, two):
             if not text:
                 raise InputError(f"{path}, line {number}: a text is empty: fetch the file anew.")
             # A character takes at least one byte: what lies behind is never looked at.
-            texts.append(text[:LONGEST_TEXT].encode()[:LONGEST_TEXT])
+            texts.append(text[:LONGEST_TEXT].encode(errors=BYTES_KEPT)[:LONGEST_TEXT])
         labels.append(_label(label, path, number))
     tokens = rows_of_bytes(texts, LONGEST_TEXT).unflatten(0, (len(labels), 2))
     return Split(tokens, torch.tensor(labels, dtype=torch.int64))
