@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Thread
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -21,36 +21,28 @@ _CHUNK = 2**16
 
 
 def _each_chunk(work: Callable[[slice], None], x: Tensor) -> None:
-    """``work`` on all rows, a few at a time; the loops inside release the interpreter lock.
-
-    This thread works too, helped by as many as the system starts.
-    """
+    """``work`` on all rows, a few at a time; the loops inside release the interpreter lock."""
     rows, n = x.shape
     step = max(1, _CHUNK // max(n, 1))
-    left, errors = iter(range(0, rows, step)), list[BaseException]()
+    left = iter(range(0, rows, step))
 
     def help_out() -> None:
-        try:
-            for k in left:
-                work(slice(k, min(k + step, rows)))
-        except BaseException as error:  # noqa: BLE001  told by the thread that was called
-            errors.append(error)
-            for _ in left:  # nobody need go on
-                pass
+        for k in left:
+            work(slice(k, min(k + step, rows)))
 
-    helpers = list[Thread]()
-    for _ in range(min(torch.get_num_threads(), -(-rows // step)) - 1):
-        helper = Thread(target=help_out)
+    threads = min(torch.get_num_threads(), -(-rows // step))
+    if threads < 2:
+        help_out()
+        return
+    helpers = []
+    with ThreadPoolExecutor(threads) as pool:
         try:
-            helper.start()
-        except RuntimeError:  # the system starts no more
-            break
-        helpers.append(helper)
-    help_out()
-    for helper in helpers:
-        helper.join()
-    if errors:
-        raise errors[0]
+            for _ in range(threads):
+                helpers.append(pool.submit(help_out))
+        except RuntimeError:  # the system starts no more: this thread works with those that are there
+            help_out()
+        for helper in helpers:
+            helper.result()
 
 
 def _run_sort(x: Tensor) -> Tensor:
