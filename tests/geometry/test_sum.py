@@ -117,7 +117,7 @@ def test_detach_reaches_the_terms():
         (((torch.zeros(2, 2),),), InputError, "Tensor"),
         (((cloud(2), cloud(2, n=5)),), ShapeError, r"\(6, 4\), \(5, 4\)"),
         (((cloud(2), cloud(2)), (1.0,)), ShapeError, "1 weights for 2 terms"),
-        (((cloud(2), cloud(2).to(torch.float32)),), DtypeError, r"geometry.to"),
+        (((cloud(2), cloud(2).to(torch.float32)),), DtypeError, r"convert them with .to"),
         (((cloud(2),), (math.nan,)), InputError, r"weights\[0\]"),
         (((cloud(2),), (torch.tensor(math.inf),)), InputError, r"weights\[0\]"),
         (((cloud(2, "dot", 2), cloud(2, "dot", 3)),), ShapeError, r"broadcast.*\(2,\), \(3,\)"),

@@ -133,7 +133,7 @@ class TestConfigs:
             ("sofmax", "coupler='sofmax' is unknown: choose one of 'softmax'"),
             ("pivots:pivot=3", "cannot be built"),
             ("pivots:pivots", "must have the form name:option=value"),
-            ("pivots:pivots=0", "pivots must be at least 1"),
+            ("pivots:pivots=0", "pivots must be a positive integer"),
             ("softmax,softmax", "softmax twice"),
             ("", "there is none"),
         ],

@@ -5,12 +5,12 @@ from monge._value import value
 from ._exact import Exact
 from .assignment import Assignment
 from .base import Capability, Case, Solver
-from .candidates import SOLVERS, candidates
+from .candidates import SOLVERS
 from .newton import Newton
 from .simplex import Simplex
 from .sinkhorn import Sinkhorn
 from .solution import DualSolution, Report, Solution, Status
-from .solve import Auto, Explanation, check_problem, solution_of, solve, warned_solution
+from .solve import Auto, Explanation, candidates, check_problem, solution_of, solve, warned_solution
 from .sorted import Sorted
 from .symmetric import Symmetric
 

@@ -1,8 +1,6 @@
-"""Solvers by name: what the router chooses from."""
+"""Solvers by name, from which the router chooses."""
 
 from __future__ import annotations
-
-from functools import cache
 
 from monge.errors import InputError
 from monge.registry import Registry, check_derived
@@ -14,7 +12,7 @@ from .simplex import Simplex
 from .sinkhorn import Sinkhorn
 from .sorted import Sorted
 
-__all__ = ["SOLVERS", "candidates"]
+__all__ = ["SOLVERS"]
 
 
 def _solvers_only(name: str, thing: object) -> None:
@@ -31,22 +29,3 @@ SOLVERS.register("sorted", Sorted, "Sorting, for points on a line and a convex c
 SOLVERS.register("assignment", Assignment, "The assignment problem: the cheapest bijection of points of equal weights.")
 for _solver in (Simplex, Sinkhorn, Newton):
     SOLVERS.register(_solver.__name__.lower(), _solver)
-
-
-def candidates() -> tuple[Solver, ...]:
-    """One of every solver in `SOLVERS`, with its default settings.
-
-    Packages that declare solvers are imported when this is asked first. A package that is broken is left out, with one
-    `monge.errors.ExtensionWarning` that names it: the answers of the others are right without it.
-
-    Example:
-        >>> from monge.solver import Auto, candidates
-        >>> Auto(candidates=candidates()[:1])
-        Auto(candidates=(Sorted(),))
-    """
-    return _made(SOLVERS.values())
-
-
-@cache
-def _made(kinds: tuple[type[Solver], ...]) -> tuple[Solver, ...]:
-    return tuple(kind() for kind in kinds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from jaxtyping import Float
@@ -17,13 +18,13 @@ from monge.gradient import Gradient
 from monge.problem import Problem
 
 from .base import Capability, Case, Solver
-from .candidates import candidates
+from .candidates import SOLVERS
 from .solution import Solution, Status
 
 if TYPE_CHECKING:
     from .solution import DualSolution
 
-__all__ = ["Auto", "Explanation", "check_problem", "solution_of", "solve", "warned_solution"]
+__all__ = ["Auto", "Explanation", "candidates", "check_problem", "solution_of", "solve", "warned_solution"]
 
 # Settings that are handed on to the solver that is chosen.
 _SETTINGS = ("tol", "max_iter", "init", "gradient", "strict")
@@ -144,6 +145,25 @@ def check_problem(problem: Any) -> None:
             f"problem must be a problem such as Linear(geometry, a, b), but is {type(problem).__name__}: "
             "to couple point clouds directly use monge.couple(x, y)."
         )
+
+
+def candidates() -> tuple[Solver, ...]:
+    """One of every solver in `SOLVERS`, with its default settings.
+
+    Packages that declare solvers are imported when this is asked first. A package that is broken is left out, with one
+    `monge.errors.ExtensionWarning` that names it: the answers of the others are right without it.
+
+    Example:
+        >>> from monge.solver import Auto, candidates
+        >>> Auto(candidates=candidates()[:1])
+        Auto(candidates=(Sorted(),))
+    """
+    return _made(SOLVERS.values())
+
+
+@cache
+def _made(kinds: tuple[type[Solver], ...]) -> tuple[Solver, ...]:
+    return tuple(kind() for kind in kinds)
 
 
 @value

@@ -1,7 +1,7 @@
 """Tests for your own code: a suite for each contract, problems with known answers, strategies for hypothesis.
 
-`check_coupling`, `check_geometry`, `check_penalty`, `check_solver`, `check_coupler` and `check_objective` take something
-that you have written, and fail with a sentence that says what is wrong with it.
+`check_coupling`, `check_geometry`, `check_penalty`, `check_solver`, `check_coupler` and `check_objective` take
+something that you have written, and fail with a sentence that says what is wrong with it.
 
 The strategies live in `monge.testing.strategies`, which imports hypothesis; nothing else here does.
 """
