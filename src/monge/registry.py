@@ -100,10 +100,10 @@ class Registry(Generic[T]):
             raise InputError(f"The name of a {self.kind} must be a word, but is {name!r}.")
         if name in self._held or name in (self._waiting or ()):
             raise InputError(f"There is a {self.kind} called {name!r} already: choose another name.")
-        self._keep(name, thing, sentence)
+        self._hold(name, thing, sentence)
         return thing
 
-    def _keep(self, name: str, thing: T, sentence: str | None = None) -> None:
+    def _hold(self, name: str, thing: T, sentence: str | None = None) -> None:
         if self._check is not None:
             self._check(name, thing)
         self._held[name] = thing
@@ -196,7 +196,7 @@ class Registry(Generic[T]):
                     "uninstall the package."
                 ) from error
             try:
-                self._keep(point.name, thing)
+                self._hold(point.name, thing)
             except InputError as error:
                 raise InputError(f"{told} cannot be used: {error}") from error
         except InputError as error:
