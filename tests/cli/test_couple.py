@@ -318,7 +318,7 @@ def test_forged_plans(
     with np.load("plan.npz") as held:
         arrays = dict(held) | change
     np.savez("plan.npz", allow_pickle=True, **arrays)
-    with pytest.raises(InputError, match=rf"is no plan that `monge couple --out` wrote \(.*{told}.*\): write it anew"):
+    with pytest.raises(InputError, match=rf"is no plan that `monge couple --out` wrote \(.*{told}.*\): write it again"):
         read_plan("plan.npz")
 
 

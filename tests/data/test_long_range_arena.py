@@ -225,7 +225,7 @@ def test_broken_list_operations(text: str, told: str, tmp_path: Path) -> None:
 
 def test_broken_texts(tmp_path: Path) -> None:
     (write_reviews(tmp_path) / "aclImdb" / "test" / "pos" / "1_7.txt").write_text("")
-    with pytest.raises(InputError, match=r"1_7.txt is empty: fetch the reviews anew"):
+    with pytest.raises(InputError, match=r"1_7.txt is empty: download the reviews again"):
         long_range_arena("text", tmp_path)
     path = write_papers(tmp_path) / "new_aan_pairs.eval.tsv"
     path.write_text("1\tA\tB\tone\n")
@@ -244,7 +244,7 @@ def test_broken_images(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for held in (whole[:-1], b""):
         path.write_bytes(held)
-        with pytest.raises(InputError, match=f"images of 3073 bytes, but holds {len(held)} bytes: fetch"):
+        with pytest.raises(InputError, match=f"images of 3073 bytes, but holds {len(held)} bytes: download"):
             long_range_arena("image", tmp_path)
     path.write_bytes(bytes([10]) + whole[1:])
     with pytest.raises(InputError, match=r"labels of train of the task 'image' must lie in 0\.\.9"):
@@ -319,5 +319,5 @@ def test_no_pictures_listed(tmp_path: Path) -> None:
     home = write_pathfinder(tmp_path) / "pathfinder32" / "curv_contour_length_14"
     for path in (home / "metadata").iterdir():
         path.write_text("")
-    with pytest.raises(InputError, match=r"lists 0 pictures in \*.npy: fetch the release anew"):
+    with pytest.raises(InputError, match=r"lists 0 pictures in \*.npy: download the release again"):
         long_range_arena("pathfinder", tmp_path)

@@ -68,7 +68,7 @@ def test_entropic_solvers_translate_between_its_kinks() -> None:
 
 def test_its_name_is_known_where_ours_are() -> None:
     x = torch.rand(3, 1)
-    with pytest.raises(InputError, match="give its price, rho"):
+    with pytest.raises(InputError, match="pass rho too, or leave it out"):
         Linear.between(x, x, penalty="lopsided")
     with pytest.raises(InputError, match="penalty='lopsidded' is unknown: choose one of 'kl', 'l2', 'tv', 'lopsided'"):
         Relaxed(torch.ones(3), 1.0, "lopsidded")

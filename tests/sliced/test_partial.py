@@ -83,7 +83,7 @@ def test_profiles_answer_every_question():
         assert torch.equal(profile.plan(3).mass, torch.full((4,), 3.0).double())
         torch.testing.assert_close(cost(x, y), profile.cost[:, -1])
     few = partial_profile(x, y, most=5)
-    with pytest.raises(ShapeError, match="reaches 6 of 5"):
+    with pytest.raises(ShapeError, match="but is 6, and the length is 5"):
         few.plan(6)
 
 

@@ -117,7 +117,7 @@ def test_checksums_are_written_whatever_torch_was_told(run: Path, tmp_path: Path
 
 def test_the_old_format_of_torch_is_refused(tmp_path: Path) -> None:
     torch.save({"format": "monge-train-2"}, tmp_path / "checkpoint.pt", _use_new_zipfile_serialization=False)
-    with pytest.raises(InputError, match=r"written by torch before 1\.6, .*: restore a copy of it, or start anew"):
+    with pytest.raises(InputError, match=r"written by torch before 1\.6, .*: restore a copy of it, or start again"):
         Checkpoint.load(tmp_path / "checkpoint.pt")
 
 

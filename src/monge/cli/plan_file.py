@@ -76,7 +76,7 @@ def read_plan(path: str | os.PathLike[str]) -> Coupling:
     Raises:
         InputError: If the file is not such an archive.
     """
-    with refused(f"{path} is no plan that `monge couple --out` wrote (", "): write it anew."):
+    with refused(f"{path} is no plan that `monge couple --out` wrote (", "): write it again."):
         budget = Budget()
         with open_archive(path, budget) as archive:
 

@@ -34,7 +34,7 @@ def _read_npz(path: Path, key: str | None) -> np.ndarray:
 
 
 def _read_csv(path: Path, key: str | None) -> np.ndarray:
-    with refused("it is not a readable .csv file (", "); write it anew"):
+    with refused("it is not a readable .csv file (", "); write it again"):
         return read_csv(path)
 
 

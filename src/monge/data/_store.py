@@ -15,6 +15,7 @@ from torch import Tensor
 from monge._checks import check_count, check_seed
 from monge._files import check_destination, make_folder, write_whole
 from monge._reading import Budget, open_archive, read_array, refused
+from monge.errors import InputError
 
 from .task import Progress, Split, Task
 
@@ -42,8 +43,8 @@ def stored(
     """
     if len(counts) != 3:
         raise InputError(f"counts must be three numbers, to train, to validate and to test, but are {counts!r}.")
-    for part, count in zip(("train", "valid", "test"), counts, strict=True):
-        check_count(f"the count of {part}", count)
+    for part, count in enumerate(counts):
+        check_count(f"counts[{part}]", count)
     check_seed("seed", seed)
 
     def made() -> Task:

@@ -100,7 +100,7 @@ def _read(path: str | os.PathLike[str], dtype: torch.dtype) -> Tensor:
     if file.suffix.lower() not in FORMATS:
         raise InputError(f"{file} ends in {file.suffix or 'nothing'!r}: the formats known are {', '.join(FORMATS)}.")
     parse = FORMATS[file.suffix.lower()]
-    with refused(f"{file} cannot be used: ", damaged=f"it is not a readable {file.suffix} file; write it anew"):
+    with refused(f"{file} cannot be used: ", damaged=f"it is not a readable {file.suffix} file; write it again"):
         return _as_tensor(parse(file, key), dtype)
 
 

@@ -89,7 +89,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         InputError: the file cannot be read, or a line that was not cut off is no record.
     """
     records, budget = [], Budget()
-    with refused(f"{path} cannot be used: ", "; restore a copy of it, or start anew in another folder."):
+    with refused(f"{path} cannot be used: ", "; restore a copy of it, or start again in another folder."):
         for number, line in lines_of(path):
             budget.take(_DENSEST * len(line))
             try:

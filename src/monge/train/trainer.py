@@ -219,7 +219,7 @@ class Trainer:
             self.meter = Meter(self.device, checkpoint.window)
         self.average = None if self.schedule.average is None else copy.deepcopy(self.model)
         if checkpoint is not None:
-            with refused(f"{self.path} is damaged (", "): restore a copy of it, or start anew in another folder."):
+            with refused(f"{self.path} is damaged (", "): restore a copy of it, or start again in another folder."):
                 self._take_up(checkpoint)
         place = self.folder if self.outcome is None else None
         self.journal = Journal(place, self.step, writes=self.world.leads)

@@ -30,7 +30,7 @@ def rows_of(path: Path, columns: int, each: int) -> Iterator[tuple[int, list[str
     """
     lines, budget = lines_of(path, BYTES_KEPT), Budget()
     while True:
-        with refused(f"{path}: ", ": fetch the file anew."):
+        with refused(f"{path}: ", ": download the file again."):
             number, line = next(lines, (0, ""))
             budget.take(each)
         if not number:
@@ -39,7 +39,7 @@ def rows_of(path: Path, columns: int, each: int) -> Iterator[tuple[int, list[str
         if len(cells) != columns:
             raise InputError(
                 f"{path}, line {number}: {columns} columns separated by tabs are expected, but there are "
-                f"{len(cells)}: fetch the file anew."
+                f"{len(cells)}: download the file again."
             )
         yield number, [_unquoted(cell) for cell in cells]
 

@@ -45,13 +45,13 @@ def images(root: Path, seed: int, progress: Progress) -> Parts:
 
 def _binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
     budget = Budget()
-    with refused(f"{path} cannot be read: ", ": fetch it anew."):
+    with refused(f"{path} cannot be read: ", ": download it again."):
         held = np.frombuffer(read_file(path, budget), dtype=np.uint8)
         # Colours become grey in single precision.
         budget.take(6 * held.size)
     if held.size == 0 or held.size % (1 + COLOURS):
         raise InputError(
-            f"{path} must hold images of {1 + COLOURS} bytes, but holds {held.size} bytes: fetch it anew, whole."
+            f"{path} must hold images of {1 + COLOURS} bytes, but holds {held.size} bytes: download it again."
         )
     records = held.reshape(-1, 1 + COLOURS)
     return records[:, 1:], records[:, 0]
@@ -65,9 +65,9 @@ def pathfinder(side: int, root: Path, seed: int, progress: Progress) -> Parts:
     lists = sorted(found(home, "metadata").glob("*.npy"), key=lambda path: (len(path.stem), path.stem))
     pictures = [entry for path in lists for entry in _listed(path, home)]
     if len(pictures) < 3:
-        raise InputError(f"{home / 'metadata'} lists {len(pictures)} pictures in *.npy: fetch the release anew.")
+        raise InputError(f"{home / 'metadata'} lists {len(pictures)} pictures in *.npy: download the release again.")
     order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))
-    with refused(f"{home} cannot be read: ", ": strike pictures from the metadata."):
+    with refused(f"{home} cannot be read: ", ": remove lines from the metadata."):
         Budget().take(len(pictures) * side**2)
         tokens = np.empty((len(pictures), side**2), dtype=np.uint8)
     # Each goes to its place in the order at once, so that the parts need no copy.
@@ -85,7 +85,7 @@ def _picture(path: Path, side: int) -> np.ndarray:
     """The grey levels of a picture, row after row."""
     from PIL import Image
 
-    told = f"{path} is missing or no whole picture: fetch it anew, or strike it from the metadata ("
+    told = f"{path} is missing or damaged: download it again, or remove its line from the metadata ("
     with refused(told, ").", damaged="it is damaged or no PNG"):
         # Only what the release holds: Pillow would start other programs for some formats.
         content, formats = bytes(read_file(path, Budget(_LARGEST_PICTURE))), ("PNG",)
@@ -99,13 +99,13 @@ def _picture(path: Path, side: int) -> np.ndarray:
                 return np.asarray(picture.convert("L")).reshape(-1)
     if size != (side, side):
         raise InputError(f"{path} must have {side} x {side} pixels, but has {size[0]} x {size[1]}.")
-    raise InputError(f"{path} must have grey levels of 8 bits, but has the mode {mode}: fetch it anew.")
+    raise InputError(f"{path} must have grey levels of 8 bits, but has the mode {mode}: download it again.")
 
 
 def _listed(path: Path, home: Path) -> list[tuple[Path, int]]:
     """The pictures that a list names: lines of text, in spite of their ending: folder, file, number, label, ..."""
     entries, budget, inside = [], Budget(), home.resolve()
-    with refused(f"{path}, ", ": fetch it anew.", damaged="which cannot be read"):
+    with refused(f"{path}, ", ": download it again.", damaged="which cannot be read"):
         for number, line in lines_of(path):
             cells = line.split()
             if len(cells) < 4 or cells[3] not in ("0", "1"):

@@ -44,14 +44,14 @@ def trees(path: Path) -> Split:
     for number, cells in rows_of(path, 2, 2 * LONGEST_TREE + _ROW):
         if number == 1:
             if cells != ["Source", "Target"]:
-                raise InputError(f"{path} must begin with Source and Target, but begins with {cells}: fetch it anew.")
+                raise InputError(f"{path} must begin with Source and Target, not with {cells}: download it again.")
             continue
         symbols = cells[0].replace("(", " ").replace(")", " ").split()
         try:
             row = bytes(map(IDS.__getitem__, symbols))
         except KeyError as error:
             raise InputError(
-                f"{path}, line {number}: {error} is no symbol of list operations: fetch it anew."
+                f"{path}, line {number}: {error} is no symbol of list operations: download it again."
             ) from error
         if not 0 < len(row) <= LONGEST_TREE:
             raise InputError(
@@ -78,11 +78,11 @@ def reviews(root: Path, seed: int, progress: Progress) -> Parts:
     for part, files in paths.items():
         texts = []
         for path, _ in files:
-            with refused(f"{path} cannot be used: ", ": fetch the reviews anew."):
+            with refused(f"{path} cannot be used: ", ": download the reviews again."):
                 budget.take(2 * LONGEST_TEXT)
                 texts.append(bytes(read_file(path, budget, most=LONGEST_TEXT)))
             if not texts[-1]:
-                raise InputError(f"{path} is empty: fetch the reviews anew.")
+                raise InputError(f"{path} is empty: download the reviews again.")
             done += 1
             progress(done, total)
         labels = torch.tensor([label for _, label in files], dtype=torch.int64)
@@ -96,7 +96,7 @@ def pairs(path: Path) -> Split:
     for number, (label, _, _, one, two) in rows_of(path, 5, 6 * LONGEST_TEXT + 2 * _ROW):
         for text in (one, two):
             if not text:
-                raise InputError(f"{path}, line {number}: a text is empty: fetch the file anew.")
+                raise InputError(f"{path}, line {number}: a text is empty: download the file again.")
             # A character takes at least one byte: what lies behind is never looked at.
             texts.append(text[:LONGEST_TEXT].encode(errors=BYTES_KEPT)[:LONGEST_TEXT])
         labels.append(_label(label, path, number))
@@ -106,5 +106,5 @@ def pairs(path: Path) -> Split:
 
 def _label(cell: str, path: Path, number: int) -> int:
     if not LABEL.fullmatch(cell):
-        raise InputError(f"{path}, line {number}: {cell[:80]!r} is no label: fetch the file anew.")
+        raise InputError(f"{path}, line {number}: {cell[:80]!r} is no label: download the file again.")
     return int(cell.partition(".")[0])

@@ -245,8 +245,8 @@ class Coupler(nn.Module, ABC):
             )
         if self.one_sequence and heads.query_padding is not heads.key_padding:
             raise CapabilityError(
-                f"{type(self).__name__} couples a sequence with itself: pass key_padding_mask alone, it is that of "
-                "the queries too."
+                f"{type(self).__name__} couples a sequence with itself: pass key_padding_mask only, which is then "
+                "used for the queries too."
             )
         if heads.pair_mask is not None and not self.promise.pairs:
             raise CapabilityError(
