@@ -203,7 +203,7 @@ def test_one_file_is_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("Tree\tValue\n", "must begin with Source and Target, but begins with"),
+        ("Tree\tValue\n", "must begin with Source and Target, not with"),
         ("Source\tTarget\n[MAX 1 2 ]\n", "line 2: 2 columns separated by tabs are expected, but there are 1"),
         ("Source\tTarget\n1\t1\n[AVG 1 2 ]\t1\n", r"line 3: '\[AVG' is no symbol of list operations"),
         ("Source\tTarget\n( )\t1\n", "line 2: a tree has 1 to 2000 symbols, this one 0"),
