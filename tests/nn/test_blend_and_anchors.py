@@ -109,9 +109,9 @@ class TestHybrid:
         absent = torch.arange(9)[None] >= 6
         part = build("pivots", 2, 4).double()
         for hybrid in (Hybrid(part, 1), Blend(Softmax(), Hybrid(part, 1), heads=2).double()):
-            with pytest.raises(CapabilityError, match="pass key_padding_mask alone"):
+            with pytest.raises(CapabilityError, match="pass key_padding_mask only"):
                 hybrid.attend(q, k, v, None, absent)
-            with pytest.raises(CapabilityError, match="pass key_padding_mask alone"):
+            with pytest.raises(CapabilityError, match="pass key_padding_mask only"):
                 hybrid(q, k, None, absent)
         free = Hybrid(part, 1, readable=True)
         torch.testing.assert_close(free.attend(q, k, torch.ones_like(v), None, absent), torch.ones_like(v))

@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from copy import copy
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,20 @@ def run(*arguments: str) -> int:
 def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Installs a distribution whose only module has the given text, with entry points as they stand in a file."""
     monkeypatch.syspath_prepend(tmp_path)
-    for registry in (SHELVES, COMMANDS):
+    real = {registry: {point.name for point in entry_points(group=registry.group)} for registry in (SHELVES, COMMANDS)}
+    for registry in real:
         for state in ("_held", "_sentences", "_faults", "_told"):
             monkeypatch.setattr(registry, state, copy(getattr(registry, state)))
         monkeypatch.setattr(registry, "_waiting", None)
+
+    def look_again() -> None:
+        """A program that runs does not look for new packages by itself."""
+        for registry, names in real.items():
+            registry._waiting = None
+            for name in names:
+                registry._held.pop(name, None)
+
+    look_again()
 
     def install(text: str, points: str, name: str = "stranger") -> None:
         (tmp_path / f"{name}.py").write_text(text)
@@ -46,8 +57,7 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., N
         (information / "entry_points.txt").write_text(points)
         monkeypatch.delitem(sys.modules, name, raising=False)
         importlib.invalidate_caches()
-        # A program that runs does not look for new packages by itself.
-        SHELVES._waiting = COMMANDS._waiting = None
+        look_again()
 
     return install
 
