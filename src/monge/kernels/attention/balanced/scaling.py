@@ -1,4 +1,4 @@
-r"""Half-steps on a tile of scores as matrix scaling: one exponential a score, products with vectors for the rest.
+r"""Half-steps on a tile of scores, as matrix scaling: each score is exponentiated once, and then only multiplied.
 
 With :math:`K = \exp(S - s)`, s the largest score of a row, the half-steps are :math:`u \leftarrow a / Kv` and
 :math:`v \leftarrow b / K^T u`, and the values come out as :math:`K(v \odot V) / Kv`. The derivative of K is one product
