@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FrameType
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 import monge
+from watching import profiled
 
 FACE = {
     inspect.unwrap(thing).__code__: name
@@ -47,16 +47,6 @@ def on_the_way(call: Callable[[], object]) -> list[str]:
     profiled(call, watch)
     assert there
     return found
-
-
-def profiled(call: Callable[[], object], watch: Callable[[FrameType, str, object], None]) -> None:
-    """Run a call while somebody watches."""
-    before = sys.getprofile()
-    sys.setprofile(watch)
-    try:
-        call()
-    finally:
-        sys.setprofile(before)
 
 
 def entered(call: Callable[[], object]) -> set[str]:

@@ -6,7 +6,6 @@ import importlib
 import inspect
 import pkgutil
 import re
-import sys
 
 import pytest
 import torch
@@ -15,6 +14,7 @@ import monge.convert
 import monge.nn
 from monge.nn import Attention
 from monge.nn.functional import pivot_attention
+from watching import profiled
 
 from . import small
 
@@ -29,12 +29,7 @@ def entered(function) -> dict[str, int]:
         if event == "call" and "/monge/nn/" in frame.f_code.co_filename:
             counts[frame.f_code.co_name] = counts.get(frame.f_code.co_name, 0) + 1
 
-    before = sys.getprofile()
-    sys.setprofile(watch)
-    try:
-        function()
-    finally:
-        sys.setprofile(before)
+    profiled(function, watch)
     return counts
 
 

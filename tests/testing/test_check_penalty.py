@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
-import torch
 
+from lopsided import Lopsided
 from monge.problem import PENALTIES, Penalty
 from monge.testing import check_penalty
 
@@ -17,28 +15,6 @@ KL, L2, TV = (PENALTIES[name] for name in ("kl", "l2", "tv"))
 @pytest.mark.parametrize(("rho", "epsilon"), [(0.7, 0.3), (5.0, 0.01), (0.05, 1.0)])
 def test_ours_pass(name: str, rho: float, epsilon: float) -> None:
     check_penalty(PENALTIES[name], rho=rho, epsilon=epsilon)
-
-
-class Lopsided(TV):
-    """Too much costs twice what too little does."""
-
-    rates = (1.0, 2.0)
-
-    def price(self, mu):
-        return self.rho * (2 * (mu - self.a).clamp_min(0) + (self.a - mu).clamp_min(0))
-
-    def project(self, f):
-        return f.clamp(-2 * self.rho, self.rho)
-
-    def conjugate(self, f):
-        return torch.where((f < -2 * self.rho) & (self.a > 0), -math.inf, self.a * self.project(f))
-
-    def mass_at(self, f):
-        inside = torch.where(f <= self.rho, self.a, 0.0)
-        return torch.where((f <= -2 * self.rho) & (self.a > 0), math.inf, inside)
-
-    def curvature(self, f):
-        return torch.where((f < self.rho) & (f > -2 * self.rho), 0.0, torch.full_like(f, math.inf))
 
 
 def test_a_stranger_passes() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -38,7 +36,6 @@ class PrefixCoupling(Coupling):
     Q: Float[Tensor, "*b n r"]
     R: Float[Tensor, "*b n r"]
     backward: bool = False
-    _core: ClassVar[dict[str, int]] = {"Q": 2, "R": 2}
 
     def _shape(self) -> tuple[int, ...]:
         n = self.Q.shape[-2]

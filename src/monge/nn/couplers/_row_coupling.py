@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -13,7 +12,6 @@ from monge._arrays import recompute, row_blocks
 from monge._value import value
 from monge.coupling import Coupling
 from monge.coupling.base import Rows
-from monge.geometry import Geometry, PointCloud
 
 __all__ = ["RowCoupling"]
 
@@ -41,7 +39,6 @@ class RowCoupling(Coupling):
     a: Float[Tensor, "*b n"]
     b: Float[Tensor, "*b m"]
     turned: bool = False
-    _core: ClassVar[dict[str, int]] = {"q": 2, "k": 2, "price": 1, "a": 1, "b": 1}
 
     def _shape(self) -> tuple[int, ...]:
         n, m = self.q.shape[-2], self.k.shape[-2]
@@ -66,10 +63,6 @@ class RowCoupling(Coupling):
     def _scale(self, row: Tensor, col: Tensor) -> RowCoupling:
         row, col = (col, row) if self.turned else (row, col)
         return self._replace(a=self.a * row, b=self.b * col)
-
-    def _own_geometry(self) -> Geometry:
-        x, y = (self.k, self.q) if self.turned else (self.q, self.k)
-        return PointCloud._make(x=x, y=y, cost="dot", p=2.0, power=None)
 
     def _spread(self, rows: Rows) -> Tensor:
         """The rows of the plan as it stands, before it is turned."""
