@@ -23,7 +23,7 @@ from ._measure import in_turn, report
 _STOPS = {False: 1e-4, True: 1e-3}
 _TIGHTER = 3
 # How loose Monge may be to be as good as POT.
-_TOLERANCES = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6)
+_TOLERANCES = (1e-2, 7e-3, 5e-3, 3e-3, 2e-3, 1.5e-3, 1e-3, 7e-4, 5e-4, 3e-4, 2e-4, 1e-4, 1e-5, 1e-6)
 
 
 def main() -> None:

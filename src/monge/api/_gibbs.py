@@ -24,7 +24,7 @@ class Costs:
     """A cost in double precision, as the kernels of many epsilons need it: one matrix for each axis, or streamed."""
 
     def __init__(self, geometry: Geometry) -> None:
-        geometry = geometry.to(torch.float64)
+        geometry = geometry if geometry.dtype == torch.float64 else geometry.to(torch.float64)
         self.axes = None
         if isinstance(geometry, Grid) or math.prod(geometry.shape) <= _HELD:
             parts = geometry.axes if isinstance(geometry, Grid) else (geometry,)
@@ -75,12 +75,42 @@ class Gibbs:
         """Log K^T v."""
         return self._sums(self.costs.columns, self.factors, log_v)
 
+    def through(
+        self, log_v: Float[Tensor, "k n"], bins: Float[Tensor, "k m"], log_d: Float[Tensor, " n"] | None
+    ) -> tuple[Float[Tensor, "k n"], Float[Tensor, " n"] | None]:
+        """Log K u of the plans whose columns are met, u = bins / K^T v, and log K d.
+
+        A bin that is empty stays so, even if its u is infinite.
+        """
+        if self.factors is None:
+            log_u = torch.where(bins > 0, bins.log() - self.columns(log_v), -math.inf)
+            if log_d is None:
+                return self.rows(log_u), None
+            sums = self.rows(torch.cat([log_u, log_d[None]]))
+            return sums[:-1], sums[-1]
+        # No logarithm between the two products: within their range, u does not overflow.
+        top = log_v.amax(-1, keepdim=True)
+        u = bins / _product((log_v - top).exp_(), self.factors)
+        if log_d is None:
+            return _product(u, self.transposed).log_().sub_(top), None
+        top_d = log_d.amax()
+        sums = _product(torch.cat([u, (log_d - top_d).exp_()[None]]), self.transposed).log_()
+        return sums[:-1] - top, sums[-1] + (top_d - self.least)
+
     def _sums(self, geometry: Geometry, factors: list[Tensor] | None, log: Tensor) -> Tensor:
-        """By factors the last axis first; each new one is put in front, so that the order is restored at the end."""
         if factors is None:
             return -geometry._softmin(log.new_zeros(log.shape[-1]), log, self.epsilon) / self.epsilon
         top = log.amax(-1, keepdim=True).clamp(min=torch.finfo(log.dtype).min)
-        mass, batch = (log - top).exp(), log.shape[:-1]
-        for factor in reversed(factors):
-            mass = (mass.reshape(*batch, -1, factor.shape[0]) @ factor).mT.reshape(*batch, -1)
-        return mass.log() + (top - self.least)
+        return _product((log - top).exp(), factors).log() + (top - self.least)
+
+
+def _product(mass: Float[Tensor, "*b m"], factors: list[Tensor]) -> Float[Tensor, "*b n"]:
+    """One axis after the other, where it lies: the last by a product from the right, all others from the left."""
+    batch, last = mass.shape[:-1], factors[-1]
+    mass = mass.reshape(-1, last.shape[0]) @ last
+    rest = last.shape[1]
+    for factor in reversed(factors[:-1]):
+        mass = mass.reshape(-1, factor.shape[0], rest)
+        mass = torch.bmm(factor.mT.expand(len(mass), -1, -1), mass)
+        rest *= factor.shape[1]
+    return mass.reshape(*batch, rest)

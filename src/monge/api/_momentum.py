@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -11,6 +12,8 @@ __all__ = ["Momentum"]
 
 # The growth of the error at which momentum has failed, and by how much its limit recovers when the error falls.
 _GROWTH, _RECOVERY = 5.0, 1.02
+# How far to go towards an image, in units of its distance: all barycentres tried need a tenth fewer steps than at one.
+_STRIDE = 1.15
 
 
 class Momentum:
@@ -29,11 +32,12 @@ class Momentum:
 
     def next(self, z: Float[Tensor, "k n"], image: Float[Tensor, "k n"], weights: Float[Tensor, "k n"]) -> Tensor:
         """Where to go from z; directions are compared with ``weights``."""
+        image = z.lerp(image, _STRIDE)
         ahead = image - self.last
-        astray = float((weights * (image - z) * ahead).sum()) < 0
+        astray = float(torch.dot((weights * (image - z)).flatten(), ahead.flatten())) < 0
         self.steps = 0.0 if astray else min(self.steps + 1, self.limit)
         self.last = image
-        return image + max(0.0, (self.steps - 1) / (self.steps + 2)) * ahead
+        return image.add(ahead, alpha=max(0.0, (self.steps - 1) / (self.steps + 2)))
 
     def failed(self, image: Float[Tensor, "k n"], error: float) -> bool:
         """Whether the error has grown so far that the map must go on from ``best``."""

@@ -27,7 +27,7 @@ from .barycenter import check_shares
 __all__ = ["barycenter_on"]
 
 # Iterations from one look at the errors to the next.
-_LOOK = 5
+_LOOK = 4
 # Temperatures at which the gap is bounded.
 _TEMPERATURES = 12
 # What plans cost, in units of epsilon, below which a gap of the objective is rounding.
@@ -109,15 +109,16 @@ def barycenter_on(
             f"geometry must be symmetric, C_ij = C_ji, for a debiased barycentre, but its costs differ by "
             f"{asymmetry:.1e} of the largest: give both sides the same points in one order, or pass debiased=False."
         )
-    target = Linear(costs.geometry, epsilon=epsilon).epsilon
-    if not bool((target > 0).all()) or target.ndim:
-        raise InputError(
-            f"epsilon must be one positive number, but is {target.tolist()}: for exact plans use barycenter."
-        )
+    if isinstance(epsilon, Relative):
+        epsilon = Linear(costs.geometry, epsilon=epsilon).epsilon
+    entropy = epsilon.tolist() if isinstance(epsilon, Tensor) else epsilon
+    if isinstance(entropy, list) or entropy == 0:
+        raise InputError(f"epsilon must be one positive number, but is {entropy}: for exact plans use barycenter.")
+    check_number("epsilon", entropy, low=0.0, strict=True)
     # A measure of no share has no say, not even where the barycentre may lie.
     counted = shares > 0
     bins = (histograms.double() / mass[..., None, None].double())[..., counted, :].reshape(-1, int(counted.sum()), m)
-    kernel = Gibbs(costs, float(target))
+    kernel = Gibbs(costs, float(entropy))
     # One after the other, so that no answer depends on its neighbours.
     found = [_Search(kernel, one, shares[counted].double(), debiased).run(tol, int(max_iter)) for one in bins]
     late = [error for _, error in found if not error <= tol]
@@ -129,7 +130,7 @@ def barycenter_on(
             ConvergenceWarning,
             stacklevel=4,
         )
-    q = torch.stack([torch.exp(log_q) for log_q, _ in found]) if found else bins.new_zeros(0, n)
+    q = torch.stack([one for one, _ in found]) if found else bins.new_zeros(0, n)
     return (mass[..., None] * q.reshape(*histograms.shape[:-2], n)).to(histograms.dtype)
 
 
@@ -137,12 +138,12 @@ class _Swept(NamedTuple):
     """What one iteration finds: where it leads, the barycentre on the way, and what the errors are measured from."""
 
     image: Tensor
-    log_q: Tensor
     q: Tensor
-    # The gradient of the objective in units of epsilon, the logarithms of u / b, and of what v K u is.
-    gradient: Tensor
-    log_u: Tensor
-    log_rows: Tensor
+    # Log K u.
+    reached: Tensor
+    # Of a debiased barycentre its logarithm, and the gradient of the objective in units of epsilon.
+    log_q: Tensor | None = None
+    gradient: Tensor | None = None
 
 
 class _Search:
@@ -152,12 +153,11 @@ class _Search:
     """
 
     def __init__(self, kernel: Gibbs, bins: Tensor, shares: Tensor, debiased: bool) -> None:
-        self.kernel, self.bins, self.log_b, self.debiased = kernel, bins, log_weights(bins), debiased
-        self.shares, self.absent = shares[:, None], None
+        self.kernel, self.bins, self.shares, self.debiased, self.absent = kernel, bins, shares, debiased, None
         if kernel.costs.spread < math.inf:
             return
         # Bins out of reach of a whole histogram.
-        self.absent = (kernel.rows(self.log_b) == -math.inf).any(0)
+        self.absent = (kernel.rows(log_weights(bins)) == -math.inf).any(0)
         stuck = kernel.columns(self.where_reached(bins.new_zeros(kernel.costs.geometry.shape[0]))) == -math.inf
         if bool((stuck & (bins > 0)).any()):
             raise InfeasibleError(
@@ -166,60 +166,59 @@ class _Search:
             )
 
     def run(self, tol: float, max_iter: int) -> tuple[Tensor, float]:
-        """The logarithm of the barycentre, and its error."""
+        """The barycentre, and its error."""
         if self.debiased and bool((self.bins == self.bins[0]).all()):
-            return self.log_b[0], 0.0
+            return self.bins[0], 0.0
         z = self.bins.new_zeros(len(self.bins), self.kernel.costs.geometry.shape[0])
         momentum = Momentum(z)
         for k in range(1, max_iter + 1):
             swept = self.iteration(z)
             if k % _LOOK == 0 or k in (1, max_iter):
-                missed, gap = self.errors(swept, z)
-                if missed <= tol and gap <= tol:
-                    break
+                error = self.missed(swept, z)
                 # Not the gap, which leaps where an almost empty bin is about to fill or to empty.
-                if missed > tol and momentum.failed(swept.image, missed):
+                if error > tol and momentum.failed(swept.image, error):
                     z = momentum.best
                     continue
-            z = momentum.next(z, swept.image, self.shares * swept.q)
-        return swept.log_q, max(missed, gap)
+                if error <= tol or k == max_iter:
+                    error = max(error, self.gap(swept, z))
+                if error <= tol:
+                    break
+            z = momentum.next(z, swept.image, self.shares[:, None] * swept.q)
+        return swept.q, error
 
     def iteration(self, z: Tensor) -> _Swept:
         """One projection on each constraint."""
-        log_d = (self.shares * z).sum(0) if self.debiased else z.new_zeros(z.shape[-1])
-        log_u = -self.kernel.columns(self.where_reached(z))
-        # A bin that is empty stays so, even if its u is infinite.
-        log_w = self.log_b + log_u if self.absent is None else torch.where(self.bins > 0, self.log_b + log_u, -math.inf)
-        if not self.debiased:
-            reached = self.where_reached(self.kernel.rows(log_w), 0.0)
-            mean = (self.shares * reached).sum(0)
-            log_q = self.where_reached(mean - self.where_reached(mean).logsumexp(-1))
-            return _Swept(mean - reached, log_q, log_q.exp(), log_d, log_u, z + reached)
-        blurs = self.kernel.rows(torch.cat([log_w, self.where_reached(log_d)[None]]))
-        reached, blurred = self.where_reached(blurs[:-1], 0.0), self.where_reached(blurs[-1], 0.0)
-        mean = (self.shares * reached).sum(0)
-        scale = self.where_reached(log_d + blurred).logsumexp(-1) / 2
-        log_d, blurred = log_d - scale, blurred - scale
-        log_q, gradient = self.where_reached(log_d + blurred), blurred - mean
-        # Constants have no meaning, and left alone they would grow.
+        log_d = self.where_reached(self.shares @ z) if self.debiased else None
+        reached, blurred = self.kernel.through(self.where_reached(z), self.bins, log_d)
+        reached = self.where_reached(reached, 0.0)
+        mean = self.shares @ reached
+        if log_d is None or blurred is None:
+            return _Swept(mean - reached, self.where_reached(mean).softmax(-1), reached)
+        log_q, gradient = log_d + blurred, self.where_reached(blurred, 0.0) - mean
+        scale = log_q.logsumexp(-1)
+        log_q = log_q - scale
         q = log_q.exp()
-        gradient = gradient - (q * gradient).sum()
-        return _Swept(log_d - gradient / 2 + mean - reached, log_q, q, gradient, log_u, z + reached)
+        # Constants have no meaning, and left alone they would grow.
+        gradient = gradient - torch.dot(q, gradient)
+        image = (log_d - scale / 2).sub_(gradient, alpha=0.5).add_(mean) - reached
+        return _Swept(image, q, reached, log_q, gradient)
 
     def where_reached(self, log: Tensor, absent: float = -math.inf) -> Tensor:
         """A state or a sum, with a number of its own for bins that nothing reaches."""
         return log if self.absent is None else log.masked_fill(self.absent, absent)
 
-    def errors(self, swept: _Swept, z: Tensor) -> tuple[float, float]:
-        """The largest error of a marginal, and the gap of the objective as a share of what the plans cost."""
-        q = swept.q
-        missed = float((self.where_reached(swept.log_rows).exp() - q).abs().sum(-1).max())
-        if not self.debiased:
-            return missed, 0.0
-        log_v = (self.shares * z).sum(0) - swept.log_q
-        cost = float((self.shares * torch.where(self.bins > 0, self.bins * swept.log_u, 0.0)).sum())
-        cost += float(torch.where(q > 0, q * log_v, 0.0).sum()) - self.kernel.least
-        return missed, _gap(swept.log_q, swept.gradient) / (max(cost, 0.0) + _ROUNDING)
+    def missed(self, swept: _Swept, z: Tensor) -> float:
+        """The largest error of a marginal."""
+        return float((self.where_reached(z + swept.reached).exp_() - swept.q).abs_().sum(-1).max())
+
+    def gap(self, swept: _Swept, z: Tensor) -> float:
+        """The gap of the objective as a share of what the plans cost; plain iterations have none."""
+        if swept.log_q is None or swept.gradient is None:
+            return 0.0
+        log_u, log_v = -self.kernel.columns(self.where_reached(z)), self.shares @ z - swept.log_q
+        cost = float(self.shares @ torch.where(self.bins > 0, self.bins * log_u, 0.0).sum(-1))
+        cost += float(torch.where(swept.q > 0, swept.q * log_v, 0.0).sum()) - self.kernel.least
+        return _gap(swept.log_q, swept.gradient) / (max(cost, 0.0) + _ROUNDING)
 
 
 def _gap(log_q: Tensor, gradient: Tensor) -> float:
