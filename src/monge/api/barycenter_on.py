@@ -141,7 +141,7 @@ class _Swept(NamedTuple):
     q: Tensor
     # Log K u.
     reached: Tensor
-    # Of a debiased barycentre its logarithm, and the gradient of the objective in units of epsilon.
+    # Of a debiased barycentre its logarithm, up to a constant, and the gradient of the objective in units of epsilon.
     log_q: Tensor | None = None
     gradient: Tensor | None = None
 
@@ -195,12 +195,10 @@ class _Search:
         if log_d is None or blurred is None:
             return _Swept(mean - reached, self.where_reached(mean).softmax(-1), reached)
         log_q, gradient = log_d + blurred, self.where_reached(blurred, 0.0) - mean
-        scale = log_q.logsumexp(-1)
-        log_q = log_q - scale
-        q = log_q.exp()
+        q = log_q.softmax(-1)
         # Constants have no meaning, and left alone they would grow.
         gradient = gradient - torch.dot(q, gradient)
-        image = (log_d - scale / 2).sub_(gradient, alpha=0.5).add_(mean) - reached
+        image = (log_d - log_q.amax() / 2).sub_(gradient, alpha=0.5).add_(mean) - reached
         return _Swept(image, q, reached, log_q, gradient)
 
     def where_reached(self, log: Tensor, absent: float = -math.inf) -> Tensor:
@@ -215,10 +213,11 @@ class _Search:
         """The gap of the objective as a share of what the plans cost; plain iterations have none."""
         if swept.log_q is None or swept.gradient is None:
             return 0.0
-        log_u, log_v = -self.kernel.columns(self.where_reached(z)), self.shares @ z - swept.log_q
+        log_q = swept.log_q.log_softmax(-1)
+        log_u, log_v = -self.kernel.columns(self.where_reached(z)), self.shares @ z - log_q
         cost = float(self.shares @ torch.where(self.bins > 0, self.bins * log_u, 0.0).sum(-1))
         cost += float(torch.where(swept.q > 0, swept.q * log_v, 0.0).sum()) - self.kernel.least
-        return _gap(swept.log_q, swept.gradient) / (max(cost, 0.0) + _ROUNDING)
+        return _gap(log_q, swept.gradient) / (max(cost, 0.0) + _ROUNDING)
 
 
 def _gap(log_q: Tensor, gradient: Tensor) -> float:
