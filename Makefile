@@ -4,7 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Two distributions: monge, here, and monge_papers, in papers/. Everything below serves both.
 # An editable installation knows its files by name: when some come or go, it is made anew.
-STAMP  := $(VENV)/.installed-$(shell find src papers/src -name '*.py' | LC_ALL=C sort | cksum | cut -d' ' -f1)
+FILES  := $(shell find src papers/src -name '*.py' | LC_ALL=C sort | cksum | cut -d' ' -f1)
+STAMP  := $(VENV)/.installed-$(FILES)
+# The demo needs Monge, pictures and data, but none of the tools of developers.
+LIGHT  := $(VENV)/.demo-$(FILES)
 INPUTS := pyproject.toml papers/pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/* native/*/*)
 
 .DEFAULT_GOAL := help
@@ -23,14 +26,16 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # The build tools go first, at pinned versions, so that no build happens in an environment of its own.
-$(STAMP): $(INPUTS) | $(BIN)/python
+$(STAMP): PACKAGES := -e '.[dev]' -e ./papers
+$(LIGHT): PACKAGES := -e '.[embed,plot]'
+$(STAMP) $(LIGHT): $(INPUTS) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt scikit-build-core nanobind cmake ninja
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev]' -e ./papers
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation $(PACKAGES)
 	@touch $@
 
 install: $(STAMP)
 
-demo: $(STAMP)
+demo: $(or $(wildcard $(STAMP)),$(LIGHT))
 	$(BIN)/monge demo --out runs/demo
 
 # One thread a process: on tensors as small as those of tests and examples, threads wait longer than they work.

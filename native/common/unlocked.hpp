@@ -6,6 +6,12 @@
 #include <chrono>
 #include <thread>
 
+#ifdef Py_LIMITED_API
+// The stable interface asks this from 3.13 on only; each version of Python has one of the two.
+extern "C" __attribute__((weak)) int Py_IsFinalizing();
+extern "C" __attribute__((weak)) int _Py_IsFinalizing();
+#endif
+
 namespace monge {
 
 // Lets other threads of Python run while it lives. Where the interpreter has shut down meanwhile, a thread that asks for
@@ -23,7 +29,9 @@ class Unlocked {
 
  private:
   static bool finalizing() {
-#if PY_VERSION_HEX >= 0x030d0000
+#if defined(Py_LIMITED_API)
+    return Py_IsFinalizing ? Py_IsFinalizing() : _Py_IsFinalizing && _Py_IsFinalizing();
+#elif PY_VERSION_HEX >= 0x030d0000
     return Py_IsFinalizing();
 #else
     return _Py_IsFinalizing();
