@@ -59,7 +59,7 @@ def test_public_names_and_their_arguments_are_those_that_are_pinned() -> None:
     pinned, found = PINNED.read_text().splitlines(), signatures()
     gone, new = sorted(set(pinned) - set(found)), sorted(set(found) - set(pinned))
     assert not gone + new, (
-        "The public face has changed. If that is meant, say so in CHANGELOG.md and run python tests/test_signatures.py.\n"
+        "The public face has changed. If that is meant, tell users in CHANGELOG.md and run this file as a program.\n"
         + "\n".join([f"- {line}" for line in gone] + [f"+ {line}" for line in new])
     )
 
