@@ -14,7 +14,7 @@ from torch import Tensor
 
 import monge
 from monge.geometry import Grid
-from monge.plot import attention_maps, figure
+from monge.plot import figure
 
 INK, GREY = "#22223b", "#c3c8d2"
 
