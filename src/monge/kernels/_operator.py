@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.autograd import forward_ad
 
 from monge.errors import DeviceError, InputError
 
-from ._rules import Rules
+from ._rules import Kind, Rules
 
 __all__ = ["Operator", "operator", "sum_to", "told"]
 
@@ -80,10 +81,10 @@ def operator(
     name = rules.schema.partition("(")[0]
     check = check or rules.check
 
-    def checked(work: Callable[..., Any]) -> Callable[..., Any]:
+    def checked(work: Callable[..., Any], check: Callable[..., None]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
             try:
-                check(*arguments)
+                check(*map(Kind.of, arguments))
                 return work(*arguments)
             except InputError as error:
                 raise type(error)(f"torch.ops.monge.{name}: {error}") from error
@@ -98,9 +99,10 @@ def operator(
         )
 
     _library.define(rules.schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _library.impl(name, checked(run), device)
-    _library.impl(name, checked(elsewhere), "CompositeExplicitAutograd")
-    torch.library.register_fake(f"monge::{name}", checked(fake), lib=_library)
+    _library.impl(name, checked(run, lru_cache(check)), device)
+    _library.impl(name, checked(elsewhere, check), "CompositeExplicitAutograd")
+    # Sizes that a compiler has not decided have no place in a cache.
+    torch.library.register_fake(f"monge::{name}", checked(fake, check), lib=_library)
     made = getattr(torch.ops.monge, name).default
     if backward is not None:
         torch.library.register_autograd(f"monge::{name}", backward, setup_context=setup or save_all, lib=_library)

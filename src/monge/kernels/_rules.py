@@ -14,12 +14,25 @@ from torch import Tensor
 from monge._arrays import broadcast_shapes
 from monge.errors import DeviceError, DtypeError, InputError, ShapeError
 
-__all__ = ["Rules"]
+__all__ = ["Kind", "Rules"]
 
 _ARGUMENT = re.compile(r"(Tensor\??|float|int|bool|str)(?:\[([^\]]*)\])? (\w+)")
 _ORDERS = {"<": operator.lt, "<=": operator.le}
 # There may be no problem at all; whatever else is counted is there.
 _COUNTS = ("rows", "heads")
+
+
+class Kind(NamedTuple):
+    """All that a rule asks of a tensor."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def of(cls, held: Any) -> Any:
+        """That of a tensor; what is none stays."""
+        return cls(held.shape, held.dtype, held.device) if isinstance(held, Tensor) else held
 
 
 class Rules:
@@ -51,7 +64,7 @@ class Rules:
         return [len(rule.sizes) if isinstance(rule, _Array) and rule.batch else None for rule in self._rules]
 
     def check(self, *arguments: Any) -> None:
-        """Arguments of the types that the schema names must keep the rules.
+        """Arguments of the types that the schema names must keep the rules; tensors are told by their `Kind`.
 
         Raises:
             ShapeError, DtypeError, DeviceError, InputError: If one does not.
@@ -66,7 +79,7 @@ class Rules:
         sizes = {rule.name: held for rule, held in zip(self._rules, arguments, strict=True) if type(held) is int}
         batch: Sequence[int] = ()
         for rule, held in zip(self._rules, arguments, strict=True):
-            if isinstance(held, Tensor):
+            if isinstance(held, Kind):
                 rule.check_kind(held, first, name)
                 batch = rule.check_shape(held, sizes, batch)
         for rule, held in zip(self._rules, arguments, strict=True):
@@ -104,7 +117,7 @@ class _Array:
     dtypes: tuple[torch.dtype, ...]
     same: bool
 
-    def check_kind(self, held: Tensor, first: Tensor, of_first: str) -> None:
+    def check_kind(self, held: Kind, first: Kind, of_first: str) -> None:
         """Where it lives, and its dtype."""
         if held.device != first.device:
             raise DeviceError(
@@ -113,12 +126,12 @@ class _Array:
         if held.dtype not in self.dtypes and not (self.same and held.dtype == first.dtype):
             _refuse_dtype(self.name, (*self.dtypes, first.dtype) if self.same else self.dtypes, held)
 
-    def check_shape(self, held: Tensor, sizes: dict[str, int], batch: Sequence[int]) -> Sequence[int]:
+    def check_shape(self, held: Kind, sizes: dict[str, int], batch: Sequence[int]) -> Sequence[int]:
         """Compare the sizes with those that are known, remember the others, and answer the batch with this one.
 
         Sizes that a compiler has not decided are left to it.
         """
-        cut = held.ndim - len(self.sizes)
+        cut = len(held.shape) - len(self.sizes)
         if cut < 0 or (cut and not self.batch):
             self._refuse(held, sizes, batch)
         for size, rule in zip(held.shape[cut:], self.sizes, strict=True):
@@ -138,7 +151,7 @@ class _Array:
             self._refuse(held, sizes, batch)
         return together
 
-    def _refuse(self, held: Tensor, sizes: dict[str, int], batch: Sequence[int]) -> NoReturn:
+    def _refuse(self, held: Kind, sizes: dict[str, int], batch: Sequence[int]) -> NoReturn:
         told = [str(size) for size in batch] if self.batch else []
         for rule in self.sizes:
             plain = str(rule.among(sizes) or rule.name)
@@ -200,7 +213,7 @@ def _bound(word: str, sizes: dict[str, int]) -> float | None:
         return sum(parts) if len(parts) == word.count("+") + 1 else None
 
 
-def _refuse_dtype(name: str, allowed: Sequence[torch.dtype], held: Tensor) -> NoReturn:
+def _refuse_dtype(name: str, allowed: Sequence[torch.dtype], held: Kind) -> NoReturn:
     told = " or ".join(str(dtype).removeprefix("torch.") for dtype in dict.fromkeys(allowed))
     found = str(held.dtype).removeprefix("torch.")
     raise DtypeError(f"{name} must be of dtype {told}, but is {found}: convert it with .to().")
