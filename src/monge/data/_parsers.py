@@ -6,6 +6,7 @@ A parser may raise anything; `read_points` and `read_weights` turn that into one
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from monge.errors import InputError
 from monge.registry import Registry
 
 from ._csv import read_csv
+from ._pages import unpacked_bytes
 
 __all__ = ["PARSERS"]
 
 _ROWS_AT_ONCE = 2**16
+# Bytes of a number.
+_WIDEST = 8
 
 
 def _read_npy(path: Path, key: str | None) -> np.ndarray:
@@ -52,9 +56,8 @@ def _read_parquet(path: Path, key: str | None) -> np.ndarray:
             if _dtype_of(field.type) is None:
                 raise InputError(f"column {field.name!r} holds {field.type}, not numbers: drop it")
         dtype = np.result_type(*(_dtype_of(field.type) for field in schema)) if len(schema) else np.dtype(float)
-        packed = [abs(file.metadata.row_group(k).total_byte_size) for k in range(file.num_row_groups)]
         budget = Budget()
-        budget.take(rows * len(schema) * dtype.itemsize + 2 * max(packed, default=0))
+        budget.take(rows * len(schema) * dtype.itemsize + _unpacked(stream, file.metadata, rows))
         table, done = np.empty((rows, len(schema)), dtype=dtype), 0
         for batch in file.iter_batches(_ROWS_AT_ONCE, use_threads=False):
             if done + len(batch) > rows:
@@ -71,6 +74,18 @@ def _read_parquet(path: Path, key: str | None) -> np.ndarray:
     if done != rows:
         raise InputError(f"it promises {rows} rows, but {done} follow")
     return table
+
+
+def _unpacked(stream: BufferedReader, metadata: Any, rows: int) -> int:
+    """What the largest group of rows takes, twice: what its pages unpack to, and its values in batches."""
+    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
+    columns = [[group.column(k) for k in range(group.num_columns)] for group in groups]
+    told = [[group.num_rows, *(each.num_values for each in held)] for group, held in zip(groups, columns, strict=True)]
+    if sum(group.num_rows for group in groups) != rows or any(min(each) < 0 or len(set(each)) > 1 for each in told):
+        raise InputError(f"it promises {rows} rows, but its columns have more or fewer")
+    sizes = [sum(unpacked_bytes(stream, column, _WIDEST) for column in held) for held in columns]
+    batch = min(rows, _ROWS_AT_ONCE) * _WIDEST * metadata.num_columns
+    return 2 * max(sizes, default=0) + batch
 
 
 def _dtype_of(kind: Any) -> np.dtype | None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+
+from monge.errors import DeviceError, InputError
+
+from ._rules import Kind, Rules
 
 __all__ = ["Operator", "operator", "sum_to", "told"]
 
@@ -46,14 +51,15 @@ def _watched(arguments: tuple[Any, ...]) -> bool:
 
 
 def operator(
-    schema: str,
+    rules: Rules,
     run: Callable[..., Any],
     fake: Callable[..., Any],
     *,
     setup: Callable[..., None] | None = None,
     backward: Callable[..., Any] | None = None,
-    cores: Sequence[int | None] | None = None,
+    mapped: bool = False,
     device: str = "CPU",
+    check: Callable[..., None] | None = None,
 ) -> Operator:
     """Registers ``torch.ops.monge.<name>`` for a device, the CPU if not said, and returns it.
 
@@ -62,25 +68,51 @@ def operator(
     ``torch.vmap``.
 
     Args:
-        schema: The signature, for instance ``"double(Tensor x) -> Tensor"``.
+        rules: The signature, for instance ``"double(Tensor[n] x) -> Tensor"``, and what the arguments must be. The
+            dispatcher hands them on only if they are; a call past it is ours, and believed.
         run: What it does on real tensors; the outputs share no memory with the inputs.
         fake: The same, up to the values: allocates the outputs.
         setup: ``setup(ctx, inputs, output)`` keeps what backward needs, `save_all` if not said.
         backward: ``backward(ctx, *gradients)`` gives one gradient per input.
-        cores: How many dimensions of its own each argument has, behind those of a batch, which ``torch.vmap`` may then
-            add; None for what has none.
+        mapped: Whether ``torch.vmap`` may add a dimension of the batch.
         device: Where ``run`` runs.
+        check: What the arguments are compared with, if that is more than the rules.
     """
-    name = schema.partition("(")[0]
-    _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _library.impl(name, run, device)
-    torch.library.register_fake(f"monge::{name}", fake, lib=_library)
+    name = rules.schema.partition("(")[0]
+    check = check or rules.check
+
+    def checked(work: Callable[..., Any], check: Callable[..., None]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            try:
+                check(*map(Kind.of, arguments))
+                return work(*arguments)
+            except InputError as error:
+                raise type(error)(f"torch.ops.monge.{name}: {error}") from error
+
+        return call
+
+    def elsewhere(*arguments: Any) -> Any:
+        found = next(held for held in arguments if isinstance(held, Tensor) and _is_elsewhere(held, device))
+        raise DeviceError(
+            f"Tensors must be dense and live on {device.lower()}, but one is {found.layout} on {found.device}: move it "
+            "with .to(), or make it dense."
+        )
+
+    _library.define(rules.schema, tags=(torch.Tag.pt2_compliant_tag,))
+    _library.impl(name, checked(run, lru_cache(check)), device)
+    _library.impl(name, checked(elsewhere, check), "CompositeExplicitAutograd")
+    # Sizes that a compiler has not decided have no place in a cache.
+    torch.library.register_fake(f"monge::{name}", checked(fake, check), lib=_library)
     made = getattr(torch.ops.monge, name).default
     if backward is not None:
         torch.library.register_autograd(f"monge::{name}", backward, setup_context=setup or save_all, lib=_library)
-    if cores is not None:
-        torch.library.register_vmap(f"monge::{name}", _vmap_rule(made, cores), lib=_library)
+    if mapped:
+        torch.library.register_vmap(f"monge::{name}", _vmap_rule(made, rules.cores), lib=_library)
     return Operator(run, made)
+
+
+def _is_elsewhere(held: Tensor, device: str) -> bool:
+    return held.layout != torch.strided or held.device.type != device.lower()
 
 
 def save_all(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

@@ -12,9 +12,10 @@ from monge._arrays import broadcast_shapes
 
 from .._extension import FULL_PRECISION
 from .._operator import operator, sum_to, told
+from .._rules import Rules
 from ..derivatives import again, derivatives
 
-__all__ = ["batch_of", "flat", "takes", "tiled"]
+__all__ = ["batch_of", "core_of", "flat", "takes", "tiled"]
 
 # Where a tile lies among the heads, and what belongs there, one tensor for each answer.
 Tiles = Iterable[tuple[slice, Sequence[Any]]]
@@ -41,7 +42,7 @@ def tiled(
     name: str,
     inputs: str,
     cores: Sequence[int],
-    made: Mapping[str, int],
+    made: Mapping[str, str],
     allocate: Callable[..., Sequence[Tensor]],
     forward: Callable[..., Tiles],
     backward: Callable[..., Tiles],
@@ -52,19 +53,18 @@ def tiled(
 
     Args:
         name: Of the operator.
-        inputs: What it takes, as in a schema: tensors with derivatives, other tensors, numbers.
+        inputs: What it takes, as in `Rules`: tensors with derivatives, other tensors, numbers.
         cores: How many dimensions of its own each tensor with a derivative has.
-        made: The answers and how many dimensions of their own they have; the first is the output, the others are kept
-            for the derivatives.
+        made: The answers and their sizes, as in `Rules`; the first is the output, the others are kept for the
+            derivatives.
         allocate: Makes the answers.
         forward: Of the inputs, the tiles of the answers.
         backward: Of the inputs, the answers and the derivative by the output, the tiles of the derivatives.
         definition: The output in operations that can be differentiated again.
         mapped: Whether ``torch.vmap`` may add a dimension of the batch.
     """
-    kept = *made.values(), next(iter(made.values()))
     others = (None,) * (inputs.count(",") + 1 - len(cores))
-    given = (*cores, *others) if mapped else None
+    kept = [f"Tensor[{sizes}] {one}" for one, sizes in {**made, "d_out": next(iter(made.values()))}.items()]
 
     def fill(answers: Sequence[Tensor], own: Iterable[int], tiles: Tiles) -> Any:
         whole = [
@@ -77,7 +77,7 @@ def tiled(
         return told(answers)
 
     def run(*arguments: Any) -> Any:
-        return fill(allocate(*arguments), made.values(), forward(*arguments))
+        return fill(allocate(*arguments), map(core_of, made.values()), forward(*arguments))
 
     def fake(*arguments: Any) -> Any:
         return told(allocate(*arguments))
@@ -98,14 +98,15 @@ def tiled(
         found = gradients(*arguments, *ctx.saved_tensors[tensors:], d_out)
         return *(sum_to(gradient, t) for gradient, t in zip(found, inputs, strict=True)), *others
 
+    def rules(named: str, taken: str, answers: Collection[Any]) -> Rules:
+        return Rules(f"{named}({taken}) -> ({', '.join(['Tensor'] * len(answers))})", FULL_PRECISION)
+
     gradients = operator(
-        f"{name}_gradients({inputs}, {', '.join(f'Tensor {one}' for one in made)}, Tensor d_out) -> {_some(cores)}",
-        run_gradients,
-        allocate_gradients,
-        cores=given and (*given, *kept),
+        rules(f"{name}_gradients", ", ".join([inputs, *kept]), cores), run_gradients, allocate_gradients, mapped=mapped
     )
-    return operator(f"{name}({inputs}) -> {_some(made)}", run, fake, backward=derivative, cores=given)
+    return operator(rules(name, inputs, made), run, fake, backward=derivative, mapped=mapped)
 
 
-def _some(counted: Collection[Any]) -> str:
-    return f"({', '.join(['Tensor'] * len(counted))})"
+def core_of(sizes: str) -> int:
+    """How many dimensions of its own a tensor has, by its rule, which begins with those of the batch."""
+    return len(sizes.partition(";")[0].split()) - 1

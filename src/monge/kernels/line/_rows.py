@@ -12,8 +12,9 @@ from torch import Tensor
 from monge._arrays import broadcast_shapes, is_mapped, working_dtype
 from monge.errors import InputError, ShapeError
 
-from .._extension import call, reads
+from .._extension import FULL_PRECISION, call, reads
 from .._operator import operator
+from .._rules import Rules
 from ..derivatives import again, derivatives
 
 __all__ = [
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 # A problem as arguments of an operator.
-ROWS = "Tensor x, Tensor y, Tensor? a, Tensor? b"
+ROWS = "Tensor[rows n] x, Tensor[rows m] y, Tensor?[#rows n; float64] a, Tensor?[#rows m; float64] b"
 
 
 class RowProblem(NamedTuple):
@@ -125,7 +126,7 @@ def row_loop(
     allocate: Callable[..., tuple[Tensor, ...]],
     given: int,
     order: Sequence[int] | None = None,
-    **rules: Any,
+    **options: Any,
 ) -> Callable[..., Any]:
     """The native loop of that name as an operator: it reads the first ``given`` arguments and writes what is allocated.
 
@@ -141,7 +142,7 @@ def row_loop(
         call(name, *read, *written, torch.get_num_threads())
         return made
 
-    return operator(signature, run, allocate, **rules)
+    return operator(Rules(signature, FULL_PRECISION), run, allocate, **options)
 
 
 def distance_loop(name: str, further: str = "", numbers: int = 1) -> Callable[..., Any]:
@@ -160,7 +161,7 @@ def distance_loop(name: str, further: str = "", numbers: int = 1) -> Callable[..
         )
 
     found = ", ".join(["Tensor"] * (numbers + 4))
-    signature = f"{name}({ROWS}, float p{further}, bool positions, bool potentials) -> ({found})"
+    signature = f"{name}({ROWS}, float[1 <= p] p{further}, bool positions, bool potentials) -> ({found})"
     return row_loop(signature, allocate, given=5 + further.count(","))
 
 

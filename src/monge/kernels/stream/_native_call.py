@@ -18,6 +18,7 @@ from monge._arrays import broadcast_shapes, working_dtype
 from .. import _extension
 from .._extension import FULL_PRECISION, call
 from .._operator import operator, sum_to, told
+from .._rules import Rules
 from .pairs import Matrix, Pairs, Points
 from .scores import epsilon_of
 
@@ -46,7 +47,9 @@ class Cost(NamedTuple):
         return Matrix(self.first) if self.second is None else Points(*self)  # type: ignore[arg-type]
 
 
-_COST = "Tensor first, Tensor? second, str kind, float p, float power"
+# Of points, and of costs that are stored.
+_POINTS = "Tensor[*b n d] first, Tensor?[*b m d] second, str[norm dot] kind"
+_STORED = "Tensor[*b n m] first, Tensor? second, str[matrix] kind"
 
 
 def served(
@@ -162,12 +165,18 @@ def loop(
             what is needed.
         counted: Whether it takes k.
     """
-    names, cores = zip(*((part.split(":")[0], len(part.split(":")[1])) for part in reads.split()), strict=True)
-    cores, count = (*cores, 0), len(cores) + 1
+    names, shapes = zip(*(part.split(":") for part in reads.split()), strict=True)
+    cores, count = (*map(len, shapes), 0), len(shapes) + 1
     values = next((k for k, core in enumerate(cores) if core == 2), 0)
-    taken = ", ".join(f"Tensor {each}" for each in (*names, "epsilon"))
+    taken = [f"Tensor[*b {' '.join(shape)}] {each}" for each, shape in zip(names, shapes, strict=True)]
+    taken += ["Tensor[*b; float32 float64] epsilon", *["int[1 <= k <= m] k"] * counted]
+    numbers = "float[1 <= p] p, float[0 < power < inf] power"
     given = ", ".join(["Tensor"] * len(writes.split()))
-    signature = f"{name}({_COST}, {taken}{', int k' if counted else ''}) -> {f'({given})' if ',' in given else given}"
+    answers = f"({given})" if "," in given else given
+    rules = [
+        Rules(f"{name}({cost}, {numbers}, {', '.join(taken)}) -> {answers}", FULL_PRECISION)
+        for cost in (_POINTS, _STORED)
+    ]
 
     outputs = _allocator(writes.split(), values)
 
@@ -200,9 +209,10 @@ def loop(
         return first, second, None, None, None, *rest
 
     return operator(
-        signature,
+        rules[0],
         run,
         fake,
         backward=None if derivative is None else backward,
-        cores=(2, 2, None, None, None, *cores, *[None] * counted),
+        mapped=True,
+        check=lambda *given: rules[given[1] is None].check(*given),
     )

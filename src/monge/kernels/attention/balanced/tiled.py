@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monge._arrays import rows_per_block
 
-from .._tiles import Tiles, batch_of, flat, tiled
+from .._tiles import Tiles, batch_of, core_of, flat, tiled
 from . import logarithmic, scaling
 from .reference import balanced_apply_reference
 
@@ -22,7 +22,7 @@ __all__ = ["balanced"]
 # Dimensions of q, k, v, a and b besides those of the batch, and of what is made of them: the output, the scalings or
 # potentials before each step on the columns and after it, and which heads were scaled.
 _CORES = (2, 2, 2, 1, 1)
-_MADE = {"out": 2, "rows": 2, "columns": 2, "scaled": 0}
+_MADE = {"out": "... n c", "rows": "... n_half//2 n", "columns": "... n_half//2 m", "scaled": "...; bool"}
 
 
 def _tiles(q: Tensor, k: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -47,7 +47,7 @@ def _backward(*arguments: Any) -> Tiles:
     inputs, n_half, made = arguments[:5], arguments[5], arguments[6:]
     batch = batch_of(inputs, _CORES)
     q, k, v, a, b = flat(batch, inputs, _CORES)
-    out, rows, columns, scaled, d_out = flat(batch, made, (*_MADE.values(), 2))
+    out, rows, columns, scaled, d_out = flat(batch, made, (*map(core_of, _MADE.values()), 2))
     for tile, scores in _tiles(q, k):
         form = scaling if bool(scaled[tile].all()) else logarithmic
         given = v[tile], a[tile], b[tile], n_half
@@ -66,7 +66,7 @@ def _allocate(*arguments: Any) -> tuple[Tensor, ...]:
 
 balanced = tiled(
     "balanced",
-    "Tensor q, Tensor k, Tensor v, Tensor a, Tensor b, int n_half",
+    "Tensor[*b n d] q, Tensor[*b m d] k, Tensor[*b m c] v, Tensor[*b n] a, Tensor[*b m] b, int[1 <= n_half] n_half",
     _CORES,
     _MADE,
     _allocate,

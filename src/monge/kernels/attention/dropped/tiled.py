@@ -108,9 +108,10 @@ def _definition(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, seed: Tens
 
 _dropped = tiled(
     "dropped_softmax",
-    "Tensor q, Tensor k, Tensor v, Tensor? mask, Tensor seed, float dropout",
+    "Tensor[heads n d] q, Tensor[heads m d] k, Tensor[heads m c] v, Tensor?[#heads #n #m; bool same] mask, "
+    "Tensor[; int64] seed, float[0 <= dropout < 1] dropout",
     (2, 2, 2),
-    {"out": 2},
+    {"out": "heads n c"},
     _allocate,
     _forward,
     _backward,

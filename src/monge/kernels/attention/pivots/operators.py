@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from ..._operator import operator
+from ..._rules import Rules
 from .reference import Side
 
 __all__ = ["gradient", "mix", "mix_gradient", "pack", "takes", "unpack"]
 
 # Larger tables do not fit the fast memory of one multiprocessor.
 WIDEST, MOST = 128, 64
+_DTYPES = torch.float32, torch.bfloat16, torch.float16
 # Looked up here, since a tracing compiler cannot look.
 _INSTALLED = importlib.util.find_spec("triton") is not None
 
@@ -31,7 +33,7 @@ def takes(tokens: Sequence[Tensor], pivots: Tensor | None) -> bool:
         x.is_cuda
         and pivots is not None
         and all(t.dtype == x.dtype and 1 <= t.shape[-1] <= WIDEST for t in tokens)
-        and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
+        and x.dtype in _DTYPES
         and pivots.dtype == torch.float32
         and pivots.shape[-2] <= MOST
         and all(0 not in t.shape for t in tokens)
@@ -63,11 +65,16 @@ def _on_cuda(task: str, takes: str, gives: str, fake: Callable[..., Any]) -> Cal
         side = (Side(*given[:split]),) if split else ()
         return getattr(_kernels(), task)(*side, *given[split:])
 
-    return operator(f"pivot_{task}({takes}) -> {gives}", run, fake, device="CUDA")
+    return operator(Rules(f"pivot_{task}({takes}) -> {gives}", _DTYPES), run, fake, device="CUDA")
 
 
-_SIDE = "Tensor x, Tensor pivots, Tensor bias, Tensor? unpadded"
-_USES = "Tensor use_q, Tensor use_k, Tensor totals"
+_SIDE = (
+    "Tensor[outer head n d] x, Tensor[outer head r d; float32] pivots, Tensor[outer head r; float32] bias, "
+    "Tensor?[outer head n; bool float32 same] unpadded"
+)
+_USES = (
+    "Tensor[outer head r; float32] use_q, Tensor[outer head r; float32] use_k, Tensor[outer head r c; float32] totals"
+)
 
 
 def _sums(bias: Tensor, width: int) -> Tensor:
@@ -76,16 +83,19 @@ def _sums(bias: Tensor, width: int) -> Tensor:
 
 _pack = _on_cuda(
     "pack",
-    f"{_SIDE}, Tensor? y",
+    f"{_SIDE}, Tensor?[outer head n c] y",
     "Tensor",
     lambda x, z, bias, unpadded, y: _sums(bias, 0 if y is None else y.shape[-1]),
 )
 _unpack = _on_cuda(
-    "unpack", f"{_SIDE}, Tensor table", "Tensor", lambda x, *rest: x.new_empty(*x.shape[:-1], rest[-1].shape[-1])
+    "unpack",
+    f"{_SIDE}, Tensor[outer head r c; float32] table",
+    "Tensor",
+    lambda x, *rest: x.new_empty(*x.shape[:-1], rest[-1].shape[-1]),
 )
 _gradient = _on_cuda(
     "gradient",
-    f"{_SIDE}, Tensor? y, Tensor? table, Tensor d_use",
+    f"{_SIDE}, Tensor?[outer head n c] y, Tensor?[outer head r c; float32] table, Tensor[outer head r; float32] d_use",
     "(Tensor, Tensor)",
     lambda x, z, bias, *rest: (x.new_empty(x.shape), _sums(bias, x.shape[-1])),
 )
@@ -93,7 +103,7 @@ _gradient = _on_cuda(
 mix = _on_cuda("mix", _USES, "Tensor", lambda use_q, use_k, totals: totals.new_empty(totals.shape))
 mix_gradient = _on_cuda(
     "mix_gradient",
-    f"{_USES}, Tensor d_table",
+    f"{_USES}, Tensor[outer head r c; float32] d_table",
     "(Tensor, Tensor, Tensor)",
     lambda *given: tuple(t.new_empty(t.shape) for t in given[:3]),
 )

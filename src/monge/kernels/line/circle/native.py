@@ -10,7 +10,7 @@ from .reference import mean_shift
 __all__ = ["circle_distance", "circle_shift", "linear_circle_distance"]
 
 # The cost, the shift and the derivative by it, then those by positions and weights.
-_circle_distance = distance_loop("circle_distance", ", Tensor? shift", numbers=3)
+_circle_distance = distance_loop("circle_distance", ", Tensor?[rows 1; float64] shift", numbers=3)
 
 
 def circle_distance(problem: RowProblem, positions: bool, potentials: bool, p: float) -> Priced:

@@ -46,7 +46,7 @@ def _backward(ctx, upstream, _i, _j):
 
 
 _monotone = row_loop(
-    "monotone(Tensor a, Tensor b) -> (Tensor, Tensor, Tensor)",
+    "monotone(Tensor[#rows n] a, Tensor[#rows m] b) -> (Tensor, Tensor, Tensor)",
     _outputs,
     given=2,
     order=(1, 2, 0),

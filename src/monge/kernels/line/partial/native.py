@@ -13,6 +13,7 @@ from ._form import Pieces, Profile
 __all__ = ["partial_plan", "partial_profile"]
 
 _RULES = ("penalty", "mass", "knee")
+_ORDER = "float[1 <= p] p, float[0 <= period < inf] period"
 
 
 def partial_plan(
@@ -47,14 +48,14 @@ def _real(x: Tensor, *widths: int) -> list[Tensor]:
 
 
 _partial_plan = row_loop(
-    f"partial_plan({ROWS}, float p, float period, int rule, Tensor level, int width, bool potentials) "
-    "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f"partial_plan({ROWS}, {_ORDER}, int[0 <= rule <= 2] rule, Tensor[#rows 1; float64] level, "
+    "int[1 <= width <= n+m] width, bool potentials) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _pieces,
     given=8,
 )
 _partial_profile = row_loop(
-    "partial_profile(Tensor x, Tensor y, float p, float period, float stop, int most) "
-    "-> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f"partial_profile(Tensor[rows n] x, Tensor[rows m] y, {_ORDER}, float[-inf <= stop] stop, "
+    "int[0 <= most <= n] most) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     _profile,
     given=5,
 )

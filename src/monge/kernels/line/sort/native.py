@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monge.errors import DtypeError, ShapeError
-
 from ..._extension import FULL_PRECISION, call
 from ..._operator import operator
+from ..._rules import Rules
 
 __all__ = ["argsort", "sort"]
 
@@ -46,7 +45,6 @@ def _each_chunk(work: Callable[[slice], None], x: Tensor) -> None:
 
 
 def _run_sort(x: Tensor) -> Tensor:
-    _check_rows(x)
     values = x.detach().clone(memory_format=torch.contiguous_format)
     array = values.numpy()
     _each_chunk(lambda chunk: array[chunk].sort(axis=-1), x)
@@ -54,7 +52,6 @@ def _run_sort(x: Tensor) -> Tensor:
 
 
 def _run_argsort(x: Tensor) -> tuple[Tensor, Tensor]:
-    _check_rows(x)
     values, indices = _empty_argsort(x)
     source, sorted_values, places = x.detach().contiguous().numpy(), values.numpy(), indices.numpy()
 
@@ -66,13 +63,6 @@ def _run_argsort(x: Tensor) -> tuple[Tensor, Tensor]:
 
     _each_chunk(work, x)
     return values, indices
-
-
-def _check_rows(x: Tensor) -> None:
-    if x.ndim != 2:
-        raise ShapeError(f"x must have shape (rows, n), but has shape {tuple(x.shape)}: flatten all but the last one.")
-    if x.dtype not in FULL_PRECISION:
-        raise DtypeError(f"x must be float32 or float64, but is {x.dtype}: convert it, or use torch.sort.")
 
 
 def _empty_sort(x: Tensor) -> Tensor:
@@ -94,7 +84,11 @@ def _backward(ctx, upstream: Tensor, _: Tensor) -> Tensor:
 
 
 # Sorted rows (rows, n), without a derivative; and with it, and where the values came from.
-sort = operator("sort(Tensor x) -> Tensor", _run_sort, _empty_sort)
+sort = operator(Rules("sort(Tensor[rows n] x) -> Tensor", FULL_PRECISION), _run_sort, _empty_sort)
 argsort = operator(
-    "argsort(Tensor x) -> (Tensor, Tensor)", _run_argsort, _empty_argsort, setup=_setup, backward=_backward
+    Rules("argsort(Tensor[rows n] x) -> (Tensor, Tensor)", FULL_PRECISION),
+    _run_argsort,
+    _empty_argsort,
+    setup=_setup,
+    backward=_backward,
 )
