@@ -41,7 +41,7 @@ def certify(cost, a, b, basis: Basis) -> float:
 def linear_programme(cost, a, b) -> float:
     rows, columns = a > 0, b > 0
     pairs = Matrix(cost[rows][:, columns])
-    *_, i, j, w, _, _ = reference.simplex(pairs, a[rows], b[columns])
+    _, i, j, w, _, _ = reference.programme(pairs, a[rows], b[columns])
     return float(w @ pairs.cost[i, j])
 
 
@@ -223,8 +223,8 @@ def test_bad_arguments():
         simplex(Points(cost * math.inf, cost), a, a)
     with pytest.raises(ShapeError, match=r"\(3,\) and \(3,\)"):
         simplex(cost, a[:2], a)
-    with pytest.raises(ShapeError, match="one problem"):
-        simplex(cost.expand(2, 3, 3), a, a)
+    with pytest.raises(ShapeError, match="must broadcast"):
+        simplex(cost.expand(2, 3, 3), a.expand(4, 3), a)
     basis = simplex(cost, a, a)
     with pytest.raises(ShapeError, match="start must hold"):
         simplex(cost, a, a, start=basis._replace(i=basis.i + 1))
