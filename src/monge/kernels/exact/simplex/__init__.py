@@ -56,8 +56,8 @@ def simplex(
     denominator where fractions of a small one lie within `rounding`, else in 1e-18 of the mass. Flows that together are
     a few `rounding` of the mass are not told from none.
 
-    Everything happens in float64 on the CPU, and problems run in parallel. The result is locally constant in the cost, hence not differentiable;
-    the derivative of the value is the plan by the cost, and the potentials by the weights.
+    Everything happens in float64 on the CPU, and problems run in parallel. The result is locally constant in the cost,
+    hence not differentiable; the derivative of the value is the plan by the cost, and the potentials by the weights.
 
     Args:
         cost: The matrix $C$ (a tensor or a `Matrix`), where ``inf`` forbids a pair; or `Points`, whose costs are
@@ -145,7 +145,7 @@ def _hints(
     arcs: tuple[Tensor | None, ...] = None, None, None
     if start is not None:
         i, j, w = start[:3]
-        inside = all(bool(((0 <= end) & (end < size)).all()) for end, size in ((i, shape[0]), (j, shape[1])))
+        inside = all(bool(((end >= 0) & (end < size)).all()) for end, size in ((i, shape[0]), (j, shape[1])))
         if not inside or not i.shape == j.shape == w.shape or not _fits(i, batch, i.shape[-1]):
             raise ShapeError(
                 f"start must hold entries of a plan of shape {(*batch, *shape)}, but some lie outside: pass the "
