@@ -111,7 +111,7 @@ def log_weights(weights: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
 
 def pairing(a: Float[Tensor, "*b n"], f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
     """<a, f>, where an absent point counts as zero even if its potential is infinite."""
-    return (a * torch.where((a == 0) & f.isinf(), 0.0, f)).sum(-1)
+    return (a * torch.where(a == 0, f.nan_to_num(math.nan, 0.0, 0.0), f)).sum(-1)
 
 
 def rounding(dtype: torch.dtype) -> float:
