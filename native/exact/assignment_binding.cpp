@@ -8,6 +8,7 @@
 #include "common/numpy.hpp"
 #include "common/parallel.hpp"
 #include "common/unlocked.hpp"
+#include "reduced.hpp"
 
 namespace nb = nanobind;
 
@@ -33,16 +34,18 @@ std::int64_t assignment(const Batch<const Real, 3>& cost, const Batch<std::int64
   const Unlocked unlocked;
   std::atomic<std::int64_t> infeasible{static_cast<std::int64_t>(problems)};
   parallel_for(problems, 1, 10.0 * n * (n + 10), threads, [&](std::size_t begin, std::size_t end) {
-    std::vector<double> upcast;
+    std::vector<double> room;
     for (std::size_t k = begin; k < end; ++k) {
       const double* matrix;
       if constexpr (std::is_same_v<Real, double>) {
         matrix = costs + k * n * n;
       } else {
-        upcast.assign(costs + k * n * n, costs + (k + 1) * n * n);
-        matrix = upcast.data();
+        room.assign(costs + k * n * n, costs + (k + 1) * n * n);
+        matrix = room.data();
       }
-      const MatrixCost pairs(matrix, static_cast<int>(n), static_cast<int>(n));
+      const int size = static_cast<int>(n);
+      const Reduced reduced(matrix, size, size, room);
+      const MatrixCost pairs(reduced.cost(), size, size);
       Assignment problem(pairs);
       if (!problem.solve()) {
         std::int64_t seen = infeasible.load();
@@ -51,8 +54,10 @@ std::int64_t assignment(const Batch<const Real, 3>& cost, const Batch<std::int64
         continue;
       }
       std::copy_n(problem.column_of_row().begin(), n, first_perm + k * n);
-      std::copy_n(problem.f().begin(), n, first_f + k * n);
-      std::copy_n(problem.g().begin(), n, first_g + k * n);
+      for (int i = 0; i < size; ++i) {
+        first_f[k * n + i] = reduced.f(i, problem.f()[i]);
+        first_g[k * n + i] = reduced.g(i, problem.g()[i]);
+      }
     }
   });
   const std::int64_t found = infeasible.load();

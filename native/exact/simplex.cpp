@@ -233,17 +233,9 @@ Transport network_simplex(const PairCost& cost, const double* a, const double* b
     const bool whole = options.turned ? flow == masses.b[j] : flow == masses.a[i];
     result.w.push_back(whole ? (options.turned ? b[j] : a[i]) : static_cast<double>(flow) * masses.unit);
   });
-  // Potentials are defined up to a shift: share the value equally between the two sides.
-  long double shift = 0;
-  for (int i = 0; i < n; ++i) shift += static_cast<long double>(masses.a[i]) * tree.source_potentials()[i];
-  for (int j = 0; j < m; ++j) shift += static_cast<long double>(masses.b[j]) * tree.target_potentials()[j];
-  long double total = 0;
-  for (const std::int64_t mass : masses.a) total += mass;
-  const double half = static_cast<double>(shift / (2 * total));
-  result.f.resize(n);
+  result.f.assign(tree.source_potentials(), tree.source_potentials() + n);
   result.g.resize(m);
-  for (int i = 0; i < n; ++i) result.f[i] = tree.source_potentials()[i] - half;
-  for (int j = 0; j < m; ++j) result.g[j] = half - tree.target_potentials()[j];
+  for (int j = 0; j < m; ++j) result.g[j] = -tree.target_potentials()[j];
   return result;
 }
 

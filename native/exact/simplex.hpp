@@ -30,7 +30,7 @@ struct SimplexOptions {
   std::vector<double> f, g;
 };
 
-// All of `a` and `b` are positive, of equal sum up to rounding.
+// All of `a` and `b` are positive, of equal sum up to rounding. The potentials are known up to a shift.
 Transport network_simplex(const PairCost& cost, const double* a, const double* b, const SimplexOptions& options);
 
 }  // namespace monge

@@ -1,98 +1,132 @@
 #include <nanobind/stl/optional.h>
-#include <nanobind/stl/tuple.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 
 #include "common/bindings.hpp"
 #include "common/checks.hpp"
 #include "common/numpy.hpp"
+#include "common/parallel.hpp"
 #include "common/unlocked.hpp"
-#include "simplex.hpp"
+#include "given.hpp"
 
 namespace nb = nanobind;
 
 namespace monge {
 namespace {
 
-using Matrix = Input<double, nb::ndim<2>>;
-using Vector = Input<double, nb::ndim<1>>;
-using Indices = Input<std::int32_t, nb::ndim<1>>;
+using Costs = Input<double, nb::ndim<3>>;
+using Numbers = Input<double, nb::ndim<2>>;
+using Indices = Input<std::int64_t, nb::ndim<2>>;
+template <class T, int dimensions>
+using Output = nb::ndarray<T, nb::ndim<dimensions>, nb::c_contig, nb::device::cpu>;
 
-struct Hints {
+// What the problems of a batch are, beside their costs, and where the answers go.
+struct Batch {
+  Numbers a, b;
   std::optional<Indices> i, j;
-  std::optional<Vector> f, g;
+  std::optional<Numbers> w, f, g;
+  std::int64_t max_pivots;
+  double rounding;
+  Output<std::int64_t, 1> status;
+  Output<std::int64_t, 2> to_i, to_j;
+  Output<double, 2> to_w, to_f, to_g;
+
+  void check(std::size_t n, std::size_t m) const {
+    check_size("sources", n, most_nodes);
+    check_size("targets", m, most_nodes);
+    const std::size_t problems = a.shape(0), arcs = w ? w->shape(1) : 0, room = n + m - 1;
+    check_shape("a", a, {{problems}, {n}});
+    check_shape("b", b, {{problems}, {m}});
+    if (i.has_value() != w.has_value() || j.has_value() != w.has_value() || f.has_value() != g.has_value())
+      refuse("i, j and w are given together, and so are f and g, but one of them is missing.");
+    check_shape("i", i, {{problems}, {arcs}});
+    check_shape("j", j, {{problems}, {arcs}});
+    check_shape("w", w, {{problems}, {arcs}});
+    check_shape("f", f, {{problems}, {n}});
+    check_shape("g", g, {{problems}, {m}});
+    check_indices("i", i, n);
+    check_indices("j", j, m);
+    check_shape("status", status, {{problems}});
+    check_shape("the rows of the plan", to_i, {{problems}, {room}});
+    check_shape("the columns of the plan", to_j, {{problems}, {room}});
+    check_shape("the masses of the plan", to_w, {{problems}, {room}});
+    check_shape("the potentials of the rows", to_f, {{problems}, {n}});
+    check_shape("the potentials of the columns", to_g, {{problems}, {m}});
+  }
+
+  static void check_indices(const char* name, const std::optional<Indices>& indices, std::size_t count) {
+    if (!indices) return;
+    for (std::size_t k = 0; k < indices->size(); ++k)
+      if (indices->data()[k] < 0 || static_cast<std::size_t>(indices->data()[k]) >= count)
+        refuse(std::string(name) + " must lie in the plan, below " + std::to_string(count) + ", but one is " +
+               std::to_string(indices->data()[k]) + ".");
+  }
+
+  void solve(std::size_t k, const GivenCost& cost) const {
+    const auto row = [k](const auto& array) { return array.data() + k * array.shape(1); };
+    const auto hint = [&](const auto& array) { return array ? row(*array) : nullptr; };
+    const GivenProblem problem{cost,    row(a),  row(b),                 hint(i), hint(j),
+                               hint(w), w ? w->shape(1) : std::size_t{0}, hint(f), hint(g)};
+    const Answer answer{row(to_i), row(to_j), row(to_w), row(to_f), row(to_g)};
+    status.data()[k] = static_cast<std::int64_t>(solve_given(problem, max_pivots, rounding, answer));
+  }
 };
 
-void check_sides(std::size_t n, std::size_t m) {
-  check_size("sources", n, most_nodes);
-  check_size("targets", m, most_nodes);
-}
-
-void check_indices(const char* name, const std::optional<Indices>& indices, int count) {
-  if (!indices) return;
-  for (std::size_t k = 0; k < indices->size(); ++k)
-    if (indices->data()[k] < 0 || indices->data()[k] >= count)
-      refuse(std::string(name) + " must lie in the plan, below " + std::to_string(count) + ", but one is " +
-             std::to_string(indices->data()[k]) + ".");
-}
-
-auto solve(const PairCost& cost, const Vector& a, const Vector& b, const Hints& hints, std::int64_t max_pivots,
-           double rounding, bool turned) {
-  const std::size_t n = cost.n, m = cost.m;
-  check_shape("a", a, {{n}});
-  check_shape("b", b, {{m}});
-  check_shape("f", hints.f, {{n}});
-  check_shape("g", hints.g, {{m}});
-  if (hints.i.has_value() != hints.j.has_value() || (hints.i && hints.i->size() != hints.j->size()))
-    refuse("i and j must name the two ends of the same arcs, but are not equally many.");
-  check_indices("i", hints.i, cost.n);
-  check_indices("j", hints.j, cost.m);
-  SimplexOptions options;
-  options.max_pivots = max_pivots;
-  options.rounding = rounding;
-  options.turned = turned;
-  if (hints.i) options.i = to_vector(*hints.i);
-  if (hints.j) options.j = to_vector(*hints.j);
-  if (hints.f) options.f = to_vector(*hints.f);
-  if (hints.g) options.g = to_vector(*hints.g);
-  Transport plan;
-  {
-    const Unlocked unlocked;
-    plan = network_simplex(cost, a.data(), b.data(), options);
-  }
-  return nb::make_tuple(static_cast<int>(plan.status), plan.pivots, to_numpy(std::move(plan.i)),
-                        to_numpy(std::move(plan.j)), to_numpy(std::move(plan.w)), to_numpy(std::move(plan.f)),
-                        to_numpy(std::move(plan.g)));
+// A batch of one cost serves all problems.
+template <class CostOf>
+void solve_all(const Batch& batch, std::size_t n, std::size_t m, int threads, const CostOf& cost_of) {
+  batch.check(n, m);
+  const Unlocked unlocked;
+  // A pivot reads some rows, and there are about as many pivots as atoms.
+  parallel_for(batch.a.shape(0), 1, 4.0 * n * m + 100.0 * (n + m), threads, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t k = begin; k < end; ++k) batch.solve(k, cost_of(k));
+  });
 }
 
 }  // namespace
 
-void bind_simplex(nb::module_& m) {
-  m.def(
+void bind_simplex(nb::module_& module) {
+  const auto hint = [](const char* name) { return nb::arg(name).none(); };
+  // Copies of other types would be written in vain.
+  const auto out = [](const char* name) { return nb::arg(name).noconvert(); };
+  module.def(
       "simplex_matrix",
-      [](const Matrix& cost, const Vector& a, const Vector& b, std::optional<Indices> i, std::optional<Indices> j,
-         std::optional<Vector> f, std::optional<Vector> g, std::int64_t max_pivots, double rounding, bool turned) {
-        check_sides(cost.shape(0), cost.shape(1));
-        const MatrixCost pairs(cost.data(), static_cast<int>(cost.shape(0)), static_cast<int>(cost.shape(1)));
-        return solve(pairs, a, b, {i, j, f, g}, max_pivots, rounding, turned);
+      [](const Costs& cost, Numbers a, Numbers b, std::optional<Indices> i, std::optional<Indices> j,
+         std::optional<Numbers> w, std::optional<Numbers> f, std::optional<Numbers> g, std::int64_t max_pivots,
+         double rounding, Output<std::int64_t, 1> status, Output<std::int64_t, 2> to_i, Output<std::int64_t, 2> to_j,
+         Output<double, 2> to_w, Output<double, 2> to_f, Output<double, 2> to_g, int threads) {
+        const std::size_t n = cost.shape(1), m = cost.shape(2), step = cost.shape(0) == 1 ? 0 : n * m;
+        check_shape("cost", cost, {{a.shape(0), true}, {n}, {m}});
+        solve_all({a, b, i, j, w, f, g, max_pivots, rounding, status, to_i, to_j, to_w, to_f, to_g}, n, m, threads,
+                  [&](std::size_t k) {
+                    return GivenCost{static_cast<int>(n), static_cast<int>(m), cost.data() + k * step};
+                  });
       },
-      nb::arg("cost"), nb::arg("a"), nb::arg("b"), nb::arg("i").none(), nb::arg("j").none(), nb::arg("f").none(),
-      nb::arg("g").none(), nb::arg("max_pivots"), nb::arg("rounding"), nb::arg("turned"));
-  m.def(
+      nb::arg("cost"), nb::arg("a"), nb::arg("b"), hint("i"), hint("j"), hint("w"), hint("f"), hint("g"),
+      nb::arg("max_pivots"), nb::arg("rounding"), out("status"), out("to_i"), out("to_j"), out("to_w"), out("to_f"),
+      out("to_g"), nb::arg("threads"));
+  module.def(
       "simplex_points",
-      [](const Matrix& x, const Matrix& y, bool dot, double p, double power, const Vector& a, const Vector& b,
-         std::optional<Indices> i, std::optional<Indices> j, std::optional<Vector> f, std::optional<Vector> g,
-         std::int64_t max_pivots, double rounding, bool turned) {
-        check_sides(x.shape(0), y.shape(0));
-        check_shape("y", y, {{y.shape(0)}, {x.shape(1)}});
-        const PointCost pairs(x.data(), y.data(), static_cast<int>(x.shape(0)), static_cast<int>(y.shape(0)),
-                              static_cast<int>(x.shape(1)), {dot, p, power});
-        return solve(pairs, a, b, {i, j, f, g}, max_pivots, rounding, turned);
+      [](const Costs& x, const Costs& y, bool dot, double p, double power, Numbers a, Numbers b,
+         std::optional<Indices> i, std::optional<Indices> j, std::optional<Numbers> w, std::optional<Numbers> f,
+         std::optional<Numbers> g, std::int64_t max_pivots, double rounding, Output<std::int64_t, 1> status,
+         Output<std::int64_t, 2> to_i, Output<std::int64_t, 2> to_j, Output<double, 2> to_w, Output<double, 2> to_f,
+         Output<double, 2> to_g, int threads) {
+        const std::size_t n = x.shape(1), m = y.shape(1), d = x.shape(2);
+        check_shape("x", x, {{a.shape(0), true}, {n}, {d}});
+        check_shape("y", y, {{a.shape(0), true}, {m}, {d}});
+        const std::size_t step_x = x.shape(0) == 1 ? 0 : n * d, step_y = y.shape(0) == 1 ? 0 : m * d;
+        solve_all({a, b, i, j, w, f, g, max_pivots, rounding, status, to_i, to_j, to_w, to_f, to_g}, n, m, threads,
+                  [&](std::size_t k) {
+                    return GivenCost{static_cast<int>(n),   static_cast<int>(m), x.data() + k * step_x,
+                                     y.data() + k * step_y, static_cast<int>(d), PointRule{dot, p, power}};
+                  });
       },
       nb::arg("x"), nb::arg("y"), nb::arg("dot"), nb::arg("p"), nb::arg("power"), nb::arg("a"), nb::arg("b"),
-      nb::arg("i").none(), nb::arg("j").none(), nb::arg("f").none(), nb::arg("g").none(), nb::arg("max_pivots"),
-      nb::arg("rounding"), nb::arg("turned"));
+      hint("i"), hint("j"), hint("w"), hint("f"), hint("g"), nb::arg("max_pivots"), nb::arg("rounding"),
+      out("status"), out("to_i"), out("to_j"), out("to_w"), out("to_f"), out("to_g"), nb::arg("threads"));
 }
 
 }  // namespace monge

@@ -21,6 +21,7 @@ __all__ = [
     "gap_power",
     "is_mapped",
     "length",
+    "log_small",
     "log_sum_exp",
     "pick",
     "pieces",
@@ -181,6 +182,14 @@ def log_sum_exp(scores: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
     total = torch.logsumexp(scores.masked_fill(empty, 0), dim)
     empty = empty.squeeze(dim)
     return total.masked_fill(empty, 0), empty
+
+
+def log_small(numbers: Tensor) -> Tensor:
+    """The logarithm of as many numbers as there are points, on this thread.
+
+    The one of torch hands as few as a hundred numbers to several threads, and waking them takes many times longer.
+    """
+    return torch.xlogy(1.0, numbers)
 
 
 def power(base: Tensor, exponent: float) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +12,10 @@ from torch import Tensor
 
 import monge
 from monge.errors import DtypeError, InputError, ShapeError
+from monge.kernels.exact.simplex import native
 from monge.solver import Simplex, Sinkhorn
+
+pairwise_module = importlib.import_module("monge.api.pairwise")
 
 
 def clouds(sizes: tuple[int, ...], d: int = 2) -> list[Tensor]:
@@ -105,7 +110,7 @@ def test_memory_of_a_batch_is_bounded() -> None:
 
 def test_progress_is_told() -> None:
     told: list[tuple[int, int]] = []
-    monge.pairwise(clouds((4, 4, 5)), progress=lambda done, total: told.append((done, total)))
+    monge.pairwise(clouds((4, 4, 9)), progress=lambda done, total: told.append((done, total)))
     assert told == [(1, 3), (3, 3)]
 
 
@@ -142,3 +147,47 @@ def test_gradients_reach_the_clouds() -> None:
 def test_errors_say_what_to_do(call, error: type, told: str) -> None:
     with pytest.raises(error, match=told):
         call(clouds((4, 5)))
+
+
+def test_ragged_measures_are_solved_in_few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    problems: list[int] = []
+    solve = native.simplex
+
+    def counted(pairs: Any, a: Tensor, *others: Any) -> native.Solved:
+        problems.append(len(a))
+        return solve(pairs, a, *others)
+
+    monkeypatch.setattr(native, "simplex", counted)
+    measures = [*clouds(tuple(range(33, 60, 2)), d=20), *weighted((5, 6, 7))]
+    measures = [*measures[:14], *((x.repeat(1, 10), a) for x, a in measures[14:])]  # type: ignore[misc]
+    found = monge.pairwise(measures)
+    assert sum(problems) == 17 * 16 / 2
+    assert len(problems) == 3  # both large, both small, one of each
+    plain = [(one, None) if isinstance(one, Tensor) else one for one in measures]
+    for i, j in ((0, 13), (3, 16), (15, 16), (7, 8)):
+        (x, a), (y, b) = plain[i], plain[j]
+        torch.testing.assert_close(found[i, j], monge.wasserstein(x, y, a, b), rtol=1e-9, atol=1e-12)
+
+
+def test_sizes_with_much_work_have_calls_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairwise_module, "_OWN_CALL", 8 * 8 * 3)
+    told: list[int] = []
+    # Alone: three pairs (8, 8), six pairs (5, 8). Joined: (6, 8) and (7, 8); (5, 5), (5, 6), (5, 7) and (6, 7).
+    monge.pairwise(clouds((8, 8, 8, 5, 5, 6, 7)), progress=lambda done, total: told.append(done))
+    assert told == [3, 9, 15, 21]
+
+
+def test_filled_measures_have_the_gradients_of_each_alone() -> None:
+    given = [(x, a) for x, a in weighted((5, 7, 6))]
+    leaves = [tuple(t.clone().requires_grad_() for t in one) for one in given]
+    (monge.pairwise(leaves, p=1.0) * torch.arange(9.0).reshape(3, 3)).sum().backward()  # type: ignore[arg-type]
+    singly = [tuple(t.clone().requires_grad_() for t in one) for one in given]
+    total = torch.zeros((), dtype=torch.float64)
+    for i, j in itertools.combinations(range(3), 2):
+        (x, a), (y, b) = singly[i], singly[j]
+        total = total + (3 * i + j + 3 * j + i) * monge.wasserstein(x, y, a, b, p=1.0)
+    total.backward()
+    for (x, a), (y, b) in zip(leaves, singly, strict=True):
+        torch.testing.assert_close(x.grad, y.grad)
+        # A derivative by weights is known up to what no change of equal masses sees.
+        torch.testing.assert_close(a.grad - a.grad.mean(), b.grad - b.grad.mean())

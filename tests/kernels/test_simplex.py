@@ -41,7 +41,7 @@ def certify(cost, a, b, basis: Basis) -> float:
 def linear_programme(cost, a, b) -> float:
     rows, columns = a > 0, b > 0
     pairs = Matrix(cost[rows][:, columns])
-    *_, i, j, w, _, _ = reference.simplex(pairs, a[rows], b[columns])
+    _, i, j, w, _, _ = reference.programme(pairs, a[rows], b[columns])
     return float(w @ pairs.cost[i, j])
 
 
@@ -223,8 +223,8 @@ def test_bad_arguments():
         simplex(Points(cost * math.inf, cost), a, a)
     with pytest.raises(ShapeError, match=r"\(3,\) and \(3,\)"):
         simplex(cost, a[:2], a)
-    with pytest.raises(ShapeError, match="one problem"):
-        simplex(cost.expand(2, 3, 3), a, a)
+    with pytest.raises(ShapeError, match="must broadcast"):
+        simplex(cost.expand(2, 3, 3), a.expand(4, 3), a)
     basis = simplex(cost, a, a)
     with pytest.raises(ShapeError, match="start must hold"):
         simplex(cost, a, a, start=basis._replace(i=basis.i + 1))
@@ -304,3 +304,90 @@ def test_a_tall_problem_starts_from_the_answer_to_another_one():
     found = simplex(Points(x, y), a, b)
     again = simplex(Points(x, y), a, b, start=found, max_iter=0)
     assert torch.equal(again.f, found.f) or float((again.f - found.f).abs().max()) < 1e-14
+
+
+@pytest.fixture(params=["native", "reference"])
+def twin(request, monkeypatch):
+    if request.param == "reference":
+        monkeypatch.setattr(_extension, "AVAILABLE", False)
+    elif not _extension.AVAILABLE:
+        pytest.skip("the native kernels are not built")
+
+
+def ragged(count: int, n: int, m: int, seed: int):
+    """Problems of many sizes, filled up to (n, m) by points without weight, some in the middle; some are tall."""
+    rng = generator(seed)
+    x, y = (torch.randn(count, size, 3, generator=rng, dtype=torch.float64) for size in (n, m))
+    a, b = (torch.rand(count, size, generator=rng, dtype=torch.float64) + 0.1 for size in (n, m))
+    for k in range(count):
+        a[k, int(torch.randint(1, n + 1, (), generator=rng)) :] = 0
+        b[k, int(torch.randint(1, m + 1, (), generator=rng)) :] = 0
+    a[-1, 0] = b[-1, 0] = 0
+    a[-1, 1] = b[-1, 1] = 1
+    return x, y, a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_batch_of_problems_of_many_sizes_is_each_of_them(twin, stored):
+    x, y, a, b = ragged(12, 9, 14, 0)
+    pairs = Points(x, y)
+    cost = pairs.block(slice(None))
+    found = simplex(Matrix(cost) if stored else pairs, a, b)
+    assert found.w.shape[-1] == int((found.w > 0).sum(-1).max())
+    for k in range(12):
+        basis = Basis(*(part[k] for part in found))
+        entries = basis.w > 0
+        # The entries of a plan stand together, and only padding follows.
+        assert not entries[int(entries.sum()) :].any()
+        alone = Basis(*(part[entries] for part in basis[:3]), basis.f, basis.g)
+        value = certify(cost[k], a[k], b[k], alone)
+        assert value == pytest.approx(linear_programme(cost[k], a[k], b[k]), rel=1e-9)
+
+
+def test_one_cost_serves_many_weights_and_one_pair_of_weights_many_costs(twin):
+    x, y, a, b = ragged(6, 5, 7, 1)
+    cost = Points(x, y).block(slice(None))
+    shared = simplex(cost[0], a.reshape(2, 3, 5), b.reshape(2, 3, 7))
+    assert shared.f.shape == (2, 3, 5)
+    fixed = simplex(cost, a[0], b[0])
+    for k in range(6):
+        one = simplex(cost[0], a[k], b[k])
+        torch.testing.assert_close(
+            (shared.w * cost[0][shared.i, shared.j]).sum(-1).flatten()[k], one.w @ cost[0][one.i, one.j]
+        )
+        one = simplex(cost[k], a[0], b[0])
+        torch.testing.assert_close((fixed.w[k] * cost[k][fixed.i[k], fixed.j[k]]).sum(), one.w @ cost[k][one.i, one.j])
+
+
+def test_costs_of_a_batch_keep_their_own_units(twin):
+    cost = torch.rand(3, 6, 6, generator=generator(0), dtype=torch.float64)
+    a = weights("random", 6, 1)
+    scale = torch.tensor([1e-200, 1.0, 1e200], dtype=torch.float64)
+    found = simplex(cost * scale[:, None, None], a, a)
+    for k in range(3):
+        expected = linear_programme(cost[k], a, a)
+        value = (found.w[k] * cost[k][found.i[k], found.j[k]]).sum()
+        assert float(value) == pytest.approx(expected, rel=1e-9)
+        assert float((found.f[k] / scale[k] * a).sum() * 2) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.skipif(not _extension.AVAILABLE, reason="a linear programme starts from nowhere")
+def test_a_batch_starts_from_its_answer_and_no_problem_needs_a_pivot():
+    x, y, a, b = ragged(10, 20, 30, 2)
+    # The basis of a problem without ties is its plan.
+    found = simplex(Points(x, y), a, b)
+    again = simplex(Points(x, y), a, b, start=found, max_iter=0)
+    torch.testing.assert_close(again.f, found.f)
+    with pytest.raises(NotConvergedError, match="max_iter=0"):
+        simplex(Points(x, y.flip(-2)), a, b, max_iter=0)
+
+
+def test_of_a_batch_the_problem_without_a_plan_is_named(twin):
+    cost = torch.zeros(4, 3, 3, dtype=torch.float64)
+    cost[2, :, 1:] = math.inf
+    a = torch.ones(4, 3, dtype=torch.float64)
+    with pytest.raises(InfeasibleError, match="problem 2 needs pairs"):
+        simplex(cost, a, a)
+    with pytest.raises(InfeasibleError, match="same sum"):
+        simplex(cost, a, a * torch.tensor([1.0, 1.0, 1.0, 2.0])[:, None])
+    assert simplex(cost[:0], a[:0], a[:0]).f.shape == (0, 3)

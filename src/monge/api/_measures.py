@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from monge._arrays import working_dtype
 from monge._checks import check_points, check_same, check_weights
@@ -31,6 +32,13 @@ class Measure(NamedTuple):
     def size(self) -> int:
         """How many points there are."""
         return self.x.shape[-2]
+
+    def filled(self, size: int) -> Measure:
+        """The same measure with ``size`` points: the further ones are its first, with no weight."""
+        more = size - self.size
+        if more == 0:
+            return self
+        return self._replace(x=torch.cat([self.x, self.x[:1].expand(more, -1)]), a=pad(self.a, (0, more)))
 
 
 def as_measures(name: str, given: Sequence[GivenMeasure] | Tensor) -> list[Measure]:
@@ -72,8 +80,13 @@ def by_size(measures: Sequence[Measure]) -> dict[tuple[int, bool], list[int]]:
 
 
 def stacked(measures: Sequence[Measure], members: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """The clouds and weights of some measures of one size, as a batch."""
-    return torch.stack([measures[k].x for k in members]), torch.stack([measures[k].a for k in members])
+    """The clouds and weights of some measures as a batch; points without weight make them equally many."""
+    places = {k: place for place, k in enumerate(dict.fromkeys(members))}
+    longest = max(measures[k].size for k in places)
+    filled = [measures[k].filled(longest) for k in places]
+    where = torch.tensor([places[k] for k in members], device=filled[0].x.device)
+    x, a = (torch.stack(part).index_select(0, where) for part in list(zip(*filled, strict=True))[:2])
+    return x, a
 
 
 def _as_measure(name: str, given: Any) -> Measure:

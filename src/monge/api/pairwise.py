@@ -29,6 +29,9 @@ __all__ = ["pairwise"]
 Metric = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 Compare = Callable[[list[int], list[int]], Tensor]
 
+# So many costs take some ten times longer to solve than a call of its own takes.
+_OWN_CALL = 2**20
+
 
 @transformable
 def pairwise(
@@ -44,9 +47,10 @@ def pairwise(
 ) -> Float[Tensor, "k l"]:
     r"""The matrix of distances between the measures of a list, or of two lists.
 
-    Pairs of measures of equal sizes are solved together, as many at a time as ``max_bytes`` allows. For a single list,
-    only the half above the diagonal is computed, because the metric is supposed to be symmetric. For divergences, the
-    term of each measure with itself is computed only once, not for every pair.
+    Pairs of measures of equal sizes are solved together, as many at a time as ``max_bytes`` allows. Where only few
+    have one size they are joined by others, and points without weight make up the difference; a metric that is a
+    function sees none. For a single list, only the half above the diagonal is computed, because the metric is supposed
+    to be symmetric. For divergences, the term of each measure with itself is computed only once, not for every pair.
 
     Args:
         measures: Clouds (n, d) of any sizes, or pairs (cloud, weights), or one tensor of clouds.
@@ -100,7 +104,7 @@ def pairwise(
         compare = _by_function(metric if callable(metric) else known, left, right)
         # An entropic plan of a measure with itself has a cost.
         diagonal = callable(metric) or not (isinstance(epsilon, (int, float)) and epsilon == 0)
-    batches = list(_batches(left, right, same, diagonal, max_bytes))
+    batches = list(_batches(left, right, same, diagonal, metric == "wasserstein", max_bytes))
     done, total = 0, sum(len(i) for i, _ in batches)
     out = torch.zeros(len(left), len(right), dtype=left[0].x.dtype, device=left[0].x.device)
     with _progress(progress) as tell:
@@ -172,9 +176,13 @@ def _pooled_epsilon(measures: list[Measure], p: float, epsilon: Relative) -> Ten
 
 
 def _batches(
-    left: list[Measure], right: list[Measure], same: bool, diagonal: bool, max_bytes: int
+    left: list[Measure], right: list[Measure], same: bool, diagonal: bool, joined: bool, max_bytes: int
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """The pairs to compare, those of one shape together, in an order that depends on nothing else."""
+    """The pairs to compare, in batches, in an order that depends on nothing else.
+
+    Pairs of one shape stand together. Where those of a shape are too little work for a call and may be joined, they
+    stand with all whose sizes have the same power of two above them.
+    """
     shapes: dict[tuple[int, int, bool], list[tuple[int, int]]] = {}
     for i, x in enumerate(left):
         for j, y in enumerate(right):
@@ -184,7 +192,13 @@ def _batches(
             pair = (j, i) if same and x.size > y.size else (i, j)
             sizes = left[pair[0]].size, right[pair[1]].size
             shapes.setdefault((*sizes, x.uniform and y.uniform), []).append(pair)
-    for (n, m, _), pairs in shapes.items():
+    groups: dict[tuple[int, ...], list[tuple[int, int]]] = {}
+    for shape, pairs in shapes.items():
+        n, m, _ = shape
+        alone = not joined or n * m * len(pairs) >= _OWN_CALL
+        groups.setdefault(shape if alone else (n.bit_length(), m.bit_length()), []).extend(pairs)
+    for pairs in groups.values():
+        n, m = max(left[i].size for i, _ in pairs), max(right[j].size for _, j in pairs)
         size = max(1, max_bytes // _pair_bytes(n, m, left[0].x.shape[-1]))
         for some in pieces(len(pairs), size):
             yield [i for i, _ in pairs[some]], [j for _, j in pairs[some]]

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
-from monge._arrays import at, column, working_dtype
+from monge._arrays import at, column, log_small, working_dtype
 from monge._checks import check_batches, check_choice, check_number, check_same, check_vector, check_weights
 from monge._value import value
 from monge.errors import InputError
@@ -107,7 +107,7 @@ class PotentialCoupling(Coupling):
 
     def _bias(self, potential: Tensor, weights: Tensor) -> Tensor:
         potential, weights, absent = _cleared(potential, weights, 1)
-        return (weights.log() + potential / column(self.epsilon)).masked_fill(absent, -math.inf)
+        return (log_small(weights) + potential / column(self.epsilon)).masked_fill(absent, -math.inf)
 
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
         if self.link == "quadratic":

@@ -28,7 +28,7 @@ class Iteration(NamedTuple):
     Args:
         f: The best potential of the rows for g; with a mass it contains the multiplier of the mass.
         g: The potential it started from.
-        marginal: The column marginal of the pair (f, g), whose rows are exact.
+        log_marginal: The logarithm of the column marginal of the pair (f, g), whose rows are exact.
         error: L1 distance of that marginal from the one after the next image, relative to its mass.
         last: f again, translated against the next potential of the columns where the problem allows it.
         image: The best potential of the columns for f, translated likewise: the next g.
@@ -37,11 +37,16 @@ class Iteration(NamedTuple):
 
     f: Float[Tensor, "*b n"]
     g: Float[Tensor, "*b m"]
-    marginal: Float[Tensor, "*b m"]
+    log_marginal: Float[Tensor, "*b m"]
     error: Float[Tensor, "*b"]
     last: Float[Tensor, "*b n"]
     image: Float[Tensor, "*b m"]
     dual: Float[Tensor, "*b"]
+
+    @property
+    def marginal(self) -> Float[Tensor, "*b m"]:
+        """The column marginal: only who asks for it pays for exponentials, for which torch wakes its threads."""
+        return self.log_marginal.exp()
 
 
 class Ascent:
@@ -85,17 +90,17 @@ class Ascent:
         """The next potential of each side from g, at an epsilon that need not be the problem's."""
         if self.problem.balanced:
             f, image, error = self.problem.geometry._sinkhorn(g, self.log_a, self.log_b, epsilon)
-            marginal = torch.exp(self.log_b + (g - image) / column(epsilon))
+            log_marginal = self.log_b + (g - image) / column(epsilon)
             total, _ = self.totals
-            return Iteration(f, g, marginal, error / total, f, image, self._dual(f, image, total, epsilon))
+            return Iteration(f, g, log_marginal, error / total, f, image, self._dual(f, image, total, epsilon))
 
         f, level = self._rows(g, epsilon)
         image, next_level, p = self._columns(f, epsilon)
-        marginal = torch.exp(self.log_b + (g + column(level) - p) / column(epsilon))
+        log_marginal = self.log_b + (g + column(level) - p) / column(epsilon)
         after = torch.exp(self.log_b + (image + column(next_level) - p) / column(epsilon))
         moved = after.sum(-1)
         last, shifted = translated(self.problem, self.log_a, self.log_b, f, image)
-        missed = (marginal - after).abs().sum(-1)
+        missed = (log_marginal.exp() - after).abs().sum(-1)
         if last is not f:
             # The plan stays, and what is asked of it moves.
             missed = missed + _moved(self.problem.source, f, last) + _moved(self.problem.target, image, shifted)
@@ -103,7 +108,7 @@ class Ascent:
         dual = self._dual(last, image, moved, epsilon)
         if self.mass is not None:
             dual = dual + next_level * self.mass
-        return Iteration(f + column(level), g, marginal, error, last + column(next_level), image, dual)
+        return Iteration(f + column(level), g, log_marginal, error, last + column(next_level), image, dual)
 
     def semidual(
         self, iteration: Iteration, epsilon: Float[Tensor, "*b"]

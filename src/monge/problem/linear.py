@@ -387,8 +387,10 @@ class Linear(Problem):
     def _lowered(self, f: Tensor, g: Tensor) -> Tensor:
         """f, lowered until f_i + g_j <= C_ij."""
         lowered = torch.minimum(f, self.geometry._ctransform(torch.where(self.b > 0, g, -math.inf))[0])
-        # A potential at the edge of its domain may be lowered across it by rounding: that is undone.
         settled = self.source._project(lowered)
+        if settled is lowered:
+            return lowered
+        # A potential at the edge of its domain may be lowered across it by rounding: that is undone.
         size = f.abs() + torch.where(self.b > 0, g, 0).abs().amax(-1, keepdim=True)
         return torch.where((settled - lowered).abs() <= 1e3 * torch.finfo(f.dtype).eps * size, settled, lowered)
 

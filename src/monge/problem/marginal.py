@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import Self
 
-from monge._arrays import column, pick
+from monge._arrays import column, log_small, pick
 from monge._checks import check_weights
 from monge._value import Value, value
 
@@ -106,12 +106,12 @@ class Constraint(Marginal):
 def log_weights(weights: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
     """The logarithm of weights, -inf at zero, whose derivative at zero is zero rather than NaN."""
     present = weights > 0
-    return torch.where(present, torch.where(present, weights, 1.0).log(), -math.inf)
+    return torch.where(present, log_small(torch.where(present, weights, 1.0)), -math.inf)
 
 
 def pairing(a: Float[Tensor, "*b n"], f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
     """<a, f>, where an absent point counts as zero even if its potential is infinite."""
-    return (a * torch.where((a == 0) & f.isinf(), 0.0, f)).sum(-1)
+    return (a * torch.where(a == 0, f.nan_to_num(math.nan, 0.0, 0.0), f)).sum(-1)
 
 
 def rounding(dtype: torch.dtype) -> float:

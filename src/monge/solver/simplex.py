@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import product
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from monge import kernels
+from monge._arrays import pieces, rows_per_block
 from monge._checks import check_number
 from monge._value import value
 from monge.coupling import Coupling, SparseCoupling
@@ -36,10 +37,11 @@ class Simplex(Exact):
 
     Balanced problems are solved directly; if the cost is a norm of differences of points, no cost matrix is built.
     Problems with marginals that may be missed at a linear price (`AtMost`, `Free`, total variation, a given mass) are
-    turned into balanced problems with one dummy point on each side. Everything runs in float64. The answer is a vertex,
-    with at most n + m - 1 entries, and its duality gap is measured. The value is differentiable; the plan is locally
-    constant in the cost. Where several plans or potentials are optimal, the value has a kink: its derivative by costs
-    and prices follows from the plan that is returned, and by weights and mass from the potentials that are returned.
+    turned into balanced problems with one dummy point on each side. Everything runs in float64, and the problems of a
+    batch in parallel. The answer is a vertex, with at most n + m - 1 entries, and its duality gap is measured. The
+    value is differentiable; the plan is locally constant in the cost. Where several plans or potentials are optimal,
+    the value has a kink: its derivative by costs and prices follows from the plan that is returned, and by weights and
+    mass from the potentials that are returned.
 
     Args:
         init: Potentials to start from: a pair (f, g) or an earlier solution. They change the time but not the value.
@@ -71,7 +73,7 @@ class Simplex(Exact):
             return Capability.no(f"Simplex would build {8 * n * m:,} bytes of costs, more than max_bytes.")
         # Measured on clouds of 250 to 4000 points; the constant is what a call costs.
         operations = math.prod(problem.batch_shape) * (1e5 + 60.0 * (n * m) ** 1.125)
-        reason = f"network simplex on {n} x {m} pairs in float64, problem after problem."
+        reason = f"network simplex on {n} x {m} pairs in float64, problems in parallel."
         return Capability(True, operations, reason, memory)
 
     def _reads_matrix(self, exact: Linear) -> bool:
@@ -79,37 +81,43 @@ class Simplex(Exact):
         return size <= _SMALL_MATRIX and _points(exact) is None
 
     def _optimal(self, problem: Linear, exact: Linear) -> tuple[Coupling, Tensor, Tensor]:
-        n, m = problem.shape
-        batch, error = exact.batch_shape, rounding(problem)
+        (n, m), batch = problem.shape, exact.batch_shape
         guesses = None if self.init is None else initial_potentials(self.init, exact)
-        solved = []
-        for at in product(*map(range, batch)):
-            guess = None if guesses is None else (guesses[0][at], guesses[1][at])
-            solved.append(_basis(exact._select(at) if batch else exact, guess, error))
-        longest = max((len(basis.w) for basis in solved), default=0)
-        f, g = exact.a.new_empty(len(solved), n), exact.b.new_empty(len(solved), m)
-        w = exact.a.new_zeros(len(solved), longest)
-        i, j = torch.zeros_like(w, dtype=torch.long), torch.zeros_like(w, dtype=torch.long)
-        for k, basis in enumerate(solved):
-            used = len(basis.w)
-            i[k, :used], j[k, :used], w[k, :used], f[k], g[k] = basis
-        i, j, w, f, g = (part.reshape(*batch, part.shape[-1]) for part in (i, j, w, f, g))
+        step = rows_per_block(8 * n * m, _SMALL_MATRIX)
+        if batch.numel() <= step:
+            basis = _basis(exact, guesses, rounding(problem))
+        else:
+            places, found = torch.unravel_index(torch.arange(batch.numel()), batch), []
+            for some in pieces(batch.numel(), step):
+                index = tuple(place[some] for place in places)
+                own = None if guesses is None else (guesses[0][index], guesses[1][index])
+                found.append(_basis(exact._select(index), own, rounding(problem)))
+            longest = max(held.w.shape[-1] for held in found)
+            lists = (
+                torch.cat([pad(part, (0, longest - part.shape[-1])) for part in parts])
+                for parts in zip(*(held[:3] for held in found), strict=True)
+            )
+            sides = (torch.cat(parts) for parts in zip(*(held[3:] for held in found), strict=True))
+            basis = Basis(*(part.reshape(*batch, part.shape[-1]) for part in (*lists, *sides)))
+        i, j, w, f, g = (part.expand(*batch, part.shape[-1]) for part in basis)
         return SparseCoupling._make(i=i, j=j, w=w, n=n, m=m), f, g
 
 
-def _basis(problem: Linear, guess: tuple[Tensor, Tensor] | None, error: float) -> Basis:
-    """The answer to one problem, with dummies where marginals may be missed."""
+def _basis(problem: Linear, guesses: Sequence[Tensor] | None, error: float) -> Basis:
+    """The answers to a batch of problems, with dummies where marginals may be missed."""
     cost: kernels.Points | Tensor | None = _points(problem)
     if cost is None:
         cost = problem.geometry._dense()
+    potentials = None if guesses is None else (guesses[0], guesses[1])
     if problem.balanced:
-        return kernels.simplex(cost, problem.a, problem.b, potentials=guess, rounding=error)
+        return kernels.simplex(cost, problem.a, problem.b, potentials=potentials, rounding=error)
     assert isinstance(cost, Tensor)
     extended = extend(problem, cost)
-    if guess is not None:
+    if potentials is not None:
         # The dummies' own potentials are zero, but for those of a mass, which follow from the others.
-        guess = pad(guess[0], (0, 1)), pad(guess[1], (0, 1))
-    return extended.restrict(kernels.simplex(extended.cost, extended.a, extended.b, potentials=guess, rounding=error))
+        potentials = pad(potentials[0], (0, 1)), pad(potentials[1], (0, 1))
+    found = kernels.simplex(extended.cost, extended.a, extended.b, potentials=potentials, rounding=error)
+    return extended.restrict(found)
 
 
 def _points(problem: Linear) -> kernels.Points | None:

@@ -14,7 +14,6 @@ from monge._transforms import transformable
 from monge.errors import DtypeError, InfeasibleError, InputError, ShapeError
 
 from ... import _extension
-from .._reduced import reduced
 from . import native, reference
 
 __all__ = ["Matching", "assignment"]
@@ -64,17 +63,17 @@ def assignment(cost: Float[Tensor, "*b n n"]) -> Matching:
         )
     if not cost.is_floating_point():
         raise DtypeError(f"cost must be floating-point, but is {cost.dtype}: use cost.double().")
-    if bool((cost.isnan() | (cost == -math.inf)).any()):
+    # The least number of all is NaN if one of them is.
+    if cost.numel() and not float(cost.min()) > -math.inf:
         raise InputError("cost must not hold NaN or -inf; use inf to forbid a pair.")
     n = cost.shape[-1]
     plain = cost.detach().reshape(cost.shape[:-2].numel(), n, n).cpu()
-    less = reduced(plain.to(working_dtype(plain)))
-    infeasible, perm, f, g = (native if _extension.AVAILABLE else reference).assignment(less.cost)
+    loop = native if _extension.AVAILABLE else reference
+    infeasible, *parts = loop.assignment(plain.to(working_dtype(plain)))
     if infeasible >= 0:
         which = f" of problem {infeasible}" if cost.ndim > 2 else ""
         raise InfeasibleError(
             f"every permutation{which} uses a pair of infinite cost: allow more pairs, or leave mass unmatched with a "
             "partial problem."
         )
-    parts = perm, *less.restore(f, g)
     return Matching(*(part.reshape(cost.shape[:-1]).to(cost.device) for part in parts))

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from .._reduced import reduced
+
 __all__ = ["assignment"]
 
 
@@ -15,17 +17,18 @@ def assignment(cost: Tensor) -> tuple[int, Tensor, Tensor, Tensor]:
     perm = torch.empty(cost.shape[:2], dtype=torch.int64)
     f, g = torch.empty(2, *cost.shape[:2], dtype=torch.float64)
     for k, matrix in enumerate(cost):
-        answer = _matched(matrix)
+        less = reduced(matrix.double())
+        answer = _matched(less.cost)
         if answer is None:
             return k, perm, f, g
-        perm[k], f[k], g[k] = answer
+        perm[k], *potentials = answer
+        f[k], g[k] = less.restore(*potentials)
     return -1, perm, f, g
 
 
 def _matched(cost: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
     """Permutation and potentials of one square matrix; None if every permutation uses an infinite cost."""
     n = len(cost)
-    cost = cost.double()
     f, g = cost.new_zeros(n), cost.new_zeros(n)
     row_of = [-1] * n  # the row matched with each column
     for start in range(n):

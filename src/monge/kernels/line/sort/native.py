@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -29,26 +30,33 @@ def _each_chunk(work: Callable[[slice], None], x: Tensor) -> None:
         for k in left:
             work(slice(k, min(k + step, rows)))
 
-    threads = min(torch.get_num_threads(), -(-rows // step))
+    # Half a chunk takes as long as a thread to come.
+    threads = min(torch.get_num_threads(), rows * n // _CHUNK, -(-rows // step))
     if threads < 2:
         help_out()
         return
+    pool = ThreadPoolExecutor(threads - 1)
     helpers = []
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for _ in range(threads):
+    try:
+        with suppress(RuntimeError):  # the system starts no more: the work goes on with those that are there
+            for _ in range(threads - 1):
                 helpers.append(pool.submit(help_out))
-        except RuntimeError:  # the system starts no more: this thread works with those that are there
-            help_out()
+        help_out()
+        # Who has not come by now is not waited for: a busy machine may let them wait long.
         for helper in helpers:
-            helper.result()
+            if not helper.cancel():
+                helper.result()
+    finally:
+        for _ in left:
+            pass
+        pool.shutdown(wait=False)
 
 
 def _run_sort(x: Tensor) -> Tensor:
-    values = x.detach().clone(memory_format=torch.contiguous_format)
-    array = values.numpy()
+    # NumPy copies on this thread: torch would wake others, which then are in the way of the sort.
+    array = x.detach().numpy().copy()
     _each_chunk(lambda chunk: array[chunk].sort(axis=-1), x)
-    return values
+    return torch.from_numpy(array)
 
 
 def _run_argsort(x: Tensor) -> tuple[Tensor, Tensor]:
