@@ -173,7 +173,7 @@ def registered() -> str:
     for group in dict.fromkeys(row["group"] for row in CATALOGUE.values()):
         of_group = [paper for paper in rows if paper.group == group]
         if of_group:
-            lines += [f"### {group.capitalize()}", ""]
+            lines += [f"## {group.capitalize()}", ""]
         for paper in of_group:
             lines += described(paper)
     covered = CATALOGUE.keys() & {paper.key for paper in rows}
@@ -183,7 +183,7 @@ def registered() -> str:
 def described(paper: Paper) -> list[str]:
     """One paper: where it is, and its example and its citation, which open on a click."""
     link = f"[arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})"
-    lines = [f"#### {paper.title}", "", f"{link}, `monge papers {paper.key}`", ""]
+    lines = [f"### {paper.title}", "", f"{link}, `monge papers {paper.key}`", ""]
     if paper.kind == "page":
         return [*lines, f"A survey: {{doc}}`{Path(paper.implements).stem}`.", ""]
     script = paper.script.read_text(encoding="utf-8").rstrip()

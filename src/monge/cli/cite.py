@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -34,9 +35,13 @@ def cited(thing: Any) -> str:
     """BibTeX for a public thing, or the one entry of a paper, as the documentation of what implements it has it."""
     if not isinstance(thing, Paper):
         return citation(thing)
-    named = citation(thing.implementation).split("\n\n") if thing.kind == "method" else []
-    own = [entry for entry in named if f"{{{thing.arxiv}}}" in entry]
-    return own[0] if own else Reference("", thing.title, f"20{thing.arxiv[:2]}", thing.arxiv, "").bibtex()
+    row = Reference("", thing.title, f"20{thing.arxiv[:2]}", thing.arxiv, "").bibtex()
+    if thing.kind == "page":
+        return row
+    implementation, entries = thing.implementation, []
+    with suppress(InputError):  # its documentation may name no source; the row has a title and a number
+        entries = citation(implementation).split("\n\n")
+    return next((entry for entry in entries if f"{{{thing.arxiv}}}" in entry), row)
 
 
 def _find(name: str) -> Any:
@@ -54,5 +59,5 @@ def _find(name: str) -> Any:
     if name.lower() not in known:
         close = sorted(public for public in known if name.lower()[:4] in public)
         hint = f"did you mean {', '.join(close[:5])}?" if close else "try Sinkhorn, Newton or divergence."
-        raise InputError(f"{name!r} is no public name, coupler or paper of Monge: {hint}")
+        raise InputError(f"{name!r} is not a public name of Monge, nor a coupler or a paper: {hint}")
     return known[name.lower()]

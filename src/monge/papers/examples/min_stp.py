@@ -16,7 +16,7 @@ from monge.sliced.plan import TransferableSlicer, monotone_plan
 torch.manual_seed(0)
 
 
-def pair(turn):
+def shapes(turn):
     """Eight Gaussians on a circle, and two moons that are turned."""
     corner, arc = torch.randint(8, (96,)) * torch.pi / 4, torch.rand(96) * torch.pi
     x = 2 * torch.stack([corner.cos(), corner.sin()], -1) + 0.15 * torch.randn(96, 2)
@@ -30,7 +30,7 @@ def cost(slicer, x, y):
     return slicer.couple(x, y).transport_cost(PointCloud(x, y, "euclidean")).item()
 
 
-first, second = pair(0.0), pair(0.26)
+first, second = shapes(0.0), shapes(0.26)
 exact = [monge.couple(x, y, cost="euclidean").transport_cost().item() for x, y in (first, second)]
 slicer = TransferableSlicer(dimension=2, cost="euclidean")
 untrained = [cost(slicer, *clouds) for clouds in (first, second)]
