@@ -11,11 +11,12 @@ import torch
 
 import monge
 from monge import explain
+from monge.cli.cite import cited
 from monge.cli.registries import REGISTRIES
 from monge.geometry import CostMatrix, Line, PointCloud
 from monge.gradient import INPUTS, MODE_TABLE, MODES, OUTPUTS, TABLE
 from monge.nn import couplers
-from monge.papers import papers
+from monge.papers import CATALOGUE, Paper, papers
 from monge.problem import AtMost, Linear, Relaxed
 
 ROOT = Path(__file__).parent.parent
@@ -166,12 +167,34 @@ def face() -> str:
 
 
 def registered() -> str:
-    """Every paper that an installed distribution registers, with the line that runs it."""
+    """Every paper that an installed distribution registers, by group: its example, its test, and what to cite."""
+    rows = papers()
     lines = []
-    for number, paper in enumerate(papers(), 1):
-        lines += [f"{number}. [{paper.title}](https://arxiv.org/abs/{paper.arxiv}), in `{paper.where}`", ""]
-        lines += ["    ```bash", f"    {paper.line}", "    ```", ""]
-    return "\n".join(lines)
+    for group in dict.fromkeys(row["group"] for row in CATALOGUE.values()):
+        of_group = [paper for paper in rows if paper.group == group]
+        if of_group:
+            lines += [f"## {group.capitalize()}", ""]
+        for paper in of_group:
+            lines += described(paper)
+    covered = CATALOGUE.keys() & {paper.key for paper in rows}
+    return "\n".join([f"Of the {len(CATALOGUE)} papers of the catalogue, {len(covered)} are here.", "", *lines])
+
+
+def described(paper: Paper) -> list[str]:
+    """One paper: where it is, and its example and its citation, which open on a click."""
+    link = f"[arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})"
+    lines = [f"### {paper.title}", "", f"{link}, `monge papers {paper.key}`", ""]
+    if paper.kind == "page":
+        return [*lines, f"A survey: {{doc}}`{Path(paper.implements).stem}`.", ""]
+    script = paper.script.read_text(encoding="utf-8").rstrip()
+    lines += [f"- implemented by {{py:obj}}`{paper.implements}`", f"- verified by `{paper.test}`", ""]
+    lines += opens(f"<code>python -m {paper.example}</code>", "python", script)
+    return [*lines, *opens("what to cite", "bibtex", cited(paper))]
+
+
+def opens(title: str, language: str, text: str) -> list[str]:
+    """A block of code that opens on a click."""
+    return ["<details>", f"<summary>{title}</summary>", "", f"```{language}", text, "```", "", "</details>", ""]
 
 
 def registries() -> str:

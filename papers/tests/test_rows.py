@@ -12,7 +12,7 @@ import monge_papers
 from monge.papers import Paper
 
 ROOT = Path(__file__).parents[1]
-ROOMS = [room.name for room in pkgutil.iter_modules(monge_papers.__path__)]
+ROOMS = [room.name for room in pkgutil.iter_modules(monge_papers.__path__) if room.name != "examples"]
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -24,5 +24,6 @@ def test_rooms_register_their_papers(room: str) -> None:
     assert rows
     for paper in rows:
         assert isinstance(paper, Paper)
-        assert paper.where.startswith(f"monge_papers.{room}")
-        assert importlib.import_module(paper.where)
+        assert paper.implements.startswith(f"monge_papers.{room}.")
+        assert callable(paper.implementation)
+        assert paper.script.parent == ROOT / "src" / "monge_papers" / "examples"

@@ -28,6 +28,14 @@ class TestQR:
         u = torch.linalg.qr(matrix)[0]
         torch.testing.assert_close(qr_matrix(q, k, shift=0.0), u * u)
 
+    def test_the_coupler_squares_the_factor_of_shifted_scores(self):
+        q, k = draw(1, 1, 6, 3, seed=1), draw(1, 1, 6, 3, seed=2)
+        scores = q[0, 0] @ k[0, 0].T / math.sqrt(3)
+        u = torch.linalg.qr(scores + 1.75 * torch.eye(6, dtype=D))[0]
+        matrix = 6 * QR(1, 3, shift=1.75).double()(q, k).dense()[0, 0]
+        torch.testing.assert_close(matrix, u * u)
+        doubly_stochastic(matrix, 1e-12)
+
     def test_columns_may_be_scaled_but_their_order_matters(self):
         q, k = draw(6, 8, seed=1), draw(6, 8, seed=2)
         out = qr_matrix(q, k, shift=0.0)
@@ -132,8 +140,9 @@ class TestCircuit:
 
 
 class TestOneSequence:
-    @pytest.mark.parametrize("coupler", [QR(2, 4), Cayley(2, 4), Circuit(2, 4, 6, layers=2)])
-    def test_two_paddings_are_refused(self, coupler):
+    @pytest.mark.parametrize(("kind", "options"), [(QR, {}), (Cayley, {}), (Circuit, {"tokens": 6, "layers": 2})])
+    def test_two_paddings_are_refused(self, kind, options):
+        coupler = kind(2, 4, **options)
         x = torch.randn(1, 2, 6, 4)
         pad = torch.zeros(1, 6, dtype=torch.bool)
         with pytest.raises(CapabilityError, match="pass key_padding_mask only"):

@@ -230,6 +230,17 @@ class TestEntropicForm:
         left, right = entropic_pivot_factors(q, k, z, log_mass=p.log(), n_half=401)
         torch.testing.assert_close(left @ right.T / 8, expected, rtol=1e-10, atol=1e-12)
 
+    def test_the_coupler_glues_two_plans(self):
+        coupler = EntropicPivots(1, 4, 3, n_half=401).double()
+        with torch.no_grad():
+            coupler.mass_logits.copy_(torch.tensor([[0.2, 0.9, 0.4]]))
+        q, k, z, p = draw(8, 4, seed=1), draw(9, 4, seed=2), coupler.locations[0], coupler.mass[0]
+        a, b = torch.full((8,), 1 / 8, dtype=D), torch.full((9,), 1 / 9, dtype=D)
+        glued = entropic_plan(scores(q, z), a, p) @ torch.diag(1 / p) @ entropic_plan(scores(z, k), p, b)
+        plan = coupler(q[None, None], k[None, None]).dense()[0, 0]
+        torch.testing.assert_close(plan, glued, rtol=1e-10, atol=1e-12)
+        assert torch.linalg.matrix_rank(plan) == 3
+
     def test_five_half_steps_leave_large_column_errors_where_the_exact_form_has_none(self):
         # Published fault: "doubly stochastic" after five half-steps, with column errors of tens of per cent.
         q, k, z = (draw(size, 16, seed=i, scale=3.0**0.5 * 1.3) for i, size in enumerate((256, 256, 32)))

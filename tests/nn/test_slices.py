@@ -142,6 +142,24 @@ class TestHard:
 
 
 class TestSoft:
+    @pytest.mark.parametrize("softness", [1e-1, 1e-3])
+    def test_equals_the_definition(self, softness):
+        q, k, tau = draw(15, 4, seed=1), draw(15, 4, seed=2), 2.0
+        x, y = q / 2, k / 2
+        plans = []
+        for axis in range(4):
+            u, v = x[:, axis], y[:, axis]
+            first, second = (
+                (-(side.sort(descending=True).values[:, None] - side).square() / softness).softmax(-1)
+                for side in (u, v)
+            )
+            plans.append(first.T @ second / 15)
+        costs = torch.stack([(plan * torch.cdist(x, y)).sum() for plan in plans])
+        weights = (-tau * costs).softmax(0)
+        expected = sum(weight * plan for weight, plan in zip(weights, plans, strict=True))
+        found = SoftSlices(tau, softness)(q[None], k[None]).dense()[0]
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
     def test_small_softness_is_hard(self):
         q, k, v = draw(2, 9, 4, seed=1), draw(2, 9, 4, seed=2), draw(2, 9, 3, seed=3)
         soft = soft_sliced_attention(q, k, v, softness=1e-9)

@@ -32,7 +32,7 @@ class Reference(NamedTuple):
         first = re.sub(r"[^a-z]", "", self.authors.split(",")[0].split(" et al")[0].lower())
         words = [word for word in re.findall(r"[a-z]+", self.title.lower()) if word not in _SMALL]
         fields = {
-            "author": self.authors.replace(" et al.", " and others").replace(", ", " and "),
+            "author": " and ".join(map(_family, self.authors.split(", "))),
             "title": f"{{{self.title}}}",
             "year": self.year,
             "eprint": self.arxiv,
@@ -69,6 +69,12 @@ def citation(thing: Any = None) -> str:
         name = getattr(thing, "__name__", type(thing).__name__)
         raise InputError(f"The documentation of {name} names no source: cite the library itself, with citation().")
     return "\n\n".join(reference.bibtex() for reference in found)
+
+
+def _family(name: str) -> str:
+    """A family name as BibTeX takes it: braces keep two words together."""
+    name, others = name.removesuffix(" et al."), name.endswith(" et al.")
+    return (f"{{{name}}}" if " " in name else name) + (" and others" if others else "")
 
 
 def _entry(opening: str, fields: dict[str, str]) -> str:

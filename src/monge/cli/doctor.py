@@ -24,6 +24,7 @@ OPTIONAL = {
     "pyarrow": "parquet",
     "triton": "CUDA kernels",
     "POT": "test",
+    "monge-papers": "papers that are no transport",
 }
 
 

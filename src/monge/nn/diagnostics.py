@@ -200,7 +200,8 @@ def double_center(scores: Float[Tensor, "*b n m"]) -> Float[Tensor, "*b n m"]:
         tensor([[ 1., -1.],
                 [-1.,  1.]])
 
-    Source: Geometric Attention, arXiv 2601.11618.
+    Source: Rosario Freytes, Geometric attention: A regime-explicit operator semantics for transformer attention, arXiv
+    2601.11618.
     """
     rows, columns = scores.mean(-1, keepdim=True), scores.mean(-2, keepdim=True)
     return scores - rows - columns + scores.mean((-1, -2), keepdim=True)

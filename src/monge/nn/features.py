@@ -50,7 +50,8 @@ class EluFeatures(FeatureMap):
         >>> bool((phi_q > 0).all() and (phi_k > 0).all())
         True
 
-    Source: Transformers are RNNs, arXiv 2006.16236.
+    Source: Katharopoulos, Vyas, Pappas, Fleuret, Transformers are RNNs: Fast autoregressive transformers with linear
+    attention, arXiv 2006.16236.
     """
 
     def forward(
@@ -78,7 +79,7 @@ class PerformerFeatures(FeatureMap):
         >>> phi_q.shape, phi_k.shape
         (torch.Size([10, 32]), torch.Size([12, 32]))
 
-    Source: Rethinking Attention with Performers, arXiv 2009.14794.
+    Source: Choromanski et al., Rethinking attention with Performers, arXiv 2009.14794.
     """
 
     projection: Tensor
@@ -134,7 +135,8 @@ class LunaFeatures(FeatureMap):
         >>> features.map(torch.randn(10, 8)).shape
         torch.Size([10, 12])
 
-    Source: LUNA, arXiv 2512.08061.
+    Source: Shahbazi, He, Abbasi, Bai, Liu, Akbari, Salehi, NaderiAlizadeh, Kolouri, LUNA: Linear universal neural
+    attention with generalization guarantees, arXiv 2512.08061.
     """
 
     def __init__(

@@ -46,8 +46,8 @@ def papers() -> tuple[Paper, ...]:
 
     Example:
         >>> from monge.papers import papers
-        >>> next(paper.where for paper in papers() if paper.key == "lotformer")
-        'monge.nn'
+        >>> next(paper.implements for paper in papers() if paper.key == "lotformer")
+        'monge.nn.couplers.EntropicPivots'
     """
     rows: dict[str, Paper] = {}
     for _, shelf in SHELVES.items():

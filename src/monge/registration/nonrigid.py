@@ -60,8 +60,8 @@ def nonrigid(
         A `Registration` whose transformation is a `Warp`.
 
     Source:
-        Bai, Schmitzer, Thorpe, Kolouri, Sliced optimal partial transport (arXiv 2212.08049); the non-rigid form: arXiv
-        2309.15787.
+        Bai, Tran, Damelin, Kolouri, Partial transport for point-cloud registration (arXiv 2309.15787); Bai, Schmitzer,
+        Thorpe, Kolouri, Sliced optimal partial transport (arXiv 2212.08049).
 
     Example:
         >>> import torch

@@ -68,9 +68,9 @@ def sliced_wasserstein(
         An `Estimate` with ``cost``, ``distance``, ``standard_error`` and the cost of every slice.
 
     Source:
-        Bonneel, Rabin, Peyre, Pfister, Sliced and Radon Wasserstein barycenters of measures (2015); Tran et al.,
-        Understanding learning with sliced-Wasserstein requires rethinking informative slices (arXiv 2411.10651), the
-        scale.
+        Bonneel, Rabin, Peyre, Pfister, Sliced and Radon Wasserstein barycenters of measures (2015); Tran, Bai,
+        Shahbazi, Hershey, Kolouri, Understanding learning with sliced-Wasserstein requires rethinking informative
+        slices (arXiv 2411.10651), the scale.
 
     Example:
         >>> import torch

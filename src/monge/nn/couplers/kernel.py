@@ -33,6 +33,9 @@ class Kernel(Coupler):
         >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
         >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
         True
+
+    Source: Katharopoulos, Vyas, Pappas, Fleuret, Transformers are RNNs: Fast autoregressive transformers with linear
+    attention, arXiv 2006.16236.
     """
 
     name = "kernel"
@@ -90,6 +93,8 @@ class Performer(Kernel):
         >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
         >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
         True
+
+    Source: Choromanski et al., Rethinking attention with Performers, arXiv 2009.14794.
     """
 
     name = "performer"
@@ -112,6 +117,9 @@ class Luna(Kernel):
         >>> rows, columns = attention.couple(torch.randn(3, 10, 16), is_causal=True).marginals()
         >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
         True
+
+    Source: Shahbazi, He, Abbasi, Bai, Liu, Akbari, Salehi, NaderiAlizadeh, Kolouri, LUNA: Linear universal neural
+    attention with generalization guarantees, arXiv 2512.08061.
     """
 
     name = "luna"

@@ -58,6 +58,9 @@ class QR(_Orthogonal):
         >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
         >>> torch.allclose(columns, torch.full((3, 2, 10), 0.1), atol=1e-5)
         True
+
+    Source: Born, Skogh, Rhrissorrakrai, Utro, Wagner, Sobczyk, Quantum doubly stochastic transformers, arXiv
+    2504.16275.
     """
 
     name = "qr"
@@ -120,6 +123,9 @@ class Circuit(_Orthogonal):
         >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
         >>> torch.allclose(columns, torch.full((3, 2, 10), 0.1), atol=1e-5)
         True
+
+    Source: Born, Skogh, Rhrissorrakrai, Utro, Wagner, Sobczyk, Quantum doubly stochastic transformers, arXiv
+    2504.16275, for the idea; the layout of gates is this library's.
     """
 
     name = "circuit"

@@ -138,6 +138,9 @@ class Pivots(ShardedPivots):
         >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
         >>> torch.allclose(columns, torch.full((3, 2, 10), 0.1), atol=1e-5)
         True
+
+    Source: Shahbazi, Thrash, Bai, Hamm, NaderiAlizadeh, Kolouri, LOTFormer: Doubly-stochastic linear attention via
+    low-rank optimal transport, arXiv 2509.23436, for gluing through pivots; the exact step is this library's.
     """
 
     name = "pivots"
@@ -183,6 +186,9 @@ class EntropicPivots(ShardedPivots):
         >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
         >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
         True
+
+    Source: Shahbazi, Thrash, Bai, Hamm, NaderiAlizadeh, Kolouri, LOTFormer: Doubly-stochastic linear attention via
+    low-rank optimal transport, arXiv 2509.23436.
     """
 
     name = "entropic-pivots"

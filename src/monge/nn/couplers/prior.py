@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -49,11 +50,11 @@ class Prior(Coupler):
         >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
         True
 
-    Source: You Need Better Attention Priors, arXiv 2601.15380.
+    Source: Litman, Guo, You need better attention priors, arXiv 2601.15380.
     """
 
     name = "prior"
-    promise = Softmax.promise
+    promise = replace(Softmax.promise, source="arXiv 2601.15380")
 
     def __init__(
         self, heads: int, width: int, inner: str = "softmax", *, frequencies: int = 8, hidden: int = 32, **options: Any
@@ -67,7 +68,7 @@ class Prior(Coupler):
         check_count("frequencies", frequencies)
         self.scale = options.pop("scale", None) or width**-0.5
         self.inner: Coupler = known[inner](scale=1.0, **options)
-        self.promise: Promise = self.inner.promise
+        self.promise: Promise = replace(self.inner.promise, source=self.promise.source)
         self.even = nn.Parameter(0.01 * torch.randn(heads, frequencies))
         self.odd = nn.Parameter(torch.zeros(heads, frequencies))
         self.first = nn.Parameter(torch.zeros(heads))

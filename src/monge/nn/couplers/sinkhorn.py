@@ -39,6 +39,8 @@ class Sinkhorn(Coupler):
         >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
         >>> torch.allclose(columns, torch.full((3, 2, 10), 0.1), atol=1e-5)
         True
+
+    Source: Sander, Ablin, Blondel, Peyré, Sinkformers: Transformers with doubly stochastic attention, arXiv 2110.11773.
     """
 
     name = "sinkhorn"

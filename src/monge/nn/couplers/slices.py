@@ -28,6 +28,9 @@ class ExpectedSlices(Coupler):
         >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
         >>> torch.allclose(columns, torch.full((3, 2, 10), 0.1), atol=1e-5)
         True
+
+    Source: Shahbazi, Akbari, Salehi, Liu, NaderiAlizadeh, Kolouri, ESPFormer: Doubly-stochastic attention with expected
+    sliced transport plans, arXiv 2502.07962; the linear-time form is this library's.
     """
 
     name = "expected-slices"
@@ -67,6 +70,9 @@ class SoftSlices(Coupler):
         >>> x = torch.randn(3, 10, 16)
         >>> attention(x)[0].shape
         torch.Size([3, 10, 16])
+
+    Source: Shahbazi, Akbari, Salehi, Liu, NaderiAlizadeh, Kolouri, ESPFormer: Doubly-stochastic attention with expected
+    sliced transport plans, arXiv 2502.07962.
     """
 
     name = "soft-slices"

@@ -29,6 +29,8 @@ class Softmax(Coupler):
         >>> rows, columns = attention.couple(torch.randn(3, 10, 16)).marginals()
         >>> torch.allclose(rows, torch.full((3, 2, 10), 0.1), atol=1e-5)
         True
+
+    Source: Vaswani et al., Attention is all you need, arXiv 1706.03762.
     """
 
     name = "softmax"

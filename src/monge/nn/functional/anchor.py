@@ -67,7 +67,8 @@ def anchored_matrix(
         tensor([[0.2500, 0.2500, 0.2500, 0.2500],
                 [0.2500, 0.2500, 0.2500, 0.2500]])
 
-    Source: Geometric Attention, arXiv 2601.11618.
+    Source: Rosario Freytes, Geometric attention: A regime-explicit operator semantics for transformer attention, arXiv
+    2601.11618.
     """
     check_choice("anchor", anchor, ("none", "row", "column", "plan"))
     if allowed is not None:

@@ -30,7 +30,8 @@ def elu_features(x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
         >>> elu_features(torch.tensor([[-1.0, 0.0, 2.0]]))
         tensor([[0.3679, 1.0000, 3.0000]])
 
-    Source: Transformers are RNNs, arXiv 2006.16236.
+    Source: Katharopoulos, Vyas, Pappas, Fleuret, Transformers are RNNs: Fast autoregressive transformers with linear
+    attention, arXiv 2006.16236.
     """
     # Contiguous: products would copy a transposed view anyway, and derivatives keep one layout.
     return _Elu.apply(x.contiguous())

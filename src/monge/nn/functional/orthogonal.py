@@ -45,7 +45,8 @@ def qr_matrix(
         >>> torch.allclose(matrix.sum(0), torch.ones(10), atol=1e-5)
         True
 
-    Source: Quantum Doubly Stochastic Transformers, arXiv 2504.16275.
+    Source: Born, Skogh, Rhrissorrakrai, Utro, Wagner, Sobczyk, Quantum doubly stochastic transformers, arXiv
+    2504.16275.
     """
     q, k = at_least_single(q, k)
     matrix = scale_of(q, scale) * (q @ k.mT)
@@ -134,8 +135,8 @@ def circuit_matrix(
         >>> torch.allclose(matrix.sum(0), torch.ones(10), atol=1e-5)
         True
 
-    Source: Quantum Doubly Stochastic Transformers, arXiv 2504.16275, for the idea; the layout of gates is this
-    library's.
+    Source: Born, Skogh, Rhrissorrakrai, Utro, Wagner, Sobczyk, Quantum doubly stochastic transformers, arXiv
+    2504.16275, for the idea; the layout of gates is this library's.
     """
     q, k, rotations, phases, mixing = at_least_single(q, k, rotations, phases, mixing)
     n, (layers, ancilla, tokens) = q.shape[-2], phases.shape[-4:-1]

@@ -212,7 +212,8 @@ def pivot_attention(
         >>> torch.allclose(pivot_attention(q, k, v, pivots).mean(0), v.mean(0), atol=1e-5)
         True
 
-    Source: LOTFormer, arXiv 2509.23436, for gluing through pivots; the exact step is this library's.
+    Source: Shahbazi, Thrash, Bai, Hamm, NaderiAlizadeh, Kolouri, LOTFormer: Doubly-stochastic linear attention via
+    low-rank optimal transport, arXiv 2509.23436, for gluing through pivots; the exact step is this library's.
     """
     pivoting = Pivoting(pivots, log_mass, scale, epsilon, gradient, group)
     return pivot_read(Heads(q, k, query_padding, key_padding).checked(), blank(v, key_padding), pivoting, iterations)
@@ -254,7 +255,8 @@ def entropic_pivot_attention(
         >>> entropic_pivot_attention(q, k, v, torch.randn(4, 6, 8)).shape
         torch.Size([4, 10, 8])
 
-    Source: LOTFormer, arXiv 2509.23436.
+    Source: Shahbazi, Thrash, Bai, Hamm, NaderiAlizadeh, Kolouri, LOTFormer: Doubly-stochastic linear attention via
+    low-rank optimal transport, arXiv 2509.23436.
     """
     check_odd(n_half)
     heads, v = Heads(q, k, query_padding, key_padding).checked(), blank(v, key_padding)

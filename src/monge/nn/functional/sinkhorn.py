@@ -78,7 +78,7 @@ def sinkhorn_attention(
         >>> torch.allclose(out.mean(-2), v.mean(-2), atol=1e-4)
         True
 
-    Source: Sinkformers, arXiv 2110.11773.
+    Source: Sander, Ablin, Blondel, Peyré, Sinkformers: Transformers with doubly stochastic attention, arXiv 2110.11773.
     """
     balance = Balance(scale, epsilon, n_half, tol, max_iter, end_on, gradient, memory)
     return sinkhorn_read(Heads(q, k, query_padding, key_padding, pairs).checked(), blank(v, key_padding), balance)

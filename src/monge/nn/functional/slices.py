@@ -80,7 +80,8 @@ def sliced_attention(
         >>> torch.allclose(out.mean(-2), v.mean(-2), atol=1e-5)
         True
 
-    Source: ESPFormer, arXiv 2502.07962; the linear-time form is this library's.
+    Source: Shahbazi, Akbari, Salehi, Liu, NaderiAlizadeh, Kolouri, ESPFormer: Doubly-stochastic attention with expected
+    sliced transport plans, arXiv 2502.07962; the linear-time form is this library's.
     """
     heads = Heads(q, k, query_padding, key_padding).checked()
     return sliced_read(heads, blank(v, key_padding), inverse_temperature, scale)

@@ -40,7 +40,8 @@ class GromovSlicer(LearnedSlicer):
         dimensions: (d, e), needed if ``slicer`` is None.
 
     Source:
-        Shahbazi, Liu, He, Kolouri, Generalized sliced Gromov-Wasserstein plans (arXiv 2605.13753).
+        Shahbazi, Liu, He, Kolouri, Min generalized sliced Gromov Wasserstein: A scalable path to Gromov Wasserstein
+        (arXiv 2605.13753).
 
     Example:
         >>> import torch

@@ -92,9 +92,8 @@ def partial_transport_lp(
         y: Places of `g`.
 
     Source:
-        Liu, Bai, Diaz Martin, Shi, Shahbazi, Landman, Chang, Kolouri, PTLp: Partial transport Lp distances (arXiv
-        2307.13571); Thorpe, Park, Kolouri, Rohde, Slepcev, A transportation Lp distance for signal analysis (arXiv
-        1609.08669).
+        Liu, Bai, Tran, Zhu, Thorpe, Kolouri, PTLp: Partial transport Lp distances (arXiv 2307.13571); Thorpe, Park,
+        Kolouri, Rohde, Slepcev, A transportation Lp distance for signal analysis (arXiv 1609.08669).
 
     Example:
         >>> import torch
@@ -148,8 +147,7 @@ def sliced_partial_transport_lp(
         generator: Source of the directions.
 
     Source:
-        Liu, Bai, Diaz Martin, Shi, Shahbazi, Landman, Chang, Kolouri, PTLp: Partial transport Lp distances (arXiv
-        2307.13571).
+        Liu, Bai, Tran, Zhu, Thorpe, Kolouri, PTLp: Partial transport Lp distances (arXiv 2307.13571).
 
     Example:
         >>> import torch

@@ -158,7 +158,7 @@ def expected_sliced_plan(
         ties: See `monotone_plan`.
 
     Source:
-        Liu et al., Expected sliced transport plans (arXiv 2410.12176).
+        Liu, Diaz Martin, Bai, Shahbazi, Thorpe, Aldroubi, Kolouri, Expected sliced transport plans (arXiv 2410.12176).
 
     Example:
         >>> import torch

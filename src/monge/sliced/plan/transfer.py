@@ -37,7 +37,8 @@ class TransferableSlicer(LearnedSlicer):
         cost: Of `PointCloud`.
 
     Source:
-        Liu, Akbari, Diaz Martin, NaderiAlizadeh, Kolouri, Transferable and amortized sliced plans (arXiv 2511.19741).
+        Liu, Akbari, Diaz Martin, NaderiAlizadeh, Kolouri, Efficient transferable optimal transport via min-sliced
+        transport plans (arXiv 2511.19741).
 
     Example:
         >>> import torch

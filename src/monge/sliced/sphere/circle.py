@@ -90,7 +90,7 @@ def linear_circular_wasserstein(
         circumference: Length of the circle.
 
     Source:
-        Martin et al., LCOT: Linear circular optimal transport (arXiv 2310.06002).
+        Diaz Martin, Medri, Bai, Liu, Yan, Rohde, Kolouri, LCOT: Linear circular optimal transport (arXiv 2310.06002).
 
     Example:
         >>> import torch

@@ -101,7 +101,8 @@ class Stereographic(_OfSphere):
         frame: (*b, L, 2, d) orthonormal pairs: pole, direction.
 
     Source:
-        Tran et al., Stereographic spherical sliced Wasserstein distances (arXiv 2402.02345).
+        Tran, Bai, Kothapalli, Shahbazi, Liu, Diaz Martin, Kolouri, Stereographic spherical sliced Wasserstein distances
+        (arXiv 2402.02345).
 
     Example:
         >>> import torch
@@ -176,9 +177,10 @@ def spherical_sliced_wasserstein(
         InputError: Points off the sphere by more than a rounding error of 1e-3.
 
     Source:
-        Bonet et al., Spherical sliced-Wasserstein (arXiv 2206.08780); Liu et al., Linear spherical sliced optimal
-        transport (arXiv 2411.06055); Tran et al., Stereographic spherical sliced Wasserstein (arXiv 2402.02345);
-        Quellmalz et al., vertical slices (arXiv 2401.16896).
+        Bonet et al., Spherical sliced-Wasserstein (arXiv 2206.08780); Liu, Bai, Diaz Martin, Shi, Shahbazi, Landman,
+        Chang, Kolouri, Linear spherical sliced optimal transport: A fast metric for comparing spherical data (arXiv
+        2411.06055); Tran, Bai, Kothapalli, Shahbazi, Liu, Diaz Martin, Kolouri, Stereographic spherical sliced
+        Wasserstein distances (arXiv 2402.02345); Quellmalz et al., vertical slices (arXiv 2401.16896).
 
     Example:
         >>> import torch
@@ -214,7 +216,8 @@ def spherical_embedding(
         size: Grid points per circle.
 
     Source:
-        Liu et al., Linear spherical sliced optimal transport (arXiv 2411.06055).
+        Liu, Bai, Diaz Martin, Shi, Shahbazi, Landman, Chang, Kolouri, Linear spherical sliced optimal transport: A fast
+        metric for comparing spherical data (arXiv 2411.06055).
 
     Example:
         >>> import torch
@@ -244,7 +247,8 @@ def rotated_frames(
         generator: Source of the directions.
 
     Source:
-        Tran et al., Stereographic spherical sliced Wasserstein distances (arXiv 2402.02345).
+        Tran, Bai, Kothapalli, Shahbazi, Liu, Diaz Martin, Kolouri, Stereographic spherical sliced Wasserstein distances
+        (arXiv 2402.02345).
 
     Example:
         >>> import torch
