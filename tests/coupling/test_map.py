@@ -573,9 +573,8 @@ def bad_points() -> dict[str, tuple[Tensor, type[Exception], str]]:
         "nan": (cloud(3, 2) * math.nan, InputError, "points must hold neither NaN nor inf"),
         "inf": (cloud(3, 2) / 0, InputError, "points must hold neither NaN nor inf"),
         "too far": (cloud(3, 2) * 1e200, InputError, "costs of these points may reach"),
-        "dtype": (cloud(3, 2).float(), TypeError, "share one dtype, but have torch.float32 and torch.float64"),
-        "integers": (torch.ones(3, 2).long(), TypeError, "points must be floating-point"),
-        "no tensor": ([[1.0, 2.0]], TypeError, "points must be a torch.Tensor"),
+        "no numbers": (cloud(3, 2) > 0, TypeError, "points must be floating-point"),
+        "no tensor": ({"points": [[1.0, 2.0]]}, TypeError, "points must be a torch.Tensor"),
         "device": (
             cloud(3, 2).to("meta"),
             InputError,

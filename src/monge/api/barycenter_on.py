@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number, check_same, check_weights
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.errors import ConvergenceWarning, InfeasibleError, InputError, ShapeError
 from monge.geometry import Geometry
 from monge.problem import Linear
@@ -34,7 +34,7 @@ _TEMPERATURES = 12
 _ROUNDING = 1e-8
 
 
-@transformable
+@takes_arrays
 @torch.no_grad()
 def barycenter_on(
     geometry: Geometry,

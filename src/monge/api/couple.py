@@ -7,7 +7,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.coupling import Coupling, PotentialCoupling
 from monge.geometry import Geometry
 from monge.problem import Linear
@@ -17,7 +17,7 @@ from monge.solver import Solver, warned_solution
 __all__ = ["couple"]
 
 
-@transformable(constant=lambda plan: not isinstance(plan, PotentialCoupling))
+@takes_arrays(constant=lambda plan: not isinstance(plan, PotentialCoupling))
 def couple(
     x: Float[Tensor, "*b n d"] | Geometry,
     y: Float[Tensor, "*b m d"] | None = None,

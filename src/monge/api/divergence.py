@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.errors import CapabilityError, InputError
 from monge.problem import Linear
 from monge.problem.epsilon import Relative
@@ -19,7 +19,7 @@ from monge.solver import Auto, DualSolution, Newton, Sinkhorn, Solver, Status, S
 __all__ = ["Own", "check_entropic", "debiased", "divergence", "dual_solution", "self_solution"]
 
 
-@transformable
+@takes_arrays
 def divergence(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

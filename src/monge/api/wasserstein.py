@@ -11,7 +11,7 @@ from torch import Tensor
 
 from monge._arrays import root
 from monge._checks import check_clouds, check_number
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.errors import InputError
 from monge.geometry import CostMatrix, PointCloud, log_reach
 from monge.problem import Linear
@@ -29,7 +29,7 @@ _ROOM = 1000
 _ROUNDS = 12
 
 
-@transformable
+@takes_arrays
 def wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

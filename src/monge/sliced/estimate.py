@@ -14,6 +14,7 @@ from monge._arrays import root
 from monge._checks import check_choice, check_number
 from monge._parts import parts_of
 from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge._value import Value, value
 from monge.errors import InputError
 
@@ -86,7 +87,7 @@ class Estimate(Value):
         return self._replace(cost=cost, slices=slices, gap=gap)
 
 
-@transformable
+@takes_arrays
 def estimate(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
