@@ -25,7 +25,7 @@ from ._transforms import transformable, transforming
 from ._value import Value
 from .errors import DeviceError, DtypeError, InputError, PrecisionWarning, PromotionWarning, ShapeError
 
-__all__ = ["takes_arrays"]
+__all__ = ["answers_in_kind", "takes_arrays", "with_tensors"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 # The dimensions in an annotation such as Float[Tensor, "*b n d"].
@@ -401,4 +401,28 @@ def _in_numpy(answer: Any) -> Any:
     if isinstance(answer, tuple):
         parts = [_in_numpy(one) for one in answer]
         return type(answer)._make(parts) if hasattr(answer, "_make") else tuple(parts)  # type: ignore[attr-defined]
+    if isinstance(answer, Value) and answer._gives_numpy:
+        held = answer._contents().items()
+        return answer._replace(**{name: _in_numpy(part) for name, part in held if isinstance(part, Tensor)})
     return answer
+
+
+_V = TypeVar("_V", bound=Value)
+
+
+def with_tensors(answer: _V) -> _V:
+    """An answer that may hold arrays of NumPy, with tensors in their place."""
+    held = answer._contents().items()
+    arrays = {name: torch.as_tensor(part) for name, part in held if isinstance(part, (np.ndarray, np.generic))}
+    return answer._replace(**arrays) if arrays else answer
+
+
+def answers_in_kind(question: Callable[[_V], Tensor]) -> Callable[[_V], Any]:
+    """A decorator for a question to an answer, which is computed with tensors and given back as the answer was."""
+
+    @functools.wraps(question)
+    def asked(self: _V) -> Any:
+        torched = with_tensors(self)
+        return question(self) if torched is self else _in_numpy(question(torched))
+
+    return asked

@@ -51,6 +51,7 @@ class Barycenter(Value):
     couplings: tuple[Coupling, ...]
     history: Float[Tensor, " iterations"]
     status: Status
+    _gives_numpy = True
 
     @property
     def value(self) -> Float[Tensor, ""]:

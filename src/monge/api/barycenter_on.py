@@ -17,9 +17,9 @@ from monge.errors import ConvergenceWarning, InfeasibleError, InputError, ShapeE
 from monge.geometry import Geometry
 from monge.problem import Linear
 from monge.problem.epsilon import Relative
-from monge.problem.marginal import log_weights, rounding
+from monge.problem.marginal import log_weights
 
-from ._gibbs import Costs, Gibbs
+from ._gibbs import Costs, Gibbs, check_symmetric
 from ._measures import check_masses
 from ._momentum import Momentum
 from .barycenter import check_shares
@@ -104,11 +104,8 @@ def barycenter_on(
     check_masses("histograms", masses)
     mass = masses[..., 0]
     costs = Costs(geometry)
-    if debiased and (asymmetry := costs.asymmetry()) > rounding(geometry.dtype):
-        raise InputError(
-            f"geometry must be symmetric, C_ij = C_ji, for a debiased barycentre, but its costs differ by "
-            f"{asymmetry:.1e} of the largest: give both sides the same points in one order, or pass debiased=False."
-        )
+    if debiased:
+        check_symmetric(geometry, costs.asymmetry(), "a debiased barycentre", ", or pass debiased=False")
     target = Linear(costs.geometry, epsilon=epsilon).epsilon
     if not bool((target > 0).all()) or target.ndim:
         raise InputError(
