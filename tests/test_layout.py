@@ -32,7 +32,7 @@ STOREYS = {
         [
             (
                 *("_arrays", "_batch", "_blocks", "_checks", "_files", "_parts", "_sided"),
-                *("_reading", "_transforms", "_value", "_version", "errors", "registry"),
+                *("_reading", "_transforms", "_users_arrays", "_value", "_version", "errors", "registry"),
             ),
             # The loop of training knows no plan and no kernel: it is handed an objective and data.
             ("kernels", "train"),

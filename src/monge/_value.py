@@ -28,6 +28,8 @@ class Value:
 
     # Its fields, in order of declaration.
     _names: ClassVar[tuple[str, ...]] = ()
+    # Whether, as an answer to those who passed arrays of NumPy, it holds arrays of NumPy itself.
+    _gives_numpy: ClassVar[bool] = False
 
     @classmethod
     def _make(cls, **contents: Any) -> Self:
@@ -129,6 +131,8 @@ def _show(held: Any) -> str:
         if held.ndim == 0 and held.device.type == "cpu":
             return f"{held.item():.4g}"
         return f"{str(held.dtype).removeprefix('torch.')}{list(held.shape)}"
+    if getattr(held, "ndim", 0):
+        return f"{held.dtype}{list(held.shape)}"
     if isinstance(held, tuple):
         return "(" + ", ".join(_show(item) for item in held) + ")"
     return repr(held)

@@ -16,6 +16,7 @@ __all__ = [
     "InputError",
     "NotConvergedError",
     "PrecisionWarning",
+    "PromotionWarning",
     "ShapeError",
     "TransportError",
 ]
@@ -73,6 +74,10 @@ class NotConvergedError(TransportError, RuntimeError):
 
 class PrecisionWarning(UserWarning):
     """The answer that was asked for needs more digits than the dtype has."""
+
+
+class PromotionWarning(UserWarning):
+    """Arrays of different float types met in one call, and were promoted to the widest of them."""
 
 
 class ConvergenceWarning(UserWarning):

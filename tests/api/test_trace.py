@@ -21,7 +21,8 @@ FACE = {
 
 
 # Files that every call passes through and that know no transport: values, checks, arrays, names.
-FOUNDATION = {"_arrays.py", "_checks.py", "_sided.py", "_transforms.py", "_value.py", "registry.py"}
+FOUNDATION = {"_arrays.py", "_checks.py", "_sided.py", "_transforms.py", "_users_arrays.py", "_value.py"}
+FOUNDATION |= {"registry.py"}
 # Where numbers begin to be worked on: a kernel, or the mean of all costs, by which entropic solvers are compared.
 FIRST = {"kernels/exact/assignment/__init__.py", "kernels/exact/simplex/__init__.py", "kernels/line/sort/__init__.py"}
 FIRST |= {"kernels/stream/sinkhorn.py", "kernels/stream/sums.py"}

@@ -10,9 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._arrays import pieces
+from monge.errors import InputError
 from monge.geometry import CostMatrix, Geometry, Grid
+from monge.problem.marginal import rounding
 
-__all__ = ["Costs", "Gibbs"]
+__all__ = ["Costs", "Gibbs", "check_symmetric"]
 
 # Costs of so many entries are held as a matrix; larger ones are streamed, unless they are sums over axes.
 _HELD = 2**22
@@ -55,6 +57,15 @@ class Costs:
         n, m = self.geometry.shape
         for rows in pieces(n, max(1, _HELD // m)):
             yield self.geometry._block(rows), self.columns._block(rows)
+
+
+def check_symmetric(geometry: Geometry, asymmetry: float, what: str, remedy: str = "") -> None:
+    """C_ij = C_ji, up to the rounding of the costs."""
+    if asymmetry > rounding(geometry.dtype):
+        raise InputError(
+            f"geometry must be symmetric, C_ij = C_ji, for {what}, but its costs differ by {asymmetry:.1e} of the "
+            f"largest: give both sides the same points in one order{remedy}."
+        )
 
 
 class Gibbs:

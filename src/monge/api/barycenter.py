@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number, check_points, check_same, check_weights
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge._value import Value, value
 from monge.coupling import Coupling, PotentialCoupling
 from monge.errors import ConvergenceWarning, InputError, ShapeError
@@ -51,6 +51,7 @@ class Barycenter(Value):
     couplings: tuple[Coupling, ...]
     history: Float[Tensor, " iterations"]
     status: Status
+    _gives_numpy = True
 
     @property
     def value(self) -> Float[Tensor, ""]:
@@ -58,7 +59,7 @@ class Barycenter(Value):
         return self.history[-1]
 
 
-@transformable
+@takes_arrays
 def barycenter(
     measures: Sequence[GivenMeasure] | Float[Tensor, "k n d"],
     weights: Float[Tensor, " k"] | Sequence[float] | None = None,

@@ -12,14 +12,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number, check_same, check_weights
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.errors import ConvergenceWarning, InfeasibleError, InputError, ShapeError
 from monge.geometry import Geometry
 from monge.problem import Linear
 from monge.problem.epsilon import Relative
-from monge.problem.marginal import log_weights, rounding
+from monge.problem.marginal import log_weights
 
-from ._gibbs import Costs, Gibbs
+from ._gibbs import Costs, Gibbs, check_symmetric
 from ._measures import check_masses
 from ._momentum import Momentum
 from .barycenter import check_shares
@@ -34,7 +34,7 @@ _TEMPERATURES = 12
 _ROUNDING = 1e-8
 
 
-@transformable
+@takes_arrays
 @torch.no_grad()
 def barycenter_on(
     geometry: Geometry,
@@ -104,11 +104,8 @@ def barycenter_on(
     check_masses("histograms", masses)
     mass = masses[..., 0]
     costs = Costs(geometry)
-    if debiased and (asymmetry := costs.asymmetry()) > rounding(geometry.dtype):
-        raise InputError(
-            f"geometry must be symmetric, C_ij = C_ji, for a debiased barycentre, but its costs differ by "
-            f"{asymmetry:.1e} of the largest: give both sides the same points in one order, or pass debiased=False."
-        )
+    if debiased:
+        check_symmetric(geometry, costs.asymmetry(), "a debiased barycentre", ", or pass debiased=False")
     if isinstance(epsilon, Relative):
         epsilon = Linear(costs.geometry, epsilon=epsilon).epsilon
     entropy = epsilon.tolist() if isinstance(epsilon, Tensor) else epsilon

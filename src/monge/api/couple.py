@@ -7,7 +7,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.coupling import Coupling, PotentialCoupling
 from monge.geometry import Geometry
 from monge.problem import Linear
@@ -17,7 +17,7 @@ from monge.solver import Solver, warned_solution
 __all__ = ["couple"]
 
 
-@transformable(constant=lambda plan: not isinstance(plan, PotentialCoupling))
+@takes_arrays(constant=lambda plan: not isinstance(plan, PotentialCoupling))
 def couple(
     x: Float[Tensor, "*b n d"] | Geometry,
     y: Float[Tensor, "*b m d"] | None = None,
@@ -27,7 +27,7 @@ def couple(
     cost: str | Callable[[Tensor, Tensor], Tensor] = "sqeuclidean",
     epsilon: float | Tensor | Relative = 0.0,
     mass: float | Tensor | None = None,
-    rho: float | Tensor | None = None,
+    rho: float | Tensor | tuple[float | Tensor, float | Tensor] | None = None,
     penalty: str = "kl",
     solver: Solver | None = None,
 ) -> Coupling:
@@ -35,23 +35,30 @@ def couple(
 
     $$\min_P \; \langle C, P\rangle + \epsilon\,\mathrm{KL}(P \,|\, a \otimes b)$$
     over plans with marginals a and b. With ``mass`` the plan moves exactly this mass and leaves the rest where it is.
-    With ``rho`` it may miss the marginals at a price, $\rho\,\mathrm{KL}(P1 | a) + \rho\,\mathrm{KL}(P^\top 1 | b)$.
-    If the two sides need different conditions, make a `Linear` problem and pass it to `solve`.
+    With ``rho`` it may miss the marginals at a price,
+    $\rho_1\,\mathrm{KL}(P1 | a) + \rho_2\,\mathrm{KL}(P^\top 1 | b)$; ``rho=(inf, 1.0)`` keeps the first marginal.
+    Other conditions are those of a `Linear` problem for `solve`.
+
+    Arrays of NumPy, lists and integers are taken as well as tensors, and pictures are weights on a grid:
+    ``couple(Grid((28, 28)), a=first, b=second)``.
 
     Args:
         x: Sources, or a geometry that holds both sides.
         y: Targets.
-        a: Weights of the sources, 1/n each if None. A point of weight zero is absent.
+        a: Weights of the sources, 1/n each if None. A point of weight zero is absent. On a `monge.geometry.Grid` of
+            h x w pixels, the weights may be pictures (*b, h, w).
         b: Weights of the targets, of the same mass unless ``mass`` or ``rho`` is given.
         cost: A name of `monge.geometry.COSTS`, or a function as in `PointCloud`.
         epsilon: Strength of the entropy in units of the cost, or `relative`; zero is exact transport.
         mass: Total mass to move, at most that of either side.
-        rho: Price of missing a marginal, in units of the cost.
+        rho: Price of missing a marginal, in units of the cost, or a pair of prices for the two sides. An infinite price
+            fixes the marginal; a price of zero, on one side at most, leaves it free.
         penalty: How a marginal may be missed: ``"kl"``, ``"l2"``, ``"tv"``, or another of `monge.problem.PENALTIES`.
         solver: How to solve; None chooses, see `explain`.
 
     Returns:
-        The coupling. For the value, the potentials and a report use `solve`.
+        The coupling, which holds tensors, whatever it was made from; ``torch.from_numpy(v)`` makes a tensor for
+        ``P @ v``, and ``.numpy()`` an array of its answer. For the value, the potentials and a report use `solve`.
 
     Raises:
         InputError: If an argument is wrong; the message says which, why, and what to do. Shapes, dtypes and devices
@@ -61,6 +68,7 @@ def couple(
 
     Warns:
         ConvergenceWarning: If the solver missed its tolerance.
+        PromotionWarning: If arrays of different float types were promoted to one.
 
     Example:
         >>> import torch

@@ -9,26 +9,29 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.errors import CapabilityError, InputError
+from monge.geometry import Geometry
 from monge.problem import Linear
 from monge.problem.epsilon import Relative
 from monge.problem.marginal import column, pairing
 from monge.solver import Auto, DualSolution, Newton, Sinkhorn, Solver, Status, Symmetric, warned_solution
 
+from ._gibbs import Costs, check_symmetric
+
 __all__ = ["Own", "check_entropic", "debiased", "divergence", "dual_solution", "self_solution"]
 
 
-@transformable
+@takes_arrays
 def divergence(
-    x: Float[Tensor, "*b n d"],
-    y: Float[Tensor, "*b m d"],
+    x: Float[Tensor, "*b n d"] | Geometry,
+    y: Float[Tensor, "*b m d"] | None = None,
     a: Float[Tensor, "*b n"] | None = None,
     b: Float[Tensor, "*b m"] | None = None,
     *,
     cost: str | Callable[[Tensor, Tensor], Tensor] = "sqeuclidean",
     epsilon: float | Tensor | Relative = 0.05,
-    rho: float | Tensor | None = None,
+    rho: float | Tensor | tuple[float | Tensor, float | Tensor] | None = None,
     solver: Solver | None = None,
 ) -> Float[Tensor, "*b"]:
     r"""The Sinkhorn divergence: entropic transport without its bias.
@@ -42,18 +45,20 @@ def divergence(
     lost in a difference of the three values. The term of a measure with itself needs one potential and few iterations.
 
     Args:
-        x: First clouds.
+        x: First clouds, or a geometry with the same points on both sides, for histograms and pictures.
         y: Second clouds.
-        a: Weights of `x`, 1/n each if None.
+        a: Weights of `x`, 1/n each if None; on a `monge.geometry.Grid` they may have its shape.
         b: Weights of `y`; of the same mass unless ``rho`` is given.
         cost: As in `PointCloud`; it must be symmetric in its two points.
         epsilon: Strength of the entropy, positive, in units of the cost; `relative` refers to the mean cost between x
             and y. The same number is used in all three terms.
-        rho: Price of missing a marginal, $\rho\,\mathrm{KL}$ on either side; None for fixed marginals.
+        rho: Price of missing a marginal, $\rho\,\mathrm{KL}$ on either side, the same on both; None, and infinity, for
+            fixed marginals.
         solver: An entropic solver, whose ``gradient`` says how the answer is differentiated; None chooses.
 
     Returns:
-        One divergence per problem, in units of the cost (not rooted).
+        One divergence per problem, in units of the cost (not rooted); in NumPy, if the clouds or weights are arrays of
+        NumPy.
 
     Raises:
         InputError: If an argument is wrong; the message says which, why, and what to do.
@@ -69,11 +74,18 @@ def divergence(
     Source: Feydy et al., Interpolating between optimal transport and MMD using Sinkhorn divergences (arXiv 1810.08278);
         Sejourne et al., Sinkhorn divergences for unbalanced optimal transport (arXiv 1910.12958).
     """
+    if isinstance(rho, tuple) and len(rho) == 2 and bool(torch.as_tensor(rho[0] != rho[1]).any()):
+        raise InputError(
+            "rho must be one price for both sides of the divergence, which also compares a measure with itself, but is "
+            f"{rho!r}: pass one of them."
+        )
     problem = Linear.between(x, y, a, b, cost=cost, epsilon=epsilon, rho=rho)
+    if isinstance(x, Geometry):
+        check_symmetric(x, Costs(x).asymmetry(), "the divergence")
     epsilon = problem.epsilon.detach() if isinstance(epsilon, Relative) else problem.epsilon
     own = [
-        Linear.between(points, points, weights, weights, cost=cost, epsilon=epsilon, rho=rho)
-        for points, weights in ((x, problem.a), (y, problem.b))
+        Linear.between(points, other, weights, weights, cost=cost, epsilon=epsilon, rho=rho)
+        for points, other, weights in ((x, None if y is None else x, problem.a), (x if y is None else y, y, problem.b))
     ]
     check_entropic(problem)
     return debiased(problem, dual_solution(problem, solver), *(self_solution(one, solver) for one in own))

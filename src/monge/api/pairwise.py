@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monge._arrays import pieces
 from monge._checks import check_choice, check_number, check_same
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.errors import InputError, ShapeError
 from monge.geometry import PointCloud
 from monge.problem import Linear
@@ -33,7 +33,7 @@ Compare = Callable[[list[int], list[int]], Tensor]
 _OWN_CALL = 2**20
 
 
-@transformable
+@takes_arrays
 def pairwise(
     measures: Sequence[GivenMeasure] | Float[Tensor, "k n d"],
     others: Sequence[GivenMeasure] | Float[Tensor, "l m d"] | None = None,

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from monge._arrays import root
 from monge._checks import check_clouds, check_number
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.errors import InputError
-from monge.geometry import CostMatrix, PointCloud, log_reach
+from monge.geometry import Circle, CostMatrix, Geometry, Grid, Line, PointCloud, log_reach
 from monge.problem import Linear
 from monge.problem.epsilon import Relative
 from monge.solver import Solution, Solver, warned_solution
 
+from ._gibbs import Costs
 from ._units import in_range, rescaled, scaled_epsilon, unit_of
 
 __all__ = ["wasserstein"]
@@ -29,10 +30,10 @@ _ROOM = 1000
 _ROUNDS = 12
 
 
-@transformable
+@takes_arrays
 def wasserstein(
-    x: Float[Tensor, "*b n d"],
-    y: Float[Tensor, "*b m d"],
+    x: Float[Tensor, "*b n d"] | Geometry,
+    y: Float[Tensor, "*b m d"] | None = None,
     a: Float[Tensor, "*b n"] | None = None,
     b: Float[Tensor, "*b m"] | None = None,
     *,
@@ -48,17 +49,20 @@ def wasserstein(
     defined as zero there, which is a subgradient. Near zero, the gradient of $W_p$ is still large for p > 1, so take
     the p-th power if you need a loss.
 
+    Between histograms, and between pictures, the first argument is a geometry, whose costs are the p-th powers of
+    distances: ``wasserstein(Grid((28, 28)), a=first, b=second)``.
+
     Args:
-        x: First clouds.
+        x: First clouds, or a geometry that holds both sides.
         y: Second clouds.
-        a: Weights of `x`, 1/n each if None.
+        a: Weights of `x`, 1/n each if None; on a `monge.geometry.Grid` they may have its shape.
         b: Weights of `y`, of the same mass.
         p: Order, at least 1.
         epsilon: Strength of the entropy, or `relative`; zero is exact.
         solver: How to solve; None chooses.
 
     Returns:
-        One distance per problem.
+        One distance per problem; in NumPy, if the clouds or weights are arrays of NumPy.
 
     Raises:
         InputError: If an argument is wrong; the message says which, why, and what to do. This includes a p that is so
@@ -72,6 +76,11 @@ def wasserstein(
         tensor(5.)
     """
     check_number("p", p, low=1.0, high=1e6)
+    if isinstance(x, Geometry) or y is None:
+        problem = Linear.between(x, y, a, b, epsilon=epsilon)
+        _check_powers(problem.geometry, p)
+        solution = warned_solution(problem, solver)
+        return root(solution.coupling.transport_cost() if problem.entropic else solution.value, p)
     check_clouds(x, y)
     if in_range(x, y, p):
         powers = PointCloud(x, y, "euclidean", power=float(p))
@@ -79,6 +88,25 @@ def wasserstein(
         if not vanished:
             return root(cost, p)
     return _in_own_units(x, y, a, b, p, epsilon, solver)
+
+
+def _check_powers(geometry: Geometry, p: float) -> None:
+    """The costs must be p-th powers, as far as the geometry tells: none is negative, and a known power is p."""
+    parts = geometry.axes if isinstance(geometry, Grid) else (geometry,)
+    for part in parts:
+        power = part.p if isinstance(part, (Line, Circle)) else None
+        if isinstance(part, PointCloud) and part._is_norm:
+            power = part._points().power
+        if power is not None and power != p:
+            raise InputError(
+                f"p must be the power of the costs of this {type(geometry).__name__}, {power:g}, but is {p:g}: "
+                f"pass p={power:g}, or make the geometry for p={p:g}."
+            )
+        if part._may_be_negative() and (least := Costs(part).least) < 0:
+            raise InputError(
+                f"The costs of the geometry must be powers of distances, but the least one is {least:g}: to minimise "
+                "such costs use couple or solve."
+            )
 
 
 def _cost(problem: Linear, solver: Solver | None) -> tuple[Tensor, bool]:

@@ -41,7 +41,9 @@ def couple(
         str, typer.Option(help="Entropy in units of the cost, or relative:FRACTION of the mean cost; 0 is exact.")
     ] = "relative:0.05",
     mass: Annotated[float | None, typer.Option(help="Move only this much mass (partial transport).")] = None,
-    rho: Annotated[float | None, typer.Option(help="Price of not meeting the weights (unbalanced transport).")] = None,
+    rho: Annotated[
+        str | None, typer.Option(help="Price of not meeting the weights, or SOURCE,TARGET; inf means they are met.")
+    ] = None,
     normalise: Annotated[
         bool, typer.Option("--normalise", help="Divide the weights of each side by their total.")
     ] = False,
@@ -70,7 +72,7 @@ def couple(
             x, y = _points(source, target, getattr(torch, dtype))
             a, b = _weights(weights_source, x, normalise), _weights(weights_target, y, normalise)
         with phases.phase("solve"):
-            problem = _problem(x, y, a, b, cost=cost, epsilon=_epsilon(epsilon), mass=mass, rho=rho)
+            problem = _problem(x, y, a, b, cost=cost, epsilon=_epsilon(epsilon), mass=mass, rho=_prices(rho))
             solution = solve(problem, _solver(solver, tol=tol, max_iter=max_iter))
         with phases.phase("measure"):
             rows = measured(solution)
@@ -113,6 +115,17 @@ def _problem(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, **setting
         if settings["mass"] is not None:
             raise
         raise InfeasibleError(f"{error} On the command line: --normalise, --rho or --mass.") from error
+
+
+def _prices(text: str | None) -> Any:
+    """``1.0``, or ``1.0,inf`` for source and target."""
+    if text is None:
+        return None
+    try:
+        prices = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--rho {text} must be a price or two of them, as in 1.0 or 1.0,inf.") from None
+    return prices if len(prices) > 1 else prices[0]
 
 
 def _epsilon(text: str) -> Any:

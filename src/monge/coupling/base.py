@@ -13,6 +13,7 @@ from torch import Tensor
 from monge._arrays import broadcast_shapes, working_dtype
 from monge._checks import check_count, chosen_rows
 from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge._value import value
 from monge.errors import DenseLimitError, InfeasibleError, InputError
 
@@ -219,7 +220,7 @@ class Coupling(Algebra):
         return self._finish(self._average(values), v, batch)
 
     @final
-    @transformable
+    @takes_arrays
     def map(self, points: Float[Tensor, "..."], *, method: str | None = None) -> Float[Tensor, "..."]:
         """Where points go that the plan has not seen; short for ``TransportMap(P, method)(points)``.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from monge._arrays import explicit, pick, take, working_dtype
 from monge._blocks import joined
 from monge._checks import check_batches, check_choice, check_floating, check_points
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge._value import Value, value
 from monge.errors import CapabilityError, DeviceError, DtypeError, InfeasibleError, InputError, ShapeError
 
@@ -149,7 +149,7 @@ class TransportMap(Value):
         return self._make(coupling=coupling, method=self.method, potentials=potentials)
 
     @final
-    @transformable
+    @takes_arrays
     def __call__(self, points: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Where points go.
 

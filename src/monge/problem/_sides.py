@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,12 +15,14 @@ from monge.errors import InfeasibleError, InputError, ShapeError
 
 from .at_most import AtMost
 from .fixed import Fixed
+from .free import Free
 from .marginal import Marginal, column, rounding
+from .relaxed import Relaxed
 
 if TYPE_CHECKING:
     from monge.geometry import Geometry
 
-__all__ = ["as_mass", "check_batch", "fitted"]
+__all__ = ["as_mass", "as_prices", "check_batch", "fitted", "flattened", "side_at"]
 
 
 def fitted(geometry: Geometry, source: Marginal, target: Marginal) -> tuple[Marginal, Marginal]:
@@ -94,3 +97,33 @@ def as_mass(mass: float | Tensor, source: Marginal, target: Marginal) -> Tensor:
                 f"use AtMost for {side}."
             )
     return mass
+
+
+def as_prices(rho: Any) -> tuple[Any, Any]:
+    """The prices of missing the two marginals: those of a pair, or one for both."""
+    pair = rho if isinstance(rho, tuple) else (rho, rho)
+    if len(pair) != 2:
+        raise InputError(
+            f"rho must be one price, or a pair with a price for each side, but has {len(pair)}: pass one or two."
+        )
+    if all(not isinstance(price, Tensor) and price == 0 for price in pair):
+        raise InputError(
+            f"rho must be positive on one side at least, but is {rho!r}: where no marginal has a price, the empty plan "
+            "is optimal."
+        )
+    return pair
+
+
+def side_at(rho: Any, weights: Tensor, penalty: str) -> Marginal:
+    """What a price asks of a marginal: everything if it is infinite, nothing if it is zero."""
+    if not isinstance(rho, Tensor) and rho in (0, math.inf):
+        return (Fixed if rho else Free)._make(weights=weights)
+    return Relaxed(weights, rho, penalty)
+
+
+def flattened(weights: Any, shape: Sequence[int]) -> Any:
+    """Weights in the shape of a grid, such as a picture, as one row of weights; others as they are."""
+    axes = len(shape)
+    if not isinstance(weights, Tensor) or axes < 2 or weights.shape[-axes:] != torch.Size(shape):
+        return weights
+    return weights if weights.shape[-1] == math.prod(shape) else weights.flatten(-axes)

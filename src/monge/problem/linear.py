@@ -15,16 +15,15 @@ from monge._checks import check_number, check_weights
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InputError
-from monge.geometry import CostMatrix, Geometry, PointCloud, cost_between
+from monge.geometry import CostMatrix, Geometry, Grid, PointCloud, cost_between
 
-from ._sides import as_mass, check_batch, fitted
+from ._sides import as_mass, as_prices, check_batch, fitted, flattened, side_at
 from .at_most import AtMost
 from .base import Plan, Problem
 from .epsilon import Relative, check_epsilons
 from .fixed import Fixed
 from .marginal import Constraint, Marginal, column, log_weights, pairing, rounding
 from .penalty import PENALTIES
-from .relaxed import Relaxed
 
 __all__ = ["Linear", "Terms"]
 
@@ -134,7 +133,7 @@ class Linear(Problem):
         cost: str | Callable[[Tensor, Tensor], Tensor] = "sqeuclidean",
         epsilon: float | Tensor | Relative = 0.0,
         mass: float | Tensor | None = None,
-        rho: float | Tensor | None = None,
+        rho: float | Tensor | tuple[float | Tensor, float | Tensor] | None = None,
         penalty: str = "kl",
     ) -> Linear:
         """The problem between two clouds, or on a geometry, in the words of `monge.couple`.
@@ -142,12 +141,13 @@ class Linear(Problem):
         Args:
             x: Sources, or a geometry that holds both sides.
             y: Targets.
-            a: Weights of the sources, 1/n each if None.
+            a: Weights of the sources, 1/n each if None; on a `monge.geometry.Grid` they may have its shape.
             b: Weights of the targets.
             cost: A name of `monge.geometry.COSTS`, or a function as in `monge.geometry.PointCloud`.
             epsilon: Strength of the entropy, or `relative`.
             mass: Total mass to move: both sides are `AtMost` then.
-            rho: Price of missing a marginal: both sides are `Relaxed` then.
+            rho: Price of missing a marginal, or a pair of prices, for the rows and for the columns. A side is `Relaxed`
+                then, but `Fixed` where the price is infinite, and `Free` where it is zero.
             penalty: How a marginal may be missed, a name of `PENALTIES`.
 
         Raises:
@@ -178,18 +178,21 @@ class Linear(Problem):
             PENALTIES.require(penalty)
             raise InputError(f"penalty={penalty!r} needs a price, but rho is not given: pass rho too, or leave it out.")
 
-        def side(name: str, weights: Tensor | None, n: int) -> Marginal | None:
+        def side(name: str, weights: Tensor | None, shape: tuple[int, ...], price: Any) -> Marginal | None:
             if weights is not None:
-                check_weights(name, weights, n)
+                weights = flattened(weights, shape)
+                check_weights(name, weights, math.prod(shape))
             elif rho is None and mass is None:
                 return None
-            given = _uniform(n, x) if weights is None else Fixed._make(weights=weights)
+            given = _uniform(math.prod(shape), x).weights if weights is None else weights
             if rho is not None:
-                return Relaxed(given.weights, rho, penalty)
-            return given if mass is None else AtMost._make(weights=given.weights)
+                return side_at(price, given, penalty)
+            return (Fixed if mass is None else AtMost)._make(weights=given)
 
-        n, m = x.shape
-        return cls(x, side("a", a, n), side("b", b, m), epsilon=epsilon, mass=mass)
+        prices = (None, None) if rho is None else as_prices(rho)
+        shapes = (x.source_shape, x.target_shape) if isinstance(x, Grid) else ((n,) for n in x.shape)
+        source, target = map(side, ("a", "b"), (a, b), shapes, prices)
+        return cls(x, source, target, epsilon=epsilon, mass=mass)
 
     @property
     def a(self) -> Float[Tensor, "*b n"]:

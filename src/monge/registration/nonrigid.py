@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_choice, check_number
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 
 from .correspondence import Correspondence, Goals, Slices
 from .result import Progress, Registration, Steps
@@ -19,7 +19,7 @@ __all__ = ["nonrigid"]
 PATIENCE = 18  # turns at one price before it is the last
 
 
-@transformable
+@takes_arrays
 @torch.no_grad()
 def nonrigid(
     source: Float[Tensor, "n d"],

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number, check_points, check_same, check_single
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.errors import ShapeError
 from monge.sliced import rotations
 
@@ -23,7 +23,7 @@ __all__ = ["prepared", "procrustes", "rigid", "spread", "start_rotations"]
 LAST_STEPS, REST = 140, 20  # steps of the last stage, and how many of them rest at one price
 
 
-@transformable
+@takes_arrays
 @torch.no_grad()
 def rigid(
     source: Float[Tensor, "n d"],

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_number, check_points, check_same
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.kernels.line import levels
 
 from ._aligned_clouds import aligned, check_theta, midpoints, of_mass_one
@@ -16,7 +16,7 @@ from .slicer import ALL, LinearSlicer
 __all__ = ["sliced_embedding"]
 
 
-@transformable
+@takes_arrays
 def sliced_embedding(
     x: Float[Tensor, "*b n d"],
     a: Float[Tensor, "*b n"] | None = None,

@@ -14,6 +14,7 @@ from monge._arrays import root
 from monge._checks import check_choice, check_number
 from monge._parts import parts_of
 from monge._transforms import transformable
+from monge._users_arrays import answers_in_kind, takes_arrays, with_tensors
 from monge._value import Value, value
 from monge.errors import InputError
 
@@ -46,13 +47,16 @@ class Estimate(Value):
     p: float = field(default=2.0)
     weights: Float[Tensor, "*b slices"] | None = None
     gap: Float[Tensor, "*b"] | float = 0.0
+    _gives_numpy = True
 
     @property
+    @answers_in_kind
     def distance(self) -> Float[Tensor, "*b"]:
         """The p-th root of the cost; at zero, where the root has no derivative, its gradient is zero."""
         return root(self.cost, self.p)
 
     @property
+    @answers_in_kind
     def standard_error(self) -> Float[Tensor, "*b"]:
         """Standard deviation of ``cost`` over new draws of the slices, estimated from this one draw.
 
@@ -86,7 +90,7 @@ class Estimate(Value):
         return self._replace(cost=cost, slices=slices, gap=gap)
 
 
-@transformable
+@takes_arrays
 def estimate(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -177,15 +181,15 @@ def refine(draw: Callable[[int], Estimate], *, tol: float, slices: int = 128, ma
     """
     check_number("tol", tol, low=0.0, strict=True)
     check_number("slices", slices, low=1)
-    found = draw(min(slices, max_slices))
+    found = with_tensors(draw(min(slices, max_slices)))
     while bool((found.standard_error > tol * found.cost.detach()).any()):
         count = found.slices.shape[-1]
         if count >= max_slices:
             break
         if found.weights is None:
-            found = found._joined(draw(min(count, max_slices - count)))
+            found = found._joined(with_tensors(draw(min(count, max_slices - count))))
         else:  # shares of one draw say nothing about another
-            found = draw(min(2 * count, max_slices))
+            found = with_tensors(draw(min(2 * count, max_slices)))
     return found
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from monge._checks import check_choice, check_number
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.kernels.derivatives import once
 
 from ._aligned_clouds import Clouds, aligned, centred, equal_unless, gathered, noise, picked
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-@transformable
+@takes_arrays
 def max_sliced_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -98,7 +98,7 @@ def max_sliced_wasserstein(
     return _fixed(averaged(clouds, family._at(winner), line), clouds), winner
 
 
-@transformable
+@takes_arrays
 def energy_based_sliced_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -149,7 +149,7 @@ def energy_based_sliced_wasserstein(
     return Estimate((weights * costs).sum(-1), costs.detach(), 1, line.p, weights.detach())
 
 
-@transformable
+@takes_arrays
 def distributional_sliced_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -230,7 +230,7 @@ def _fixed(found: Estimate, sources: Clouds) -> Estimate:
     return found._replace(cost=once(found.cost, sources, told))
 
 
-@transformable
+@takes_arrays
 def random_path_directions(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from monge._arrays import gap_power
 from monge._checks import check_number, check_points, check_same, check_weights
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.errors import ShapeError
 from monge.kernels.line import levels, staircase
 
@@ -24,7 +24,7 @@ from .slicer import LinearSlicer
 __all__ = ["pairwise_sliced_wasserstein"]
 
 
-@transformable
+@takes_arrays
 @torch.no_grad()
 def pairwise_sliced_wasserstein(
     clouds: Sequence[Float[Tensor, "*b _ d"]],

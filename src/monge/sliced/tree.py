@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from monge._arrays import power, working_dtype
 from monge._checks import check_number
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge._value import Value, value
 from monge.errors import ShapeError
 
@@ -36,7 +36,7 @@ class TreeSystem(Value):
     theta: Float[Tensor, "*b trees lines d"]
 
 
-@transformable
+@takes_arrays
 def tree_system(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -80,7 +80,7 @@ def tree_system(
     return TreeSystem((mean + spread * normal).to(working_dtype(x)), theta.to(x.device, working_dtype(x)))
 
 
-@transformable
+@takes_arrays
 def tree_sliced_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from monge._checks import check_number
 from monge._parts import parts_of
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge._value import value
 from monge.errors import InputError
 from monge.kernels.derivatives import held, once
@@ -122,7 +122,7 @@ class Unbalanced(LineProblem):
         return Ascent(*(whole.reshape(*batch, *whole.shape[1:]) for whole in found))
 
 
-@transformable
+@takes_arrays
 def unbalanced_sliced_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_choice, check_number
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 
 from ._aligned_clouds import Clouds, aligned, centred, equal_unless
 from .directions import drawn
@@ -20,7 +20,7 @@ from .slicer import LinearSlicer
 __all__ = ["dirac_factor", "effective_dimension", "sliced_wasserstein"]
 
 
-@transformable
+@takes_arrays
 def sliced_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

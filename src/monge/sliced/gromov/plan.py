@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.coupling import Coupling
 from monge.errors import ShapeError
 from monge.geometry import Geometry
@@ -19,7 +19,7 @@ from .wasserstein import gromov_cost, within
 __all__ = ["best_gromov_plan"]
 
 
-@transformable
+@takes_arrays
 def best_gromov_plan(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m e"],

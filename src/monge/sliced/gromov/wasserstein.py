@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from monge._checks import check_number, check_points
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge._value import value
 from monge.coupling import Coupling
 from monge.errors import ShapeError
@@ -41,7 +41,7 @@ Spaces = tuple[Geometry, Geometry]
 PAIR_BYTES = 2**26
 
 
-@transformable
+@takes_arrays
 def gromov_cost(
     P: Coupling,
     x: Float[Tensor, "*b n d"] | Geometry,
@@ -235,7 +235,7 @@ def _moments(u: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return u, (a * square).sum(-1), (a * square.square()).sum(-1)
 
 
-@transformable
+@takes_arrays
 def sliced_gromov_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m e"],

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge import kernels
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.coupling import MonotoneCoupling
 
 from .._aligned_clouds import Clouds, on_a_line
@@ -18,7 +18,7 @@ from .problem import Amount, Partial, period_of
 __all__ = ["circular_partial_cost", "circular_partial_plan", "partial_cost", "partial_plan"]
 
 
-@transformable
+@takes_arrays
 def partial_cost(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -69,7 +69,7 @@ def partial_cost(
     return _solved(kernels.partial_cost, Partial(penalty, mass, p), (x, y, a, b))
 
 
-@transformable
+@takes_arrays
 def circular_partial_cost(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -107,7 +107,7 @@ def circular_partial_cost(
     return _solved(kernels.partial_cost, Partial(penalty, mass, p), (x, y, a, b), circumference)
 
 
-@transformable
+@takes_arrays
 def partial_plan(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -139,7 +139,7 @@ def partial_plan(
     return _solved(_plan, Partial(penalty, mass, p), (x, y, a, b))
 
 
-@transformable
+@takes_arrays
 def circular_partial_plan(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from monge import kernels
 from monge._checks import check_number
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge._value import Value, value
 from monge.coupling import MonotoneCoupling
 from monge.errors import ShapeError
@@ -88,7 +88,7 @@ class PartialProfile(Value):
         return MonotoneCoupling._make(i=i, j=j, w=w, n=n, m=m)
 
 
-@transformable
+@takes_arrays
 def partial_profile(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -129,7 +129,7 @@ def partial_profile(
     return _profile(x, y, p, None, penalty, most)
 
 
-@transformable
+@takes_arrays
 def circular_partial_profile(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from monge._arrays import broadcast_shapes
 from monge._checks import check_number, check_points, check_same
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.errors import ShapeError
 from monge.geometry import PointCloud
 from monge.problem import Linear, Relaxed
@@ -21,7 +21,7 @@ from .wasserstein import sliced_partial_wasserstein
 __all__ = ["partial_transport_lp", "signal_graph", "sliced_partial_transport_lp"]
 
 
-@transformable
+@takes_arrays
 def signal_graph(
     f: Float[Tensor, "*b n k"],
     x: Float[Tensor, "*#b n d"] | None = None,
@@ -58,7 +58,7 @@ def signal_graph(
     return torch.cat([places, values], -1)
 
 
-@transformable
+@takes_arrays
 def partial_transport_lp(
     f: Float[Tensor, "*b n k"],
     g: Float[Tensor, "*b m k"],
@@ -111,7 +111,7 @@ def partial_transport_lp(
     return solve(Linear(geometry, source, target)).value
 
 
-@transformable
+@takes_arrays
 def sliced_partial_transport_lp(
     f: Float[Tensor, "*b n k"],
     g: Float[Tensor, "*b m k"],

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._checks import check_choice, check_number
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 
 from .._aligned_clouds import aligned
 from ..directions import drawn
@@ -19,7 +19,7 @@ from .problem import Amount, CircularPartial, Partial
 __all__ = ["sliced_partial_wasserstein", "spherical_sliced_partial_wasserstein"]
 
 
-@transformable
+@takes_arrays
 def sliced_partial_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -88,7 +88,7 @@ def sliced_partial_wasserstein(
 _LINES = {"great-circles": CircularPartial, "stereographic": Partial, "vertical": Partial}
 
 
-@transformable
+@takes_arrays
 def spherical_sliced_partial_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from monge._arrays import working_dtype
 from monge._checks import check_choice, check_number
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.coupling import Coupling, GluedCoupling, MixtureCoupling, SparseCoupling
 from monge.geometry import Geometry, PointCloud
 from monge.solver.sorted import staircase_plan
@@ -21,7 +21,7 @@ from ..slicer import Slicer
 __all__ = ["best_sliced_plan", "expected_sliced_plan", "lifted_plans", "monotone_plan"]
 
 
-@transformable
+@takes_arrays
 def monotone_plan(
     u: Float[Tensor, "*b n"],
     v: Float[Tensor, "*b m"],
@@ -80,7 +80,7 @@ def _onto_atoms(ordered: Tensor, order: Tensor, weights: Tensor) -> SparseCoupli
     return SparseCoupling._make(i=torch.arange(n, device=order.device).expand_as(order), j=atom, w=weights, n=n, m=n)
 
 
-@transformable
+@takes_arrays
 def lifted_plans(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -127,7 +127,7 @@ def slice_costs(plans: Coupling, geometry: Geometry) -> Float[Tensor, "*b slices
     return torch.where(w > 0, w * cost, 0).sum(-1)
 
 
-@transformable
+@takes_arrays
 def expected_sliced_plan(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -183,7 +183,7 @@ def slice_weights(costs: Float[Tensor, "*b slices"], inverse_temperature: float)
     return (-inverse_temperature * costs / unit).softmax(-1)
 
 
-@transformable
+@takes_arrays
 def best_sliced_plan(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from monge._checks import check_choice, check_number
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.errors import InputError
 from monge.geometry import PointCloud
 
@@ -26,7 +26,7 @@ from .lift import lifted_plans, slice_costs
 __all__ = ["search_direction"]
 
 
-@transformable
+@takes_arrays
 @torch.no_grad()
 def search_direction(
     x: Float[Tensor, "*b n d"],

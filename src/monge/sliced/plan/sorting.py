@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from monge._arrays import working_dtype
 from monge._checks import check_number
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.kernels.line import monotone
 
 from .._aligned_clouds import together
@@ -19,7 +19,7 @@ from .._aligned_clouds import together
 __all__ = ["lap_sort", "soft_plans", "soft_sort"]
 
 
-@transformable
+@takes_arrays
 def soft_sort(
     scores: Float[Tensor, "*b n"], temperature: float, *, power: float = 2.0, hard: bool = False
 ) -> Float[Tensor, "*b n n"]:
@@ -55,7 +55,7 @@ def soft_sort(
     return (one_hot + soft - soft.detach()).to(dtype)
 
 
-@transformable
+@takes_arrays
 def lap_sort(scores: Float[Tensor, "*b n"], scale: float) -> Float[Tensor, "*b n n"]:
     r"""A doubly stochastic soft permutation, row k for the k-th largest score.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from monge import kernels
 from monge._arrays import root, working_dtype
 from monge._checks import check_number
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge.coupling import MonotoneCoupling
 from monge.kernels.line import levels, staircase
 
@@ -36,7 +36,7 @@ def _turns(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, p: float, c
     return clouds._replace(x=x, y=y)
 
 
-@transformable
+@takes_arrays
 def circular_wasserstein(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -68,7 +68,7 @@ def circular_wasserstein(
     return (circumference * root(cost, p)).to(x.dtype)
 
 
-@transformable
+@takes_arrays
 def linear_circular_wasserstein(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],
@@ -101,7 +101,7 @@ def linear_circular_wasserstein(
     return (circumference * root(cost, 2.0)).to(x.dtype)
 
 
-@transformable
+@takes_arrays
 def circular_embedding(
     x: Float[Tensor, "*b n"], a: Float[Tensor, "*b n"] | None = None, *, size: int = 256, circumference: float = 1.0
 ) -> Float[Tensor, "*b size"]:
@@ -130,7 +130,7 @@ def circular_embedding(
     return (ordered.gather(-1, index) + whole - grid).to(x.dtype)
 
 
-@transformable
+@takes_arrays
 def circular_uniformity(
     x: Float[Tensor, "*b n"], a: Float[Tensor, "*b n"] | None = None, *, circumference: float = 1.0
 ) -> Float[Tensor, "*b"]:
@@ -160,7 +160,7 @@ def circular_uniformity(
     return circumference**2 * found.to(x.dtype)
 
 
-@transformable
+@takes_arrays
 def circular_barycenter_density(
     embedding: Float[Tensor, "*b size"], *, bins: int = 128, concentration: float = 500.0
 ) -> Float[Tensor, "*b bins"]:
@@ -188,7 +188,7 @@ def circular_barycenter_density(
     return kernel / kernel.mean(-1, keepdim=True)
 
 
-@transformable
+@takes_arrays
 def circular_plan(
     x: Float[Tensor, "*b n"],
     y: Float[Tensor, "*b m"],

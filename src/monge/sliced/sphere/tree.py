@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from monge._checks import check_number
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge._value import value
 from monge.errors import ShapeError
 
@@ -30,7 +30,7 @@ class SphericalTreeSystem(TreeSystem):
     """
 
 
-@transformable
+@takes_arrays
 def spherical_tree_system(
     dimension: int,
     *,
@@ -69,7 +69,7 @@ def spherical_tree_system(
     return SphericalTreeSystem(root, theta).to(dtype=dtype, device=device)
 
 
-@transformable
+@takes_arrays
 def spherical_tree_sliced_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],

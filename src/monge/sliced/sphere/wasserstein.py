@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from monge._arrays import working_dtype
 from monge._checks import check_choice
-from monge._transforms import transformable
+from monge._users_arrays import takes_arrays
 from monge._value import value
 from monge.errors import InputError, ShapeError
 
@@ -132,7 +132,7 @@ _SLICERS: dict[str, Callable[[Tensor], Slicer]] = {
 _LINES = {"great-circles": Circular, "linear": LinearCircular, "stereographic": Balanced, "vertical": Balanced}
 
 
-@transformable
+@takes_arrays
 def spherical_sliced_wasserstein(
     x: Float[Tensor, "*b n d"],
     y: Float[Tensor, "*b m d"],
@@ -195,7 +195,7 @@ def spherical_sliced_wasserstein(
     return over_frames(clouds, family, _LINES[family](p), frame, slices, generator, tol)._made_of(x.dtype)
 
 
-@transformable
+@takes_arrays
 def spherical_embedding(
     x: Float[Tensor, "*b n d"],
     a: Float[Tensor, "*b n"] | None = None,
@@ -229,7 +229,7 @@ def spherical_embedding(
     return circular_embedding(*_on_circles(x, a, frame), size=size).to(x.dtype)
 
 
-@transformable
+@takes_arrays
 def rotated_frames(
     rotation: Float[Tensor, "rotations d d"], count: int, *, generator: torch.Generator | None = None
 ) -> Float[Tensor, "slices 2 d"]:
@@ -265,7 +265,7 @@ def rotated_frames(
     return torch.stack([rotation[:, -1:].expand(each, count, d), side], -2).flatten(0, 1)
 
 
-@transformable
+@takes_arrays
 def spherical_uniformity(
     x: Float[Tensor, "*b n d"],
     a: Float[Tensor, "*b n"] | None = None,
