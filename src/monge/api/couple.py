@@ -21,8 +21,8 @@ __all__ = ["couple"]
 def couple(
     x: Float[Tensor, "*b n d"] | Geometry,
     y: Float[Tensor, "*b m d"] | None = None,
-    a: Float[Tensor, "*b n"] | None = None,
-    b: Float[Tensor, "*b m"] | None = None,
+    a: Float[Tensor, "..."] | None = None,
+    b: Float[Tensor, "..."] | None = None,
     *,
     cost: str | Callable[[Tensor, Tensor], Tensor] = "sqeuclidean",
     epsilon: float | Tensor | Relative = 0.0,

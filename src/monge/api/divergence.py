@@ -26,8 +26,8 @@ __all__ = ["Own", "check_entropic", "debiased", "divergence", "dual_solution", "
 def divergence(
     x: Float[Tensor, "*b n d"] | Geometry,
     y: Float[Tensor, "*b m d"] | None = None,
-    a: Float[Tensor, "*b n"] | None = None,
-    b: Float[Tensor, "*b m"] | None = None,
+    a: Float[Tensor, "..."] | None = None,
+    b: Float[Tensor, "..."] | None = None,
     *,
     cost: str | Callable[[Tensor, Tensor], Tensor] = "sqeuclidean",
     epsilon: float | Tensor | Relative = 0.05,

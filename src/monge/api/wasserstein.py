@@ -34,8 +34,8 @@ _ROUNDS = 12
 def wasserstein(
     x: Float[Tensor, "*b n d"] | Geometry,
     y: Float[Tensor, "*b m d"] | None = None,
-    a: Float[Tensor, "*b n"] | None = None,
-    b: Float[Tensor, "*b m"] | None = None,
+    a: Float[Tensor, "..."] | None = None,
+    b: Float[Tensor, "..."] | None = None,
     *,
     p: float = 2.0,
     epsilon: float | Tensor | Relative = 0.0,
