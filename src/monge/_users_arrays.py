@@ -53,7 +53,7 @@ def takes_arrays(function: Any = None, *, constant: bool | Callable[[Any], bool]
     """
     if function is None:
         return functools.partial(takes_arrays, constant=constant)
-    node = transformable(function, constant=constant)
+    node = transformable(constant=constant)(function)
     signature, roles = inspect.signature(function), _roles(function)
 
     @functools.wraps(function)

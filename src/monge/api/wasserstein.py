@@ -55,8 +55,8 @@ def wasserstein(
     Args:
         x: First clouds, or a geometry that holds both sides.
         y: Second clouds.
-        a: Weights of `x`, 1/n each if None; on a `monge.geometry.Grid` they may have its shape.
-        b: Weights of `y`, of the same mass.
+        a: Weights (*b, n) of `x`, 1/n each if None; on a `monge.geometry.Grid` they may have its shape, (*b, h, w).
+        b: Weights (*b, m) of `y`, of the same mass.
         p: Order, at least 1.
         epsilon: Strength of the entropy, or `relative`; zero is exact.
         solver: How to solve; None chooses.
