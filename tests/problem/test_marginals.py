@@ -121,8 +121,8 @@ PRICES = {
 def test_each_side_has_its_price(name, weighted):
     rho, source, target = PRICES[name]
     generator = torch.Generator().manual_seed(0)
-    x, y = (torch.rand(n, 2, dtype=torch.float64, generator=generator) for n in (5, 4))
-    a, b = torch.full((5,), 0.2).double(), torch.full((4,), 0.25).double()
+    x, y = (torch.rand(2, n, 2, dtype=torch.float64, generator=generator) for n in (5, 4))
+    a, b = (torch.full((n,), 1 / n, dtype=torch.float64) for n in (5, 4))
     given = (a, b) if weighted else (None, None)
     found = solve(Linear.between(x, y, *given, epsilon=0.3, rho=rho)).coupling.dense()
     expected = solve(Linear(PointCloud(x, y), source(a), target(b), epsilon=0.3)).coupling.dense()

@@ -45,8 +45,8 @@ def couple(
     Args:
         x: Sources, or a geometry that holds both sides.
         y: Targets.
-        a: Weights (*b, n) of the sources, 1/n each if None. A point of weight zero is absent. On a `monge.geometry.Grid` of
-            h x w pixels, the weights may be pictures (*b, h, w).
+        a: Weights (*b, n) of the sources, 1/n each if None. A point of weight zero is absent. On a
+            `monge.geometry.Grid` of h x w pixels, the weights may be pictures (*b, h, w).
         b: Weights (*b, m) of the targets, of the same mass unless ``mass`` or ``rho`` is given.
         cost: A name of `monge.geometry.COSTS`, or a function as in `PointCloud`.
         epsilon: Strength of the entropy in units of the cost, or `relative`; zero is exact transport.
