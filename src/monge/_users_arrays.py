@@ -44,8 +44,8 @@ def takes_arrays(function: Any = None, *, constant: bool | Callable[[Any], bool]
 
     Numbers of NumPy, lists, integers, and what speaks NumPy's protocol or DLPack become tensors, without a copy where
     torch can share the memory. Data of different float types are promoted as torch promotes them, with a warning;
-    integers and lists take the type of the others. Tensors in the answer become NumPy arrays if some argument is one
-    and none is a tensor. If all arguments are tensors of one type, nothing is done.
+    integers and lists take the type of the others. Tensors in the answer become NumPy arrays if some data are, and none
+    is a tensor. If all arguments are tensors of one type, nothing is done.
 
     Args:
         function: A function, or a method, whose annotations say where arrays stand.
@@ -53,7 +53,7 @@ def takes_arrays(function: Any = None, *, constant: bool | Callable[[Any], bool]
     """
     if function is None:
         return functools.partial(takes_arrays, constant=constant)
-    node = transformable(function, constant=constant)
+    node = transformable(constant=constant)(function)
     signature, roles = inspect.signature(function), _roles(function)
 
     @functools.wraps(function)
@@ -112,9 +112,10 @@ def _sort(kind: type) -> str:
 
 
 class _Role(NamedTuple):
-    """What an annotation says of an argument: whether it is data, a list of arrays, clouds of a batch, or a pair."""
+    """What an annotation says: whether it is data, one number perhaps, a list of arrays, clouds of a batch, a pair."""
 
     data: bool
+    number: bool
     many: bool
     clouds: bool
     pair: bool
@@ -130,7 +131,9 @@ def _roles(function: Callable[..., Any]) -> dict[str, _Role]:
         if name == "self" or "Tensor" in told or "Geometry" in told or "GivenMeasure" in told:
             many = "Sequence[" in told and "Sequence[float]" not in told
             batch = bool(shape) and "*" in shape[1]  # type: ignore[index]
-            found[name] = _Role(data, many, data and batch and len(core) > 1, "tuple[" in told)
+            found[name] = _Role(
+                data, told.startswith("float"), many, data and batch and len(core) > 1, "tuple[" in told
+            )
     return found
 
 
@@ -162,16 +165,18 @@ def _convert(arguments: dict[str, Any], roles: dict[str, _Role]) -> bool:
     """Bring the arrays among the arguments together, in place; and whether the answer is due in NumPy."""
     found: list[_Found] = []
     opened = {name: _opened(name, roles.get(name), held, found) for name, held in arguments.items()}
+    kinds = {one.kind for one in found if one.role.data} or {one.kind for one in found}
+    gives_numpy = "numpy" in kinds and "tensor" not in kinds
     if found:
         _check_pictures([one for one in found if one.role.clouds])
         types, device = _common_types(found), _common_device(found)
-        cast = {id(one): _cast(one, types.of(one), device) for one in found}
+        ours = any(one.kind == "tensor" and one.counts for one in found)
+        cast = {id(one): _cast(one, types.of(one), device, not ours) for one in found}
         _warn_of_types(found, types)
         _warn_of_rounding(found, cast)
         opened = {name: _closed(held, cast) for name, held in opened.items()}
     arguments.update(opened)
-    kinds = {one.kind for one in found}
-    return "numpy" in kinds and "tensor" not in kinds
+    return gives_numpy
 
 
 def _opened(name: str, role: _Role | None, held: Any, found: list[_Found]) -> Any:
@@ -225,7 +230,8 @@ def _found(name: str, role: _Role, held: Any) -> _Found:
         while isinstance(first, (list, tuple)) and first:
             first = first[0]
         tensor = _from_numpy(name, _as_numpy(name, held))
-        return _Found(name, tensor, role, "literal", isinstance(first, (int, float)) or _is_integer(tensor))
+        free = isinstance(first, (int, float)) and not isinstance(first, np.generic)
+        return _Found(name, tensor, role, "literal", free or _is_integer(tensor))
     if not isinstance(held, np.ndarray) and hasattr(held, "__dlpack__"):
         tensor = torch.from_dlpack(held)
         return _Found(name, tensor, role, "tensor", _is_integer(tensor))
@@ -329,12 +335,14 @@ def _common_device(found: list[_Found]) -> torch.device:
     return device
 
 
-def _cast(one: _Found, dtype: torch.dtype, device: torch.device) -> Any:
-    """The array in a float type; tensors that are options, and what is no number, are left to the checks."""
+def _cast(one: _Found, dtype: torch.dtype, device: torch.device, all_follow: bool) -> Any:
+    """The array in a float type; options that are tensors, beside such data, are left to the checks."""
+    held = one.held
     if one.kind == "literal":
-        return one.held.to(device, dtype)
-    taken = one.free or one.counts or one.kind == "numpy"
-    return one.held.to(dtype) if taken and one.held.dtype != dtype else one.held
+        return held.to(device, dtype)
+    follows = all_follow and not one.role.number and held.dtype.is_floating_point
+    taken = one.free or one.counts or one.kind == "numpy" or follows
+    return held.to(dtype) if taken and held.dtype != dtype else held
 
 
 def _warn_of_types(found: list[_Found], types: _Types) -> None:

@@ -357,6 +357,15 @@ def test_geometries_that_do_not_fit(call: Callable[[Tensor], Any], told: str) ->
         call(torch.ones(4) / 4)
 
 
+def test_the_divergence_has_one_price() -> None:
+    x, y = torch.rand(4, 2), torch.rand(5, 2)
+    expected = monge.divergence(x, y, rho=2.0)
+    assert monge.divergence(x, y, rho=(2.0, 2.0)) == expected
+    assert monge.divergence(x, y, rho=math.inf) == monge.divergence(x, y)
+    with pytest.raises(InputError, match="one price for both sides"):
+        monge.divergence(x, y, rho=(1.0, 2.0))
+
+
 # ---------------------------------------------------------------------- every function
 
 

@@ -118,6 +118,8 @@ def test_partial_and_unbalanced(run: Run, clouds: tuple[torch.Tensor, torch.Tens
     assert number("mass moved", out) == pytest.approx(0.25, rel=1e-4)
     _, out, _ = run("couple", "x.npy", "y.csv", "--epsilon", "0.3", "--rho", "0.5")
     assert 0 < number("mass moved", out) < 1
+    _, out, _ = run("couple", "x.npy", "y.csv", "--epsilon", "0.3", "--rho", "inf,0.5")
+    assert number("mass moved", out) == pytest.approx(1, rel=1e-4)
 
 
 def test_weights(run: Run, clouds: tuple[torch.Tensor, torch.Tensor], tmp_path: Path) -> None:
@@ -167,6 +169,8 @@ def test_a_missed_tolerance_is_told(run: Run, clouds: tuple[torch.Tensor, torch.
         (("x.npy", "y.csv", "--epsilon", ":0.1"), "--epsilon :0.1 must be"),
         (("x.npy", "y.csv", "--mass", "2"), "mass must be positive and at most"),
         (("x.npy", "y.csv", "--rho", "-1"), "rho"),
+        (("x.npy", "y.csv", "--rho", "much"), "a price or two of them"),
+        (("x.npy", "y.csv", "--rho", "1,2,3"), "but has 3"),
         (("x.npy", "y.csv", "--mass", "0.5", "--rho", "1"), "rho=1.0 and mass=0.5"),
         (("x.npy", "y.csv", "--weights-source", "x.npy"), "x.npy must hold one weight per point"),
         (("x.npy", "y.csv", "--solver", "sorted"), "Sorted needs points on a line"),

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monge.errors import InputError
-from monge.problem import AtMost, Fixed, Free, Relaxed
+from monge.geometry import PointCloud
+from monge.problem import AtMost, Fixed, Free, Linear, Relaxed
+from monge.solver import solve
 
 A = torch.tensor([0.1, 0.0, 0.5, 1.5], dtype=torch.float64)
 SMOOTH = [Fixed(A), Relaxed(A, 0.7), Relaxed(A, 0.7, "l2")]
@@ -101,3 +103,43 @@ def test_messages_name_the_argument_and_a_remedy():
         Relaxed(A, 1.0, "huber")
     with pytest.raises(InputError, match="weights must be non-negative"):
         Fixed(-A)
+
+
+PRICES = {
+    "a pair": ((1.0, 2.0), lambda a: Relaxed(a, 1.0), lambda b: Relaxed(b, 2.0)),
+    "one fixed": ((math.inf, 2.0), Fixed, lambda b: Relaxed(b, 2.0)),
+    "one free": ((2.0, 0.0), lambda a: Relaxed(a, 2.0), Free),
+    "fixed and free": ((math.inf, 0), Fixed, Free),
+    "both fixed": (math.inf, Fixed, Fixed),
+    "per problem": ((torch.tensor([1.0, 2.0]).double(), 3.0), lambda a: Relaxed(a, torch.tensor([1.0, 2.0]).double()),
+                    lambda b: Relaxed(b, 3.0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", PRICES)
+def test_each_side_has_its_price(name, weighted):
+    rho, source, target = PRICES[name]
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.rand(2, n, 2, dtype=torch.float64, generator=generator) for n in (5, 4))
+    a, b = (torch.full((n,), 1 / n, dtype=torch.float64) for n in (5, 4))
+    given = (a, b) if weighted else (None, None)
+    found = solve(Linear.between(x, y, *given, epsilon=0.3, rho=rho)).coupling.dense()
+    expected = solve(Linear(PointCloud(x, y), source(a), target(b), epsilon=0.3)).coupling.dense()
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("rho", "told"),
+    [
+        (0.0, "positive on one side"),
+        ((0, 0.0), "positive on one side"),
+        ((1.0, 2.0, 3.0), "but has 3"),
+        (-1.0, "rho must lie in"),
+        ((1.0, math.nan), "rho must lie in"),
+        ((-math.inf, 1.0), "rho must lie in"),
+    ],
+)
+def test_prices_that_have_no_meaning(rho, told):
+    with pytest.raises(InputError, match=told):
+        Linear.between(torch.rand(3, 2), torch.rand(4, 2), rho=rho)

@@ -21,8 +21,8 @@ __all__ = ["couple"]
 def couple(
     x: Float[Tensor, "*b n d"] | Geometry,
     y: Float[Tensor, "*b m d"] | None = None,
-    a: Float[Tensor, "*b n"] | None = None,
-    b: Float[Tensor, "*b m"] | None = None,
+    a: Float[Tensor, "..."] | None = None,
+    b: Float[Tensor, "..."] | None = None,
     *,
     cost: str | Callable[[Tensor, Tensor], Tensor] = "sqeuclidean",
     epsilon: float | Tensor | Relative = 0.0,
@@ -45,9 +45,9 @@ def couple(
     Args:
         x: Sources, or a geometry that holds both sides.
         y: Targets.
-        a: Weights of the sources, 1/n each if None. A point of weight zero is absent. On a `monge.geometry.Grid` of
-            h x w pixels, the weights may be pictures (*b, h, w).
-        b: Weights of the targets, of the same mass unless ``mass`` or ``rho`` is given.
+        a: Weights (*b, n) of the sources, 1/n each if None. A point of weight zero is absent. On a
+            `monge.geometry.Grid` of h x w pixels, the weights may be pictures (*b, h, w).
+        b: Weights (*b, m) of the targets, of the same mass unless ``mass`` or ``rho`` is given.
         cost: A name of `monge.geometry.COSTS`, or a function as in `PointCloud`.
         epsilon: Strength of the entropy in units of the cost, or `relative`; zero is exact transport.
         mass: Total mass to move, at most that of either side.

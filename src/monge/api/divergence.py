@@ -26,8 +26,8 @@ __all__ = ["Own", "check_entropic", "debiased", "divergence", "dual_solution", "
 def divergence(
     x: Float[Tensor, "*b n d"] | Geometry,
     y: Float[Tensor, "*b m d"] | None = None,
-    a: Float[Tensor, "*b n"] | None = None,
-    b: Float[Tensor, "*b m"] | None = None,
+    a: Float[Tensor, "..."] | None = None,
+    b: Float[Tensor, "..."] | None = None,
     *,
     cost: str | Callable[[Tensor, Tensor], Tensor] = "sqeuclidean",
     epsilon: float | Tensor | Relative = 0.05,
@@ -47,8 +47,8 @@ def divergence(
     Args:
         x: First clouds, or a geometry with the same points on both sides, for histograms and pictures.
         y: Second clouds.
-        a: Weights of `x`, 1/n each if None; on a `monge.geometry.Grid` they may have its shape.
-        b: Weights of `y`; of the same mass unless ``rho`` is given.
+        a: Weights (*b, n) of `x`, 1/n each if None; on a `monge.geometry.Grid` they may have its shape, (*b, h, w).
+        b: Weights (*b, m) of `y`; of the same mass unless ``rho`` is given.
         cost: As in `PointCloud`; it must be symmetric in its two points.
         epsilon: Strength of the entropy, positive, in units of the cost; `relative` refers to the mean cost between x
             and y. The same number is used in all three terms.
@@ -83,9 +83,10 @@ def divergence(
     if isinstance(x, Geometry):
         check_symmetric(x, Costs(x).asymmetry(), "the divergence")
     epsilon = problem.epsilon.detach() if isinstance(epsilon, Relative) else problem.epsilon
+    sides = ((x, None), (x, None)) if isinstance(x, Geometry) else ((x, x), (y, y))
     own = [
-        Linear.between(points, other, weights, weights, cost=cost, epsilon=epsilon, rho=rho)
-        for points, other, weights in ((x, None if y is None else x, problem.a), (x if y is None else y, y, problem.b))
+        Linear.between(*points, weights, weights, cost=cost, epsilon=epsilon, rho=rho)  # type: ignore[arg-type]
+        for points, weights in zip(sides, (problem.a, problem.b), strict=True)
     ]
     check_entropic(problem)
     return debiased(problem, dual_solution(problem, solver), *(self_solution(one, solver) for one in own))

@@ -34,8 +34,8 @@ _ROUNDS = 12
 def wasserstein(
     x: Float[Tensor, "*b n d"] | Geometry,
     y: Float[Tensor, "*b m d"] | None = None,
-    a: Float[Tensor, "*b n"] | None = None,
-    b: Float[Tensor, "*b m"] | None = None,
+    a: Float[Tensor, "..."] | None = None,
+    b: Float[Tensor, "..."] | None = None,
     *,
     p: float = 2.0,
     epsilon: float | Tensor | Relative = 0.0,
@@ -55,8 +55,8 @@ def wasserstein(
     Args:
         x: First clouds, or a geometry that holds both sides.
         y: Second clouds.
-        a: Weights of `x`, 1/n each if None; on a `monge.geometry.Grid` they may have its shape.
-        b: Weights of `y`, of the same mass.
+        a: Weights (*b, n) of `x`, 1/n each if None; on a `monge.geometry.Grid` they may have its shape, (*b, h, w).
+        b: Weights (*b, m) of `y`, of the same mass.
         p: Order, at least 1.
         epsilon: Strength of the entropy, or `relative`; zero is exact.
         solver: How to solve; None chooses.

@@ -122,10 +122,10 @@ def _prices(text: str | None) -> Any:
     if text is None:
         return None
     try:
-        prices = tuple(float(part) for part in text.split(","))
+        prices = [float(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"--rho {text} must be a price or two of them, as in 1.0 or 1.0,inf.") from None
-    return prices if len(prices) > 1 else prices[0]
+    return tuple(prices) if len(prices) > 1 else prices[0]
 
 
 def _epsilon(text: str) -> Any:

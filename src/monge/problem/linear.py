@@ -127,8 +127,8 @@ class Linear(Problem):
         cls,
         x: Float[Tensor, "*b n d"] | Geometry,
         y: Float[Tensor, "*b m d"] | None = None,
-        a: Float[Tensor, "*b n"] | None = None,
-        b: Float[Tensor, "*b m"] | None = None,
+        a: Float[Tensor, "..."] | None = None,
+        b: Float[Tensor, "..."] | None = None,
         *,
         cost: str | Callable[[Tensor, Tensor], Tensor] = "sqeuclidean",
         epsilon: float | Tensor | Relative = 0.0,
@@ -141,8 +141,8 @@ class Linear(Problem):
         Args:
             x: Sources, or a geometry that holds both sides.
             y: Targets.
-            a: Weights of the sources, 1/n each if None; on a `monge.geometry.Grid` they may have its shape.
-            b: Weights of the targets.
+            a: Weights (*b, n) of the sources, 1/n each if None; on a `monge.geometry.Grid` they may have its shape.
+            b: Weights (*b, m) of the targets.
             cost: A name of `monge.geometry.COSTS`, or a function as in `monge.geometry.PointCloud`.
             epsilon: Strength of the entropy, or `relative`.
             mass: Total mass to move: both sides are `AtMost` then.
