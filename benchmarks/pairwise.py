@@ -55,4 +55,4 @@ def small(n: int = 32) -> None:
     apart = float((monge.couple(x, y).dense() - torch.from_numpy(pot())).abs().max())
     contestants = {"POT": pot, "monge": lambda: monge.couple(x, y)}
     title = f"one plan between {n} and {n} points, float64"
-    report("pairwise", title, in_turn(contestants, runs=200, warmup=20), "POT", largest_difference=apart)
+    report("pairwise", title, in_turn(contestants, runs=25, warmup=10), "POT", largest_difference=apart)

@@ -10,6 +10,7 @@ import ot
 import pytest
 import torch
 from linear_problems import PROBLEMS, D, clouds, weights
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from monge.errors import InfeasibleError, InputError, PrecisionWarning
 from monge.geometry import CostMatrix, PointCloud
@@ -273,3 +274,22 @@ def test_capability():
     assert not refused.supported
     assert "positive epsilon" in refused.reason
     assert Sinkhorn().supports(Linear(problem.geometry, epsilon=0.1)).supported
+
+
+class Counted(TorchDispatchMode):
+    """How often torch is asked for exponentials, logarithms and roots, for which it wakes its threads."""
+
+    calls = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.calls += function in (torch.ops.aten.exp.default, torch.ops.aten.log.default, torch.ops.aten.sqrt.default)
+        return function(*args, **(kwargs or {}))
+
+
+def test_iterations_stay_on_their_thread():
+    found, problem = {}, Linear(clouds(40, 50, 2), epsilon=0.01)
+    for iterations in (20, 60):
+        with Counted() as seen:
+            solved(problem, tol=1e-12, max_iter=iterations)
+        found[iterations] = seen.calls
+    assert found[20] == found[60]

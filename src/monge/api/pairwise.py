@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from monge._arrays import pieces
 from monge._checks import check_choice, check_number, check_same
@@ -104,7 +105,7 @@ def pairwise(
         compare = _by_function(metric if callable(metric) else known, left, right)
         # An entropic plan of a measure with itself has a cost.
         diagonal = callable(metric) or not (isinstance(epsilon, (int, float)) and epsilon == 0)
-    batches = list(_batches(left, right, same, diagonal, metric == "wasserstein", max_bytes))
+    batches = list(_batches(left, right, same, diagonal, not callable(metric), max_bytes))
     done, total = 0, sum(len(i) for i, _ in batches)
     out = torch.zeros(len(left), len(right), dtype=left[0].x.dtype, device=left[0].x.device)
     with _progress(progress) as tell:
@@ -160,8 +161,12 @@ def _by_divergence(
         (x, a), (y, b) = stacked(left, i), stacked(right, j)
         problem = Linear.between(PointCloud(x, y, "euclidean", power=float(p)), None, a, b, epsilon=epsilon)
         itself = (
-            Own(*(torch.stack(part) for part in zip(*(side[k] for k in members), strict=True)))
-            for side, members in ((own_left, i), (own_right, j))
+            Own(
+                torch.stack([side[k].value for k in members]),
+                # Points without weight have no part in the answer, whatever their potential.
+                torch.stack([pad(side[k].potential, (0, n - len(side[k].potential))) for k in members]),
+            )
+            for side, members, n in zip((own_left, own_right), (i, j), problem.shape, strict=True)
         )
         return debiased(problem, dual_solution(problem, solver), *itself)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -93,10 +94,10 @@ def simplex(
     """
     pairs = _checked_cost(cost)
     batch = _checked_weights(a, b, pairs)
-    weights = (_flat(side, batch) for side in (a, b))
+    sides = _flat(a, batch), _flat(b, batch)
     hints = _hints(start, potentials, batch, pairs.shape)
     loop = native if _extension.AVAILABLE and 0 not in pairs.shape else reference
-    solved = loop.simplex(_flat_pairs(pairs, batch), *weights, hints, max_iter, rounding)
+    solved = loop.simplex(_flat_pairs(pairs, batch), *sides, hints, max_iter, rounding)
     infeasible = (solved.status == native.INFEASIBLE).nonzero()
     if len(infeasible):
         raise InfeasibleError(
@@ -127,13 +128,15 @@ def _flat(numbers: Tensor, batch: torch.Size) -> Tensor:
 
 def _flat_pairs(pairs: Pairs, batch: torch.Size) -> Pairs:
     """One cost for each problem, or one for all."""
-    flat = [
-        t[(None,) * (3 - t.ndim)]
-        if t.ndim < 4 and t.shape[:-2].numel() == 1
-        else t.expand(*batch, *t.shape[-2:]).reshape(-1, *t.shape[-2:])
-        for t in pairs.tensors()
-    ]
-    return Matrix(*flat) if isinstance(pairs, Matrix) else Points(*flat, pairs.kind, pairs.p, pairs.power)
+
+    def flat(t: Tensor) -> Tensor:
+        if t.ndim < 4 and t.shape[:-2].numel() == 1:
+            return t[(None,) * (3 - t.ndim)]
+        return t.expand(*batch, *t.shape[-2:]).reshape(-1, *t.shape[-2:])
+
+    if isinstance(pairs, Matrix):
+        return Matrix(flat(pairs.cost))
+    return replace(pairs, x=flat(pairs.x), y=flat(pairs.y))
 
 
 def _hints(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...stream import Matrix, Pairs, Points, ctransform
+from ...stream import Matrix, Pairs, ctransform
 from .._reduced import reduced
 from .native import INFEASIBLE, OPTIMAL, Hints, Solved
 
@@ -20,8 +21,8 @@ def simplex(pairs: Pairs, a: Tensor, b: Tensor, hints: Hints, max_iter: int | No
     solved = Solved.nothing(len(a), *pairs.shape)
     costs = [t.expand(len(a), *t.shape[1:]) for t in pairs.tensors()]
     for k, weights in enumerate(zip(a, b, strict=True)):
-        held = (cost[k] for cost in costs)
-        own = Matrix(*held) if isinstance(pairs, Matrix) else Points(*held, pairs.kind, pairs.p, pairs.power)
+        held = [cost[k] for cost in costs]
+        own = Matrix(held[0]) if isinstance(pairs, Matrix) else replace(pairs, x=held[0], y=held[1])
         solved.status[k], entries, solved.f[k], solved.g[k] = _one(own, *weights)
         for part, found in zip((solved.i, solved.j, solved.w), entries, strict=True):
             part[k, : len(found)] = found
