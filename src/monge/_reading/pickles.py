@@ -26,6 +26,7 @@ _LITERALS = {
 _OLD_STRINGS = {"STRING", "BINSTRING", "SHORT_BINSTRING"}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict}
+_KEYS = (str, bytes, int, float, type(None))
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
@@ -128,7 +129,8 @@ class _Machine:
 
     def _dict(self, _: Any) -> None:
         held = self._marked()
-        self.stack.append(dict(zip(held[::2], held[1::2], strict=True)))
+        self.stack.append({})
+        self._fill(held)
 
     def _append(self, _: Any) -> None:
         self._extend(self._last(1))
@@ -146,6 +148,9 @@ class _Machine:
         self._top(list).extend(held)
 
     def _fill(self, held: tuple[Any, ...]) -> None:
+        # A tuple that holds one thing twice, which does so too, and so on, is small, but is not hashed in a lifetime.
+        if not all(isinstance(key, _KEYS) for key in held[::2]):
+            raise InputError("its pickle has a dictionary whose keys are no texts or numbers")
         self._top(dict).update(zip(held[::2], held[1::2], strict=True))
 
     def _top(self, kind: type) -> Any:
@@ -160,7 +165,10 @@ class _Machine:
         self.stack.append(self.known[asked])
 
     def _stack_global(self, _: Any) -> None:
-        self._global(" ".join(map(str, self._last(2))))
+        module, name = self._last(2)
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise InputError("its pickle asks for something by what is no name")
+        self._global(f"{module} {name}")
 
     def _reduce(self, _: Any) -> None:
         make, arguments = self._last(2)

@@ -80,7 +80,8 @@ class _Storages:
             self.held[key] = torch.frombuffer(content, dtype=torch.uint8) if content else torch.empty(0).byte()
         found = self.held[key]
         if len(found) != count * dtype.itemsize:
-            raise InputError(f"a tensor promises {count} numbers of {dtype}, but {len(found)} bytes follow")
+            told = count if abs(count) < 2**64 else "more than 2**64"
+            raise InputError(f"a tensor promises {told} numbers of {dtype}, but {len(found)} bytes follow")
         return found.view(dtype)
 
 

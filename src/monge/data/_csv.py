@@ -77,14 +77,12 @@ def _numbers(row: int, cells: list[str]) -> list[float]:
             return numbers
     numbers = []
     for column, cell in enumerate(cells, start=1):
-        number = _number(cell)
-        where = f"row {row}, column {column}"
+        number, held = _number(cell), cell.strip()
+        where, told = f"row {row}, column {column}", held if len(held) <= 40 else held[:37] + "..."
         if number is None:
-            held = cell.strip()
-            told = repr(held if len(held) <= 40 else held[:37] + "...")
-            raise InputError(f"{where} holds {told}, which is no number" if held else f"{where} is empty")
+            raise InputError(f"{where} holds {told!r}, which is no number" if held else f"{where} is empty")
         if not math.isfinite(number):
-            raise InputError(f"{where} must hold neither NaN nor inf, but holds {cell.strip()}: fill or drop it")
+            raise InputError(f"{where} must hold neither NaN nor inf, but holds {told}: fill or drop it")
         numbers.append(number)
     return numbers
 

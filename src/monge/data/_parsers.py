@@ -79,6 +79,9 @@ def _read_parquet(path: Path, key: str | None) -> np.ndarray:
 def _unpacked(stream: BufferedReader, metadata: Any, rows: int) -> int:
     """What the largest group of rows takes, twice: what its pages unpack to, and its values in batches."""
     groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
+    # Arrow ends the process if it is asked for a column that is not in the schema.
+    if any(group.num_columns != metadata.num_columns for group in groups):
+        raise InputError("its groups of rows have other columns than its schema")
     columns = [[group.column(k) for k in range(group.num_columns)] for group in groups]
     told = [[group.num_rows, *(each.num_values for each in held)] for group, held in zip(groups, columns, strict=True)]
     if sum(group.num_rows for group in groups) != rows or any(min(each) < 0 or len(set(each)) > 1 for each in told):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def read_cifar(path: Path) -> tuple[np.ndarray, np.ndarray]:
         # Python 2 wrote the name in bytes.
         name = kind.given[0].decode() if isinstance(kind.given[0], bytes) else kind.given[0]
         if name != "u1" or shape != (len(labels), COLOURS):
-            raise InputError(f"{len(labels)} labels stand beside {str(name)[:40]} of shape {str(shape)[:40]}")
+            raise InputError(f"{len(labels)} labels stand beside {reprlib.repr(name)} of shape {reprlib.repr(shape)}")
         if not isinstance(raw, bytes) or len(raw) != len(labels) * COLOURS:
             raise InputError(f"its data should have {len(labels) * COLOURS} bytes")
         colours = np.frombuffer(raw, dtype=np.uint8).reshape(shape, order="F" if columns_first else "C")

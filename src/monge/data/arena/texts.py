@@ -44,14 +44,14 @@ def trees(path: Path) -> Split:
     for number, cells in rows_of(path, 2, 2 * LONGEST_TREE + _ROW):
         if number == 1:
             if cells != ["Source", "Target"]:
-                raise InputError(f"{path} must begin with Source and Target, not with {cells}: download it again.")
+                raise InputError(f"{path} must begin with Source and Target, not with {str(cells)[:80]}: download it again.")
             continue
         symbols = cells[0].replace("(", " ").replace(")", " ").split()
         try:
             row = bytes(map(IDS.__getitem__, symbols))
         except KeyError as error:
             raise InputError(
-                f"{path}, line {number}: {error} is no symbol of list operations: download it again."
+                f"{path}, line {number}: {error.args[0][:80]!r} is no symbol of list operations: download it again."
             ) from error
         if not 0 < len(row) <= LONGEST_TREE:
             raise InputError(
