@@ -7,13 +7,15 @@ phi(q_i)^T S / phi(q_i)^T s with the sums S = phi(K)^T V and s = phi(K)^T 1, whi
 import torch
 
 from monge.nn.couplers import Luna
+from monge.nn.features import LunaFeatures
 from monge.nn.functional import feature_step
 
 torch.manual_seed(0)
 n, width, m = 50, 8, 6
 coupler = Luna(width, projections=m, channels=3).double()
 q, k, v = torch.randn(3, 1, 1, n, width, dtype=torch.float64)
-features = coupler.features
+features = LunaFeatures(width, projections=m, channels=3).double()
+coupler.features = features  # the same map, under a name of its own
 
 
 def phi(x):

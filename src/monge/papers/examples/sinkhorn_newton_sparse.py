@@ -8,7 +8,7 @@ import torch
 
 from monge.geometry import CostMatrix
 from monge.problem import Linear
-from monge.solver import Newton, Sinkhorn, solve
+from monge.solver import DualSolution, Newton, Sinkhorn, solve
 
 # A random assignment problem with eta = 1 / epsilon = 1200, as in the paper.
 generator = torch.Generator().manual_seed(0)
@@ -17,6 +17,7 @@ cost = torch.rand(n, n, generator=generator, dtype=torch.float64)
 problem = Linear(CostMatrix(cost), epsilon=1 / 1200)
 
 newton = solve(problem, Newton(tol=1e-12))
+assert isinstance(newton, DualSolution)  # with potentials
 iterations = int(newton.report.iterations)
 assert newton.report.marginal_error < 1e-12
 plain = solve(problem, Sinkhorn(tol=1e-12, max_iter=iterations, strict=False))
