@@ -51,18 +51,14 @@ class Sided(Value):
             raise TypeError(f"{type(self).__name__} must write _transpose, or name the fields of its two _sides.")
         return self._sides
 
-    def _batches(self) -> list[torch.Size]:
+    def _batches(self) -> dict[str, torch.Size]:
         """The batch dimensions of each of its tensors."""
-        shapes = []
-        for name, core in self._batched.items():
-            part = getattr(self, name)
-            if isinstance(part, Tensor):
-                shapes.append(part.shape[: part.ndim - core])
-        return shapes
+        parts = ((name, getattr(self, name), core) for name, core in self._batched.items())
+        return {name: part.shape[: part.ndim - core] for name, part, core in parts if isinstance(part, Tensor)}
 
     def _leading(self) -> torch.Size:
         """The batch dimensions of all."""
-        return broadcast_shapes(*self._batches())
+        return broadcast_shapes(*self._batches().values())
 
     def _transpose(self) -> Self:
         """The same, read from the other side."""

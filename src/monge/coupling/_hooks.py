@@ -13,13 +13,12 @@ from typing_extensions import Self
 
 from monge._sided import Sided
 from monge._value import tensors_in, value
+from monge.geometry import Geometry
 
 from . import _stream
 from ._numbers import fraction
 
 if TYPE_CHECKING:
-    from monge.geometry import Geometry
-
     from .base import Coupling
     from .sparse import SparseCoupling
 

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from monge._arrays import pieces, working_dtype
 from monge._blocks import added, asked, entries, joined, rows_at_once
+from monge.geometry import Geometry
 
 from ._numbers import fraction, minus_x_log_x
 
 if TYPE_CHECKING:
-    from monge.geometry import Geometry
-
     from ._hooks import Representation
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, final
+from typing import Protocol, final
 
 import torch
 from jaxtyping import Float, Int
@@ -15,14 +15,12 @@ from monge._checks import check_count, chosen_rows
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import DenseLimitError, InfeasibleError, InputError
+from monge.geometry import Geometry
 
 from . import _stream, _validate
 from ._algebra import Algebra
 from ._hooks import Entries, Rows, plans
 from ._numbers import draw, dust, positive_log
-
-if TYPE_CHECKING:
-    from monge.geometry import Geometry
 
 __all__ = ["Coupling", "Entries", "Rows"]
 

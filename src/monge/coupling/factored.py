@@ -63,7 +63,7 @@ class FactoredCoupling(Coupling):
             )
         check_same(Q=self.Q, R=self.R, g=self.g)
         _validate.masses(Q=self.Q, R=self.R, g=self.g)
-        check_batches("Q, R and g", *self._batches())
+        check_batches(**self._batches())
 
     def _told(self) -> tuple[str, ...]:
         return (f"rank={self.g.shape[-1]}",)

@@ -65,13 +65,13 @@ class GluedCoupling(Coupling):
         check_vector("mu", self.mu, self.P._shape()[-1], "mass per point in the middle")
         check_same(P=self.P, mu=self.mu)
         _validate.masses(mu=self.mu)
-        check_batches("P, Q and mu", *self._batches())
+        check_batches(**self._batches())
 
     def _shape(self) -> tuple[int, ...]:
         return (*self._leading(), self.P._shape()[-2], self.Q._shape()[-1])
 
-    def _batches(self) -> list[torch.Size]:
-        return [self.P.batch_shape, self.Q.batch_shape, *super()._batches()]
+    def _batches(self) -> dict[str, torch.Size]:
+        return {"P": self.P.batch_shape, "Q": self.Q.batch_shape, **super()._batches()}
 
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
         return self.P._matmul(fraction(self.Q._matmul(v), self.mu[..., None]))

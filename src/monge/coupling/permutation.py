@@ -7,9 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._arrays import at, take
-from monge._checks import check_batches, check_vector
+from monge._checks import check_batches, check_device, check_vector
 from monge._value import value
-from monge.errors import DeviceError, InputError
+from monge.errors import InputError
 
 from . import _validate
 from .base import Coupling, Entries, Rows
@@ -53,12 +53,11 @@ class PermutationCoupling(Coupling):
             )
         w = torch.full((n,), 1.0 / n, device=perm.device) if self.weights is None else self.weights
         check_vector("weights", w, n, "mass per point")
-        if w.device != perm.device:
-            raise DeviceError(f"weights are on {w.device} and perm on {perm.device}: move one with .to(device).")
+        check_device(perm=perm, weights=w)
         _validate.masses(weights=w)
         object.__setattr__(self, "perm", perm)
         object.__setattr__(self, "weights", w)
-        check_batches("perm and weights", *self._batches())
+        check_batches(**self._batches())
 
     def _shape(self) -> tuple[int, ...]:
         n = self.perm.shape[-1]

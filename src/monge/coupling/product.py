@@ -54,7 +54,7 @@ class ProductCoupling(Coupling):
             if not bool((total.detach() > 0).all()):
                 raise InputError(f"total must be positive, but its smallest value is {float(total.min()):g}.")
             object.__setattr__(self, "total", total)
-        check_batches("a, b and total", *self._batches())
+        check_batches(**self._batches())
         if self.total is None:
             _validate.equal_mass(self.a, self.b)
             object.__setattr__(self, "total", self.a.sum(-1))

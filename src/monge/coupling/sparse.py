@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._arrays import at, broadcast_shapes, working_dtype
-from monge._checks import check_batches, check_count, check_floating
+from monge._checks import check_batches, check_count, check_device, check_floating
 from monge._value import value
-from monge.errors import DeviceError, ShapeError
+from monge.errors import ShapeError
+from monge.geometry import Geometry
 
 from . import _validate
 from ._numbers import fraction, minus_x_log_x
 from ._scatter import scatter_matmul
 from ._stream import weighted
 from .base import Coupling, Entries, Rows
-
-if TYPE_CHECKING:
-    from monge.geometry import Geometry
 
 __all__ = ["SparseCoupling"]
 
@@ -69,11 +66,10 @@ class SparseCoupling(Coupling):
                     f"i, j and w must list the same entries, but have shapes {tuple(self.i.shape)}, "
                     f"{tuple(self.j.shape)} and {tuple(self.w.shape)}: give each entry one row, column and mass."
                 )
-            if index.device != self.w.device:
-                raise DeviceError(f"{name} is on {index.device} and w on {self.w.device}: move one with .to(device).")
+            check_device(**{name: index, "w": self.w})
             object.__setattr__(self, name, index.long())
         _validate.masses(w=self.w)
-        check_batches("i, j and w", *self._batches())
+        check_batches(**self._batches())
 
     def _shape(self) -> tuple[int, ...]:
         return (*self._leading(), self.n, self.m)

@@ -6,7 +6,7 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,9 +15,7 @@ from typing_extensions import Self
 
 from monge import kernels
 from monge._value import Value, value
-
-if TYPE_CHECKING:
-    from monge.geometry import Geometry
+from monge.geometry import Geometry
 
 __all__ = ["DenseOperator", "Operator", "SparseOperator", "StreamedOperator"]
 

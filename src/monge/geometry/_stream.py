@@ -15,10 +15,9 @@ from torch import Tensor
 from monge import _blocks, kernels
 from monge._arrays import broadcast_shapes, column, log_sum_exp, pieces, working_dtype
 from monge._blocks import added, joined, rows_at_once
+from monge.kernels import Points
 
 if TYPE_CHECKING:
-    from monge.kernels import Points
-
     from .base import Geometry
 
 __all__ = [

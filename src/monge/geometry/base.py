@@ -18,13 +18,12 @@ from monge._sided import Sided
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import DenseLimitError, InfeasibleError, InputError
+from monge.kernels import Pairs
 
 from . import _stream
+from .space import Space
 
 if TYPE_CHECKING:
-    from monge.kernels import Pairs
-
-    from .space import Space
     from .sum import Sum
 
 __all__ = ["Geometry", "Rows"]

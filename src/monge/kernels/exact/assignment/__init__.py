@@ -10,8 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._arrays import working_dtype
+from monge._checks import check_floating
 from monge._transforms import transformable
-from monge.errors import DtypeError, InfeasibleError, InputError, ShapeError
+from monge.errors import InfeasibleError, InputError, ShapeError
 
 from ... import _extension
 from .._reduced import reduced
@@ -62,8 +63,7 @@ def assignment(cost: Float[Tensor, "*b n n"]) -> Matching:
             f"cost must hold square matrices (..., n, n), but has shape {tuple(cost.shape)}: for other shapes or "
             "weights use the simplex."
         )
-    if not cost.is_floating_point():
-        raise DtypeError(f"cost must be floating-point, but is {cost.dtype}: use cost.double().")
+    check_floating("cost", cost)
     if bool((cost.isnan() | (cost == -math.inf)).any()):
         raise InputError("cost must not hold NaN or -inf; use inf to forbid a pair.")
     n = cost.shape[-1]
