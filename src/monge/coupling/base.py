@@ -80,7 +80,7 @@ class Coupling(Algebra):
     def __repr__(self) -> str:
         """Class, shape and dtype, and the mass where it is cheap."""
         told = [f"shape={tuple(self._shape())}", str(self.dtype).removeprefix("torch."), *self._told()]
-        mass = self._cheap_mass() if self.device.type == "cpu" else None
+        mass = self._row_sums().sum(-1) if self._tells_mass and self.device.type == "cpu" else None
         if mass is not None and mass.numel() == 1:
             told.append(f"mass={mass.item():.4g}")
         return f"{type(self).__name__}({', '.join(told)})"

@@ -96,10 +96,9 @@ class GluedCoupling(Coupling):
 
 def diagonal(row: Float[Tensor, "*b n"], P: Representation, col: Float[Tensor, "*b m"]) -> GluedCoupling:
     """diag(row) P diag(col) for any plan, as a gluing of P with two diagonal plans."""
-    left, right = (PermutationCoupling._make(perm=_identity(part), weights=part) for part in (row, col))
+    left, right = (
+        PermutationCoupling._make(perm=torch.arange(part.shape[-1], device=part.device), weights=part)
+        for part in (row, col)
+    )
     first = GluedCoupling._make(P=left, Q=P, mu=torch.ones_like(row))
     return GluedCoupling._make(P=first, Q=right, mu=torch.ones_like(col))
-
-
-def _identity(like: Tensor) -> Tensor:
-    return torch.arange(like.shape[-1], device=like.device)

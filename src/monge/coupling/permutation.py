@@ -41,6 +41,7 @@ class PermutationCoupling(Coupling):
 
     perm: Int[Tensor, "*b n"]
     weights: Float[Tensor, "*b n"] = None  # type: ignore[assignment]
+    _tells_mass = True
 
     def __post_init__(self) -> None:
         _validate.indices("perm", self.perm, self.perm.shape[-1] if isinstance(self.perm, Tensor) else 0)
@@ -81,9 +82,6 @@ class PermutationCoupling(Coupling):
 
     def _row_sums(self) -> Float[Tensor, "*b n"]:
         return self.weights
-
-    def _cheap_mass(self) -> Tensor:
-        return self.weights.sum(-1)
 
     def _entries(self) -> Entries:
         i = torch.arange(self.perm.shape[-1], device=self.perm.device)

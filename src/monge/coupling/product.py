@@ -44,6 +44,7 @@ class ProductCoupling(Coupling):
     b: Float[Tensor, "*b m"]
     total: Float[Tensor, "*b"] = None  # type: ignore[assignment]
     _sides = (("a", "b"),)
+    _tells_mass = True
 
     def __post_init__(self) -> None:
         for name, weights in (("a", self.a), ("b", self.b)):
@@ -71,9 +72,6 @@ class ProductCoupling(Coupling):
 
     def _row_sums(self) -> Float[Tensor, "*b n"]:
         return self._share() * self.b.sum(-1, keepdim=True)
-
-    def _cheap_mass(self) -> Tensor:
-        return self._row_sums().sum(-1)
 
     def _entropy(self) -> Float[Tensor, "*b"]:
         # An absent point has neither entropy nor a gradient.

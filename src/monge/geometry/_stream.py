@@ -9,10 +9,10 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from monge import _blocks, kernels
+from monge import kernels
 from monge._arrays import broadcast_shapes, column, log_sum_exp, pieces, working_dtype
 from monge._blocks import added, joined, rows_at_once
 from monge.kernels import Points
@@ -24,7 +24,6 @@ __all__ = [
     "apply",
     "column_bias",
     "derives",
-    "entries",
     "gradients",
     "inner",
     "mean",
@@ -192,8 +191,3 @@ def sinkhorn(
     # With f fresh the rows are exact, and column j holds exp(bias_j + reached_j).
     error = ((bias + reached).exp() - log_b.exp()).abs().sum(-1)
     return torch.cat(f_parts, -1), -column(epsilon) * reached, error
-
-
-def entries(geometry: Geometry, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-    """C[i, j] entry by entry, from blocks of the rows that are asked for."""
-    return _blocks.entries(geometry, broadcast_shapes(geometry.batch_shape, i.shape[:-1], j.shape[:-1]), i, j)
