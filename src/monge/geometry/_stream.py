@@ -15,7 +15,6 @@ from torch import Tensor
 from monge import kernels
 from monge._arrays import broadcast_shapes, column, log_sum_exp, pieces, working_dtype
 from monge._blocks import added, joined, rows_at_once
-from monge.kernels import Points
 
 if TYPE_CHECKING:
     from .base import Geometry
@@ -112,7 +111,7 @@ def derives(*inputs: float | Tensor) -> bool:
 
 
 def gradients(
-    pairs: Points, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"], epsilon: float | Tensor
+    pairs: kernels.Points, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"], epsilon: float | Tensor
 ) -> Float[Tensor, "*b k d"]:
     """Terms whose sum is <P, C>, without gradient, for a cost that is a power of a norm.
 

@@ -19,7 +19,6 @@ from monge._sided import Picked, Sided
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import DenseLimitError, InfeasibleError, InputError
-from monge.kernels import Pairs
 
 from . import _stream
 from .space import Space
@@ -71,7 +70,7 @@ class Geometry(Sided, ABC):
         """The points, if they lie on a line and the cost is convex in x - y, up to terms of one side."""
         return None
 
-    def _pairs(self) -> Pairs | None:
+    def _pairs(self) -> kernels.Pairs | None:
         """The cost as the kernels know it, or None."""
         return None
 

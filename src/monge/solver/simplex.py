@@ -15,7 +15,6 @@ from monge import kernels
 from monge._checks import check_number
 from monge._value import value
 from monge.coupling import Coupling, SparseCoupling
-from monge.kernels import Basis
 from monge.problem import Linear
 
 from ._dummies import extend
@@ -97,7 +96,7 @@ class Simplex(Exact):
         return SparseCoupling._make(i=i, j=j, w=w, n=n, m=m), f, g
 
 
-def _basis(problem: Linear, guess: tuple[Tensor, Tensor] | None, error: float) -> Basis:
+def _basis(problem: Linear, guess: tuple[Tensor, Tensor] | None, error: float) -> kernels.Basis:
     """The answer to one problem, with dummies where marginals may be missed."""
     cost: kernels.Points | Tensor | None = _points(problem)
     if cost is None:
