@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
-from typing import Any, overload
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -36,6 +36,7 @@ __all__ = [
 
 # One array of a block. A backward pass keeps about ten of them, so that peak memory stays under 100 MB.
 BLOCK_BYTES = 2**22
+_Number = TypeVar("_Number", bound="Tensor | float")
 _NO_SHAPE = torch.Size()
 
 
@@ -98,15 +99,9 @@ def at(vector: Tensor, index: Tensor) -> Tensor:
     return vector.expand(*batch, vector.shape[-1]).gather(-1, index.expand(*batch, index.shape[-1]))
 
 
-@overload
-def column(number: Tensor, count: int = 1) -> Tensor: ...
-@overload
-def column(number: float, count: int = 1) -> float: ...
-@overload
-def column(number: Tensor | float, count: int = 1) -> Tensor | float: ...
-def column(number: Tensor | float, count: int = 1) -> Tensor | float:
+def column(number: _Number, count: int = 1) -> _Number:
     """A number, or one per problem, ready to meet ``count`` dimensions of points."""
-    return number[(..., *(None,) * count)] if isinstance(number, Tensor) else number
+    return number[(..., *(None,) * count)] if isinstance(number, Tensor) else number  # type: ignore[return-value]
 
 
 def broadcast_shapes(*shapes: Sequence[int]) -> torch.Size:

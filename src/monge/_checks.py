@@ -21,6 +21,7 @@ __all__ = [
     "check_choice",
     "check_clouds",
     "check_count",
+    "check_device",
     "check_finite",
     "check_floating",
     "check_matrix",
@@ -104,15 +105,27 @@ def check_floating(name: str, tensor: Any) -> None:
         raise DtypeError(f"{name} must be floating-point, but is {tensor.dtype}: use {name}.float() or .double().")
 
 
+def check_device(**tensors: Any) -> None:
+    """All tensors, or values made of them, must live on one device; None is skipped."""
+    found = {name: tensor.device for name, tensor in tensors.items() if tensor is not None}
+    if len(set(found.values())) > 1:
+        told = _listed(found.values())
+        raise DeviceError(f"{_listed(found)} must live on one device, but live on {told}: move them with .to(device).")
+
+
 def check_same(**tensors: Any) -> None:
-    """All tensors, or values made of them, must share one dtype and one device; None is skipped."""
-    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    if len({tensor.device for tensor in given.values()}) > 1:
-        told = ", ".join(f"{name} on {tensor.device}" for name, tensor in given.items())
-        raise DeviceError(f"All tensors must live on one device, but found {told}: move them with .to(device).")
-    if len({tensor.dtype for tensor in given.values()}) > 1:
-        told = ", ".join(f"{name} {tensor.dtype}" for name, tensor in given.items())
-        raise DtypeError(f"All tensors must share one dtype, but found {told}: convert them with .to(dtype).")
+    """They must share one dtype as well."""
+    check_device(**tensors)
+    found = {name: tensor.dtype for name, tensor in tensors.items() if tensor is not None}
+    if len(set(found.values())) > 1:
+        told = _listed(found.values())
+        raise DtypeError(f"{_listed(found)} must share one dtype, but have {told}: convert them with .to(dtype).")
+
+
+def _listed(things: Iterable[object]) -> str:
+    """Things as a sentence names them: one, two and three."""
+    *first, last = map(str, things)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def check_finite(name: str, tensor: Tensor, *, infinity: bool = False) -> None:
@@ -164,15 +177,15 @@ def check_points(name: str, points: Any) -> None:
     check_finite(name, points)
 
 
-def check_batches(what: str, *shapes: Sequence[int]) -> torch.Size:
-    """The common batch dimensions of ``shapes``, which ``what`` names; they must broadcast."""
+def check_batches(**shapes: Sequence[int]) -> torch.Size:
+    """The common batch dimensions of all that has these leading dimensions; they must broadcast."""
     try:
-        return broadcast_shapes(*shapes)
+        return broadcast_shapes(*shapes.values())
     except RuntimeError as error:
-        told = ", ".join(str(tuple(shape)) for shape in shapes)
+        told = ", ".join(str(tuple(shape)) for shape in shapes.values())
         raise ShapeError(
-            f"The batch dimensions of {what} must broadcast, but are {told}: give each one problem or as many as the "
-            f"others."
+            f"The batch dimensions of {_listed(shapes)} must broadcast, but are {told}: give each one problem, or as "
+            "many as the others."
         ) from error
 
 
@@ -189,7 +202,7 @@ def check_clouds(
             f"{first} and {second} must live in one space of one dimension, but {first} has {x.shape[-1]} coordinates "
             f"and {second} has {y.shape[-1]}: their shapes are {tuple(x.shape)} and {tuple(y.shape)}."
         )
-    check_batches(f"{first} and {second}", x.shape[:-2], y.shape[:-2])
+    check_batches(**{first: x.shape[:-2], second: y.shape[:-2]})
 
 
 def check_single(**clouds: Tensor) -> None:

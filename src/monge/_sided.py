@@ -11,9 +11,9 @@ from torch import Tensor
 from typing_extensions import Self
 
 from ._arrays import broadcast_shapes, pick
-from ._value import Value
+from ._value import Value, value
 
-__all__ = ["Sided"]
+__all__ = ["Picked", "Sided"]
 
 # The dimensions in an annotation such as Float[Tensor, "*b n d"].
 _DIMENSIONS = re.compile(r"Tensor, *['\"]([^'\"]*)")
@@ -51,18 +51,14 @@ class Sided(Value):
             raise TypeError(f"{type(self).__name__} must write _transpose, or name the fields of its two _sides.")
         return self._sides
 
-    def _batches(self) -> list[torch.Size]:
+    def _batches(self) -> dict[str, torch.Size]:
         """The batch dimensions of each of its tensors."""
-        shapes = []
-        for name, core in self._batched.items():
-            part = getattr(self, name)
-            if isinstance(part, Tensor):
-                shapes.append(part.shape[: part.ndim - core])
-        return shapes
+        parts = ((name, getattr(self, name), core) for name, core in self._batched.items())
+        return {name: part.shape[: part.ndim - core] for name, part, core in parts if isinstance(part, Tensor)}
 
     def _leading(self) -> torch.Size:
         """The batch dimensions of all."""
-        return broadcast_shapes(*self._batches())
+        return broadcast_shapes(*self._batches().values())
 
     def _transpose(self) -> Self:
         """The same, read from the other side."""
@@ -90,3 +86,21 @@ class Sided(Value):
     @abstractmethod
     def _selected(self, index: tuple[Any, ...], batch: torch.Size) -> Any:
         """The same for a value that does not say which dimensions of its tensors belong to the batch."""
+
+
+@value
+class Picked(Sided):
+    """The problems at ``index`` of ``held``, seen as a batch of shape ``batch``, of which only blocks are known."""
+
+    held: Any
+    index: tuple[Any, ...]
+    batch: torch.Size
+
+    def _block(self, rows: slice | Tensor) -> Tensor:
+        return pick(self.held._block(rows), 2, self.batch, self.index)
+
+    def _transpose(self) -> Self:
+        return self._make(held=self.held._transpose(), index=self.index, batch=self.batch)
+
+    def _select(self, index: tuple[Any, ...], batch: torch.Size) -> Any:
+        return self._selected(index, batch)

@@ -25,7 +25,7 @@ from torch.autograd import forward_ad
 from ._parts import Parts, parts_of
 from .errors import CapabilityError, InputError, ShapeError
 
-__all__ = ["gradient_of", "leaves_of", "placed", "transformable", "transforming"]
+__all__ = ["gradient_of", "leaves_of", "placed", "transformable"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _functorch_active = torch._C._are_functorch_transforms_active

@@ -155,7 +155,11 @@ def test_half_precision_points():
             "batch dimensions of x and y must broadcast",
         ),
         ((torch.zeros(0, 2), torch.zeros(4, 2)), ShapeError, "at least one point"),
-        ((torch.zeros(3, 2), torch.zeros(4, 2).double()), DtypeError, r"x torch.float32, y torch.float64"),
+        (
+            (torch.zeros(3, 2), torch.zeros(4, 2).double()),
+            DtypeError,
+            r"x and y must share one dtype, but have torch.float32 and torch.float64",
+        ),
         ((torch.zeros(3, 2).long(), torch.zeros(4, 2)), DtypeError, r"x.float\(\)"),
         ((np.zeros((3, 2)), torch.zeros(4, 2)), DtypeError, "as_tensor"),
         ((torch.tensor([[1.0, math.nan]]), torch.zeros(4, 2)), InputError, r"x .*NaN.*first at \(0, 1\)"),

@@ -149,5 +149,5 @@ def test_bad_arguments():
         monotone(a, a.to("meta"))
     with pytest.raises(ShapeError, match="at least one"):
         monotone(a, a[:0])
-    with pytest.raises(ShapeError, match="all but their last"):
+    with pytest.raises(ShapeError, match="batch dimensions of a and b"):
         monotone(a.expand(2, 3), a.expand(4, 3))

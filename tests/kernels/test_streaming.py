@@ -232,7 +232,7 @@ def test_errors_name_argument_rule_and_remedy():
         Points(x, y.double())
     with pytest.raises(DeviceError, match="one device"):
         Points(x, y.to("meta"))
-    with pytest.raises(ShapeError, match="leading dimensions of x and y"):
+    with pytest.raises(ShapeError, match="batch dimensions of x and y"):
         Points(x.expand(2, 3, 2), y.expand(3, 4, 2))
     with pytest.raises(InputError, match=r"p = 0\.5"):
         Points(x, y, p=0.5)

@@ -122,7 +122,11 @@ def test_select_picks_problems_of_a_batch():
             InputError,
             "solve the exact problems in a batch of their own",
         ),
-        (lambda c: Linear(c, weights(2, 5), weights(3, 4)), ShapeError, "batch dimensions must broadcast"),
+        (
+            lambda c: Linear(c, weights(2, 5), weights(3, 4)),
+            ShapeError,
+            "batch dimensions of cost, source and target must broadcast",
+        ),
         (lambda c: relative(0.0), InputError, "fraction"),
     ],
 )

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-__all__ = ["Phases", "answer", "complain", "note", "phases", "table"]
+__all__ = ["answer", "complain", "note", "phases", "table"]
 
 
 def answer(what: object) -> None:

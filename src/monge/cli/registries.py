@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from monge._checks import check_choice
 from monge.data import FORMATS
@@ -50,11 +49,6 @@ def registries(
         typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
         return
     for name, held in shown.items():
-        made = Table(title=name, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False)
-        made.add_column(no_wrap=True, style="cyan")
-        made.add_column(overflow="fold")
-        for one in held:
-            made.add_row(one, re.sub(r"[`$]", "", held.sentence(one)))
-        console.answer(made)
+        console.answer(console.table(name, [(one, re.sub(r"[`$]", "", held.sentence(one))) for one in held]))
     for fault in (fault for found in faults.values() for fault in found.values()):
         console.note(fault)

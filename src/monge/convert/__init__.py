@@ -1,7 +1,5 @@
 """Trained models with another coupler: `convert`, then `match` what the old attention gave, then `fine_tune`."""
 
-from __future__ import annotations
-
 from .conversion import Conversion, Replacement, convert, coupler_parameters
 from .converted import Converted
 from .layout import LAYOUTS, Layout

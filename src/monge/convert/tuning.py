@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -222,14 +223,13 @@ def _seen(modules: dict[str, nn.Module]) -> Iterator[dict[str, _Call]]:
     """Arguments and output of the modules while the model runs."""
     calls: dict[str, _Call] = {}
 
-    def recorder(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
-            kwargs = {key: given for key, given in kwargs.items() if key not in _ANSWER}
-            calls[name] = (args, kwargs, out[0] if isinstance(out, tuple) else out)
+    def record(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        kwargs = {key: given for key, given in kwargs.items() if key not in _ANSWER}
+        calls[name] = (args, kwargs, out[0] if isinstance(out, tuple) else out)
 
-        return hook
-
-    handles = [module.register_forward_hook(recorder(name), with_kwargs=True) for name, module in modules.items()]
+    handles = [
+        module.register_forward_hook(partial(record, name), with_kwargs=True) for name, module in modules.items()
+    ]
     # The fused encoder of torch would pass its attention by, and what hangs on it.
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import Self
 
+from monge._blocks import entries
 from monge._sided import Sided
 from monge._value import tensors_in, value
+from monge.geometry import Geometry
 
 from . import _stream
 from ._numbers import fraction
 
 if TYPE_CHECKING:
-    from monge.geometry import Geometry
-
     from .base import Coupling
     from .sparse import SparseCoupling
 
@@ -50,6 +50,8 @@ class Representation(Sided, ABC):
     """
 
     geometry: Geometry | None = field(default=None, kw_only=True)
+    # Whether `repr` tells the mass, because row sums cost next to nothing.
+    _tells_mass: ClassVar[bool] = False
 
     # ------------------------------------------------------------------ what a representation writes
 
@@ -111,7 +113,7 @@ class Representation(Sided, ABC):
 
     def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
         """P[i, j], entry by entry; indices may carry batch dimensions."""
-        return _stream.at(self, i, j)
+        return entries(self, self._shape()[:-2], i, j, width=3)
 
     def _sample_rows(self, i: Int[Tensor, "*b k"], u: Float[Tensor, "*b k"]) -> Int[Tensor, "*b k"]:
         """A column for each row i, drawn from that row, by inversion at u in [0, 1)."""
@@ -135,11 +137,7 @@ class Representation(Sided, ABC):
         return plans().diagonal(row, self, col)
 
     def _selected(self, index: tuple[Any, ...], batch: torch.Size) -> Coupling:
-        return plans().Selected._make(P=self, index=index, batch=batch)
-
-    def _cheap_mass(self) -> Tensor | None:
-        """The mass if it costs next to nothing, for `repr`."""
-        return None
+        return plans().Selected._make(held=self, index=index, batch=batch)
 
     def _told(self) -> tuple[str, ...]:
         """What else `repr` should say."""

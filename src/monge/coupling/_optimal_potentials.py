@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +13,7 @@ from monge import kernels
 from monge._arrays import broadcast_shapes
 from monge.errors import InputError, ShapeError
 
-if TYPE_CHECKING:
-    from .base import Coupling
+from .base import Coupling
 
 __all__ = ["check_potentials", "optimal_potentials"]
 

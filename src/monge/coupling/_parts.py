@@ -1,7 +1,5 @@
 """What plans are made of, under one roof: imported by the operations on plans when the first is asked for."""
 
-from __future__ import annotations
-
 from ._selected import Selected
 from ._sparsify import sparsify
 from .glued import GluedCoupling, diagonal

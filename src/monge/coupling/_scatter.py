@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monge._arrays import row_blocks
 
-__all__ = ["gather_dot", "scatter_matmul"]
+__all__ = ["scatter_matmul"]
 
 
 def scatter_matmul(

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from . import _stream
+from .base import Coupling
 from .sparse import SparseCoupling
-
-if TYPE_CHECKING:
-    from .base import Coupling
 
 __all__ = ["sparsify"]
 

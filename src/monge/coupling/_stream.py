@@ -10,18 +10,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._arrays import pieces, working_dtype
-from monge._blocks import added, asked, entries, joined, rows_at_once
+from monge._blocks import added, asked, joined, rows_at_once
+from monge.geometry import Geometry
 
 from ._numbers import fraction, minus_x_log_x
 
 if TYPE_CHECKING:
-    from monge.geometry import Geometry
-
     from ._hooks import Representation
 
 __all__ = [
     "assignment",
-    "at",
     "dense",
     "entropy",
     "extract",
@@ -115,11 +113,6 @@ def extract(P: Representation, threshold: float) -> tuple[Int[Tensor, " k"], Int
         return i + rows.start, j
 
     return joined(body, row_blocks(P, width=2), 0)
-
-
-def at(P: Representation, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-    """P[i, j] entry by entry, from blocks of the rows that are asked for."""
-    return entries(P, P._shape()[:-2], i, j, width=3)
 
 
 @torch.no_grad()

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from monge._arrays import working_dtype
-from monge._checks import check_batches, check_floating, check_non_negative, check_span, check_vector
+from monge._checks import (
+    check_batches,
+    check_device,
+    check_floating,
+    check_non_negative,
+    check_same,
+    check_span,
+    check_vector,
+)
 from monge._value import Value
-from monge.errors import DeviceError, DtypeError, InfeasibleError, InputError, ShapeError
+from monge.errors import DtypeError, InfeasibleError, InputError, ShapeError
 from monge.geometry import Geometry
 
-if TYPE_CHECKING:
-    from ._hooks import Representation
+from ._hooks import Representation
 
 __all__ = ["equal_mass", "geometry", "indices", "masses", "shared_marginal", "square", "values", "weights"]
 
 
 def _like(P: Representation, name: str, tensor: Tensor, *also: torch.dtype) -> None:
     check_floating(name, tensor)
-    if tensor.device != P.device:
-        raise DeviceError(
-            f"{name} must live where the plan lives, but is on {tensor.device} and the plan on {P.device}: "
-            f"use {name}.to({str(P.device)!r})."
-        )
-    if tensor.dtype not in (P.dtype, *also):
-        raise DtypeError(
-            f"{name} must have the dtype of the plan, {P.dtype}, but is {tensor.dtype}: use {name}.to({P.dtype}) "
-            f"or P.to({tensor.dtype})."
-        )
+    check = check_device if tensor.dtype in also else check_same
+    check(**{name: tensor, "the plan": P})
 
 
 def values(P: Representation, v: Any) -> tuple[Tensor, torch.Size]:
@@ -46,7 +45,7 @@ def values(P: Representation, v: Any) -> tuple[Tensor, torch.Size]:
             f"{tuple(v.shape)}: for one number per point in a batch use v[..., None], for values of the source points "
             "use P.T @ v."
         )
-    return wide, check_batches("the plan and v", P._shape()[:-2], wide.shape[:-2])
+    return wide, check_batches(**{"the plan": P._shape()[:-2], "v": wide.shape[:-2]})
 
 
 def weights(P: Representation, a: Any, b: Any) -> None:
@@ -56,7 +55,7 @@ def weights(P: Representation, a: Any, b: Any) -> None:
         _like(P, name, tensor, working_dtype(P))
         check_vector(name, tensor, size, f"weight per {side} point")
     masses(a=a, b=b)
-    check_batches("the plan, a and b", leading, a.shape[:-1], b.shape[:-1])
+    check_batches(**{"the plan": leading}, a=a.shape[:-1], b=b.shape[:-1])
 
 
 def masses(**tensors: Tensor) -> None:
@@ -98,17 +97,8 @@ def geometry(P: Representation, costs: Any) -> None:
             f"geometry must hold a cost for each of the {P._shape()[-2]} x {P._shape()[-1]} pairs of the plan, but has "
             f"shape {tuple(costs.shape)}: pass the geometry of the same points."
         )
-    if costs.device != P.device:
-        raise DeviceError(
-            f"geometry and the plan must live on one device, but live on {costs.device} and {P.device}: move one with "
-            ".to(device)."
-        )
-    if costs.dtype != P.dtype:
-        raise DtypeError(
-            f"geometry and the plan must share one dtype, but have {costs.dtype} and {P.dtype}: convert one with "
-            ".to(dtype)."
-        )
-    check_batches("the plan and its costs", P._shape()[:-2], costs.batch_shape)
+    check_same(**{"geometry": costs, "the plan": P})
+    check_batches(**{"the plan": P._shape()[:-2]}, geometry=costs.batch_shape)
 
 
 def indices(name: str, index: Any, size: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, final
+from typing import Protocol, final
 
 import torch
 from jaxtyping import Float, Int
@@ -16,14 +16,12 @@ from monge._transforms import transformable
 from monge._users_arrays import takes_arrays
 from monge._value import value
 from monge.errors import DenseLimitError, InfeasibleError, InputError
+from monge.geometry import Geometry
 
 from . import _stream, _validate
 from ._algebra import Algebra
 from ._hooks import Entries, Rows, plans
 from ._numbers import draw, dust, positive_log
-
-if TYPE_CHECKING:
-    from monge.geometry import Geometry
 
 __all__ = ["Coupling", "Entries", "Rows"]
 
@@ -83,7 +81,7 @@ class Coupling(Algebra):
     def __repr__(self) -> str:
         """Class, shape and dtype, and the mass where it is cheap."""
         told = [f"shape={tuple(self._shape())}", str(self.dtype).removeprefix("torch."), *self._told()]
-        mass = self._cheap_mass() if self.device.type == "cpu" else None
+        mass = self._row_sums().sum(-1) if self._tells_mass and self.device.type == "cpu" else None
         if mass is not None and mass.numel() == 1:
             told.append(f"mass={mass.item():.4g}")
         return f"{type(self).__name__}({', '.join(told)})"

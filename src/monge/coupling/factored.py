@@ -46,6 +46,7 @@ class FactoredCoupling(Coupling):
     R: Float[Tensor, "*b m r"]
     g: Float[Tensor, "*b r"]
     _sides = (("Q", "R"),)
+    _tells_mass = True
 
     def __post_init__(self) -> None:
         for name, core in self._core.items():
@@ -63,7 +64,7 @@ class FactoredCoupling(Coupling):
             )
         check_same(Q=self.Q, R=self.R, g=self.g)
         _validate.masses(Q=self.Q, R=self.R, g=self.g)
-        check_batches("Q, R and g", *self._batches())
+        check_batches(**self._batches())
 
     def _told(self) -> tuple[str, ...]:
         return (f"rank={self.g.shape[-1]}",)
@@ -77,9 +78,6 @@ class FactoredCoupling(Coupling):
 
     def _row_sums(self) -> Float[Tensor, "*b n"]:
         return (self.Q @ fraction(self.R.sum(-2), self.g)[..., None])[..., 0]
-
-    def _cheap_mass(self) -> Tensor:
-        return self._row_sums().sum(-1)
 
     def _at(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
         return fraction(take(self.Q, i) * take(self.R, j), self.g[..., None, :]).sum(-1)

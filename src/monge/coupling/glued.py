@@ -65,13 +65,13 @@ class GluedCoupling(Coupling):
         check_vector("mu", self.mu, self.P._shape()[-1], "mass per point in the middle")
         check_same(P=self.P, mu=self.mu)
         _validate.masses(mu=self.mu)
-        check_batches("P, Q and mu", *self._batches())
+        check_batches(**self._batches())
 
     def _shape(self) -> tuple[int, ...]:
         return (*self._leading(), self.P._shape()[-2], self.Q._shape()[-1])
 
-    def _batches(self) -> list[torch.Size]:
-        return [self.P.batch_shape, self.Q.batch_shape, *super()._batches()]
+    def _batches(self) -> dict[str, torch.Size]:
+        return {"P": self.P.batch_shape, "Q": self.Q.batch_shape, **super()._batches()}
 
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
         return self.P._matmul(fraction(self.Q._matmul(v), self.mu[..., None]))
@@ -96,10 +96,9 @@ class GluedCoupling(Coupling):
 
 def diagonal(row: Float[Tensor, "*b n"], P: Representation, col: Float[Tensor, "*b m"]) -> GluedCoupling:
     """diag(row) P diag(col) for any plan, as a gluing of P with two diagonal plans."""
-    left, right = (PermutationCoupling._make(perm=_identity(part), weights=part) for part in (row, col))
+    left, right = (
+        PermutationCoupling._make(perm=torch.arange(part.shape[-1], device=part.device), weights=part)
+        for part in (row, col)
+    )
     first = GluedCoupling._make(P=left, Q=P, mu=torch.ones_like(row))
     return GluedCoupling._make(P=first, Q=right, mu=torch.ones_like(col))
-
-
-def _identity(like: Tensor) -> Tensor:
-    return torch.arange(like.shape[-1], device=like.device)

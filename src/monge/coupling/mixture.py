@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -15,12 +15,10 @@ from monge._arrays import broadcast_shapes, pick, recompute, row_blocks, working
 from monge._checks import check_batches, check_same, check_vector
 from monge._value import value
 from monge.errors import InputError, ShapeError
+from monge.geometry import Geometry
 
 from . import _validate
 from .base import Coupling, Entries, Rows
-
-if TYPE_CHECKING:
-    from monge.geometry import Geometry
 
 __all__ = ["MixtureCoupling"]
 
@@ -70,7 +68,7 @@ class MixtureCoupling(Coupling):
         check_vector("weights", self.weights, count, "weight per plan")
         check_same(component=component, weights=self.weights)
         _validate.masses(weights=self.weights)
-        check_batches("component and weights", component.batch_shape, self.weights.shape)
+        check_batches(component=component.batch_shape, weights=self.weights.shape)
 
     def _shape(self) -> tuple[int, ...]:
         *batch, n, m = self.component._shape()

@@ -7,9 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._arrays import at, take
-from monge._checks import check_batches, check_vector
+from monge._checks import check_batches, check_device, check_vector
 from monge._value import value
-from monge.errors import DeviceError, InputError
+from monge.errors import InputError
 
 from . import _validate
 from .base import Coupling, Entries, Rows
@@ -41,6 +41,7 @@ class PermutationCoupling(Coupling):
 
     perm: Int[Tensor, "*b n"]
     weights: Float[Tensor, "*b n"] = None  # type: ignore[assignment]
+    _tells_mass = True
 
     def __post_init__(self) -> None:
         _validate.indices("perm", self.perm, self.perm.shape[-1] if isinstance(self.perm, Tensor) else 0)
@@ -53,12 +54,11 @@ class PermutationCoupling(Coupling):
             )
         w = torch.full((n,), 1.0 / n, device=perm.device) if self.weights is None else self.weights
         check_vector("weights", w, n, "mass per point")
-        if w.device != perm.device:
-            raise DeviceError(f"weights are on {w.device} and perm on {perm.device}: move one with .to(device).")
+        check_device(perm=perm, weights=w)
         _validate.masses(weights=w)
         object.__setattr__(self, "perm", perm)
         object.__setattr__(self, "weights", w)
-        check_batches("perm and weights", *self._batches())
+        check_batches(**self._batches())
 
     def _shape(self) -> tuple[int, ...]:
         n = self.perm.shape[-1]
@@ -82,9 +82,6 @@ class PermutationCoupling(Coupling):
 
     def _row_sums(self) -> Float[Tensor, "*b n"]:
         return self.weights
-
-    def _cheap_mass(self) -> Tensor:
-        return self.weights.sum(-1)
 
     def _entries(self) -> Entries:
         i = torch.arange(self.perm.shape[-1], device=self.perm.device)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import field
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -17,12 +16,10 @@ from monge._arrays import at, column, log_small, working_dtype
 from monge._checks import check_batches, check_choice, check_number, check_same, check_vector, check_weights
 from monge._value import value
 from monge.errors import InputError
+from monge.geometry import Geometry
 
 from . import _stream
 from .base import Coupling, Rows
-
-if TYPE_CHECKING:
-    from monge.geometry import Geometry
 
 __all__ = ["PotentialCoupling"]
 
@@ -88,10 +85,10 @@ class PotentialCoupling(Coupling):
                 raise InputError(f"epsilon must be positive, but its smallest value is {float(self.epsilon.min()):g}.")
         else:
             check_number("epsilon", self.epsilon, low=0.0, strict=True)
-        check_batches("geometry, f, g, a, b and epsilon", *self._batches())
+        check_batches(**self._batches())
 
-    def _batches(self) -> list[torch.Size]:
-        return [self.geometry.batch_shape, *super()._batches()]
+    def _batches(self) -> dict[str, torch.Size]:
+        return {"geometry": self.geometry.batch_shape, **super()._batches()}
 
     def _told(self) -> tuple[str, ...]:
         return (f"link={self.link!r}", type(self.geometry).__name__)

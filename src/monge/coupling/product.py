@@ -44,6 +44,7 @@ class ProductCoupling(Coupling):
     b: Float[Tensor, "*b m"]
     total: Float[Tensor, "*b"] = None  # type: ignore[assignment]
     _sides = (("a", "b"),)
+    _tells_mass = True
 
     def __post_init__(self) -> None:
         for name, weights in (("a", self.a), ("b", self.b)):
@@ -54,7 +55,7 @@ class ProductCoupling(Coupling):
             if not bool((total.detach() > 0).all()):
                 raise InputError(f"total must be positive, but its smallest value is {float(total.min()):g}.")
             object.__setattr__(self, "total", total)
-        check_batches("a, b and total", *self._batches())
+        check_batches(**self._batches())
         if self.total is None:
             _validate.equal_mass(self.a, self.b)
             object.__setattr__(self, "total", self.a.sum(-1))
@@ -71,9 +72,6 @@ class ProductCoupling(Coupling):
 
     def _row_sums(self) -> Float[Tensor, "*b n"]:
         return self._share() * self.b.sum(-1, keepdim=True)
-
-    def _cheap_mass(self) -> Tensor:
-        return self._row_sums().sum(-1)
 
     def _entropy(self) -> Float[Tensor, "*b"]:
         # An absent point has neither entropy nor a gradient.

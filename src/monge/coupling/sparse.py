@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._arrays import at, broadcast_shapes, working_dtype
-from monge._checks import check_batches, check_count, check_floating
+from monge._checks import check_batches, check_count, check_device, check_floating
 from monge._value import value
-from monge.errors import DeviceError, ShapeError
+from monge.errors import ShapeError
+from monge.geometry import Geometry
 
 from . import _validate
 from ._numbers import fraction, minus_x_log_x
 from ._scatter import scatter_matmul
 from ._stream import weighted
 from .base import Coupling, Entries, Rows
-
-if TYPE_CHECKING:
-    from monge.geometry import Geometry
 
 __all__ = ["SparseCoupling"]
 
@@ -57,6 +54,7 @@ class SparseCoupling(Coupling):
     n: int
     m: int
     _sides = (("i", "j"), ("n", "m"))
+    _tells_mass = True
 
     def __post_init__(self) -> None:
         check_count("n", self.n)
@@ -69,11 +67,10 @@ class SparseCoupling(Coupling):
                     f"i, j and w must list the same entries, but have shapes {tuple(self.i.shape)}, "
                     f"{tuple(self.j.shape)} and {tuple(self.w.shape)}: give each entry one row, column and mass."
                 )
-            if index.device != self.w.device:
-                raise DeviceError(f"{name} is on {index.device} and w on {self.w.device}: move one with .to(device).")
+            check_device(**{name: index, "w": self.w})
             object.__setattr__(self, name, index.long())
         _validate.masses(w=self.w)
-        check_batches("i, j and w", *self._batches())
+        check_batches(**self._batches())
 
     def _shape(self) -> tuple[int, ...]:
         return (*self._leading(), self.n, self.m)
@@ -121,9 +118,6 @@ class SparseCoupling(Coupling):
         i, w = torch.broadcast_tensors(self.i, self.w)
         out = w.new_zeros(*w.shape[:-1], self.n, dtype=working_dtype(w))
         return out.scatter_add(-1, i, w.to(out.dtype)).to(w.dtype)
-
-    def _cheap_mass(self) -> Tensor:
-        return self.w.sum(-1)
 
     def _told(self) -> tuple[str, ...]:
         return (f"entries={self.w.shape[-1]}",)

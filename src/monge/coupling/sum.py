@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -13,11 +13,9 @@ from monge._arrays import broadcast_shapes
 from monge._checks import check_batches, check_same
 from monge._value import value
 from monge.errors import InputError, ShapeError
+from monge.geometry import Geometry
 
 from .base import Coupling, Entries, Rows
-
-if TYPE_CHECKING:
-    from monge.geometry import Geometry
 
 __all__ = ["SumCoupling"]
 
@@ -56,8 +54,9 @@ class SumCoupling(Coupling):
             raise ShapeError(
                 f"All terms must be plans between the same points, but have shapes {shapes}: give all one shape."
             )
-        check_same(**{f"terms[{k}]": term for k, term in enumerate(terms)})
-        check_batches("the terms", *(term.batch_shape for term in terms))
+        named = {f"terms[{k}]": term for k, term in enumerate(terms)}
+        check_same(**named)
+        check_batches(**{name: term.batch_shape for name, term in named.items()})
         object.__setattr__(self, "terms", terms)
         if self.geometry is None and all(term.geometry is terms[0].geometry for term in terms):
             object.__setattr__(self, "geometry", terms[0].geometry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -12,19 +12,17 @@ from torch import Tensor
 
 from monge._arrays import explicit, pick, take, working_dtype
 from monge._blocks import joined
-from monge._checks import check_batches, check_choice, check_floating, check_points
+from monge._checks import check_batches, check_choice, check_floating, check_points, check_same
 from monge._users_arrays import takes_arrays
 from monge._value import Value, value
-from monge.errors import CapabilityError, DeviceError, DtypeError, InfeasibleError, InputError, ShapeError
+from monge.errors import CapabilityError, InfeasibleError, InputError, ShapeError
+from monge.geometry.space import Space
 
 from . import _stream, _validate
 from ._numbers import dust, fraction
 from ._optimal_potentials import check_potentials, optimal_potentials
 from .base import Coupling
 from .potential import PotentialCoupling
-
-if TYPE_CHECKING:
-    from monge.geometry.space import Space
 
 __all__ = ["TransportMap"]
 
@@ -259,16 +257,7 @@ def _space(P: Coupling) -> Space:
 def _points(P: Coupling, space: Space, points: Tensor) -> tuple[Tensor, torch.Size]:
     """New points as they stand in the space of the plan, and the batch of the answer."""
     check_floating("points", points)
-    if points.device != P.device:
-        raise DeviceError(
-            f"points and the plan must live on one device, but live on {points.device} and {P.device}: move one with "
-            ".to(device)."
-        )
-    if points.dtype != space.x.dtype:
-        raise DtypeError(
-            f"points and the points of the plan must share one dtype, but have {points.dtype} and {space.x.dtype}: "
-            "convert one with .to(dtype)."
-        )
+    check_same(**{"points": points, "the plan": space.x})
     if space.numbers:
         if points.ndim == 0:
             raise ShapeError("points must be numbers of shape (*batch, k), but is one number: use points[None].")
@@ -280,7 +269,7 @@ def _points(P: Coupling, space: Space, points: Tensor) -> tuple[Tensor, torch.Si
             f"points must have {d} coordinates, as the source points of the plan have, but has shape "
             f"{tuple(points.shape)}: for points of the target use the inverse, P.T.map(points)."
         )
-    batch = check_batches("the plan and points", P._shape()[:-2], points.shape[:-2])
+    batch = check_batches(**{"the plan": P._shape()[:-2], "points": points.shape[:-2]})
     return space.place(points), batch
 
 

@@ -1,7 +1,5 @@
 """Readers and seeded generators: point clouds, photographs, and sequences to classify; nothing is downloaded."""
 
-from __future__ import annotations
-
 from .arena import long_range_arena
 from .byte_text import byte_text
 from .digits import digits

@@ -6,7 +6,7 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,10 +14,10 @@ from torch import Tensor
 from typing_extensions import Self
 
 from monge import kernels
+from monge._arrays import row_blocks
+from monge._blocks import joined
 from monge._value import Value, value
-
-if TYPE_CHECKING:
-    from monge.geometry import Geometry
+from monge.geometry import Geometry
 
 __all__ = ["DenseOperator", "Operator", "SparseOperator", "StreamedOperator"]
 
@@ -117,14 +117,13 @@ class StreamedOperator(Operator, Value):
         if pairs is not None:
             return kernels.extract(pairs, self.row, self.col, self.epsilon, threshold)
         n, m = self.geometry.shape
-        parts = []
-        step = max(1, _SPARSE_ENTRIES // (4 * m))
-        for start in range(0, n, step):
-            block = self._exponential(slice(start, start + step))
+
+        def body(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+            block = self._exponential(rows)
             i, j = (block > threshold).nonzero(as_tuple=True)
-            parts.append((i + start, j, block[i, j]))
-        i, j, w = (torch.cat(part) for part in zip(*parts, strict=True))
-        return i, j, w
+            return i + rows.start, j, block[i, j]
+
+        return joined(body, row_blocks(n, 4 * m, _SPARSE_ENTRIES), 0)
 
 
 @dataclass(frozen=True)

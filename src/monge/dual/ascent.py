@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -11,13 +11,11 @@ from torch import Tensor
 
 from monge.errors import InfeasibleError
 from monge.kernels import log_sum_exp
+from monge.problem import Linear, Marginal
 from monge.problem.fixed import Fixed
 from monge.problem.marginal import column, log_weights, pairing
 
 from .translation import smoothly_translated, translated
-
-if TYPE_CHECKING:
-    from monge.problem import Linear, Marginal
 
 __all__ = ["Ascent", "Iteration"]
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from monge._value import Value, value
+from monge.problem import Linear
 from monge.problem.marginal import column, log_weights
 
 from ._operators import Operator, StreamedOperator
 from .schur import Schur
-
-if TYPE_CHECKING:
-    from monge.problem import Linear
 
 __all__ = ["Hessian", "Vector"]
 

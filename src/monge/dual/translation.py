@@ -6,18 +6,15 @@ Source: Faster unbalanced optimal transport: translation invariant Sinkhorn, arX
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from monge.problem import Linear, Marginal
 from monge.problem.at_most import AtMost
 from monge.problem.fixed import Fixed
 from monge.problem.marginal import column
 from monge.problem.relaxed import Relaxed
-
-if TYPE_CHECKING:
-    from monge.problem import Linear, Marginal
 
 __all__ = ["smoothly_translated", "translated"]
 

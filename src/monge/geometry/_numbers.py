@@ -54,5 +54,5 @@ def _coordinates(x: Any, y: Any) -> tuple[Tensor, Tensor]:
             f"x and y must both be numbers (*batch, n) or both be points (*batch, n, 1), but they have "
             f"{tuple(x.shape)} and {tuple(y.shape)}: write both in one way."
         )
-    check_batches("x and y, points of one coordinate on a line,", x.shape[:-1], y.shape[:-1])
+    check_batches(x=x.shape[:-1], y=y.shape[:-1])
     return x, y

@@ -9,23 +9,20 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from monge import _blocks, kernels
+from monge import kernels
 from monge._arrays import broadcast_shapes, column, log_sum_exp, pieces, working_dtype
 from monge._blocks import added, joined, rows_at_once
 
 if TYPE_CHECKING:
-    from monge.kernels import Points
-
     from .base import Geometry
 
 __all__ = [
     "apply",
     "column_bias",
     "derives",
-    "entries",
     "gradients",
     "inner",
     "mean",
@@ -114,7 +111,7 @@ def derives(*inputs: float | Tensor) -> bool:
 
 
 def gradients(
-    pairs: Points, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"], epsilon: float | Tensor
+    pairs: kernels.Points, row: Float[Tensor, "*b n"], col: Float[Tensor, "*b m"], epsilon: float | Tensor
 ) -> Float[Tensor, "*b k d"]:
     """Terms whose sum is <P, C>, without gradient, for a cost that is a power of a norm.
 
@@ -193,8 +190,3 @@ def sinkhorn(
     # With f fresh the rows are exact, and column j holds exp(bias_j + reached_j).
     error = ((bias + reached).exp() - log_b.exp()).abs().sum(-1)
     return torch.cat(f_parts, -1), -column(epsilon) * reached, error
-
-
-def entries(geometry: Geometry, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
-    """C[i, j] entry by entry, from blocks of the rows that are asked for."""
-    return _blocks.entries(geometry, broadcast_shapes(geometry.batch_shape, i.shape[:-1], j.shape[:-1]), i, j)

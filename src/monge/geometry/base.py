@@ -12,19 +12,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge import kernels
-from monge._arrays import explicit, pick, working_dtype
+from monge._arrays import broadcast_shapes, explicit, working_dtype
+from monge._blocks import entries
 from monge._checks import check_same, check_weights, chosen_rows
-from monge._sided import Sided
+from monge._sided import Picked, Sided
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import DenseLimitError, InfeasibleError, InputError
 
 from . import _stream
+from .space import Space
 
 if TYPE_CHECKING:
-    from monge.kernels import Pairs
-
-    from .space import Space
     from .sum import Sum
 
 __all__ = ["Geometry", "Rows"]
@@ -71,7 +70,7 @@ class Geometry(Sided, ABC):
         """The points, if they lie on a line and the cost is convex in x - y, up to terms of one side."""
         return None
 
-    def _pairs(self) -> Pairs | None:
+    def _pairs(self) -> kernels.Pairs | None:
         """The cost as the kernels know it, or None."""
         return None
 
@@ -181,7 +180,8 @@ class Geometry(Sided, ABC):
 
     def _entries(self, i: Int[Tensor, "*b k"], j: Int[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
         """C[i, j], entry by entry, differentiable; indices may carry batch dimensions."""
-        return _stream.entries(self, i, j)
+        batch = broadcast_shapes(self.batch_shape, i.shape[:-1], j.shape[:-1])
+        return entries(self, batch, i, j)
 
     def _mean(self, a: Float[Tensor, "*b n"], b: Float[Tensor, "*b m"]) -> tuple[Tensor, Tensor]:
         """The sum of a_i b_j C_ij over finite costs, and of a_i b_j over the same pairs."""
@@ -322,18 +322,5 @@ class Geometry(Sided, ABC):
 
 
 @value
-class _Selected(Geometry):
-    """Some problems of a batch, for a geometry that knows only its blocks."""
-
-    geometry: Geometry
-    index: Any
-    batch: torch.Size
-
-    def _block(self, rows: Rows) -> Tensor:
-        return pick(self.geometry._block(rows), 2, self.batch, self.index)
-
-    def _transpose(self) -> _Selected:
-        return self._replace(geometry=self.geometry._transpose())
-
-    def _select(self, index: tuple[Any, ...], batch: torch.Size) -> Any:
-        return self._selected(index, batch)
+class _Selected(Picked, Geometry):
+    """Some problems of a geometry."""

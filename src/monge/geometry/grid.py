@@ -77,8 +77,9 @@ class Grid(Geometry):
                 )
         like = next((axis for axis in axes if isinstance(axis, (Tensor, Geometry))), None)
         made = tuple(_axis(k, axis, 2.0 if self.p is None else self.p, like) for k, axis in enumerate(axes))
-        check_same(**{f"axes[{k}]": axis for k, axis in enumerate(made)})
-        check_batches("all axes", *(axis.batch_shape for axis in made))
+        named = {f"axes[{k}]": axis for k, axis in enumerate(made)}
+        check_same(**named)
+        check_batches(**{name: axis.batch_shape for name, axis in named.items()})
         object.__setattr__(self, "axes", made)
 
     @property

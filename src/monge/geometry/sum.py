@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -20,9 +20,7 @@ from monge.kernels import Points
 
 from ._clouds import joined
 from .base import Geometry, Rows
-
-if TYPE_CHECKING:
-    from .space import Space
+from .space import Space
 
 __all__ = ["Sum"]
 
@@ -217,12 +215,15 @@ def _check_terms(terms: tuple[Geometry, ...], weights: tuple[Weight, ...]) -> No
             f"All terms must be costs of the same pairs of points, but their shapes are {shapes}: build them from "
             f"the same numbers of points."
         )
-    check_same(**{f"terms[{k}]": term for k, term in enumerate(terms)})
+    named = {f"terms[{k}]": term for k, term in enumerate(terms)}
+    check_same(**named)
+    batches = {name: term.batch_shape for name, term in named.items()}
     for k, weight in enumerate(weights):
+        name = f"weights[{k}]"
         if isinstance(weight, Tensor):
-            check_floating(f"weights[{k}]", weight)
-            check_finite(f"weights[{k}]", weight.detach())
+            check_floating(name, weight)
+            check_finite(name, weight.detach())
+            batches[name] = weight.shape
         else:
-            check_number(f"weights[{k}]", weight)
-    shapes = [weight.shape for weight in weights if isinstance(weight, Tensor)]
-    check_batches("terms and weights", *(term.batch_shape for term in terms), *shapes)
+            check_number(name, weight)
+    check_batches(**batches)

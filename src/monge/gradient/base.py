@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from monge._value import Value
-
-if TYPE_CHECKING:
-    from monge.problem import Linear
+from monge.problem import Linear
 
 __all__ = ["Gradient"]
 

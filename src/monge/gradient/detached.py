@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
 from monge._value import value
+from monge.problem import Linear
 
 from .base import Gradient
-
-if TYPE_CHECKING:
-    from monge.problem import Linear
 
 __all__ = ["Detached"]
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
 from monge._parts import parts_of
 from monge._value import value
 from monge.kernels.derivatives import envelope
+from monge.problem import Linear
 
 from .base import Gradient
-
-if TYPE_CHECKING:
-    from monge.problem import Linear
 
 __all__ = ["Envelope"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,12 +11,10 @@ from monge._checks import check_number
 from monge._parts import Parts, parts_of
 from monge._value import value
 from monge.dual import Hessian, Vector
+from monge.problem import Linear
 from monge.problem.marginal import column, log_weights
 
 from .base import Gradient
-
-if TYPE_CHECKING:
-    from monge.problem import Linear
 
 __all__ = ["Implicit"]
 

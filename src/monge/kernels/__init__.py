@@ -12,8 +12,6 @@ is balanced by half-steps, or whose weights are dropped, is bound by products of
 few heads at a time, so that nothing of the size of all pairs leaves the cache.
 """
 
-from __future__ import annotations
-
 from . import attention, derivatives, exact, line, stream
 from ._extension import AVAILABLE
 from .attention import (

@@ -1,7 +1,5 @@
 """Neural network modules that compute with a transport plan."""
 
-from __future__ import annotations
-
 from . import couplers, diagnostics, features, functional
 from .attention import Attention
 

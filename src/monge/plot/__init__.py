@@ -4,8 +4,6 @@ Every function draws into ``ax`` if one is given and into a figure of its own if
 into; ``picture.figure.savefig("plan.png")`` keeps it. No window opens and no global state changes.
 """
 
-from __future__ import annotations
-
 from ._canvas import figure
 from .attention import attention_maps
 from .colours import colour_transfer, palette

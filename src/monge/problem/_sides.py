@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes, working_dtype
-from monge._checks import check_same
+from monge._arrays import working_dtype
+from monge._checks import check_batches, check_same
 from monge.errors import InfeasibleError, InputError, ShapeError
+from monge.geometry import Geometry
 
 from .at_most import AtMost
 from .fixed import Fixed
@@ -19,10 +20,7 @@ from .free import Free
 from .marginal import Marginal, column, rounding
 from .relaxed import Relaxed
 
-if TYPE_CHECKING:
-    from monge.geometry import Geometry
-
-__all__ = ["as_mass", "as_prices", "check_batch", "fitted", "flattened", "side_at"]
+__all__ = ["as_mass", "as_prices", "fitted", "flattened", "side_at"]
 
 
 def fitted(geometry: Geometry, source: Marginal, target: Marginal) -> tuple[Marginal, Marginal]:
@@ -39,7 +37,7 @@ def fitted(geometry: Geometry, source: Marginal, target: Marginal) -> tuple[Marg
                 f"{side} must have one weight for each of the {n} points of its side of the cost, "
                 f"but has {weights.shape[-1]}: source belongs to the rows, target to the columns."
             )
-    check_batch(cost=geometry.batch_shape, **{side: weights.shape[:-1] for side, weights in held.items()})
+    check_batches(cost=geometry.batch_shape, **{side: weights.shape[:-1] for side, weights in held.items()})
     check_same(
         cost=like,
         **{side: weights.to(like.dtype) if weights.dtype == wide else weights for side, weights in held.items()},
@@ -48,16 +46,6 @@ def fitted(geometry: Geometry, source: Marginal, target: Marginal) -> tuple[Marg
         target = Fixed._make(weights=_equalised(source, target))
     # Half precision has too few digits for sums: weights are computed with as potentials are.
     return source.to(wide), target.to(wide)
-
-
-def check_batch(**shapes: Sequence[int]) -> None:
-    try:
-        broadcast_shapes(*shapes.values())
-    except RuntimeError as error:
-        told = ", ".join(f"{tuple(shape)} for {name}" for name, shape in shapes.items())
-        raise ShapeError(
-            f"batch dimensions must broadcast, but are {told}: give each one problem, or as many as the others."
-        ) from error
 
 
 def _equalised(source: Fixed, target: Fixed) -> Tensor:

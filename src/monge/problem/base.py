@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
@@ -11,9 +11,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from monge._value import Value
-
-if TYPE_CHECKING:
-    from monge.geometry import Geometry
+from monge.geometry import Geometry
 
 __all__ = ["Plan", "Problem"]
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from monge._checks import check_number
+from monge._checks import check_floating, check_number
 from monge._value import Value, value
-from monge.errors import DtypeError, InputError
-
-if TYPE_CHECKING:
-    from monge.geometry import Geometry
+from monge.errors import InputError
+from monge.geometry import Geometry
 
 __all__ = ["Relative", "check_epsilons", "relative"]
 
@@ -72,8 +69,7 @@ def relative(fraction: float) -> Relative:
 
 def check_epsilons(epsilon: Tensor) -> None:
     """One number per problem, or one for all: all positive, or all zero."""
-    if not epsilon.is_floating_point():
-        raise DtypeError(f"epsilon must be floating-point, but is {epsilon.dtype}: use epsilon.double().")
+    check_floating("epsilon", epsilon)
     if not bool((epsilon.isfinite() & (epsilon >= 0)).all()):
         raise InputError(f"epsilon must be finite and non-negative, but is {epsilon.tolist()}.")
     if bool((epsilon == 0).any()) and bool((epsilon > 0).any()):

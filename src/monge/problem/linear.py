@@ -11,13 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._arrays import broadcast_shapes, pick, working_dtype
-from monge._checks import check_number, check_weights
+from monge._checks import check_batches, check_number, check_weights
 from monge._transforms import transformable
 from monge._value import value
 from monge.errors import InputError
 from monge.geometry import CostMatrix, Geometry, Grid, PointCloud, cost_between
 
-from ._sides import as_mass, as_prices, check_batch, fitted, flattened, side_at
+from ._sides import as_mass, as_prices, fitted, flattened, side_at
 from .at_most import AtMost
 from .base import Plan, Problem
 from .epsilon import Relative, check_epsilons
@@ -114,7 +114,7 @@ class Linear(Problem):
         for name, content in {"source": source, "target": target, "epsilon": epsilon, "mass": mass}.items():
             object.__setattr__(self, name, content)
         if epsilon.ndim or mass is not None:
-            check_batch(
+            check_batches(
                 cost=geometry.batch_shape,
                 source=a.shape[:-1],
                 target=target.weights.shape[:-1],

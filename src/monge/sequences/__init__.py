@@ -1,7 +1,5 @@
 """Small Transformers that classify sequences with any coupler: recipes, grids, honest tables."""
 
-from __future__ import annotations
-
 from .batches import Batch, Batches
 from .block import Block
 from .classification import classification

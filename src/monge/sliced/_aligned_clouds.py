@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes, working_dtype
+from monge._arrays import working_dtype
 from monge._checks import (
+    check_batches,
     check_clouds,
     check_finite,
     check_floating,
@@ -34,7 +35,6 @@ __all__ = [
     "on_a_line",
     "per_slice",
     "picked",
-    "together",
 ]
 
 
@@ -114,22 +114,10 @@ def _broadcast(
         if weights is not None:
             (_check_masses if masses else check_weights)(name, weights, points.shape[-core])
             batches[name] = weights.shape[:-1]
-    batch = together(**batches, slicer=slices)
+    batch = check_batches(**batches, slicer=slices)
     x, y = (points.expand(*batch, *points.shape[-core:]) for points in (x, y))
     a, b = (None if weights is None else weights.expand(*batch, -1) for weights in (a, b))
     return Clouds(x, y, a, b)
-
-
-def together(**batches: tuple[int, ...]) -> torch.Size:
-    """The common batch of everything that was given."""
-    try:
-        return broadcast_shapes(*batches.values())
-    except RuntimeError as error:
-        told = ", ".join(f"{name} {tuple(shape)}" for name, shape in batches.items() if shape)
-        raise ShapeError(
-            f"Leading dimensions are problems of a batch and must broadcast, but they are {told}: expand or unsqueeze "
-            f"some of them."
-        ) from error
 
 
 def _check_masses(name: str, weights: Tensor, n: int) -> None:

@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._arrays import gap_power
-from monge._checks import check_number, check_points, check_same, check_weights
+from monge._checks import check_batches, check_number, check_points, check_same, check_weights
 from monge._users_arrays import takes_arrays
 from monge.errors import ShapeError
 from monge.kernels.line import levels, staircase
 
-from ._aligned_clouds import Clouds, check_theta, of_mass_one, together
+from ._aligned_clouds import Clouds, check_theta, of_mass_one
 from ._over_slices import chunks
 from .directions import directions_for
 from .line import Balanced
@@ -81,7 +81,7 @@ def pairwise_sliced_wasserstein(
     if theta is None:
         theta = directions_for(first, slices, generator)
     check_theta(theta, d)
-    batch = together(theta=theta.shape[:-2], **batches)
+    batch = check_batches(theta=theta.shape[:-2], **batches)
     slicer = LinearSlicer(theta)
     points = [slicer._prepared(Clouds(first, cloud)).y.expand(*batch, *cloud.shape[-2:]) for cloud in clouds]
     unit = torch.stack([side.abs().amax((-1, -2)) for side in points]).amax(0)[..., None, None]

@@ -28,7 +28,6 @@ __all__ = [
     "Polynomial",
     "Slicer",
     "Spheres",
-    "monomials",
 ]
 
 ALL = slice(None)

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from monge._arrays import power, working_dtype
-from monge._checks import check_number
+from monge._checks import check_batches, check_number
 from monge._users_arrays import takes_arrays
 from monge._value import Value, value
 from monge.errors import ShapeError
 
-from ._aligned_clouds import Clouds, aligned, centred, equal_unless, noise, of_mass_one, together
+from ._aligned_clouds import Clouds, aligned, centred, equal_unless, noise, of_mass_one
 from ._over_slices import chunks, mean_over_slices
 from .directions import rotations
 from .estimate import Estimate
@@ -151,8 +151,8 @@ def over_trees(
     two rays, which leave the root at zero.
     """
     x, y, a, b = clouds
-    own = together(root=system.root.shape[:-2], theta=system.theta.shape[:-3])
-    batch = together(clouds=x.shape[:-2], system=own)
+    own = check_batches(root=system.root.shape[:-2], theta=system.theta.shape[:-3])
+    batch = check_batches(clouds=x.shape[:-2], system=own)
     x, y = (points.expand(*batch, *points.shape[-2:]) for points in (x, y))
 
     def costs(chunk: slice, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from monge.kernels import Basis
 from monge.problem import Fixed, Free, Linear, Relaxed
 from monge.problem.marginal import Marginal
 
-__all__ = ["Extended", "extend"]
+__all__ = ["extend"]
 
 
 class Extended(NamedTuple):

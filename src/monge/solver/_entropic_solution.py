@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,16 +10,13 @@ from torch import Tensor
 from monge._parts import parts_of
 from monge.coupling import PotentialCoupling
 from monge.errors import PrecisionWarning
+from monge.gradient import Gradient
+from monge.problem import Linear
 from monge.problem.marginal import pairing
 
+from ._loop import Iterate
 from ._plan_error import PlanError, plan_error
 from .solution import DualSolution, Report, Status
-
-if TYPE_CHECKING:
-    from monge.gradient import Gradient
-    from monge.problem import Linear
-
-    from ._loop import Iterate
 
 __all__ = ["entropic_solution"]
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from monge._parts import parts_of
+from monge.coupling import Coupling
 from monge.errors import InfeasibleError
 from monge.kernels.derivatives import envelope, held
-from monge.problem import Fixed, Relaxed
+from monge.problem import Fixed, Linear, Relaxed
 from monge.problem.marginal import pairing
 
 from ._feasible import check_feasible
 from .base import Solver
 from .solution import DualSolution, Report, Status
-
-if TYPE_CHECKING:
-    from monge.coupling import Coupling
-    from monge.problem import Linear
 
 __all__ = ["Exact", "rounding"]
 

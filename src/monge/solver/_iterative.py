@@ -15,18 +15,15 @@ from monge._arrays import working_dtype
 from monge._checks import check_number
 from monge.dual import Ascent
 from monge.errors import InputError
+from monge.gradient import Gradient
+from monge.problem import Linear
 
 from ._entropic_solution import entropic_solution
 from ._feasible import check_feasible
+from ._loop import Iterate
 from ._working import Accuracy
 from .base import Solver
 from .solution import DualSolution, initial_potentials
-
-if TYPE_CHECKING:
-    from monge.gradient import Gradient
-    from monge.problem import Linear
-
-    from ._loop import Iterate
 
 __all__ = ["Iterative", "initial_potential"]
 

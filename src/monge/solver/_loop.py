@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,9 +11,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from monge.dual import Ascent, Iteration
-
-if TYPE_CHECKING:
-    from monge.problem import Linear
+from monge.problem import Linear
 
 __all__ = ["Goal", "Iterate", "Leaving", "Loop", "State", "choose", "drive", "plain_from"]
 

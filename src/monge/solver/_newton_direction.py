@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from monge.dual import Ascent, Iteration, Operator, ScaledHessian, StreamedOperator
+from monge.problem import Marginal
 from monge.problem.marginal import column
-
-if TYPE_CHECKING:
-    from monge.problem import Marginal
 
 __all__ = ["Step", "newton_direction"]
 

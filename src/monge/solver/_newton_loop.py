@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from monge.dual import Iteration
+from monge.problem import Linear
 from monge.problem.marginal import column, pairing
 
 from ._loop import Goal, Iterate, Leaving, Loop, choose, drive, plain_from
 from ._newton_direction import newton_direction
 from ._sinkhorn_loop import sinkhorn_loop
-
-if TYPE_CHECKING:
-    from monge.problem import Linear
 
 __all__ = ["newton_loop"]
 

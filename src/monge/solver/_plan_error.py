@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from monge.coupling import PotentialCoupling
+from monge.problem import Linear, Marginal
 from monge.problem.fixed import Fixed
 from monge.problem.marginal import column, pairing
 
 from ._working import unit
 from .solution import Status
-
-if TYPE_CHECKING:
-    from monge.coupling import PotentialCoupling
-    from monge.problem import Linear, Marginal
 
 __all__ = ["PlanError", "plan_error"]
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge.problem import Linear
 from monge.problem.marginal import column
 
 from ._anderson import Anderson
 from ._loop import Goal, Iterate, Leaving, Loop, drive, plain_from
-
-if TYPE_CHECKING:
-    from monge.problem import Linear
 
 __all__ = ["sinkhorn_loop"]
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from monge.errors import PrecisionWarning
-
-if TYPE_CHECKING:
-    from monge.problem import Linear
+from monge.problem import Linear
 
 __all__ = ["Accuracy", "unit"]
 

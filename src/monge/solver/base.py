@@ -5,18 +5,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 
 from monge._value import Value
 from monge.errors import CapabilityError, InfeasibleError
+from monge.problem import Problem
 from monge.problem.traits import TRAITS
 
-if TYPE_CHECKING:
-    from monge.problem import Problem
-
-    from .solution import Solution
+from .solution import Solution
 
 __all__ = ["Capability", "Case", "Solver"]
 

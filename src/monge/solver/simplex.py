@@ -16,7 +16,6 @@ from monge._arrays import pieces, rows_per_block
 from monge._checks import check_number
 from monge._value import value
 from monge.coupling import Coupling, SparseCoupling
-from monge.kernels import Basis
 from monge.problem import Linear
 
 from ._dummies import extend
@@ -98,12 +97,12 @@ class Simplex(Exact):
                 for parts in zip(*(held[:3] for held in found), strict=True)
             )
             sides = (torch.cat(parts) for parts in zip(*(held[3:] for held in found), strict=True))
-            basis = Basis(*(part.reshape(*batch, part.shape[-1]) for part in (*lists, *sides)))
+            basis = kernels.Basis(*(part.reshape(*batch, part.shape[-1]) for part in (*lists, *sides)))
         i, j, w, f, g = (part.expand(*batch, part.shape[-1]) for part in basis)
         return SparseCoupling._make(i=i, j=j, w=w, n=n, m=m), f, g
 
 
-def _basis(problem: Linear, guesses: Sequence[Tensor] | None, error: float) -> Basis:
+def _basis(problem: Linear, guesses: Sequence[Tensor] | None, error: float) -> kernels.Basis:
     """The answers to a batch of problems, with dummies where marginals may be missed."""
     cost: kernels.Points | Tensor | None = _points(problem)
     if cost is None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._value import Value, value
-from monge.coupling import TransportMap
+from monge.coupling import Coupling, TransportMap
 from monge.errors import ShapeError
-
-if TYPE_CHECKING:
-    from monge.coupling import Coupling
-    from monge.problem import Linear, Problem
+from monge.problem import Linear, Problem
 
 __all__ = ["DualSolution", "Report", "Solution", "Status", "initial_potentials"]
 

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -19,10 +19,7 @@ from monge.problem import Problem
 
 from .base import Capability, Case, Solver
 from .candidates import SOLVERS
-from .solution import Solution, Status
-
-if TYPE_CHECKING:
-    from .solution import DualSolution
+from .solution import DualSolution, Solution, Status
 
 __all__ = ["Auto", "Explanation", "candidates", "check_problem", "solution_of", "solve", "warned_solution"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,15 +11,13 @@ from torch import Tensor
 from monge import kernels
 from monge._value import value
 from monge.coupling import Coupling, MonotoneCoupling, PermutationCoupling
+from monge.geometry import Geometry
 from monge.problem import Linear
 from monge.problem.marginal import column
 
 from ._exact import Exact
 from ._sorted_partial import is_partial, partial_plan
 from .base import Capability, Case
-
-if TYPE_CHECKING:
-    from monge.geometry import Geometry
 
 __all__ = ["Sorted"]
 

@@ -14,7 +14,6 @@ from monge._value import Value
 from monge.errors import DenseLimitError
 
 __all__ = [
-    "Answer",
     "Question",
     "Tolerance",
     "along",

@@ -99,13 +99,10 @@ def _check_plan(coupler: Coupler, given: _Tokens) -> None:
     assert torch.equal(matrix, coupler(q, k).dense()), "A coupler in evaluation mode must answer the same every time."
     mass = matrix.sum((-1, -2))
     compare("The mass of the coupling", mass, torch.ones_like(mass), {"rtol": 1e-4, "atol": 0.0}, "is not one")
-    for side, mu, bound in zip(("row", "column"), plan.marginals(), _bounds(coupler), strict=True):
+    bounds = coupler.promise.rows, coupler.promise.columns
+    for side, mu, bound in zip(("row", "column"), plan.marginals(), bounds, strict=True):
         error = float((mu.shape[-1] * mu - 1).abs().max())
         assert bound is None or error <= bound, f"A {side} of attention is off by {error:.1e}, promised is {bound:.1e}."
-
-
-def _bounds(coupler: Coupler) -> tuple[float | None, float | None]:
-    return coupler.promise.rows, coupler.promise.columns
 
 
 def _check_reading(coupler: Coupler, given: _Tokens) -> None:

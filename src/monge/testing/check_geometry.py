@@ -12,7 +12,6 @@ from monge.geometry import Geometry
 
 from ._cost_questions import cost_questions, finite
 from ._question import (
-    Tolerance,
     along,
     check_copies,
     check_question,
@@ -76,17 +75,13 @@ def check_geometry(
     check_copies("geometry", geometry, matrix, tolerance)
     for question in cost_questions(matrix.shape, matrix, epsilon, torch.Generator().manual_seed(0)):
         check_question(question, geometry, Geometry.dense, dense, tolerance)
-    _check_factors(geometry, matrix, tolerance)
+    factors = geometry.factors()
+    if factors is not None:
+        compare("The product of geometry.factors()", factors[0] @ factors[1].mT, matrix, tolerance)
     for index, some, wanted in chosen(geometry, matrix):
         compare(f"geometry[{index}]", some.dense(), wanted, tolerance)
     if smooth and geometry.dtype == torch.float64:
         _check_derivative(geometry)
-
-
-def _check_factors(geometry: Geometry, matrix: Tensor, tolerance: Tolerance) -> None:
-    factors = geometry.factors()
-    if factors is not None:
-        compare("The product of geometry.factors()", factors[0] @ factors[1].mT, matrix, tolerance)
 
 
 def _check_derivative(geometry: Geometry) -> None:

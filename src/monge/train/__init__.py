@@ -1,7 +1,5 @@
 """One training loop for any objective on any data: a run that was stopped continues to exactly the same result."""
 
-from __future__ import annotations
-
 from .checkpoint import Checkpoint
 from .data import Data, checksum
 from .journal import Journal, read_records

@@ -1,7 +1,5 @@
 """Attention whose weights are balanced, go through a few pivots, or are dropped at random."""
 
-from __future__ import annotations
-
 from .balanced import balanced_apply, half_steps, log_sum_exp, row_shares
 from .dropped import dropped_softmax, dropping
 from .pivots import assign, maximal_coupling, mix, occupancy, on_device, pivot_apply

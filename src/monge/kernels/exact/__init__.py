@@ -1,7 +1,5 @@
 """Sparse exact solvers: the assignment problem, and the network simplex for weighted measures."""
 
-from __future__ import annotations
-
 from .assignment import Matching, assignment
 from .simplex import Basis, simplex
 

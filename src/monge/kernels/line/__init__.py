@@ -1,7 +1,5 @@
 """Loops along the line and the circle: sorting, monotone plans, distances and partial transport of many rows."""
 
-from __future__ import annotations
-
 from ._rows import RowProblem, levels, row_problem, staircase
 from .circle import circle_distance, circle_shift, linear_circle_distance
 from .monotone import monotone

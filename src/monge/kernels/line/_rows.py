@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes, is_mapped, working_dtype
+from monge._arrays import is_mapped, working_dtype
+from monge._checks import check_batches
 from monge.errors import InputError, ShapeError
 
 from .._extension import FULL_PRECISION, call, reads
@@ -22,7 +23,6 @@ __all__ = [
     "Distance",
     "Priced",
     "RowProblem",
-    "common_batch",
     "distance_loop",
     "few_rows",
     "levels",
@@ -65,7 +65,7 @@ class Priced(NamedTuple):
 
 def row_problem(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, mass_one: bool = True) -> RowProblem:
     """Broadcast the batch dimensions, flatten them to rows, scale the weights to mass one or leave them."""
-    batch = common_batch(x=x, y=y)
+    batch = check_batches(x=x.shape[:-1], y=y.shape[:-1])
 
     def weight_rows(weights: Tensor | None, n: int, name: str) -> Tensor | None:
         if weights is None:
@@ -78,18 +78,6 @@ def row_problem(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, mass_o
     upcast = working_dtype(x)
     weights = weight_rows(a, x.shape[-1], "a"), weight_rows(b, y.shape[-1], "b")
     return RowProblem(_rows(x.to(upcast), batch), _rows(y.to(upcast), batch), *weights, batch)
-
-
-def common_batch(**sides: Tensor) -> torch.Size:
-    """The leading dimensions that two sides share."""
-    first, second = sides.values()
-    try:
-        return broadcast_shapes(first.shape[:-1], second.shape[:-1])
-    except RuntimeError as error:
-        raise ShapeError(
-            f"{' and '.join(sides)} must agree in all but their last dimension, but have shapes {tuple(first.shape)} "
-            f"and {tuple(second.shape)}: expand one of them."
-        ) from error
 
 
 def few_rows(weights: Tensor, batch: torch.Size) -> Tensor:

@@ -4,8 +4,6 @@
 derivatives are in ``native.py``.
 """
 
-from __future__ import annotations
-
 from .entries import ctransform, extract, top_k
 from .pairs import Matrix, Pairs, Points
 from .sums import apply, sinkhorn, softmin

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from monge._arrays import pieces
 from monge._transforms import gradient_of, leaves_of, placed
 
 __all__ = ["stream"]
@@ -44,17 +45,16 @@ class _Stream(torch.autograd.Function):
     def forward(ctx: Any, body: Body, step: int, sums: int, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         rows, shared = tensors[:count], tensors[count:]
         total = rows[0].shape[-2]
-        pieces: list[list[Tensor]] = []
+        kept: list[list[Tensor]] = []
         summed: list[Tensor] = []
         # At least one block, so that an empty set of rows still has outputs of the right shape.
-        for start in range(0, max(total, 1), step):
-            size = min(step, total - start)
-            out = list(body([t.narrow(-2, start, size) for t in rows], shared))
+        for part in pieces(max(total, 1), step):
+            out = list(body([t[..., part, :] for t in rows], shared))
             cut = len(out) - sums
-            pieces.append(out[:cut])
+            kept.append(out[:cut])
             # New tensors: an output may share memory with what came in.
             summed = [one + other for one, other in zip(summed or [0] * sums, out[cut:], strict=True)]
-        joined = [torch.cat(parts, dim=-2) for parts in zip(*pieces, strict=True)]
+        joined = [torch.cat(parts, dim=-2) for parts in zip(*kept, strict=True)]
         ctx.body, ctx.step, ctx.sums, ctx.count = body, step, sums, count
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)

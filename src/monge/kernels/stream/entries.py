@@ -16,7 +16,7 @@ from ._native_call import Cost, native_dtype
 from .native import LARGEST_K, extract_native, top_k_native
 from .pairs import Pairs
 from .reference import extract_reference, top_k_reference
-from .scores import check_vector, epsilon_of
+from .scores import check_side, epsilon_of
 
 __all__ = ["ctransform", "extract", "top_k"]
 
@@ -44,7 +44,7 @@ def top_k(pairs: Pairs, g: Float[Tensor, "*#b m"], k: int) -> tuple[Float[Tensor
         >>> top_k(Matrix(torch.tensor([[3.0, 1.0, 2.0]])), torch.zeros(3), 2)
         (tensor([[1., 2.]]), tensor([[1, 2]]))
     """
-    check_vector("g", g, pairs, "column")
+    check_side("g", g, pairs, "column")
     if not 1 <= k <= pairs.shape[1]:
         raise InputError(
             f"k must lie between 1 and the number of columns, {pairs.shape[1]}, but is {k}: take one of them."
@@ -126,8 +126,8 @@ def extract(
         >>> extract(Matrix(cost), torch.zeros(2), torch.zeros(2), 1.0, threshold=0.5)
         (tensor([0, 1]), tensor([0, 1]), tensor([1., 1.]))
     """
-    check_vector("row", row, pairs, "row")
-    check_vector("col", col, pairs, "column")
+    check_side("row", row, pairs, "row")
+    check_side("col", col, pairs, "column")
     if len(pairs.batch_shape) or row.ndim > 1 or col.ndim > 1:
         raise ShapeError(
             f"extract takes one problem, but the costs have batch dimensions {tuple(pairs.batch_shape)}; the "

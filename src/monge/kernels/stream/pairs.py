@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._arrays import broadcast_shapes, is_mapped, power, rows_per_block, working_dtype
-from monge.errors import DeviceError, DtypeError, InputError, ShapeError
+from monge._checks import check_batches, check_floating, check_same
+from monge.errors import InputError, ShapeError
 
 from ._squares import squares
 from .blocks import stream
@@ -85,23 +86,10 @@ class Points(_Costs):
                 f"x and y must be point clouds (..., n, d) and (..., m, d) of one dimension d, but have "
                 f"shapes {tuple(x.shape)} and {tuple(y.shape)}; write points as rows, for numbers x[:, None]."
             )
-        if not x.is_floating_point() or x.dtype != y.dtype:
-            raise DtypeError(
-                f"x and y must share one floating-point dtype, but they have {x.dtype} and {y.dtype}; convert one of "
-                "them with .to()."
-            )
-        if x.device != y.device:
-            raise DeviceError(
-                f"x and y must live on one device, but they live on {x.device} and {y.device}; move one of them with "
-                ".to()."
-            )
-        try:
-            broadcast_shapes(x.shape[:-2], y.shape[:-2])
-        except RuntimeError as error:
-            raise ShapeError(
-                f"the leading dimensions of x and y must broadcast, but they are {tuple(x.shape[:-2])} and "
-                f"{tuple(y.shape[:-2])}."
-            ) from error
+        check_floating("x", x)
+        if x.dtype != y.dtype or x.device != y.device:  # asked in every iteration
+            check_same(x=x, y=y)
+        check_batches(x=x.shape[:-2], y=y.shape[:-2])
         if self.kind not in ("norm", "dot"):
             raise InputError(f'kind must be "norm" or "dot", but it is {self.kind!r}.')
         if self.kind == "norm" and not (self.p >= 1 and 0 < self.power < math.inf):
@@ -229,8 +217,7 @@ class Matrix(_Costs):
     def __post_init__(self) -> None:
         if self.cost.ndim < 2:
             raise ShapeError(f"cost must be a matrix (..., n, m), but its shape is {tuple(self.cost.shape)}.")
-        if not self.cost.is_floating_point():
-            raise DtypeError(f"cost must hold floating-point numbers, not {self.cost.dtype}; use cost.float().")
+        check_floating("cost", self.cost)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes, log_sum_exp, rows_per_block, working_dtype
+from monge._arrays import broadcast_shapes, log_sum_exp, pieces, rows_per_block, working_dtype
+from monge._blocks import joined
 
 from .blocks import stream
 from .pairs import Pairs, Points
@@ -161,10 +162,10 @@ def extract_reference(
     scores = Scores.of(pairs, col, epsilon, row)
     n = pairs.shape[0]
     shift, limit = row.to(scores.dtype)[:, None], threshold.to(scores.dtype).expand(n)[:, None]
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
-    for start in range(0, max(n, 1), scores.step):
-        part = slice(start, start + scores.step)
+
+    def body(part: slice) -> tuple[Tensor, Tensor, Tensor]:
         weight = torch.exp(shift[part] + scores.block([t[part] for t in scores.rows], scores.shared))
         i, j = (weight > limit[part]).nonzero(as_tuple=True)
-        found.append((i + start, j, weight[i, j]))
-    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))  # type: ignore[return-value]
+        return i + part.start, j, weight[i, j]
+
+    return joined(body, pieces(max(n, 1), scores.step), 0)

@@ -10,15 +10,13 @@ import torch
 from torch import Tensor
 
 from monge._arrays import broadcast_shapes, rows_per_block, working_dtype
-from monge.errors import DeviceError, DtypeError, InputError, ShapeError
+from monge._checks import check_batches, check_device, check_vector
+from monge.errors import InputError
 
 from .blocks import stream
 from .pairs import Pairs
 
-__all__ = ["Scores", "check_vector", "epsilon_of"]
-
-# What a number of a vector belongs to: the dimension of the costs that counts it, and its letter.
-_SIDES = {"row": (0, "n"), "column": (1, "m")}
+__all__ = ["Scores", "check_side", "epsilon_of"]
 
 
 def epsilon_of(epsilon: float | Tensor, like: Pairs, dtype: torch.dtype) -> Tensor:
@@ -33,30 +31,14 @@ def epsilon_of(epsilon: float | Tensor, like: Pairs, dtype: torch.dtype) -> Tens
     return torch.scalar_tensor(epsilon, dtype=dtype, device=like.device)
 
 
-def check_vector(name: str, vector: Tensor, pairs: Pairs, side: str) -> None:
+def check_side(name: str, vector: Tensor, pairs: Pairs, side: str) -> None:
     """``vector`` must hold one number for each row of ``pairs``, or for each column."""
-    dimension, letter = _SIDES[side]
-    count = pairs.shape[dimension]
-    if not vector.is_floating_point():
-        raise DtypeError(f"{name} must be floating-point, but is {vector.dtype}: use {name}.float() or .double().")
-    if vector.device != pairs.device:
-        raise DeviceError(
-            f"{name} must live where the costs live, but is on {vector.device} and they are on "
-            f"{pairs.device}: use {name}.to({str(pairs.device)!r})."
-        )
-    if vector.ndim < 1 or vector.shape[-1] != count:
-        raise ShapeError(
-            f"{name} must have shape (*batch, {letter}) with one number for each of the {count} {side}s, but "
-            f"has {tuple(vector.shape)}."
-        )
-    try:
-        if vector.ndim > 1:
-            broadcast_shapes(vector.shape[:-1], pairs.batch_shape)
-    except RuntimeError as error:
-        raise ShapeError(
-            f"the leading dimensions of {name}, {tuple(vector.shape[:-1])}, must broadcast with those of the "
-            f"costs, {tuple(pairs.batch_shape)}."
-        ) from error
+    count = pairs.shape[0 if side == "row" else 1]
+    check_vector(name, vector, count, f"number for each of the {count} {side}s")
+    if vector.device != pairs.device:  # asked in every iteration
+        check_device(**{name: vector, "costs": pairs})
+    if vector.ndim > 1:
+        check_batches(**{name: vector.shape[:-1], "costs": pairs.batch_shape})
 
 
 @dataclass(frozen=True)

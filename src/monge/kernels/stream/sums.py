@@ -8,14 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._checks import check_device
 from monge._transforms import transformable
-from monge.errors import DeviceError, ShapeError
+from monge.errors import ShapeError
 
 from ._native_call import served
 from .native import apply_native, attend_native, sinkhorn_native, softmin_native
 from .pairs import Pairs
 from .reference import apply_reference, sinkhorn_reference, softmin_reference
-from .scores import check_vector
+from .scores import check_side
 
 __all__ = ["apply", "sinkhorn", "softmin"]
 
@@ -46,7 +47,7 @@ def softmin(pairs: Pairs, bias: Float[Tensor, "*#b m"], epsilon: float | Tensor)
         >>> softmin(Points(x, y), torch.zeros(1), epsilon=0.1)
         tensor([25.])
     """
-    check_vector("bias", bias, pairs, "column")
+    check_side("bias", bias, pairs, "column")
     return served(softmin_native, softmin_reference, pairs, bias, epsilon=epsilon)
 
 
@@ -84,16 +85,15 @@ def apply(
         >>> apply(Points(x, y), None, torch.zeros(2), torch.tensor([[2.0], [4.0]]), epsilon=1.0)
         tensor([[3.]])
     """
-    check_vector("col", col, pairs, "column")
+    check_side("col", col, pairs, "column")
     if row is not None:
-        check_vector("row", row, pairs, "row")
+        check_side("row", row, pairs, "row")
     if v.ndim < 2 or v.shape[-2] != pairs.shape[1]:
         raise ShapeError(
             f"v must have shape (*batch, m, k) with one row for each of the {pairs.shape[1]} columns, but "
             f"has {tuple(v.shape)}; for a vector use v[:, None]."
         )
-    if v.device != pairs.device:
-        raise DeviceError(f"v must live where the costs live, but is on {v.device} and they are on {pairs.device}.")
+    check_device(v=v, costs=pairs)
     native = _attend if row is None else apply_native
     out = served(native, apply_reference, pairs, row, col, v, epsilon=epsilon)
     return out.to(torch.promote_types(pairs.dtype, v.dtype))
@@ -143,8 +143,8 @@ def sinkhorn(
         >>> round(float(error), 6)
         0.0
     """
-    check_vector("g", g, pairs, "column")
-    check_vector("log_a", log_a, pairs, "row")
-    check_vector("log_b", log_b, pairs, "column")
+    check_side("g", g, pairs, "column")
+    check_side("log_a", log_a, pairs, "row")
+    check_side("log_b", log_b, pairs, "column")
     f, g_new, error = served(sinkhorn_native, sinkhorn_reference, pairs, g, log_a, log_b, epsilon=epsilon)
     return f, g_new, error.to(f.dtype)

@@ -1,7 +1,5 @@
 """What turns queries and keys into a coupling, one coupler a file; by name, `build`."""
 
-from __future__ import annotations
-
 from ..functional._heads import Heads
 from ._coupler import Coupler, Promise
 from ._prefix_coupling import PrefixCoupling

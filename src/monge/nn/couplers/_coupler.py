@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from monge._transforms import transformable
+from monge.coupling import Coupling
 from monge.errors import CapabilityError, ShapeError
 
 from ..functional._heads import Heads
 from ..functional._padding import blank, full_precision, shares
-
-if TYPE_CHECKING:
-    from monge.coupling import Coupling
 
 __all__ = ["Coupler", "Promise"]
 

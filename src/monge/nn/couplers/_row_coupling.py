@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monge._arrays import recompute, row_blocks
+from monge._blocks import joined
 from monge._value import value
 from monge.coupling import Coupling
 from monge.coupling.base import Rows
@@ -49,7 +50,7 @@ class RowCoupling(Coupling):
 
     def _matmul(self, v: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b n k"]:
         if not self.turned:
-            return torch.cat([recompute(lambda rows: self._spread(rows) @ v, rows) for rows in self._rows()], -2)
+            return joined(lambda rows: self._spread(rows) @ v, self._rows(), -2)
         total = v.new_zeros(())
         for rows in self._rows():
             total = total + recompute(lambda rows: self._spread(rows).mT @ v[..., rows, :], rows)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -26,9 +27,6 @@ from ..functional.pivots import (
     pivot_read,
 )
 from ._coupler import Coupler, Promise
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
 
 __all__ = ["EntropicPivots", "Pivots"]
 
@@ -73,7 +71,7 @@ class LearnedPivots(Coupler):
         nn.init.zeros_(self.mass_logits)
 
     @property
-    def group(self) -> ProcessGroup | None:
+    def group(self) -> dist.ProcessGroup | None:
         """The processes among which the tokens are sharded."""
         return self._group.held
 
@@ -107,7 +105,7 @@ class ShardedPivots(LearnedPivots):
     """Learned pivots of a sequence whose tokens may be sharded over the processes of a group."""
 
     def __init__(
-        self, heads: int, width: int, pivots: int = 32, *, group: ProcessGroup | None = None, **options: Any
+        self, heads: int, width: int, pivots: int = 32, *, group: dist.ProcessGroup | None = None, **options: Any
     ) -> None:
         super().__init__(heads, width, pivots, **options)
         self._group = _Shared(group)

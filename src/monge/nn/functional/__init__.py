@@ -1,7 +1,5 @@
 """Attention as functions of queries, keys and values; the modules hold their parameters."""
 
-from __future__ import annotations
-
 from .anchor import anchored_matrix
 from .causal import harmonic_mass, prefix_pivot_attention, prefix_pivot_step
 from .features import elu_features, feature_attention, feature_step, linear_attention

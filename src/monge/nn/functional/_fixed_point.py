@@ -6,18 +6,16 @@ column marginal b. Zero weight is absence: the potential is $-\infty$ there and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
 from monge.kernels import half_steps, log_sum_exp, row_shares
 
 from ._shards import add_up
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
 
 __all__ = ["balanced", "converge", "fixed_point"]
 
@@ -43,7 +41,7 @@ def fixed_point(
     log_a: Float[Tensor, "*#b n"],
     log_b: Float[Tensor, "*#b m"],
     v: Float[Tensor, "*b m"],
-    group: ProcessGroup | None = None,
+    group: dist.ProcessGroup | None = None,
 ) -> Float[Tensor, "*b m"]:
     """The column potential ``v`` with the gradient of a fixed point, as in `balanced`.
 
@@ -79,7 +77,7 @@ class _FixedPoint(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, scores: Tensor, log_a: Tensor, log_b: Tensor, v: Tensor, group: ProcessGroup | None
+        ctx: Any, scores: Tensor, log_a: Tensor, log_b: Tensor, v: Tensor, group: dist.ProcessGroup | None
     ) -> Tensor:
         ctx.group = group
         # The answer itself, not what came in: further derivatives pass through it once more.

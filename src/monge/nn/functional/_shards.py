@@ -8,7 +8,7 @@ token is complete where the token is, and that of a parameter is a part, to be s
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,18 +17,15 @@ from torch import Tensor
 
 from ._padding import uniform
 
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
-
 __all__ = ["add_up", "logsumexp", "uniform_over"]
 
 
-def add_up(numbers: Tensor, group: ProcessGroup | None) -> Tensor:
+def add_up(numbers: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     """The differentiable sum over the shards of a group; one shard that is all of it without a group."""
     return numbers if group is None else _Sum.apply(numbers, group)
 
 
-def logsumexp(scores: Tensor, dim: int, group: ProcessGroup | None) -> Tensor:
+def logsumexp(scores: Tensor, dim: int, group: dist.ProcessGroup | None) -> Tensor:
     """Log-sum-exp of the scores of all shards; finite, and of no meaning, where every score is -inf."""
     most = scores.detach().amax(dim, keepdim=True)
     if group is not None:
@@ -39,7 +36,7 @@ def logsumexp(scores: Tensor, dim: int, group: ProcessGroup | None) -> Tensor:
 
 
 def uniform_over(
-    points: Float[Tensor, "*b n d"], padding: Bool[Tensor, "*#b n"] | None, group: ProcessGroup | None
+    points: Float[Tensor, "*b n d"], padding: Bool[Tensor, "*#b n"] | None, group: dist.ProcessGroup | None
 ) -> Float[Tensor, "*b n"]:
     """Mass one spread over the points of all shards that are present; the weights of this shard."""
     weights = uniform(points, padding)
@@ -53,7 +50,7 @@ class _Sum(torch.autograd.Function):
     """The sum over a group, whose cotangents are summed over the group."""
 
     @staticmethod
-    def forward(ctx: Any, numbers: Tensor, group: ProcessGroup) -> Tensor:
+    def forward(ctx: Any, numbers: Tensor, group: dist.ProcessGroup) -> Tensor:
         ctx.group = group
         out = numbers.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(out, group=group)

@@ -6,9 +6,10 @@ import math
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -20,9 +21,6 @@ from ._fixed_point import fixed_point
 from ._heads import Heads
 from ._padding import at_least_single, blank, head_factor, precise, scale_of, unpadded
 from ._shards import add_up, logsumexp, uniform_over
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
 
 __all__ = ["entropic_pivot_attention", "pivot_attention"]
 
@@ -38,7 +36,7 @@ class Pivoting:
     scale: float | None = None
     epsilon: float | Tensor = 1.0
     gradient: str = "unrolled"
-    group: ProcessGroup | None = None
+    group: dist.ProcessGroup | None = None
 
     def __post_init__(self) -> None:
         check_choice("gradient", self.gradient, ("unrolled", "implicit"))
@@ -96,7 +94,7 @@ class Meeting:
     keys: Side
     log_mass: Tensor
     gradient: str
-    group: ProcessGroup | None
+    group: dist.ProcessGroup | None
 
     def scored(self, v: Tensor) -> Meeting:
         """Scores in place of tokens, for a use in several rounds, unless kernels recompute them faster."""
@@ -172,7 +170,7 @@ def pivot_attention(
     gradient: str = "unrolled",
     query_padding: Bool[Tensor, "*#b n"] | None = None,
     key_padding: Bool[Tensor, "*#b m"] | None = None,
-    group: ProcessGroup | None = None,
+    group: dist.ProcessGroup | None = None,
 ) -> Float[Tensor, "*b n c"]:
     r"""Doubly stochastic attention of rank r in linear time, exact at any number of iterations.
 

@@ -18,7 +18,7 @@ from ._bijections import costs_of, mean_of
 from ._heads import Heads
 from ._padding import blank, precise, scale_of, shares, uniform
 
-__all__ = ["Matches", "match_slices", "slice_weights", "sliced_attention", "soft_sliced_attention"]
+__all__ = ["slice_weights", "sliced_attention", "soft_sliced_attention"]
 
 # Numbers that one group of slices may gather at once.
 _GROUP = 2**22

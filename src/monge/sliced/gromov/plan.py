@@ -6,12 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge._checks import check_batches
 from monge._users_arrays import takes_arrays
 from monge.coupling import Coupling
 from monge.errors import ShapeError
 from monge.geometry import Geometry
 
-from .._aligned_clouds import Clouds, aligned, per_slice, together
+from .._aligned_clouds import Clouds, aligned, per_slice
 from ..plan.lift import chosen, in_dtype, monotone_plan
 from ..slicer import Slicer
 from .wasserstein import gromov_cost, within
@@ -61,7 +62,7 @@ def best_gromov_plan(
     aligned(y, y, slices=other._batch)
     u, v = slicer._projected(Clouds(x, x)).x, other._projected(Clouds(y, y)).x
     left, right = within(x, y, spaces)
-    batch = together(points=u.shape[:-2], y=v.shape[:-2], x_space=left.batch_shape, y_space=right.batch_shape)
+    batch = check_batches(points=u.shape[:-2], y=v.shape[:-2], x_space=left.batch_shape, y_space=right.batch_shape)
     u, v = (torch.cat([side, sign * side], -2).expand(*batch, -1, -1) for side, sign in ((u, 1), (v, -1)))
     plans = monotone_plan(u, v, *(None if w is None else w.to(u.dtype) for w in per_slice(a, b)))
     with torch.no_grad():

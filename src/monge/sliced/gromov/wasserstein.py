@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from monge._checks import check_number, check_points
+from monge._checks import check_batches, check_number, check_points
 from monge._users_arrays import takes_arrays
 from monge._value import value
 from monge.coupling import Coupling
@@ -19,7 +19,7 @@ from monge.errors import ShapeError
 from monge.geometry import Geometry, PointCloud
 from monge.kernels.line import levels, staircase
 
-from .._aligned_clouds import Clouds, aligned, of_mass_one, together
+from .._aligned_clouds import Clouds, aligned, of_mass_one
 from ..directions import directions_for
 from ..estimate import Estimate, estimate
 from ..line import LineProblem
@@ -99,7 +99,7 @@ def gromov_cost(
     if entries is None or entries[2].shape[-1] > 2 * sum(P.shape[-2:]):
         found = _not_negative(distortion(plan._matmul, plan._marginals(), (metric(left), metric(right))))
     else:
-        batch = together(P=P.batch_shape, x=left.batch_shape, y=right.batch_shape)
+        batch = check_batches(P=P.batch_shape, x=left.batch_shape, y=right.batch_shape)
         i, j, w = (part.expand(*batch, part.shape[-1]) for part in entries)
         parts = [_pairwise(i[at], j[at], w[at], _one(left, at), _one(right, at)) for at in product(*map(range, batch))]
         found = torch.stack(parts).reshape(batch) if parts else w.new_zeros(batch)

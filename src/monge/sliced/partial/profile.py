@@ -171,7 +171,7 @@ def _profile(
     if most is not None:
         check_number("most", most, low=1)
     found = kernels.partial_profile(x, y, p=float(p), period=period, penalty=float(stop), most=most)
-    return PartialProfile(found.marginal.to(x.dtype), found.source, found.target, found.x, found.y)
+    return PartialProfile(found.marginal.to(x.dtype), *found[1:])
 
 
 def _first_in_order(place: Tensor, atom: Tensor, joined: Tensor, most: int) -> Tensor:

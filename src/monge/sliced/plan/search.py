@@ -12,12 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from monge._checks import check_choice, check_number
+from monge._checks import check_batches, check_choice, check_number
 from monge._users_arrays import takes_arrays
 from monge.errors import InputError
 from monge.geometry import PointCloud
 
-from .._aligned_clouds import Clouds, aligned, centred, gathered, noise, picked, together
+from .._aligned_clouds import Clouds, aligned, centred, gathered, noise, picked
 from ..directions import directions_for
 from ..laws import with_shift
 from ..slicer import STRAIGHT, LinearSlicer
@@ -132,7 +132,7 @@ class _Search(NamedTuple):
         if given is None:
             return torch.cat([self.landmarks(), self.drawn()], -2)
         *batch, _, d = self.clouds.x.shape
-        together(start=given.shape[:-1], clouds=tuple(batch))
+        check_batches(start=given.shape[:-1], clouds=tuple(batch))
         return normalize(given.detach().to(self.clouds.x.dtype).expand(*batch, d), dim=-1)[..., None, :]
 
     def costs(self, theta: Tensor) -> Tensor:

@@ -10,11 +10,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from monge._arrays import working_dtype
-from monge._checks import check_number
+from monge._checks import check_batches, check_number
 from monge._users_arrays import takes_arrays
 from monge.kernels.line import monotone
-
-from .._aligned_clouds import together
 
 __all__ = ["lap_sort", "soft_plans", "soft_sort"]
 
@@ -139,7 +137,7 @@ def soft_plans(u: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     ``scale`` is in standard deviations of the scores. Only the order of the scores matters, and in this unit the
     softness stays comparable while a network is trained.
     """
-    batch, n, m = together(u=u.shape[:-1], v=v.shape[:-1]), u.shape[-1], v.shape[-1]
+    batch, n, m = check_batches(u=u.shape[:-1], v=v.shape[:-1]), u.shape[-1], v.shape[-1]
     pooled = torch.cat([u.expand(*batch, -1), v.expand(*batch, -1)], -1)
     spread, middle = pooled.std(-1, keepdim=True).clamp_min(1e-12), pooled.mean(-1, keepdim=True)
     u, v = ((pooled - middle) / spread).split([n, m], -1)

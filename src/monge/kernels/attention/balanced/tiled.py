@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from monge._arrays import rows_per_block
+from monge._arrays import row_blocks
 
 from .._tiles import Tiles, batch_of, core_of, flat, tiled
 from . import logarithmic, scaling
@@ -27,9 +27,7 @@ _MADE = {"out": "... n c", "rows": "... n_half//2 n", "columns": "... n_half//2 
 
 def _tiles(q: Tensor, k: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """The heads of a tile, and their scores."""
-    heads = rows_per_block(4 * q.shape[-2] * k.shape[-2])
-    for start in range(0, len(q), heads):
-        tile = slice(start, start + heads)
+    for tile in row_blocks(len(q), 4 * q.shape[-2] * k.shape[-2]):
         yield tile, q[tile] @ k[tile].mT
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monge._arrays import broadcast_shapes
+from monge._arrays import broadcast_shapes, row_blocks
 
 from .._tiles import Tiles, flat, takes, tiled
 from .reference import dropped_softmax_reference
@@ -59,13 +59,12 @@ def _share(dropout: float) -> float:
 def _drawn(heads: int, n: int, m: int, seed: Tensor, dropout: float) -> Iterator[tuple[slice, Tensor]]:
     """The tiles in order, and what is dropped of each."""
     generator = torch.Generator().manual_seed(int(seed))
-    size = max(1, _TILE // (n * m))
     least = round(dropout * _LEVELS) - _LEVELS // 2
-    for start in range(0, heads, size):
-        count = min(size, heads - start)
+    for tile in row_blocks(heads, n * m, _TILE):
+        count = tile.stop - tile.start
         words = torch.empty(-(-count * n * m // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
         levels = words.view(torch.int16)[: count * n * m].view(count, n, m)
-        yield slice(start, start + count), levels < least
+        yield tile, levels < least
 
 
 def _weights(q: Tensor, k: Tensor, mask: Tensor | None, tile: slice) -> Tensor:

@@ -10,8 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monge._arrays import working_dtype
+from monge._checks import check_floating
 from monge._transforms import transformable
-from monge.errors import DtypeError, InfeasibleError, InputError, ShapeError
+from monge.errors import InfeasibleError, InputError, ShapeError
 
 from ... import _extension
 from . import native, reference
@@ -61,8 +62,7 @@ def assignment(cost: Float[Tensor, "*b n n"]) -> Matching:
             f"cost must hold square matrices (..., n, n), but has shape {tuple(cost.shape)}: for other shapes or "
             "weights use the simplex."
         )
-    if not cost.is_floating_point():
-        raise DtypeError(f"cost must be floating-point, but is {cost.dtype}: use cost.double().")
+    check_floating("cost", cost)
     # The least number of all is NaN if one of them is.
     if cost.numel() and not float(cost.min()) > -math.inf:
         raise InputError("cost must not hold NaN or -inf; use inf to forbid a pair.")

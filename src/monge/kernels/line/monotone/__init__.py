@@ -5,11 +5,12 @@ from __future__ import annotations
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monge._checks import check_batches, check_floating, check_same
 from monge._transforms import transformable
-from monge.errors import DeviceError, DtypeError, ShapeError
+from monge.errors import ShapeError
 
 from ..._extension import reads
-from .._rows import common_batch, few_rows
+from .._rows import few_rows
 from . import native, reference
 
 __all__ = ["monotone"]
@@ -48,15 +49,13 @@ def monotone(
         >>> monotone(torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75]))
         (tensor([0, 0, 1]), tensor([0, 1, 1]), tensor([0.2500, 0.2500, 0.5000]))
     """
-    if a.dtype != b.dtype or not a.is_floating_point():
-        raise DtypeError(f"a and b must share one floating-point dtype, but have {a.dtype} and {b.dtype}.")
-    if a.device != b.device:
-        raise DeviceError(f"a and b must live on one device, but live on {a.device} and {b.device}.")
+    check_floating("a", a)
+    check_same(a=a, b=b)
     if a.shape[-1] == 0 or b.shape[-1] == 0:
         raise ShapeError(
             f"a and b must hold at least one weight a row, but have {tuple(a.shape)} and {tuple(b.shape)}."
         )
-    batch = common_batch(a=a, b=b)
+    batch = check_batches(a=a.shape[:-1], b=b.shape[:-1])
     found = (native if reads(a, b) else reference).monotone(few_rows(a, batch), few_rows(b, batch))
     i, j, w = (part.reshape(*batch, part.shape[-1]) for part in found)
     return i, j, w
