@@ -59,7 +59,8 @@ SHAPES = (
 )  # fmt: skip
 DESCRIPTIONS = (
     "'|O'", "'<c16'", "'<f16'", "'|V8'", "'<M8[s]'", "'<m8[s]'", "'<U2'", "'|S8'", "'<f3'", "'f8,f8'", "'?'", "'<f2'",
-    "[('a', '<f8')]", "[('a', '|O')]", "('<f8', (2,))", "8", "None", "'nonsense'", "__import__('os').system('touch harm')",
+    "[('a', '<f8')]", "[('a', '|O')]", "('<f8', (2,))", "8", "None", "'nonsense'",
+    "__import__('os').system('touch harm')",
     "'<f8' * 10**9", "[" * 90 + "]" * 90, "'>f8'", "'<U999999999'", "'|V2147483648'",
 )  # fmt: skip
 
@@ -220,10 +221,12 @@ def laughs(depth: int, leaf: bytes = b"K\x01") -> bytes:
 
 
 FUNCTIONS = (
-    "os system", "posix system", "builtins eval", "builtins exec", "builtins getattr", "builtins __import__", "nt system",
+    "os system", "posix system", "builtins eval", "builtins exec", "builtins getattr", "builtins __import__",
+    "nt system",
     "subprocess Popen", "torch load", "torch.hub load", "numpy load", "numpy.core.multiarray scalar", "codecs encode",
     "torch._utils _rebuild_tensor", "torch.storage _load_from_bytes", "collections defaultdict", "functools partial",
-    "torch._utils _rebuild_parameter_with_state", "importlib import_module", "operator attrgetter", "copyreg _reconstructor",
+    "torch._utils _rebuild_parameter_with_state", "importlib import_module", "operator attrgetter",
+    "copyreg _reconstructor",
     "torch.jit._script unpackage", "shutil rmtree", "__main__ x", " ", "os.system ", "collections OrderedDict.__init__",
 )  # fmt: skip
 NEVER = b"X\x0a\0\0\0touch harm\x85R"
@@ -416,8 +419,10 @@ def tensors() -> Files:
 
 
 CELLS = (
-    "", " ", "x", "nan", "NaN", "inf", "-inf", "1e999", "-1e400", "1_0", "0x10", "1.2.3", "--1", "+-1", "1e", "true", "None",
-    "NULL", "#N/A", "=1+1", "1\0", "\0", "1 2", "\u0664", "\uff11", "1\u00a0", "'1'", '"', '"1', '1"', '""', "1\ufeff", "#", "1j",
+    "", " ", "x", "nan", "NaN", "inf", "-inf", "1e999", "-1e400", "1_0", "0x10", "1.2.3", "--1", "+-1", "1e", "true",
+    "None",
+    "NULL", "#N/A", "=1+1", "1\0", "\0", "1 2", "\u0664", "\uff11", "1\u00a0", "'1'", '"', '"1', '1"', '""',
+    "1\ufeff", "#", "1j",
     "x" * 70000, "9" * 5000, "\u2028", "-", ".", "e5", "1d5", "٣.٥", "1,5;2",
 )  # fmt: skip
 
@@ -462,12 +467,18 @@ def tables() -> Files:
 
 
 LINES = (
-    b"", b"{}", b"[]", b"null", b"1", b'"x"', b"nan", b"{", b"}", b'{"step": 1}', b'{"part": "train"}', b'{"step": "1", "part": "train"}',
-    b'{"step": 1.0, "part": "train"}', b'{"step": true, "part": "train"}', b'{"step": null, "part": "train"}', b'{"step": 1, "part": 1}',
-    b'{"step": 1, "part": null}', b'{"step": 1, "part": ["train"]}', b"{'step': 1, 'part': 'train'}", b'{"step": 1, "part": "train",}',
-    b'{"step": 1, "part": "train"} {"step": 2, "part": "train"}', b'{"step": 1e0, "part": "train"}', b'{"step": ' + b"9" * 5000 + b', "part": "t"}',
-    b"\xff", b"\xc3(", b'{"step": 1, "part": "\xff"}', b'{"step": 1, "part": "\xed\xa0\x80"}', b"\0", b"[" * 5000, b'{"a":' * 5000,
-    b'{"step": 1, "part": "train", "x": }', b"import os", b"<xml/>", b"step,part", b"\x80\x02N.", b'{"step": 01, "part": "train"}', b"\x1f\x8b",
+    b"", b"{}", b"[]", b"null", b"1", b'"x"', b"nan", b"{", b"}", b'{"step": 1}', b'{"part": "train"}',
+    b'{"step": "1", "part": "train"}',
+    b'{"step": 1.0, "part": "train"}', b'{"step": true, "part": "train"}', b'{"step": null, "part": "train"}',
+    b'{"step": 1, "part": 1}',
+    b'{"step": 1, "part": null}', b'{"step": 1, "part": ["train"]}', b"{'step': 1, 'part': 'train'}",
+    b'{"step": 1, "part": "train",}',
+    b'{"step": 1, "part": "train"} {"step": 2, "part": "train"}', b'{"step": 1e0, "part": "train"}',
+    b'{"step": ' + b"9" * 5000 + b', "part": "t"}',
+    b"\xff", b"\xc3(", b'{"step": 1, "part": "\xff"}', b'{"step": 1, "part": "\xed\xa0\x80"}', b"\0", b"[" * 5000,
+    b'{"a":' * 5000,
+    b'{"step": 1, "part": "train", "x": }', b"import os", b"<xml/>", b"step,part", b"\x80\x02N.",
+    b'{"step": 01, "part": "train"}', b"\x1f\x8b",
 )  # fmt: skip
 
 
@@ -539,8 +550,10 @@ def parquet(count: int = 4, **lies: Any) -> bytes:
     chunk = words + (lies.get("garbage") or header + page)
     kind, at = lies.get("kind", 5), 4 + len(words)
     column = {
-        1: (kind,), 2: [(0,), (3,)], 3: [b"x"], 4: (packing,), 5: lies.get("column_values", count), 6: lies.get("told_size", len(chunk)),
-        7: lies.get("chunk_size", len(chunk)), 9: lies.get("page_at", at), **({11: lies.get("words_at", 4)} if words else {}),
+        1: (kind,), 2: [(0,), (3,)], 3: [b"x"], 4: (packing,), 5: lies.get("column_values", count),
+        6: lies.get("told_size", len(chunk)),
+        7: lies.get("chunk_size", len(chunk)), 9: lies.get("page_at", at),
+        **({11: lies.get("words_at", 4)} if words else {}),
     }  # fmt: skip
     repetition = lies.get("repetition", 0)
     schema = [{4: b"root", 5: (lies.get("children", 1),)}, {1: (kind,), 3: (repetition,), 4: b"x"}]

@@ -1,4 +1,4 @@
-"""Crafted files, a hundred and more for each reader: refused in one sentence, or read as they are; within the budget."""
+"""Crafted files, a hundred and more for each reader: refused in a sentence, or read as they are, within the budget."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import itertools
 import json
 import os
 import pickle
-import struct
 import sys
 import tracemalloc
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,7 @@ import torch
 import crafted
 from data.test_long_range_arena import write_list_operations, write_papers, write_pathfinder, write_pickled
 from monge._reading import Budget
-from monge.data import byte_text, list_operations, long_range_arena, read_points
-from monge.errors import InputError
+from monge.data import list_operations, long_range_arena, read_points
 from monge.train import Checkpoint, read_records
 from mutants import outcome
 
@@ -43,6 +41,7 @@ WATCHED = (
     "socket.",
 )
 seen: list[str] = []
+chosen = {"every": 1}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,13 +58,20 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(params=[8, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "all"], autouse=True)
+def every(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the files one in so many is read."""
+    monkeypatch.setitem(chosen, "every", request.param)
+
+
 def read(
-    files: crafted.Files, path: Path, reader: Callable[[], Any], right: Callable[[Any, bytes], bool]
+    files: Iterable[tuple[str, bytes]], path: Path, reader: Callable[[], Any], right: Callable[[Any, bytes], bool]
 ) -> dict[str, int]:
     """Read each of the files in the place of ``path``; how many were refused, and how many read as they are."""
     reader()
-    counts = {"refused": 0, "read": 0}
-    for name, content in files:
+    counts, files = {"refused": 0, "read": 0}, list(files)
+    assert len(files) >= 100
+    for name, content in files[:: chosen["every"]]:
         path.unlink(missing_ok=True)
         path.write_bytes(content)
         seen.clear()
@@ -79,7 +85,7 @@ def read(
         assert not seen, (name, seen)
         assert found is None or right(found, content), name
         counts["refused" if found is None else "read"] += 1
-    assert counts["refused"] >= 100, counts
+    assert counts["refused"] * chosen["every"] >= 100, counts
     assert not Path("harm").exists()
     return counts
 
@@ -87,8 +93,7 @@ def read(
 def test_arrays(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     path.write_bytes(crafted.npy())
-    counts = read(crafted.arrays(), path, lambda: read_points(path), as_numpy)
-    assert counts["read"] >= 3
+    read(crafted.arrays(), path, lambda: read_points(path), as_numpy)
 
 
 def as_numpy(found: torch.Tensor, content: bytes) -> bool:
@@ -101,8 +106,7 @@ def test_archives_of_arrays(tmp_path: Path) -> None:
     whole = crafted.packed({"x.npy": crafted.npy(body=POINTS.tobytes())})
     path.write_bytes(whole)
     files = itertools.chain(crafted.archives(whole, "x.npy"), crafted.in_archives(crafted.arrays(), whole, "x.npy"))
-    counts = read(files, path, lambda: read_points(path), as_archive)
-    assert counts["read"] >= 3
+    read(files, path, lambda: read_points(path), as_archive)
 
 
 def as_archive(found: torch.Tensor, content: bytes) -> bool:
@@ -121,8 +125,7 @@ def test_tensors(tmp_path: Path) -> None:
         crafted.archives(whole, "archive/data.pkl"),
         crafted.in_archives(of_pickles, whole, "archive/data.pkl"),
     )
-    counts = read(files, path, lambda: read_points(path), lambda found, content: found.numel() <= 9)
-    assert counts["read"] >= 3
+    read(files, path, lambda: read_points(path), lambda found, content: found.numel() <= 9)
 
 
 def test_tables(tmp_path: Path) -> None:
@@ -185,18 +188,17 @@ def test_checkpoints(tmp_path: Path) -> None:
     def same(found: Checkpoint, content: bytes) -> bool:
         return found.step == 3 and found.identity == {"seed": 0} and torch.equal(found.model["w"], weights["w"])
 
-    things: tuple[Any, ...] = (None, 1, "x", b"x", [], {}, (), 1.5, True, torch.eye(2), {"x": {}}, [[1]], -1, 10**4000)
+    things: tuple[Any, ...] = (None, 1, "x", b"x", [], {}, (), 1.5, torch.eye(2), [[1]], -1)
+    kinds = {"format": str, "identity": dict, "step": int, "model": dict, "window": tuple}
     changed = (
-        (
-            f"{name}: {thing!s:.20}" if thing != 10**4000 else name,
-            crafted.saved({"format": "monge-train-2", **vars(held), name: thing}),
-        )
-        for name, thing in itertools.product(("format", "identity", "step", "model", "window", "best"), things[:13])
+        (f"{name} {k}", crafted.saved({"format": "monge-train-2", **vars(held), name: thing}))
+        for (name, kind), (k, thing) in itertools.product(kinds.items(), enumerate(things))
+        if not isinstance(thing, kind) or thing == "x"
     )
     files = itertools.chain(
         crafted.archives(whole, f"{root}/data/0"),
         crafted.in_archives(itertools.chain(crafted.pickles(), crafted.tensors()), whole, f"{root}/data.pkl"),
-        ((name, content) for name, content in changed if name.partition(":")[0] in ("format",)),
+        changed,
     )
     read(files, path, lambda: Checkpoint.load(path), same)
 
@@ -244,9 +246,12 @@ def batches() -> crafted.Files:
     """Batches of CIFAR-10 whose parts are something else."""
     array = np.zeros((10, 3072), dtype=np.uint8)
     things: tuple[Any, ...] = (
-        None, 1, 1.5, "x", b"x", [], {}, (), [1.5] * 10, [True] * 10, [[1]] * 10, [11] * 10, [-1] * 10, [None] * 10, [1] * 9, ["1"] * 10,
-        [10**4000] * 10, array, array.astype(float), array[:9], array.reshape(-1), array.astype(">u2"), array[:, :3071], array > 0,
-        array.astype(object), array.astype("S1"), [array] * 10, np.zeros(10), array.astype("i1"), np.zeros((10, 3072, 0), np.uint8),
+        None, 1, 1.5, "x", b"x", [], {}, (), [1.5] * 10, [True] * 10, [[1]] * 10, [11] * 10, [-1] * 10, [None] * 10,
+        [1] * 9, ["1"] * 10,
+        [10**4000] * 10, array, array.astype(float), array[:9], array.reshape(-1), array.astype(">u2"),
+        array[:, :3071], array > 0,
+        array.astype(object), array.astype("S1"), [array] * 10, np.zeros(10), array.astype("i1"),
+        np.zeros((10, 3072, 0), np.uint8),
     )  # fmt: skip
     for name, thing in itertools.product((b"data", b"labels", "data", b"other"), things):
         held = {b"data": array, b"labels": [1] * 10} | {name: thing}
@@ -254,7 +259,7 @@ def batches() -> crafted.Files:
             del held[b"data"]
         if name != b"other" and not (name == b"data" and thing is array):
             for protocol in (0, 2, 4):
-                yield f"{name!r} {str(type(thing))} {protocol}", pickle.dumps(held, protocol=protocol)
+                yield f"{name!r} {type(thing)!s} {protocol}", pickle.dumps(held, protocol=protocol)
     start = b"\x80\x02}(" + b"U\x06labels]" + b"K\x01a" * 1 + b"U\x04data"
     made = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85U\x01b\x87R"
     kind = b"cnumpy\ndtype\n%sK\0K\x01\x87R"
@@ -298,8 +303,7 @@ def test_pictures(tmp_path: Path) -> None:
         with image.open(io.BytesIO(content)) as held:
             return np.array_equal(found.test.tokens[0].numpy(), np.asarray(held.convert("L")).reshape(-1))
 
-    counts = read(crafted.pictures(), path, lambda: long_range_arena("pathfinder", tmp_path), as_pillow)
-    assert counts["read"] >= 3
+    read(crafted.pictures(), path, lambda: long_range_arena("pathfinder", tmp_path), as_pillow)
 
 
 def test_lists_of_pictures(tmp_path: Path) -> None:
@@ -311,9 +315,12 @@ def test_lists_of_pictures(tmp_path: Path) -> None:
     (home / "imgs" / "0" / "folder.png").mkdir()
     os.mkfifo(home / "imgs" / "0" / "pipe.png")
     places = (
-        "..", "/", "/etc passwd", "../../.. outside.png", f"{tmp_path} outside.png", "imgs/0 link.png", "imgs/0 loop.png", "imgs/0 pipe.png",
-        "imgs/0 folder.png", "imgs/0 nothing.png", "imgs/0 sample_0.png\0", "~ .bashrc", "imgs/0 ..", ". .", "/dev zero", "/proc/self environ",
-        "http://x y", "imgs/0 " + "x" * 300, "imgs/0 " + "x" * 5000, "imgs/" * 3000 + " x", "$HOME x", "|touch harm", "imgs/0/../../../.. outside.png",
+        "..", "/", "/etc passwd", "../../.. outside.png", f"{tmp_path} outside.png", "imgs/0 link.png",
+        "imgs/0 loop.png", "imgs/0 pipe.png",
+        "imgs/0 folder.png", "imgs/0 nothing.png", "imgs/0 sample_0.png\0", "~ .bashrc", "imgs/0 ..", ". .",
+        "/dev zero", "/proc/self environ",
+        "http://x y", "imgs/0 " + "x" * 300, "imgs/0 " + "x" * 5000, "imgs/" * 3000 + " x", "$HOME x", "|touch harm",
+        "imgs/0/../../../.. outside.png",
     )  # fmt: skip
     labels = ("2", "-1", "x", "", "1.0", "0x1", "\u0661", "True")
     lines = [f"{place} 0 1" for place in places] + [

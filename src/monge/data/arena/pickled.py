@@ -61,6 +61,8 @@ def read_cifar(path: Path) -> tuple[np.ndarray, np.ndarray]:
         name = kind.given[0].decode() if isinstance(kind.given[0], bytes) else kind.given[0]
         if name != "u1" or shape != (len(labels), COLOURS):
             raise InputError(f"{len(labels)} labels stand beside {reprlib.repr(name)} of shape {reprlib.repr(shape)}")
+        if type(columns_first) is not bool:
+            raise InputError("its data do not say in which order they are")
         if not isinstance(raw, bytes) or len(raw) != len(labels) * COLOURS:
             raise InputError(f"its data should have {len(labels) * COLOURS} bytes")
         colours = np.frombuffer(raw, dtype=np.uint8).reshape(shape, order="F" if columns_first else "C")

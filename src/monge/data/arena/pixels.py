@@ -23,6 +23,8 @@ COLOURS = 3 * 32 * 32
 _LARGEST_PICTURE = 2**22
 # Bytes that the path of a picture takes in memory, besides its letters.
 _ENTRY = 2**11
+# Longer paths no system opens.
+_LONGEST_LINE = 2**12
 GREY = np.array([0.2989, 0.5870, 0.1140], dtype=np.float32)
 
 
@@ -107,6 +109,8 @@ def _listed(path: Path, home: Path) -> list[tuple[Path, int]]:
     entries, budget, inside = [], Budget(), home.resolve()
     with refused(f"{path}, ", ": download it again.", damaged="which cannot be read"):
         for number, line in lines_of(path):
+            if len(line) > _LONGEST_LINE:
+                raise InputError(f"line {number} is longer than {_LONGEST_LINE} letters")
             cells = line.split()
             if len(cells) < 4 or cells[3] not in ("0", "1"):
                 raise InputError(

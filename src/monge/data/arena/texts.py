@@ -44,7 +44,9 @@ def trees(path: Path) -> Split:
     for number, cells in rows_of(path, 2, 2 * LONGEST_TREE + _ROW):
         if number == 1:
             if cells != ["Source", "Target"]:
-                raise InputError(f"{path} must begin with Source and Target, not with {str(cells)[:80]}: download it again.")
+                raise InputError(
+                    f"{path} must begin with Source and Target, not with {str(cells)[:80]}: download it again."
+                )
             continue
         symbols = cells[0].replace("(", " ").replace(")", " ").split()
         try:
