@@ -15,10 +15,10 @@ from .problem import AtMost, Fixed, Free, Linear, Relaxed, relative
 from .solver import solve
 
 if TYPE_CHECKING:
-    from . import convert, data, nn, plot, registration, sequences, sliced, testing, train
+    from . import convert, data, loss, nn, plot, registration, sequences, sliced, testing, train
 
 # Rooms that are opened when somebody first asks for them, so that the face comes up at once.
-_LATER = ("convert", "data", "nn", "plot", "registration", "sequences", "sliced", "testing", "train")
+_LATER = ("convert", "data", "loss", "nn", "plot", "registration", "sequences", "sliced", "testing", "train")
 
 __all__ = [
     "AtMost",
@@ -41,6 +41,7 @@ __all__ = [
     "geometry",
     "gradient",
     "kernels",
+    "loss",
     "nn",
     "pairwise",
     "plot",
