@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from . import couplers, diagnostics, features, functional
 from .attention import Attention
+from .multihead_attention import MultiheadAttention
 
 __all__ = [
     "Attention",
+    "MultiheadAttention",
     "couplers",
     "diagnostics",
     "features",
