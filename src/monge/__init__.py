@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 from . import coupling, geometry, gradient, kernels, problem, solver
 from ._version import __version__
-from .api import barycenter, barycenter_on, citation, couple, divergence, explain, pairwise, wasserstein
+from .api import (
+    barycenter,
+    barycenter_on,
+    citation,
+    couple,
+    divergence,
+    explain,
+    linear_assignment,
+    pairwise,
+    wasserstein,
+)
 from .coupling import Coupling
 from .errors import TransportError
 from .problem import AtMost, Fixed, Free, Linear, Relaxed, relative
@@ -41,6 +51,7 @@ __all__ = [
     "geometry",
     "gradient",
     "kernels",
+    "linear_assignment",
     "loss",
     "nn",
     "pairwise",

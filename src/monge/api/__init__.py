@@ -6,17 +6,20 @@ from .citation import citation
 from .couple import couple
 from .divergence import divergence
 from .explain import explain
+from .linear_assignment import Matched, linear_assignment
 from .pairwise import pairwise
 from .wasserstein import wasserstein
 
 __all__ = [
     "Barycenter",
+    "Matched",
     "barycenter",
     "barycenter_on",
     "citation",
     "couple",
     "divergence",
     "explain",
+    "linear_assignment",
     "pairwise",
     "wasserstein",
 ]
