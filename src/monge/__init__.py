@@ -8,17 +8,28 @@ from typing import TYPE_CHECKING
 
 from . import coupling, geometry, gradient, kernels, problem, solver
 from ._version import __version__
-from .api import barycenter, barycenter_on, citation, couple, divergence, explain, pairwise, wasserstein
+from .api import (
+    barycenter,
+    barycenter_on,
+    citation,
+    couple,
+    divergence,
+    divergence_test,
+    explain,
+    linear_assignment,
+    pairwise,
+    wasserstein,
+)
 from .coupling import Coupling
 from .errors import TransportError
 from .problem import AtMost, Fixed, Free, Linear, Relaxed, relative
 from .solver import solve
 
 if TYPE_CHECKING:
-    from . import convert, data, nn, plot, registration, sequences, sliced, testing, train
+    from . import convert, data, loss, nn, plot, registration, sequences, sliced, testing, train
 
 # Rooms that are opened when somebody first asks for them, so that the face comes up at once.
-_LATER = ("convert", "data", "nn", "plot", "registration", "sequences", "sliced", "testing", "train")
+_LATER = ("convert", "data", "loss", "nn", "plot", "registration", "sequences", "sliced", "testing", "train")
 
 __all__ = [
     "AtMost",
@@ -37,10 +48,13 @@ __all__ = [
     "coupling",
     "data",
     "divergence",
+    "divergence_test",
     "explain",
     "geometry",
     "gradient",
     "kernels",
+    "linear_assignment",
+    "loss",
     "nn",
     "pairwise",
     "plot",

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 
+import monge
 from draws import generator
 from monge.errors import InputError
 from monge.sliced import (
@@ -263,3 +264,17 @@ def test_wrong_input_is_told(clouds):
     with pytest.raises(InputError, match="restarts"):
         max_sliced_wasserstein(x, y, restarts=-1)
     assert math.isinf(estimate(x, y, slicer=Linear(torch.eye(3, dtype=x.dtype)[:1])).standard_error)
+
+
+def test_slices_have_gradients_where_the_graph_is_stored() -> None:
+    x, y = torch.randn(6, 3, dtype=torch.float64, requires_grad=True), torch.randn(5, 3, dtype=torch.float64)
+    slicer = monge.sliced.LinearSlicer(monge.sliced.directions(4, 3, dtype=torch.float64))
+    stored = monge.sliced.estimate(x, y, slicer=slicer, differentiable=True)
+    (by_slices,), (by_cost,) = (
+        torch.autograd.grad(one, x, retain_graph=True) for one in (stored.slices.mean(), stored.cost)
+    )
+    torch.testing.assert_close(by_slices, by_cost)
+    assert not stored.standard_error.requires_grad
+    plain = monge.sliced.estimate(x, y, slicer=slicer)
+    assert not plain.slices.requires_grad
+    torch.testing.assert_close(plain.slices, stored.slices)

@@ -5,18 +5,24 @@ from .barycenter_on import barycenter_on
 from .citation import citation
 from .couple import couple
 from .divergence import divergence
+from .divergence_test import DivergenceTest, divergence_test
 from .explain import explain
+from .linear_assignment import Matched, linear_assignment
 from .pairwise import pairwise
 from .wasserstein import wasserstein
 
 __all__ = [
     "Barycenter",
+    "DivergenceTest",
+    "Matched",
     "barycenter",
     "barycenter_on",
     "citation",
     "couple",
     "divergence",
+    "divergence_test",
     "explain",
+    "linear_assignment",
     "pairwise",
     "wasserstein",
 ]

@@ -2,9 +2,11 @@
 
 from . import couplers, diagnostics, features, functional
 from .attention import Attention
+from .multihead_attention import MultiheadAttention
 
 __all__ = [
     "Attention",
+    "MultiheadAttention",
     "couplers",
     "diagnostics",
     "features",

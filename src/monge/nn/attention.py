@@ -44,6 +44,8 @@ class Attention(nn.Module):
         batch_first: Inputs are (*batch, tokens, width); else (tokens, batch, width).
         head_dim: Width of a head for queries and keys, dim / heads if None.
         value_dim: Width of a head for values, ``head_dim`` if None.
+        device: Where the parameters live.
+        dtype: Of the parameters.
 
     Raises:
         InputError: A size is not positive, the heads do not divide, or the coupler is unknown.
@@ -74,6 +76,8 @@ class Attention(nn.Module):
         batch_first: bool = True,
         head_dim: int | None = None,
         value_dim: int | None = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_number("dropout", dropout, low=0.0, high=1.0)
@@ -87,14 +91,16 @@ class Attention(nn.Module):
         self.value_dim = self.head_dim if value_dim is None else value_dim
         sizes = (heads * self.head_dim, heads * self.head_dim, heads * self.value_dim)
         self._fused = self.kdim == self.vdim == dim and sizes == (dim, dim, dim)
+        made = {"device": device, "dtype": dtype}
         if self._fused:
-            self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+            self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim, **made))
         else:
             for name, size, width in zip(_APART, sizes, (dim, self.kdim, self.vdim), strict=True):
-                self.register_parameter(name, nn.Parameter(torch.empty(size, width)))
-        self.in_proj_bias = nn.Parameter(torch.empty(sum(sizes))) if bias else None
-        self.out_proj = nn.Linear(sizes[2], dim, bias=bias)
-        self.coupler = build(coupler, heads, self.head_dim) if isinstance(coupler, str) else coupler
+                self.register_parameter(name, nn.Parameter(torch.empty(size, width, **made)))
+        self.in_proj_bias = nn.Parameter(torch.empty(sum(sizes), **made)) if bias else None
+        self.out_proj = nn.Linear(sizes[2], dim, bias=bias, **made)
+        own = build(coupler, heads, self.head_dim) if isinstance(coupler, str) else coupler
+        self.coupler = own.to(device, dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

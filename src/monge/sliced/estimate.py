@@ -33,7 +33,8 @@ class Estimate(Value):
 
     Args:
         cost: (*b,) mean over slices of the p-th powers, differentiable.
-        slices: (*b, L) the p-th power on every slice, less its control variate if there is one, without gradient.
+        slices: (*b, L) the p-th power on every slice, less its control variate if there is one; without gradient,
+            unless `estimate` was told to be ``differentiable`` and there is no control variate.
         block: How many consecutive slices were drawn together (one orthogonal basis); blocks are independent.
         p: The order.
         weights: (*b, L) weights of the slices, of sum one, if the mean is a weighted one.
@@ -64,7 +65,7 @@ class Estimate(Value):
         sample. With fewer bases, the slices are treated as independent, which makes the standard error too large rather
         than too small. For a weighted mean it is the first-order error of the ratio of two means.
         """
-        sample = self.slices
+        sample = self.slices.detach()
         if sample.shape[-1] < 2:
             return torch.full_like(self.cost.detach(), math.inf)
         if self.weights is not None:
@@ -123,7 +124,8 @@ def estimate(
             and both projected variances, and ``"quadratic"`` fits the three separately. It needs a `LinearSlicer` of a
             uniform law. Whole orthonormal bases integrate quadratic forms exactly, so that it changes nothing there.
         block: Number of slices that were drawn together, for the standard error.
-        differentiable: Store the graph of every slice; this needs memory, and makes higher derivatives faster.
+        differentiable: Store the graph of every slice, so that ``slices`` has gradients too; this needs memory, and
+            makes higher derivatives faster.
 
     Returns:
         The estimate: its ``cost`` (p-th power), its ``distance`` (rooted), its ``standard_error``.
@@ -220,7 +222,7 @@ def averaged(
     else:
         cost, slices = mean_over_slices(costs, parts, tensors, weights, parts_of(slicer).tensors)
     gap = mean(torch.cat(gaps, -1).detach(), weights)
-    return Estimate(cost, slices.detach(), block, float(line.p), weights, gap)._made_of(clouds.x.dtype)
+    return Estimate(cost, slices, block, float(line.p), weights, gap)._made_of(clouds.x.dtype)
 
 
 def _on_slices(
