@@ -140,20 +140,19 @@ class Plans(Correspondence):
         weight, place, _ = self._told(moved, target, price)
         return Goals(place / weight.clamp_min(torch.finfo(weight.dtype).tiny)[..., None], weight)
 
-    def _gain(self, moved: Tensor, target: Tensor, price: float) -> Tensor:
-        """How much every position has to offer: its matched pairs, by how far they are below the price."""
-        weight, place, square = self._told(moved, target, price)
-        cost = weight * moved.square().sum(-1) - 2 * (moved * place).sum(-1) + square
-        return (2 * price * weight - cost).sum(-1)
+    def _potentials(self, pairs: Points, price: float, epsilon: float) -> tuple[Tensor, Tensor]:
+        """What keeps every point of either side from more than one unit."""
+        f, g = pairs.x[..., 0], torch.zeros_like(pairs.y[..., 0])
+        for _ in range(self.iterations):
+            f = (kernels.softmin(pairs, g / epsilon, epsilon) - 2 * price).clamp_max(0)
+            g = (kernels.softmin(pairs.transpose(), f / epsilon, epsilon) - 2 * price).clamp_max(0)
+        return f, g
 
     def _told(self, moved: Tensor, target: Tensor, price: float) -> tuple[Tensor, Tensor, Tensor]:
         """Sums over the plan's rows of one, the target's places, and their squares."""
-        pairs = Points(moved, target.expand(len(moved), *target.shape))
-        f, g = moved.new_zeros(moved.shape[:-1]), moved.new_zeros(len(moved), len(target))
-        for _ in range(self.iterations):
-            f = (kernels.softmin(pairs, g / price, price) - 2 * price).clamp_max(0)
-            g = (kernels.softmin(pairs.transpose(), f / price, price) - 2 * price).clamp_max(0)
-        values = torch.cat([torch.ones_like(target[:, :1]), target, target.square().sum(-1, keepdim=True)], -1)
-        values = values.expand(len(moved), *values.shape)
+        target = target.expand(len(moved), *target.shape[-2:])
+        pairs = Points(moved, target)
+        f, g = self._potentials(pairs, price, price)
+        values = torch.cat([torch.ones_like(target[..., :1]), target, target.square().sum(-1, keepdim=True)], -1)
         told = kernels.apply(pairs, (2 * price + f) / price, g / price, values, price)
         return told[..., 0], told[..., 1:-1], told[..., -1]

@@ -11,7 +11,7 @@ from monge._transforms import transformable
 
 from .correspondence import Correspondence, Goals, Slices
 from .result import Progress, Registration, Steps
-from .rigid import prepared, spread
+from .clouds import prepared, spread
 from .transformation import KERNELS, Rigid, Warp, radial
 
 __all__ = ["nonrigid"]
@@ -73,7 +73,7 @@ def nonrigid(
         >>> bool((found.transformation(x) - bent).norm(dim=-1).median() < 0.01)
         True
     """
-    x, y = prepared(source, target, penalty)
+    x, y = prepared(source, target)
     matching = Slices() if matching is None else matching
     check_choice("kernel", kernel, KERNELS)
     for name, number in (("controls", controls), ("steps", steps)):

@@ -1,0 +1,97 @@
+"""The last steps of a rigid registration: partial plans for the best motions, and what they offer on all points."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .clouds import Cloud, Exact, Some
+from .fit import nearest_step, plan_step
+from .gain import Gain, distinct, gained, positions
+from .search import Views, falling, joined
+from .transformation import Rigid
+
+__all__ = ["Settled", "polished", "settled", "settled_steps"]
+
+PLAN_STEPS, NEAREST_STEPS, POLISH = 4, 5, (2.0, 1.4, 1.0, 1.0, 1.0)
+MOST, PLANNED = 4000, 1000  # points that a gain looks at, and points of a plan
+AWAY = 0.12  # motions that bring the object farther apart than this are others
+
+
+def settled_steps() -> int:
+    """How many steps are told."""
+    return PLAN_STEPS + NEAREST_STEPS + 2 * len(POLISH)
+
+
+def settled(views: Views, motion: Rigid) -> Rigid:
+    """Soft plans find what nearest points miss where noise is large; then nearest points again."""
+    x, y = (some.points.double() for some in views.some(200))
+    motion = motion.to(torch.float64)
+    for q in falling(1.2, 0.6, PLAN_STEPS):
+        motion = plan_step(motion, x, y, (q * max(views.reference, 0.025)) ** 2, views.scale)
+        views.told.tell()
+    last = views.approach(
+        motion.to(torch.float32), 400, falling(2 * views.reference, 0.6 * views.reference, NEAREST_STEPS), 1.5
+    )
+    return last.to(torch.float64)
+
+
+class Settled(NamedTuple):
+    """The best motion, the best of those that are others, and how much the first one offers more."""
+
+    motion: Rigid
+    gain: Gain
+    rival: Rigid
+    margin: float
+
+
+class _All(NamedTuple):
+    """Both clouds, or many points of them, with exact distances."""
+
+    x: Some
+    y: Some
+    near: tuple[Exact, Exact]
+    reference: float
+
+    def gain(self, motion: Rigid) -> Gain:
+        return gained(motion, self.x, self.y, self.near, self.reference)
+
+
+def polished(views: Views, motion: Rigid) -> Settled:
+    """The best motions and their best rival, on more points and with distances that are as small as the noise."""
+    x, y = (_part(cloud, MOST, views.generator) for cloud in (views.x, views.y))
+    exact = _All(x, y, (views.x.exact, views.y.exact), views.reference)
+    offered = exact.gain(motion)
+    first = distinct(motion, offered.value, 0.02, 2)
+    motion = motion._pick(torch.cat([first, _others(motion, offered.value)[:1]]).unique())
+    sigma = float(exact.gain(motion).sigma.min())
+    planned = [some.points[:PLANNED] for some in (x, y)]
+    soft = motion
+    for q in POLISH:
+        soft = plan_step(soft, *planned, (q * max(sigma, views.spacing / 2)) ** 2, views.scale)
+        views.told.tell()
+    hard = soft
+    for q in POLISH:
+        hard = nearest_step(hard, x.points, y.points, exact.near, 3 * q * sigma, views.scale)
+        views.told.tell()
+    motion = joined([motion, soft, hard])
+    offered = exact.gain(motion)
+    order = offered.value.argsort(descending=True, stable=True)
+    best, others = order[:1], _others(motion, offered.value)
+    rival = others[:1] if len(others) else best
+    margin = float(offered.value[best] - offered.value[rival]) if len(others) else float("inf")
+    return Settled(motion._pick(best), exact.gain(motion._pick(best)), motion._pick(rival), margin)
+
+
+def _others(motion: Rigid, value: Tensor) -> Tensor:
+    """Which motions are far from the best one, the best of them first."""
+    order, place = value.argsort(descending=True, stable=True), positions(motion)
+    return order[(place[order] - place[order[0]]).norm(dim=-1) > AWAY]
+
+
+def _part(cloud: Cloud, most: int, generator: torch.Generator | None) -> Some:
+    """All points in any order, or some."""
+    few = torch.randperm(len(cloud.points), generator=generator)[:most]
+    return Some(cloud.points[few], cloud.structure[few])
