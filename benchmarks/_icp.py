@@ -13,29 +13,32 @@ from ._shapes import Case, random_rotation
 __all__ = ["Motion", "trimmed_icp"]
 
 Motion = tuple[np.ndarray, np.ndarray, float]  # rotation, translation, scale
-STEPS = 40
+STEPS, MOST = 40, 300  # steps from a start, and points that they look at
 
 
 def trimmed_icp(case: Case, seconds: float, g: Generator) -> tuple[Motion, int]:
     """The motion of the least trimmed mean square, and how many starts the time allowed; the true share is told."""
-    x, tree = case.source, cKDTree(case.target)
-    count = max(x.shape[1] + 1, round(case.inlier * len(x)))
+    tree, d = cKDTree(case.target), case.source.shape[1]
+    x = g.permutation(case.source)
+    few = x[:MOST]
     factor = _spread(case.target) / _spread(x) if case.scaled else 1.0
     best, least, starts, end = None, np.inf, 0, time.process_time() + seconds
     while best is None or time.process_time() < end:
-        rotation = random_rotation(x.shape[1], g)
-        # A random point lies on a random point: with partial overlap, middle on middle would be a bad start.
-        shift = case.target[g.integers(len(case.target))] - factor * rotation @ x[g.integers(len(x))]
-        motion, error = _closest((rotation, shift, factor), x, tree, count, case.scaled)
+        rotation = random_rotation(d, g)
+        # Middle on middle, roughly, or with little overlap a random point on a random point.
+        near = np.median(few, 0) + 0.3 * _spread(x) * g.normal(size=d), np.median(case.target, 0)
+        one, other = near if starts % 2 else (few[g.integers(len(few))], case.target[g.integers(len(case.target))])
+        start = (rotation, other - factor * rotation @ one, factor)
+        motion, error = _closest(start, few, tree, case)
         starts += 1
         if error < least:
             best, least = motion, error
-    return best, starts
+    return _closest(best, x, tree, case)[0], starts
 
 
-def _closest(motion: Motion, x: np.ndarray, tree: cKDTree, count: int, scaled: bool) -> tuple[Motion, float]:
+def _closest(motion: Motion, x: np.ndarray, tree: cKDTree, case: Case) -> tuple[Motion, float]:
     """Nearest neighbours and the best motion for the closer ones, by turns, until they stay."""
-    before = np.inf
+    before, count = np.inf, max(x.shape[1] + 1, round(case.inlier * len(x)))
     for _ in range(STEPS):
         rotation, shift, factor = motion
         distance, partner = tree.query(factor * x @ rotation.T + shift)
@@ -44,7 +47,7 @@ def _closest(motion: Motion, x: np.ndarray, tree: cKDTree, count: int, scaled: b
         error = float((distance[near] ** 2).mean()) / factor
         if error > before * (1 - 1e-3):
             break
-        before, motion = error, _fit(x[near], tree.data[partner[near]], scaled)
+        before, motion = error, _fit(x[near], tree.data[partner[near]], case.scaled)
     return motion, min(error, before)
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .clouds import Cloud, Nearest, Some, images
+from .clouds import Nearest, Some, images
 from .transformation import Rigid
 
 __all__ = ["Gain", "distinct", "gain", "gained", "positions", "residual", "worth"]
@@ -43,9 +43,7 @@ class Gain(NamedTuple):
     paired: tuple[Float[Tensor, "p n"], Float[Tensor, "p m"]]  # probabilities of it
 
 
-def gain(
-    r: tuple[Tensor, Tensor], structure: tuple[Tensor, Tensor], reference: float, d: int, turns: int = 4
-) -> Gain:
+def gain(r: tuple[Tensor, Tensor], structure: tuple[Tensor, Tensor], reference: float, d: int, turns: int = 4) -> Gain:
     r"""The likelihood of the distances, for the sharpness that suits them best.
 
     The ratio of the two terms is $e^{(2\lambda - r^2) / 2\sigma^2}$, where $2 \lambda$ is what it costs to leave both
@@ -77,9 +75,7 @@ def gain(
     )
 
 
-def gained(
-    motion: Rigid, x: Some, y: Some, near: tuple[Nearest, Nearest], reference: float, turns: int = 4
-) -> Gain:
+def gained(motion: Rigid, x: Some, y: Some, near: tuple[Nearest, Nearest], reference: float, turns: int = 4) -> Gain:
     """The gain of motions on points of both clouds."""
     r = residual(motion, x.points, near[1]), residual(motion.inverse(), y.points, near[0])
     return gain(r, (x.structure, y.structure), reference, x.points.shape[-1], turns)

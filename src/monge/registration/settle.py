@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .clouds import Cloud, Exact, Some
 from .fit import nearest_step, plan_step
-from .gain import Gain, distinct, gained, positions
+from .gain import Gain, distinct, gained, positions, residual
 from .search import Views, falling, joined
 from .transformation import Rigid
 
@@ -17,6 +17,7 @@ __all__ = ["Settled", "polished", "settled", "settled_steps"]
 
 PLAN_STEPS, NEAREST_STEPS, POLISH = 4, 5, (2.0, 1.4, 1.0, 1.0, 1.0)
 MOST, PLANNED = 4000, 1000  # points that a gain looks at, and points of a plan
+SHARPER = 12  # steps with ever closer pairs
 AWAY = 0.12  # motions that bring the object farther apart than this are others
 
 
@@ -42,7 +43,6 @@ class Settled(NamedTuple):
     """The best motion, the best of those that are others, and how much the first one offers more."""
 
     motion: Rigid
-    gain: Gain
     rival: Rigid
     margin: float
 
@@ -57,6 +57,21 @@ class _All(NamedTuple):
 
     def gain(self, motion: Rigid) -> Gain:
         return gained(motion, self.x, self.y, self.near, self.reference)
+
+    def residual(self, motion: Rigid) -> Tensor:
+        there = residual(motion, self.x.points, self.near[1])
+        return torch.cat([there, residual(motion.inverse(), self.y.points, self.near[0])], -1)
+
+    def sharpened(self, motion: Rigid, reach: float, scale: bool) -> Rigid:
+        """Closer pairs alone, as long as these are nearly all pairs: copies without noise come to lie exactly."""
+        least = 0.8 * (self.residual(motion) < reach).sum()
+        for _ in range(SHARPER):
+            reach *= 0.4
+            closer = nearest_step(motion, self.x.points, self.y.points, self.near, reach, scale)
+            if (self.residual(closer) < reach).sum() < least:
+                break
+            motion = closer
+        return motion
 
 
 def polished(views: Views, motion: Rigid) -> Settled:
@@ -82,7 +97,7 @@ def polished(views: Views, motion: Rigid) -> Settled:
     best, others = order[:1], _others(motion, offered.value)
     rival = others[:1] if len(others) else best
     margin = float(offered.value[best] - offered.value[rival]) if len(others) else float("inf")
-    return Settled(motion._pick(best), exact.gain(motion._pick(best)), motion._pick(rival), margin)
+    return Settled(exact.sharpened(motion._pick(best), 3 * sigma, views.scale), motion._pick(rival), margin)
 
 
 def _others(motion: Rigid, value: Tensor) -> Tensor:
