@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -12,9 +13,7 @@ __all__ = ["CELLS", "Case", "case", "random_rotation"]
 
 SIZES = (200, 400, 800, 1500, 2000)
 CELLS = (
-    "turn 90",
-    "turn 170",
-    "turn random",
+    "turns 90, 170, random",
     "noise 1",
     "noise 3",
     "density",
@@ -44,7 +43,7 @@ class Case:
     scaled: bool  # whether the scale has to be found
 
 
-# ---------------------------------------------------------------- shapes: points of (n, d) from parameters that are drawn once
+# ---------------------------------------------------------------- shapes: points from parameters that are drawn once
 
 
 def _along(knots: list[tuple[np.ndarray, np.ndarray]], n: int, g: Generator, width: float) -> np.ndarray:
@@ -60,7 +59,7 @@ def _along(knots: list[tuple[np.ndarray, np.ndarray]], n: int, g: Generator, wid
 
 def _chain(corners: list[tuple[float, float]]) -> list[tuple[np.ndarray, np.ndarray]]:
     points = [np.array(c, dtype=float) for c in corners]
-    return list(zip(points[:-1], points[1:], strict=True))
+    return list(itertools.pairwise(points))
 
 
 def letter(g: Generator):
@@ -97,7 +96,7 @@ def flat_blob(g: Generator):
     t = np.linspace(0, 2 * math.pi, 1001)
     r = 1 + (amplitude[:, None] * np.cos(np.arange(2, 6)[:, None] * t + phase[:, None])).sum(0)
     curve = np.stack([stretch * r * np.cos(t), r * np.sin(t)], 1)
-    segments = list(zip(curve[:-1], curve[1:], strict=True))
+    segments = list(itertools.pairwise(curve))
     return lambda n, g: _along(segments, n, g, 0.0)
 
 
@@ -229,10 +228,10 @@ def case(cell: str, d: int, k: int, salt: int = 0) -> Case:
     g = np.random.default_rng((d, k, CELLS.index(cell) + 1, salt))
     n, (kind, _, level) = SIZES[(k // 4 + k) % 5], cell.partition(" ")
     diameter = float(np.linalg.norm(np.ptp(shape(4000, np.random.default_rng(0)), axis=0)))
-    rotation = random_rotation(d, g, float(level) if kind == "turn" and level != "random" else None)
+    rotation = random_rotation(d, g, (90, 170, None)[k % 3] if kind == "turns" else None)
     translation = g.uniform(-2, 2, d) * diameter
     scale = math.exp(g.uniform(-math.log(2), math.log(2))) if kind == "scale" else 1.0
-    noise = {"turn": 0.002, "noise": float(level or 0) / 100 if kind == "noise" else 0}.get(kind, 0.005) * diameter
+    noise = {"turns": 0.002, "noise": float(level or 0) / 100 if kind == "noise" else 0}.get(kind, 0.005) * diameter
     source, target, inlier = _views(kind, level, n, shape, g)
     source = source + noise * g.normal(size=source.shape)
     target = target + noise * g.normal(size=target.shape)

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     for k in range(chosen.shapes):
         for d in chosen.dimension:
             for cell in chosen.cells:
-                path = chosen.folder / f"{d}-{cell.replace(' ', '-')}-{k}-{chosen.salt}.json"
+                path = chosen.folder / f"{d}-{_name(cell)}-{k}-{chosen.salt}.json"
                 if not path.exists():
                     path.write_text(json.dumps(compared(case(cell, d, k, chosen.salt), k)) + "\n")
     for d in chosen.dimension:
@@ -94,11 +94,16 @@ def _right(given: Case, motion: Motion) -> bool:
     )
 
 
+def _name(cell: str) -> str:
+    """For a file."""
+    return cell.replace(",", "").replace(" ", "-")
+
+
 def _table(folder: Path, d: int, salt: int) -> None:
     """A row for each cell, by what is in the folder."""
     rows, everything = [], []
     for cell in CELLS:
-        paths = sorted(folder.glob(f"{d}-{cell.replace(' ', '-')}-*-{salt}.json"))
+        paths = sorted(folder.glob(f"{d}-{_name(cell)}-*-{salt}.json"))
         if not paths:
             continue
         done = [json.loads(path.read_text()) for path in paths]

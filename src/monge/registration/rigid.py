@@ -20,7 +20,7 @@ from .correspondence import Plans
 from .gain import gain as gain_of
 from .gain import residual
 from .result import Progress, RigidRegistration, Steps, Verdict
-from .search import Views, falling, search, search_steps
+from .search import Views, falling, joined, search, search_steps
 from .settle import Settled, polished, settled, settled_steps
 from .transformation import Rigid
 
@@ -112,7 +112,7 @@ def rigid(
     else:
         near = _inside(start.to("cpu", torch.float64), *frames)._map(lambda held: held[None].float())
         motion = views.approach(near, 400, falling(0.2, 2 * views.reference, NEAR_STEPS), 1.5)
-    found = polished(views, settled(views, motion))
+    found = polished(views, joined([settled(views, motion), motion.to(torch.float64)]))
     answer = _answer(views, found, frames, source, target, start is not None)
     if not answer.converged:
         warnings.warn(f"{answer.verdict.value} The margin is {answer.margin:.2g}.", ConvergenceWarning, stacklevel=2)
