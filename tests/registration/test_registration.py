@@ -6,7 +6,7 @@ import torch
 from draws import generator
 from monge.errors import InputError, ShapeError
 from monge.registration import Plans, Rigid, Slices, Warp, nonrigid, rigid
-from registration.clouds import crooked, error, instance, with_clutter
+from registration.clouds import crooked, instance, with_clutter
 
 # ---------------------------------------------------------------- warps
 
@@ -80,7 +80,7 @@ def test_wrong_input_is_told():
 
 
 @pytest.mark.parametrize("matching", [Slices(), Plans()])
-@pytest.mark.parametrize("far, unit", [(1e5, 1.0), (-1e6, 1.0), (0.0, 1e6), (0.0, 1e-6), (1e6, 1e-2)])
+@pytest.mark.parametrize(("far", "unit"), [(1e5, 1.0), (-1e6, 1.0), (0.0, 1e6), (0.0, 1e-6), (1e6, 1e-2)])
 def test_warps_do_not_depend_on_where_the_clouds_are_nor_on_the_unit(far, unit, matching):
     x = torch.rand(120, 2, generator=generator(), dtype=torch.float64)
     y = x + 0.1 * torch.sin(3 * x.flip(-1))

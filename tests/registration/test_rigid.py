@@ -196,7 +196,7 @@ def test_a_start_keeps_its_scale():
 
 @pytest.mark.parametrize("d", [2, 3])
 def test_the_plan_is_partial_and_explains_the_weights(d):
-    x, y, motion, clean = instance(d, 2, noise=0.01)
+    x, y, _motion, clean = instance(d, 2, noise=0.01)
     found = rigid(x, y, generator=generator())
     rows, columns = found.plan.marginals()
     assert rows.max() <= 1 + 1e-2
@@ -229,9 +229,9 @@ def test_the_same_generator_gives_the_same_answer_and_progress_is_told():
     assert steps[-1] == (found.iterations, found.iterations)
 
 
-@pytest.mark.parametrize("far, unit", [(1e6, 1.0), (0.0, 1e6), (0.0, 1e-6), (-1e5, 1e-3)])
+@pytest.mark.parametrize(("far", "unit"), [(1e6, 1.0), (0.0, 1e6), (0.0, 1e-6), (-1e5, 1e-3)])
 def test_neither_origin_nor_unit_matter(far, unit):
-    x, y, motion, clean = instance(2, 4, noise=0.01)
+    x, y, _motion, clean = instance(2, 4, noise=0.01)
     near = rigid(x, y, generator=generator())
     there = rigid(unit * x + far, unit * y - far, generator=generator())
     torch.testing.assert_close(there.transformation.rotation, near.transformation.rotation, atol=1e-5, rtol=0)
@@ -244,7 +244,7 @@ def test_neither_origin_nor_unit_matter(far, unit):
 
 @pytest.mark.parametrize("scale", [False, True])
 def test_source_and_target_may_be_exchanged(scale):
-    x, y, motion, clean = instance(2, 4, noise=0.01, scale=1.3 if scale else 1.0)
+    x, y, _motion, clean = instance(2, 4, noise=0.01, scale=1.3 if scale else 1.0)
     there, back = rigid(x, y, scale=scale, generator=generator()), rigid(y, x, scale=scale, generator=generator())
     assert error(there.transformation, back.transformation.inverse(), clean) < 0.02
     torch.testing.assert_close(there.fitness, back.fitness.flip(0), atol=0.02, rtol=0)
@@ -276,6 +276,8 @@ def test_wrong_input_is_told():
         rigid(x, x.double())
     with pytest.raises(ShapeError, match="start must be one motion of 2 dimensions"):
         rigid(x, x, start=Rigid(torch.eye(3), torch.zeros(3), torch.ones(())))
+    with pytest.raises(InputError, match="start must be a Rigid, but is RigidRegistration"):
+        rigid(x, x, start=rigid(x, x, generator=generator()))
 
 
 @pytest.mark.parametrize("shape", ["few", "grid", "line", "twice"])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -29,19 +28,15 @@ class Goals(NamedTuple):
 class Correspondence(Value, ABC):
     """A way to find partners, for several positions of the source at the same time."""
 
-    # By how much the last steps overshoot the goals: on slices a dense cloud holds itself back.
-    _overshoot: ClassVar[float] = 1.0
-
     @abstractmethod
     def _match(
         self,
         moved: Float[Tensor, "s n d"],
         target: Float[Tensor, "m d"],
         price: float,
-        effort: int,
         generator: torch.Generator | None,
     ) -> Goals:
-        """Goals at the penalty ``price``; ``effort`` is one for a first look and larger for the last word."""
+        """Goals at the penalty ``price``."""
 
 
 @value
@@ -55,7 +50,7 @@ class Slices(Correspondence):
     same way. A slice takes $O(n \log n)$ operations.
 
     Args:
-        bases: Orthonormal bases of slices in the last steps, which are more exact; the first steps use a third of them.
+        bases: Orthonormal bases of slices.
         consensus: The power.
         mass: Move this share of the smaller cloud on every slice, or ``"knee"``, instead of the mass that follows from
             the penalty.
@@ -72,7 +67,6 @@ class Slices(Correspondence):
     bases: int = 6
     consensus: float = 6.0
     mass: float | str | None = None
-    _overshoot: ClassVar[float] = 1.6
 
     def __post_init__(self) -> None:
         check_number("bases", self.bases, low=1)
@@ -82,12 +76,9 @@ class Slices(Correspondence):
         elif self.mass is not None:
             check_number("mass", float(self.mass), low=0.0, high=1.0, strict=True)
 
-    def _match(
-        self, moved: Tensor, target: Tensor, price: float, effort: int, generator: torch.Generator | None
-    ) -> Goals:
+    def _match(self, moved: Tensor, target: Tensor, price: float, generator: torch.Generator | None) -> Goals:
         d = moved.shape[-1]
-        bases = max(1, math.ceil(self.bases * min(effort, 3) / 3))
-        theta = directions(bases * d, d, generator=generator, dtype=moved.dtype, device=moved.device)
+        theta = directions(self.bases * d, d, generator=generator, dtype=moved.dtype, device=moved.device)
         u = theta @ moved.mT
         v = (theta @ target.T).expand(len(moved), -1, -1)
         rule, level = self._rule(min(u.shape[-1], v.shape[-1]), price)
@@ -96,7 +87,7 @@ class Slices(Correspondence):
         step = torch.zeros_like(u).scatter_add(-1, plan.i, w * (v.gather(-1, plan.j) - u.gather(-1, plan.i)))
         matched = torch.zeros_like(u).scatter_add(-1, plan.i, w)
         # Least squares of the displacement, held back a little where too few slices speak.
-        normal = torch.einsum("sln,la,lb->snab", matched, theta, theta) + 1e-3 * bases * torch.eye(d).to(u)
+        normal = torch.einsum("sln,la,lb->snab", matched, theta, theta) + 1e-3 * self.bases * torch.eye(d).to(u)
         along = torch.einsum("sln,la->sna", step, theta)
         way = torch.linalg.solve(normal, along[..., None])[..., 0]
         explained = torch.einsum("la,sna->sln", theta, way) * matched
@@ -134,9 +125,7 @@ class Plans(Correspondence):
     def __post_init__(self) -> None:
         check_number("iterations", self.iterations, low=1)
 
-    def _match(
-        self, moved: Tensor, target: Tensor, price: float, effort: int, generator: torch.Generator | None
-    ) -> Goals:
+    def _match(self, moved: Tensor, target: Tensor, price: float, generator: torch.Generator | None) -> Goals:
         weight, place, _ = self._told(moved, target, price)
         return Goals(place / weight.clamp_min(torch.finfo(weight.dtype).tiny)[..., None], weight)
 

@@ -89,13 +89,13 @@ def nonrigid(
     x, y = frame.inside(start._apply(x)), frame.inside(y)
     last = 1e-9 if penalty is None else float(penalty) / frame.unit**2
     first, told = max(0.03, last), Steps(progress, steps)
-    goals = matching._match(x[None], y, first, 3, generator)
+    goals = matching._match(x[None], y, first, generator)
     control = _farthest(x[goals.weight[0] >= goals.weight[0].median()], controls)
     fit = _Ridge(still, x, control, 0.5, kernel)
     warp = fit.solve(goals, stiffness[0])
     price, eta, seen, waited, best = first, stiffness[0], 0.0, 0, None
     while told.done < steps:
-        goals = matching._match(warp._apply(x)[None], y, price, 3, generator)
+        goals = matching._match(warp._apply(x)[None], y, price, generator)
         mass = float(goals.weight.sum())
         if best is not None and mass < 0.75 * seen:
             # Too stiff to follow: give way, for a while; then this is the noise.

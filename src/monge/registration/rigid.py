@@ -11,7 +11,7 @@ from torch import Tensor
 
 from monge._transforms import transformable
 from monge.coupling import PotentialCoupling
-from monge.errors import ConvergenceWarning, ShapeError
+from monge.errors import ConvergenceWarning, InputError, ShapeError
 from monge.geometry import PointCloud
 from monge.kernels import Points
 
@@ -48,7 +48,7 @@ def rigid(
     price $\lambda$:
     $$\min_{\gamma} \sum_{ij} \gamma_{ij} r_{ij}^2 + \lambda (n + m - 2 |\gamma|).$$
     A motion gains the logarithm of the likelihood of the distances from the other cloud,
-    $$\sum_{\text{clouds}} \frac1n \sum_i \log \bigl( w\, (\rho/\sigma)^d e^{-r_i^2/2\sigma^2} + (1 - w)\, b(r_i) \bigr),
+    $$\sum_{\text{clouds}} \frac1n \sum_i \log \bigl( w (\rho/\sigma)^d e^{-r_i^2/2\sigma^2} + (1 - w) b(r_i) \bigr),
     \qquad 2 \lambda = 2\sigma^2 \log \frac{w\,(\rho/\sigma)^d}{1-w},$$
     at the best $\sigma$. Here $\rho$ grows with the distance between neighbours, and $b$ is one for clutter and for
     points that the other cloud does not reach, but small for a point of the object that lies near the other cloud and
@@ -96,11 +96,8 @@ def rigid(
     """
     x, y = (points.cpu() for points in prepared(source, target))
     d = x.shape[-1]
-    if start is not None and start.translation.shape != (d,):
-        raise ShapeError(
-            f"start must be one motion of {d} dimensions, those of the points, but its translation has shape "
-            f"{tuple(start.translation.shape)}: pass a Rigid with a rotation ({d}, {d}) and a translation ({d},)."
-        )
+    if start is not None:
+        _check_start(start, d)
     steps = settled_steps() + (search_steps(d) if start is None else NEAR_STEPS)
     frames = _frames(x, y, scale)
     views = Views(
@@ -117,6 +114,18 @@ def rigid(
     if not answer.converged:
         warnings.warn(f"{answer.verdict.value} The margin is {answer.margin:.2g}.", ConvergenceWarning, stacklevel=2)
     return answer
+
+
+def _check_start(start: Rigid, d: int) -> None:
+    """One motion of the points, not a batch, and not the registration that holds it."""
+    remedy = f"pass a Rigid with a rotation ({d}, {d}), a translation ({d},) and a scale ()"
+    if not isinstance(start, Rigid):
+        raise InputError(f"start must be a Rigid, but is {type(start).__name__}: {remedy}.")
+    if start.translation.shape != (d,):
+        raise ShapeError(
+            f"start must be one motion of {d} dimensions, those of the points, but its translation has shape "
+            f"{tuple(start.translation.shape)}: {remedy}."
+        )
 
 
 def _frames(x: Tensor, y: Tensor, scale: bool) -> tuple[Frame, Frame]:
