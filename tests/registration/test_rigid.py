@@ -55,7 +55,7 @@ def test_a_motion_is_recovered_under_outliers(d, outliers):
     assert error(closest_points(x, y), motion, clean) > 0.1
     assert found.inliers[: len(clean)].all()
     assert found.inliers[len(clean) :].sum() <= 6
-    assert found.matched == pytest.approx(len(clean), abs=4)
+    assert found.matched == pytest.approx(len(clean), abs=8)
     assert found.verdict is Verdict.SURE
     torch.testing.assert_close(found.fitness, torch.full((2,), 1 - outliers).double(), atol=0.03, rtol=0)
 
@@ -159,7 +159,7 @@ def test_a_symmetric_shape_is_ambiguous():
         found = rigid(x, y, generator=g)
     assert found.verdict is Verdict.AMBIGUOUS
     assert not found.converged
-    assert 0 <= found.margin < 0.3
+    assert 0 <= found.margin < 0.6
     between = degrees(found.runner_up, found.transformation)
     assert between == pytest.approx(90, abs=4) or between == pytest.approx(180, abs=4)
 

@@ -78,12 +78,11 @@ def polished(views: Views, motion: Rigid) -> Settled:
     """The best motions and their best rival, on more points and with distances that are as small as the noise."""
     x, y = (_part(cloud, MOST, views.generator) for cloud in (views.x, views.y))
     exact = _All(x, y, (views.x.exact, views.y.exact), views.reference)
-    offered = exact.gain(motion)
-    first = distinct(motion, offered.value, 0.02, 2)
-    motion = motion._pick(torch.cat([first, _others(motion, offered.value)[:1]]).unique())
-    sigma = float(exact.gain(motion).sigma.min())
+    first = exact.gain(motion).value
+    chosen = motion._pick(torch.cat([distinct(motion, first, 0.02, 2), _others(motion, first)[:1]]).unique())
+    sigma = float(exact.gain(chosen).sigma.min())
     planned = [some.points[:PLANNED] for some in (x, y)]
-    soft = motion
+    soft = chosen
     for q in POLISH:
         soft = plan_step(soft, *planned, (q * max(sigma, views.spacing / 2)) ** 2, views.scale)
         views.told.tell()
@@ -91,12 +90,11 @@ def polished(views: Views, motion: Rigid) -> Settled:
     for q in POLISH:
         hard = nearest_step(hard, x.points, y.points, exact.near, 3 * q * sigma, views.scale)
         views.told.tell()
+    value = torch.cat([first, exact.gain(joined([soft, hard])).value])
     motion = joined([motion, soft, hard])
-    offered = exact.gain(motion)
-    order = offered.value.argsort(descending=True, stable=True)
-    best, others = order[:1], _others(motion, offered.value)
-    rival = others[:1] if len(others) else best
-    margin = float(offered.value[best] - offered.value[rival]) if len(others) else float("inf")
+    best, others = value.argmax()[None], _others(motion, value)[:1]
+    margin = float(value[best] - value[others]) if len(others) else float("inf")
+    rival = others if len(others) else best
     return Settled(exact.sharpened(motion._pick(best), 3 * sigma, views.scale), motion._pick(rival), margin)
 
 
