@@ -36,6 +36,7 @@ def write(folder: Path) -> None:
         "conversion-measured": measured("conversion"),
         "training-measured": measured("training"),
         "long-range-measured": measured("long_range"),
+        "registration-measured": measured("registration"),
         "face": face(),
         "papers": registered(),
         "registries": registries(),

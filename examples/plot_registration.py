@@ -64,12 +64,17 @@ stuck = closest_points(source, target)
 found = rigid(source, target, generator=generator)
 
 
+# %%
+# The answer also says whether it can be trusted: its verdict compares the motion with the best one that is clearly
+# different.
 def error(motion):
     return (motion(thing) - truth(thing)).norm(dim=-1).square().mean().sqrt()
 
 
 print(f"closest points:    root mean square error {error(stuck):.3f}")
 print(f"partial transport: root mean square error {error(found.transformation):.4f}")
+shares = " and ".join(f"{share:.2f}" for share in found.fitness)
+print(f"{found.verdict.value} Margin {found.margin:.1f}; matched shares {shares}")
 wrong = int(found.inliers[300:].sum())
 print(f"of 300 true points {int(found.inliers[:300].sum())} found a partner, of 200 in the clutter {wrong}")
 

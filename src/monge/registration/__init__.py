@@ -2,7 +2,7 @@
 
 from .correspondence import Correspondence, Plans, Slices
 from .nonrigid import nonrigid
-from .result import Registration
+from .result import Registration, RigidRegistration, Verdict
 from .rigid import rigid
 from .transformation import Rigid, Transformation, Warp
 
@@ -11,8 +11,10 @@ __all__ = [
     "Plans",
     "Registration",
     "Rigid",
+    "RigidRegistration",
     "Slices",
     "Transformation",
+    "Verdict",
     "Warp",
     "nonrigid",
     "rigid",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -29,19 +28,15 @@ class Goals(NamedTuple):
 class Correspondence(Value, ABC):
     """A way to find partners, for several positions of the source at the same time."""
 
-    # By how much the last steps overshoot the goals: on slices a dense cloud holds itself back.
-    _overshoot: ClassVar[float] = 1.0
-
     @abstractmethod
     def _match(
         self,
         moved: Float[Tensor, "s n d"],
         target: Float[Tensor, "m d"],
         price: float,
-        effort: int,
         generator: torch.Generator | None,
     ) -> Goals:
-        """Goals at the penalty ``price``; ``effort`` is one for a first look and larger for the last word."""
+        """Goals at the penalty ``price``."""
 
 
 @value
@@ -55,7 +50,7 @@ class Slices(Correspondence):
     same way. A slice takes $O(n \log n)$ operations.
 
     Args:
-        bases: Orthonormal bases of slices in the last steps, which are more exact; the first steps use a third of them.
+        bases: Orthonormal bases of slices.
         consensus: The power.
         mass: Move this share of the smaller cloud on every slice, or ``"knee"``, instead of the mass that follows from
             the penalty.
@@ -72,7 +67,6 @@ class Slices(Correspondence):
     bases: int = 6
     consensus: float = 6.0
     mass: float | str | None = None
-    _overshoot: ClassVar[float] = 1.6
 
     def __post_init__(self) -> None:
         check_number("bases", self.bases, low=1)
@@ -82,12 +76,9 @@ class Slices(Correspondence):
         elif self.mass is not None:
             check_number("mass", float(self.mass), low=0.0, high=1.0, strict=True)
 
-    def _match(
-        self, moved: Tensor, target: Tensor, price: float, effort: int, generator: torch.Generator | None
-    ) -> Goals:
+    def _match(self, moved: Tensor, target: Tensor, price: float, generator: torch.Generator | None) -> Goals:
         d = moved.shape[-1]
-        bases = max(1, math.ceil(self.bases * min(effort, 3) / 3))
-        theta = directions(bases * d, d, generator=generator, dtype=moved.dtype, device=moved.device)
+        theta = directions(self.bases * d, d, generator=generator, dtype=moved.dtype, device=moved.device)
         u = theta @ moved.mT
         v = (theta @ target.T).expand(len(moved), -1, -1)
         rule, level = self._rule(min(u.shape[-1], v.shape[-1]), price)
@@ -96,7 +87,7 @@ class Slices(Correspondence):
         step = torch.zeros_like(u).scatter_add(-1, plan.i, w * (v.gather(-1, plan.j) - u.gather(-1, plan.i)))
         matched = torch.zeros_like(u).scatter_add(-1, plan.i, w)
         # Least squares of the displacement, held back a little where too few slices speak.
-        normal = torch.einsum("sln,la,lb->snab", matched, theta, theta) + 1e-3 * bases * torch.eye(d).to(u)
+        normal = torch.einsum("sln,la,lb->snab", matched, theta, theta) + 1e-3 * self.bases * torch.eye(d).to(u)
         along = torch.einsum("sln,la->sna", step, theta)
         way = torch.linalg.solve(normal, along[..., None])[..., 0]
         explained = torch.einsum("la,sna->sln", theta, way) * matched
@@ -134,26 +125,23 @@ class Plans(Correspondence):
     def __post_init__(self) -> None:
         check_number("iterations", self.iterations, low=1)
 
-    def _match(
-        self, moved: Tensor, target: Tensor, price: float, effort: int, generator: torch.Generator | None
-    ) -> Goals:
+    def _match(self, moved: Tensor, target: Tensor, price: float, generator: torch.Generator | None) -> Goals:
         weight, place, _ = self._told(moved, target, price)
         return Goals(place / weight.clamp_min(torch.finfo(weight.dtype).tiny)[..., None], weight)
 
-    def _gain(self, moved: Tensor, target: Tensor, price: float) -> Tensor:
-        """How much every position has to offer: its matched pairs, by how far they are below the price."""
-        weight, place, square = self._told(moved, target, price)
-        cost = weight * moved.square().sum(-1) - 2 * (moved * place).sum(-1) + square
-        return (2 * price * weight - cost).sum(-1)
+    def _potentials(self, pairs: Points, price: float, epsilon: float) -> tuple[Tensor, Tensor]:
+        """What keeps every point of either side from more than one unit."""
+        f, g = pairs.x[..., 0], torch.zeros_like(pairs.y[..., 0])
+        for _ in range(self.iterations):
+            f = (kernels.softmin(pairs, g / epsilon, epsilon) - 2 * price).clamp_max(0)
+            g = (kernels.softmin(pairs.transpose(), f / epsilon, epsilon) - 2 * price).clamp_max(0)
+        return f, g
 
     def _told(self, moved: Tensor, target: Tensor, price: float) -> tuple[Tensor, Tensor, Tensor]:
         """Sums over the plan's rows of one, the target's places, and their squares."""
-        pairs = Points(moved, target.expand(len(moved), *target.shape))
-        f, g = moved.new_zeros(moved.shape[:-1]), moved.new_zeros(len(moved), len(target))
-        for _ in range(self.iterations):
-            f = (kernels.softmin(pairs, g / price, price) - 2 * price).clamp_max(0)
-            g = (kernels.softmin(pairs.transpose(), f / price, price) - 2 * price).clamp_max(0)
-        values = torch.cat([torch.ones_like(target[:, :1]), target, target.square().sum(-1, keepdim=True)], -1)
-        values = values.expand(len(moved), *values.shape)
+        target = target.expand(len(moved), *target.shape[-2:])
+        pairs = Points(moved, target)
+        f, g = self._potentials(pairs, price, price)
+        values = torch.cat([torch.ones_like(target[..., :1]), target, target.square().sum(-1, keepdim=True)], -1)
         told = kernels.apply(pairs, (2 * price + f) / price, g / price, values, price)
         return told[..., 0], told[..., 1:-1], told[..., -1]

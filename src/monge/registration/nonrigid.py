@@ -9,9 +9,9 @@ from torch import Tensor
 from monge._checks import check_choice, check_number
 from monge._users_arrays import takes_arrays
 
+from .clouds import Frame, prepared, spread
 from .correspondence import Correspondence, Goals, Slices
 from .result import Progress, Registration, Steps
-from .rigid import prepared, spread
 from .transformation import KERNELS, Rigid, Warp, radial
 
 __all__ = ["nonrigid"]
@@ -73,27 +73,29 @@ def nonrigid(
         >>> bool((found.transformation(x) - bent).norm(dim=-1).median() < 0.01)
         True
     """
-    x, y = prepared(source, target, penalty)
+    x, y = prepared(source, target)
+    if penalty is not None:
+        check_number("penalty", float(penalty), low=0.0, strict=True)
     matching = Slices() if matching is None else matching
     check_choice("kernel", kernel, KERNELS)
     for name, number in (("controls", controls), ("steps", steps)):
         check_number(name, number, low=1)
     for number in stiffness:
         check_number("stiffness", float(number), low=0.0, strict=True)
-    if start is None:
-        d = x.shape[-1]
-        start = Rigid(torch.eye(d), torch.zeros(d), torch.ones(()))
-    start, size = start.to(x.device, torch.float64), spread(y)
-    last = 1e-9 * size**2 if penalty is None else float(penalty)
-    first = max(0.03 * size**2, last)
-    placed, told = start._apply(x), Steps(progress, steps)
-    goals = matching._match(placed[None], y, first, 3, generator)
-    control = _farthest(placed[goals.weight[0] >= goals.weight[0].median()], controls)
-    fit = _Ridge(start, x, control, size / 2, kernel)
+    d = x.shape[-1]
+    still = Rigid(torch.eye(d), torch.zeros(d), torch.ones(())).to(x.device, torch.float64)
+    start = still if start is None else start.to(x.device, torch.float64)
+    frame = Frame(y.median(0).values, spread(y))
+    x, y = frame.inside(start._apply(x)), frame.inside(y)
+    last = 1e-9 if penalty is None else float(penalty) / frame.unit**2
+    first, told = max(0.03, last), Steps(progress, steps)
+    goals = matching._match(x[None], y, first, generator)
+    control = _farthest(x[goals.weight[0] >= goals.weight[0].median()], controls)
+    fit = _Ridge(still, x, control, 0.5, kernel)
     warp = fit.solve(goals, stiffness[0])
     price, eta, seen, waited, best = first, stiffness[0], 0.0, 0, None
     while told.done < steps:
-        goals = matching._match(warp._apply(x)[None], y, price, 3, generator)
+        goals = matching._match(warp._apply(x)[None], y, price, generator)
         mass = float(goals.weight.sum())
         if best is not None and mass < 0.75 * seen:
             # Too stiff to follow: give way, for a while; then this is the noise.
@@ -102,13 +104,27 @@ def nonrigid(
             if waited > PATIENCE and penalty is None:
                 break
         else:
-            seen, waited = max(seen, mass) if price < 1e-3 * size**2 else mass, 0
+            seen, waited = max(seen, mass) if price < 1e-3 else mass, 0
             best = (warp, goals, price)
             price = max(price * 0.75, last)
         warp = fit.solve(goals, eta)
         told.tell()
     assert best is not None
-    return Registration._of(*best, told.done, source.dtype)
+    warp, goals, price = best
+    goals = goals._replace(place=frame.centre + frame.unit * goals.place)
+    return Registration._of(_outside(warp, start, frame), goals, price * frame.unit**2, told.done, source.dtype)
+
+
+def _outside(warp: Warp, start: Rigid, frame: Frame) -> Warp:
+    """A warp in the frame as one after the motion ``start``, in the units and the place of the target."""
+    translation = frame.centre + frame.unit * warp.translation - warp.matrix @ frame.centre
+    return warp._replace(
+        start=start,
+        translation=translation,
+        weights=frame.unit * warp.weights,
+        control=frame.centre + frame.unit * warp.control,
+        length=frame.unit * warp.length,
+    )
 
 
 class _Ridge:
@@ -117,14 +133,12 @@ class _Ridge:
     Thin plates are conditionally positive: their displacements are orthogonal to affine maps.
     """
 
-    def __init__(self, start: Rigid, x: Tensor, control: Tensor, length: float, kernel: str) -> None:
-        self.start, self.control, self.kernel = start, control, kernel
+    def __init__(self, still: Rigid, x: Tensor, control: Tensor, length: float, kernel: str) -> None:
+        self.still, self.control, self.kernel = still, control, kernel
         self.length = x.new_tensor(length)
-        placed = start._apply(x)
-        self.middle = control.mean(0)  # far from the origin an affine map and its translation look alike
-        self.free = _free_of_affine(control - self.middle) if kernel == "thin-plate" else torch.eye(len(control)).to(x)
-        bend = radial(placed, control, self.length, kernel) @ self.free
-        self.design = torch.cat([placed - self.middle, torch.ones_like(placed[:, :1]), bend], -1)
+        self.free = _free_of_affine(control) if kernel == "thin-plate" else torch.eye(len(control)).to(x)
+        bend = radial(x, control, self.length, kernel) @ self.free
+        self.design = torch.cat([x, torch.ones_like(x[:, :1]), bend], -1)
         self.energy = self.free.T @ radial(control, control, self.length, kernel) @ self.free
 
     def solve(self, goals: Goals, eta: float) -> Warp:
@@ -137,12 +151,12 @@ class _Ridge:
         normal[d + 1 :, d + 1 :] += eta * self.energy
         # A touch of pull towards the identity, for points that do not span the space.
         normal.diagonal().add_(1e-12 * normal.diagonal().mean() + 1e-300)
-        residual = goals.place[0] - self.middle - design @ identity
+        residual = goals.place[0] - design @ identity
         found = identity + torch.linalg.solve(normal, design.T @ (weight[:, None] * residual))
         return Warp._make(
-            start=self.start,
+            start=self.still,
             matrix=found[:d].T.contiguous(),
-            translation=self.middle + found[d] - self.middle @ found[:d],
+            translation=found[d],
             weights=self.free @ found[d + 1 :],
             control=self.control,
             length=self.length,

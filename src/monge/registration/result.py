@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from monge._value import Value, value
+from monge.coupling import Coupling
 
 from .correspondence import Goals
-from .transformation import Transformation
+from .transformation import Rigid, Transformation
 
-__all__ = ["Progress", "Registration", "Steps"]
+__all__ = ["Progress", "Registration", "RigidRegistration", "Steps", "Verdict"]
 
 Progress = Callable[[int, int], None]
 
@@ -67,3 +69,52 @@ class Registration(Value):
     def matched(self) -> Float[Tensor, ""]:
         """How many source points found a partner, counted by their weights."""
         return self.weights.sum()
+
+
+class Verdict(Enum):
+    """Whether a rigid motion can be trusted."""
+
+    SURE = "Sure: no other motion that was found explains the clouds nearly as well."
+    REFINED = "Refined: this is the best motion near start; no other motion was looked for."
+    AMBIGUOUS = "Ambiguous: another motion, runner_up, explains the clouds nearly as well; look at both."
+    FAILED = "Failed: too few points have a partner; remove clutter, or pass a motion close to the right one as start."
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no reason for doubt."""
+        return self in (Verdict.SURE, Verdict.REFINED)
+
+
+@value
+class RigidRegistration(Registration):
+    """A rigid motion, and how far it can be trusted.
+
+    Args:
+        transformation: The motion from the source to the target.
+        goal: Where every source point should go, by the plan.
+        weights: The probability of every source point that it has a partner.
+        penalty: The price of leaving a point without a partner, in squared units of the target.
+        iterations: How many steps were made, over all stages.
+        plan: The entropic partial plan between the moved source and the target; a point gives or takes at most one.
+        target_weights: The probability of every target point that it has a partner.
+        fitness: The matched shares of the source and of the target.
+        rmse: The root mean square distance of matched points from the nearest point of the other cloud, in units of
+            the target.
+        margin: How much more this motion gains than the best one that is clearly different, in nats per point of
+            either cloud, added over the clouds; inf where there is no other one.
+        runner_up: The best motion that is clearly different; the same motion where there is no other one.
+        verdict: What follows from the margin and the fitness.
+    """
+
+    plan: Coupling
+    target_weights: Float[Tensor, " m"]
+    fitness: Float[Tensor, "2"]
+    rmse: float
+    margin: float
+    runner_up: Rigid
+    verdict: Verdict
+
+    @property
+    def converged(self) -> bool:
+        """Whether the verdict leaves no doubt."""
+        return self.verdict.ok

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+import warnings
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monge._checks import check_number, check_points, check_same, check_single
 from monge._users_arrays import takes_arrays
-from monge.errors import ShapeError
-from monge.sliced import rotations
+from monge.coupling import PotentialCoupling
+from monge.errors import ConvergenceWarning, InputError, ShapeError
+from monge.geometry import PointCloud
+from monge.kernels import Points
 
-from .correspondence import Correspondence, Goals, Plans, Slices
-from .result import Progress, Registration, Steps
+from .clouds import Frame, prepared, seen
+from .correspondence import Plans
+from .gain import gain as gain_of
+from .gain import residual
+from .result import Progress, RigidRegistration, Steps, Verdict
+from .search import Views, falling, joined, search, search_steps
+from .settle import Settled, polished, settled, settled_steps
 from .transformation import Rigid
 
-__all__ = ["prepared", "procrustes", "rigid", "spread", "start_rotations"]
+__all__ = ["rigid"]
 
-LAST_STEPS, REST = 140, 20  # steps of the last stage, and how many of them rest at one price
+CLEAR = 0.6  # the margin of a sure motion, in nats
+LEAST = 0.1  # the least share of points with a partner
+NEAR_STEPS = 8  # from a motion that is given
 
 
 @takes_arrays
@@ -29,40 +37,49 @@ def rigid(
     source: Float[Tensor, "n d"],
     target: Float[Tensor, "m d"],
     *,
-    matching: Correspondence | None = None,
     scale: bool = False,
-    starts: int | None = None,
-    penalty: float | None = None,
-    polish: int = 10,
+    start: Rigid | None = None,
     generator: torch.Generator | None = None,
     progress: Progress | None = None,
-) -> Registration:
+) -> RigidRegistration:
     r"""The rigid motion that moves a part of one cloud onto a part of another; outliers on both sides are ignored.
 
-    Two steps alternate: partial transport finds which points belong together, and a weighted Procrustes problem finds
-    the motion. Meanwhile the penalty becomes smaller, from the size of the clouds to the size of their noise:
-    $$\min_{R, t, \gamma} \sum_{ij} \gamma_{ij} |R x_i + t - y_j|^2 + \lambda (n + m - 2 |\gamma|).$$
-    Many evenly spread rotations are tried on a few points first. The best three of them are tried on more points, and
-    the best one on all points. When fewer points are matched than before, the penalty has reached the size of the
-    noise, and stays there.
+    The plan of a motion moves points to partners at squared distance $r^2 = |s R x + t - y|^2 / s$, or leaves them at a
+    price $\lambda$:
+    $$\min_{\gamma} \sum_{ij} \gamma_{ij} r_{ij}^2 + \lambda (n + m - 2 |\gamma|).$$
+    A motion gains the logarithm of the likelihood of the distances from the other cloud,
+    $$\sum_{\text{clouds}} \frac1n \sum_i \log \bigl( w (\rho/\sigma)^d e^{-r_i^2/2\sigma^2} + (1 - w) b(r_i) \bigr),
+    \qquad 2 \lambda = 2\sigma^2 \log \frac{w\,(\rho/\sigma)^d}{1-w},$$
+    at the best $\sigma$. Here $\rho$ grows with the distance between neighbours, and $b$ is one for clutter and for
+    points that the other cloud does not reach, but small for a point of the object that lies near the other cloud and
+    has no partner: that is a conflict. So a motion does not gain by overlap alone.
+
+    Pairs (in space triples) of source points propose motions that lay them on congruent target points. The best motions
+    are improved by nearest points and by partial plans. Nothing has to be known about the overlap or the outliers, and
+    the answer depends on neither origin nor unit. The search takes the same time for any number of points; the last
+    steps look at all of them, and the plan takes quadratic time and linear memory.
 
     Args:
         source: Points to move; they may contain outliers.
         target: Points to move them to; they may contain outliers, too.
-        matching: How partners are found, `Slices` (default, $O(n \log n)$ a step) or `Plans`.
-        scale: Whether to find a scale too.
-        starts: Number of rotations to try; None is 12 in the plane and 60 in space. One of them is no rotation.
-        penalty: The last penalty, in squared units of the target; None finds it.
-        polish: Number of last steps, at the last penalty, which always use `Plans`. Their time is quadratic, and if
-            there is noise, their result is much closer to the truth. Zero leaves them out.
-        generator: Source of slices, and of the points for the first tries.
+        scale: Whether to find a scale too. Otherwise it is the scale of ``start``, or one.
+        start: A motion close to the right one. Then nothing is searched: the motion is only improved.
+        generator: Source of the points and bases that are drawn.
         progress: Called after every step with the number of steps made and the most there can be.
 
     Returns:
-        A `Registration` whose transformation is `Rigid`.
+        A `RigidRegistration`: the motion, the plan, and a verdict about them.
+
+    Raises:
+        InputError: If a cloud is not finite, or all its points are equal.
+        ShapeError: If a cloud has fewer than d + 1 points, there is a batch, or dimensions differ.
+
+    Warns:
+        ConvergenceWarning: If the verdict is "ambiguous" or "failed".
 
     Source:
-        Bai, Schmitzer, Thorpe, Kolouri, Sliced optimal partial transport (arXiv 2212.08049).
+        Bai, Schmitzer, Thorpe, Kolouri, Sliced optimal partial transport (arXiv 2212.08049), for the objective; Aiger,
+        Mitra, Cohen-Or, 4-points congruent sets for robust pairwise surface registration (2008), for the bases.
 
     Example:
         >>> import torch
@@ -74,185 +91,106 @@ def rigid(
         >>> found = rigid(x, y, generator=g)
         >>> bool((found.transformation.rotation - quarter).abs().max() < 1e-3)
         True
+        >>> found.verdict.name
+        'SURE'
     """
-    x, y = prepared(source, target, penalty)
+    x, y = (points.cpu() for points in prepared(source, target))
     d = x.shape[-1]
-    count = {1: 1, 2: 12}.get(d, 60) if starts is None else starts
-    check_number("starts", count, low=1)
-    check_number("polish", polish, low=0)
-    told = Steps(progress, sum(look.steps for look in LOOKS) + LAST_STEPS + polish)
-    search = _Search(x, y, spread(y), Slices() if matching is None else matching, scale, generator, told)
-    motion = search.looked(search.turned(start_rotations(d, count, generator).to(x)))
-    motion, goals, price = search.settled(motion, penalty)
-    for _ in range(polish):
-        motion, goals = search.step(motion, price, Plans(), 3)
-    return Registration._of(motion._pick(0), goals, price, told.done, source.dtype)
+    if start is not None:
+        _check_start(start, d)
+    steps = settled_steps() + (search_steps(d) if start is None else NEAR_STEPS)
+    frames = _frames(x, y, scale)
+    views = Views(
+        *(seen(frame.inside(points), generator) for frame, points in zip(frames, (x, y), strict=True)),
+        scale, generator, Steps(progress, steps),
+    )  # fmt: skip
+    if start is None:
+        motion = search(views)
+    else:
+        near = _inside(start.to("cpu", torch.float64), *frames)._map(lambda held: held[None].float())
+        motion = views.approach(near, 400, falling(0.2, 2 * views.reference, NEAR_STEPS), 1.5)
+    found = polished(views, joined([settled(views, motion), motion.to(torch.float64)]))
+    answer = _answer(views, found, frames, source, target, start is not None)
+    if not answer.converged:
+        warnings.warn(f"{answer.verdict.value} The margin is {answer.margin:.2g}.", ConvergenceWarning, stacklevel=2)
+    return answer
 
 
-class _Look(NamedTuple):
-    """A look at some points only, while the price falls."""
-
-    first: float  # the prices, in squares of the size of the target
-    last: float
-    steps: int
-    seen: int  # points of either cloud
-    kept: int  # motions that go on
-
-
-LOOKS = (_Look(1.0, 3e-3, 36, 120, 3), _Look(3e-2, 1e-4, 24, 600, 1))
-
-
-class _Search(NamedTuple):
-    """Two clouds, and how motions between them are found: matches and motions by turns."""
-
-    x: Tensor
-    y: Tensor
-    size: float
-    matching: Correspondence
-    scale: bool
-    generator: torch.Generator | None
-    told: Steps
-
-    def turned(self, rotation: Tensor) -> Rigid:
-        """Motions by rotations about the medians, which they lay on each other."""
-        centre_x, centre_y = self.x.median(0).values, self.y.median(0).values
-        factor = self.size / spread(self.x) if self.scale else 1.0
-        translation = centre_y - factor * rotation @ centre_x
-        return Rigid._make(
-            rotation=rotation, translation=translation, scale=rotation.new_full((len(rotation),), factor)
-        )
-
-    def step(
-        self, motion: Rigid, price: float, matching: Correspondence, effort: int, overshoot: float = 1.0
-    ) -> tuple[Rigid, Goals]:
-        """Motions that suit the goals of the motions given, and these goals."""
-        moved = motion._apply(self.x)
-        goals = matching._match(moved, self.y, price, effort, self.generator)
-        beyond = goals._replace(place=moved + overshoot * (goals.place - moved))
-        self.told.tell()
-        return procrustes(self.x, beyond, self.scale), goals
-
-    def looked(self, motion: Rigid) -> Rigid:
-        """Of many motions the one that looks best, on a few points first, then on more of them."""
-        for effort, look in enumerate(LOOKS, 1):
-            some = self._replace(x=_some(self.x, look.seen, self.generator), y=_some(self.y, look.seen, self.generator))
-            prices = torch.logspace(math.log10(look.first), math.log10(look.last), look.steps, dtype=torch.float64)
-            for price in (prices * self.size**2).tolist():
-                motion, _ = some.step(motion, price, self.matching, effort)
-            gain = some.gain(motion, look.last * self.size**2)
-            motion = motion._pick(gain.topk(min(look.kept, len(gain))).indices)
-        return motion
-
-    def gain(self, motion: Rigid, price: float) -> Float[Tensor, " motions"]:
-        """How much every motion has to offer."""
-        middle = self.y.mean(0)
-        return Plans()._gain(motion._apply(self.x) - middle, self.y - middle, price)
-
-    def settled(self, motion: Rigid, penalty: float | None) -> tuple[Rigid, Goals, float]:
-        """The motion at the last price before matched points become fewer, and a price for what is left to do."""
-        floor = 1e-12 * self.size**2 if penalty is None else float(penalty)
-        fall, most, best = _Fall(max(1e-3 * self.size**2, floor), floor), 0.0, None
-        for _ in range(LAST_STEPS):
-            motion, goals = self.step(motion, fall.price, self.matching, 3, self.matching._overshoot)
-            mass = float(goals.weight.sum())
-            if mass >= 0.5 * most or penalty is not None:
-                most, best = max(most, mass), (motion, goals, fall.price)
-                fall.on()
-            elif not fall.back():
-                break
-        assert best is not None
-        motion, goals, price = best
-        return motion, goals, price if penalty is not None else max(3 * price, floor)
-
-
-class _Fall:
-    """A price that falls by a quarter a step, and may have to go back."""
-
-    def __init__(self, price: float, floor: float):
-        self.price, self.floor, self.stopped, self.resting = price, floor, math.inf, 0
-
-    def on(self) -> None:
-        """Down, unless it still rests."""
-        if self.resting > 0:
-            self.resting -= 1
-        else:
-            self.price = max(0.75 * self.price, self.floor)
-
-    def back(self) -> bool:
-        """At the noise, or not there yet: rest at a higher price, once, and see whether it falls further then."""
-        if self.price > 0.5 * self.stopped:
-            return False
-        self.stopped, self.price, self.resting = self.price, 3 * self.price, REST
-        return True
-
-
-def procrustes(x: Float[Tensor, "n d"], goals: Goals, scale: bool) -> Rigid:
-    """The motions that bring weighted points closest to their goals."""
-    weight = goals.weight.clamp_min(1e-12)
-    weight = weight / weight.sum(-1, keepdim=True)
-    mean_x = (weight[..., None] * x).sum(-2, keepdim=True)
-    mean_y = (weight[..., None] * goals.place).sum(-2, keepdim=True)
-    centred = x - mean_x
-    cross = (weight[..., None] * (goals.place - mean_y)).mT @ centred
-    left, stretch, right = torch.linalg.svd(cross)
-    turn = torch.ones_like(stretch)
-    turn[..., -1] = torch.where(torch.linalg.det(left @ right) < 0, -1.0, 1.0)
-    rotation = (left * turn[..., None, :]) @ right
-    factor = torch.ones_like(stretch[..., 0])
-    if scale:
-        factor = (stretch * turn).sum(-1) / (weight[..., None] * centred.square()).sum((-1, -2))
-    moved = factor[..., None] * (rotation @ mean_x.mT)[..., 0]
-    return Rigid._make(rotation=rotation, translation=mean_y[..., 0, :] - moved, scale=factor)
-
-
-def start_rotations(d: int, count: int, generator: torch.Generator | None) -> Float[Tensor, "count d d"]:
-    """No rotation, and others evenly spread: equal angles, a spiral of quaternions, or random ones."""
-    first = torch.eye(d, dtype=torch.float64)[None]
-    if count == 1 or d == 1:
-        return first
-    if d == 2:
-        angle = 2 * math.pi * torch.arange(count, dtype=torch.float64) / count
-        return torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1).reshape(-1, 2, 2)
-    if d == 3:
-        return torch.cat([first, _spiral(count - 1)])
-    drawn = rotations(count - 1, d, generator=generator)
-    drawn[..., 0] *= torch.linalg.det(drawn).sign()[:, None]
-    return torch.cat([first, drawn])
-
-
-def _spiral(count: int) -> Tensor:
-    """Quaternions on a spiral over the three-sphere (Alexa, Super-Fibonacci spirals, 2022), as matrices."""
-    s = torch.arange(count, dtype=torch.float64) + 0.5
-    inner, outer = (s / count).sqrt(), (1 - s / count).sqrt()
-    alpha, beta = 2 * math.pi * s / math.sqrt(2), 2 * math.pi * s / 1.533751168755204288118041
-    x, y, z, w = inner * alpha.sin(), inner * alpha.cos(), outer * beta.sin(), outer * beta.cos()
-    zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(-1, 3, 3)
-    return torch.eye(3, dtype=torch.float64) + 2 * (w[:, None, None] * cross + cross @ cross)
-
-
-def spread(points: Float[Tensor, "n d"]) -> float:
-    """A size of the cloud that outliers hardly change: twice the median distance from the median."""
-    distance = (points - points.median(0).values).norm(dim=-1)
-    return max(2 * float(distance.median()), float(distance.max()) * 1e-6, 1e-150)
-
-
-def prepared(source: Tensor, target: Tensor, penalty: float | None) -> tuple[Tensor, Tensor]:
-    """Two single clouds of one space, in float64, and a price that is positive."""
-    check_points("source", source)
-    check_points("target", target)
-    check_same(source=source, target=target)
-    check_single(source=source, target=target)
-    if source.shape[-1] != target.shape[-1]:
+def _check_start(start: Rigid, d: int) -> None:
+    """One motion of the points, not a batch, and not the registration that holds it."""
+    remedy = f"pass a Rigid with a rotation ({d}, {d}), a translation ({d},) and a scale ()"
+    if not isinstance(start, Rigid):
+        raise InputError(f"start must be a Rigid, but is {type(start).__name__}: {remedy}.")
+    if start.translation.shape != (d,):
         raise ShapeError(
-            f"source and target must live in one space, but have dimension {source.shape[-1]} and {target.shape[-1]}."
+            f"start must be one motion of {d} dimensions, those of the points, but its translation has shape "
+            f"{tuple(start.translation.shape)}: {remedy}."
         )
-    if penalty is not None:
-        check_number("penalty", float(penalty), low=0.0, strict=True)
-    return source.detach().double(), target.detach().double()
 
 
-def _some(points: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    if len(points) <= count:
-        return points
-    return points[torch.randperm(len(points), generator=generator)[:count].to(points.device)]
+def _frames(x: Tensor, y: Tensor, scale: bool) -> tuple[Frame, Frame]:
+    """Each cloud in its own unit if the scale is not known, and both in one otherwise."""
+    source, target = Frame.of("source", x), Frame.of("target", y)
+    if scale:
+        return source, target
+    unit = max(source.unit, target.unit)
+    return source._replace(unit=unit), target._replace(unit=unit)
+
+
+def _inside(motion: Rigid, x: Frame, y: Frame) -> Rigid:
+    """A motion between the clouds as one between their frames."""
+    moved = motion._apply(x.centre[None])[0]
+    return motion._replace(translation=(moved - y.centre) / y.unit, scale=motion.scale * (x.unit / y.unit))
+
+
+def _outside(motion: Rigid, x: Frame, y: Frame) -> Rigid:
+    """A motion between the frames as one between the clouds."""
+    scale = motion.scale * (y.unit / x.unit)
+    translation = y.centre + y.unit * motion.translation - scale * (motion.rotation @ x.centre)
+    return motion._replace(translation=translation, scale=scale)
+
+
+def _answer(
+    views: Views, found: Settled, frames: tuple[Frame, Frame], source: Tensor, target: Tensor, near: bool
+) -> RigidRegistration:
+    """What was found, in the units, the precision and the place of the points, and what can be said about it."""
+    motion, d = found.motion, source.shape[-1]
+    x, y = views.x.all, views.y.all
+    r = residual(motion, x.points, views.y.exact), residual(motion.inverse(), y.points, views.x.exact)
+    gain = gain_of(r, (x.structure, y.structure), views.reference, d, turns=50)
+    share, sigma, unit = gain.share[0], float(gain.sigma), float(motion.scale) * frames[1].unit ** 2
+    odds = float((share / (1 - share)).log().mean()) + d * math.log(views.reference / sigma)
+    price = sigma**2 * max(odds, 0.1)
+    root = motion.scale.sqrt()[:, None, None]
+    pairs = Points(motion._apply(x.points) / root, y.points / root)
+    f, g = Plans()._potentials(pairs, price, 2 * sigma**2)
+    paired, square = torch.cat([*gain.paired], -1)[0], torch.cat(r, -1)[0].square()
+    outside, rival = (_outside(one._pick(0), *frames).to(source) for one in (motion, found.rival))
+    plan = PotentialCoupling(
+        PointCloud(outside._apply(source.detach()), target.detach()),
+        ((f[0] + 2 * price) * unit).to(source), (g[0] * unit).to(source),
+        torch.ones_like(source[:, 0]), torch.ones_like(target[:, 0]), 2 * sigma**2 * unit,
+    )  # fmt: skip
+    return RigidRegistration(
+        transformation=outside,
+        goal=plan.barycentric(target.detach()),
+        weights=gain.paired[0][0].to(source),
+        penalty=price * unit,
+        iterations=views.told.done,
+        plan=plan,
+        target_weights=gain.paired[1][0].to(source),
+        fitness=share.to(source),
+        rmse=float((paired * square).sum() / paired.sum().clamp_min(1e-300) * unit) ** 0.5,
+        margin=found.margin,
+        runner_up=rival,
+        verdict=_verdict(found.margin, share, gain.paired, d, near),
+    )
+
+
+def _verdict(margin: float, share: Tensor, paired: tuple[Tensor, Tensor], d: int, near: bool) -> Verdict:
+    """Failed without partners, refined without a search, and otherwise by what the runner-up offers."""
+    if float(share.min()) < LEAST or min(float(part.sum()) for part in paired) < 3 * d:
+        return Verdict.FAILED
+    if near:
+        return Verdict.REFINED
+    return Verdict.SURE if margin >= CLEAR else Verdict.AMBIGUOUS
