@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 from numpy.random import Generator
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from ._shapes import Case, random_rotation
 
@@ -18,7 +18,7 @@ STEPS, MOST = 40, 300  # steps from a start, and points that they look at
 
 def trimmed_icp(case: Case, seconds: float, g: Generator) -> tuple[Motion, int]:
     """The motion of the least trimmed mean square, and how many starts the time allowed; the true share is told."""
-    tree, d = cKDTree(case.target), case.source.shape[1]
+    tree, d = KDTree(case.target), case.source.shape[1]
     x = g.permutation(case.source)
     few = x[:MOST]
     factor = _spread(case.target) / _spread(x) if case.scaled else 1.0
@@ -36,7 +36,7 @@ def trimmed_icp(case: Case, seconds: float, g: Generator) -> tuple[Motion, int]:
     return _closest(best, x, tree, case)[0], starts
 
 
-def _closest(motion: Motion, x: np.ndarray, tree: cKDTree, case: Case) -> tuple[Motion, float]:
+def _closest(motion: Motion, x: np.ndarray, tree: KDTree, case: Case) -> tuple[Motion, float]:
     """Nearest neighbours and the best motion for the closer ones, by turns, until they stay."""
     before, count = np.inf, max(x.shape[1] + 1, round(case.inlier * len(x)))
     for _ in range(STEPS):
@@ -47,7 +47,7 @@ def _closest(motion: Motion, x: np.ndarray, tree: cKDTree, case: Case) -> tuple[
         error = float((distance[near] ** 2).mean()) / factor
         if error > before * (1 - 1e-3):
             break
-        before, motion = error, _fit(x[near], tree.data[partner[near]], case.scaled)
+        before, motion = error, _fit(x[near], tree.data[np.asarray(partner)[near]], case.scaled)
     return motion, min(error, before)
 
 

@@ -85,7 +85,7 @@ def read(
         assert not seen, (name, seen)
         assert found is None or right(found, content), name
         counts["refused" if found is None else "read"] += 1
-    assert counts["refused"] * chosen["every"] >= 100, counts
+    assert counts["refused"] >= (100 if chosen["every"] == 1 else 1), counts
     assert not Path("harm").exists()
     return counts
 

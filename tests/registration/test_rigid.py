@@ -5,7 +5,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from draws import generator
 from monge.errors import ConvergenceWarning, DtypeError, InputError, ShapeError
@@ -33,7 +33,7 @@ def degrees(found, true):
 def closest_points(x, y, steps=60):
     """The usual iteration: nearest neighbours, then the best motion."""
     rotation, shift = torch.eye(x.shape[-1]).double(), y.mean(0) - x.mean(0)
-    tree = cKDTree(y.numpy())
+    tree = KDTree(y.numpy())
     for _ in range(steps):
         near = y[tree.query((x @ rotation.T + shift).numpy())[1]]
         left, _, right = torch.linalg.svd((near - near.mean(0)).T @ (x - x.mean(0)))

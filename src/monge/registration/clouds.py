@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from monge._checks import check_clouds, check_single
@@ -87,7 +87,7 @@ class Table:
         self.low, self.points = low.float(), points.float()
         axes = [low[k] + self.cell * (0.5 + torch.arange(self.last[k] + 1).double()) for k in range(d)]
         middles = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
-        far, index = cKDTree(points.numpy()).query(middles.numpy(), distance_upper_bound=REACH)
+        far, index = KDTree(points.numpy()).query(middles.numpy(), distance_upper_bound=REACH)
         distance = torch.from_numpy(far).float()
         for k in range(d):  # places beyond the grid fall into its outer cells
             distance.select(k, 0).fill_(torch.inf)
@@ -117,7 +117,7 @@ class Exact:
     """The nearest point by search, in any number of dimensions."""
 
     def __init__(self, points: Tensor) -> None:
-        self.points, self._tree = points, cKDTree(points.numpy())
+        self.points, self._tree = points, KDTree(points.numpy())
 
     def _query(self, places: Tensor) -> tuple[Tensor, Tensor]:
         distance, index = self._tree.query(places.mT.numpy())

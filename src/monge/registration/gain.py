@@ -50,7 +50,7 @@ def gain(r: tuple[Tensor, Tensor], structure: tuple[Tensor, Tensor], reference: 
     points without a partner: likelihood and partial transport are two names of one thing.
     """
     sigma = reference * SHARPNESS.to(r[0])
-    value, shares, paired = 0.0, [], []
+    value, shares, paired = torch.zeros_like(r[0][:, :1]), [], []
     for distance, object_ in zip(r, structure, strict=True):
         square = distance.square()[:, None] / (2 * sigma.square()[:, None])
         near = torch.exp(-square) * (reference / sigma[:, None]) ** d

@@ -72,7 +72,12 @@ class Registration(Value):
 
 
 class Verdict(Enum):
-    """Whether a rigid motion can be trusted."""
+    """Whether a rigid motion can be trusted.
+
+    Example:
+        >>> Verdict.AMBIGUOUS.ok
+        False
+    """
 
     SURE = "Sure: no other motion that was found explains the clouds nearly as well."
     REFINED = "Refined: this is the best motion near start; no other motion was looked for."
@@ -104,8 +109,17 @@ class RigidRegistration(Registration):
             either cloud, added over the clouds; inf where there is no other one.
         runner_up: The best motion that is clearly different; the same motion where there is no other one.
         verdict: What follows from the margin and the fitness.
+
+    Example:
+        >>> import torch
+        >>> from monge.registration import rigid
+        >>> x = torch.rand(100, 2, generator=torch.Generator().manual_seed(0))
+        >>> found = rigid(x, x[:80], generator=torch.Generator().manual_seed(0))
+        >>> found.verdict.name, bool(found.margin > 1), bool((found.fitness[1] > 0.9))
+        ('SURE', True, True)
     """
 
+    transformation: Rigid
     plan: Coupling
     target_weights: Float[Tensor, " m"]
     fitness: Float[Tensor, "2"]

@@ -100,10 +100,8 @@ def rigid(
         _check_start(start, d)
     steps = settled_steps() + (search_steps(d) if start is None else NEAR_STEPS)
     frames = _frames(x, y, scale)
-    views = Views(
-        *(seen(frame.inside(points), generator) for frame, points in zip(frames, (x, y), strict=True)),
-        scale, generator, Steps(progress, steps),
-    )  # fmt: skip
+    seen_x, seen_y = (seen(frame.inside(points), generator) for frame, points in zip(frames, (x, y), strict=True))
+    views = Views(seen_x, seen_y, scale, generator, Steps(progress, steps))
     if start is None:
         motion = search(views)
     else:

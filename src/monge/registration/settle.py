@@ -76,15 +76,16 @@ class _All(NamedTuple):
 
 def polished(views: Views, motion: Rigid) -> Settled:
     """The best motions and their best rival, on more points and with distances that are as small as the noise."""
-    x, y = (_part(cloud, MOST, views.generator) for cloud in (views.x, views.y))
+    x, y = _part(views.x, MOST, views.generator), _part(views.y, MOST, views.generator)
     exact = _All(x, y, (views.x.exact, views.y.exact), views.reference)
     first = exact.gain(motion).value
     chosen = motion._pick(torch.cat([distinct(motion, first, 0.02, 2), _others(motion, first)[:1]]).unique())
     sigma = float(exact.gain(chosen).sigma.min())
-    planned = [some.points[:PLANNED] for some in (x, y)]
     soft = chosen
     for q in POLISH:
-        soft = plan_step(soft, *planned, (q * max(sigma, views.spacing / 2)) ** 2, views.scale)
+        soft = plan_step(
+            soft, x.points[:PLANNED], y.points[:PLANNED], (q * max(sigma, views.spacing / 2)) ** 2, views.scale
+        )
         views.told.tell()
     hard = soft
     for q in POLISH:
