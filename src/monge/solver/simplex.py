@@ -6,7 +6,6 @@ import math
 from itertools import product
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
@@ -14,12 +13,13 @@ from torch.nn.functional import pad
 from monge import kernels
 from monge._checks import check_number
 from monge._value import value
-from monge.coupling import Coupling, SparseCoupling
+from monge.coupling import Coupling
 from monge.kernels import Basis
 from monge.problem import Linear
 
 from ._dummies import extend
 from ._exact import Exact, rounding
+from ._stacked import stacked
 from .base import Capability, Case
 from .solution import DualSolution, initial_potentials
 
@@ -86,15 +86,7 @@ class Simplex(Exact):
         for at in product(*map(range, batch)):
             guess = None if guesses is None else (guesses[0][at], guesses[1][at])
             solved.append(_basis(exact._select(at) if batch else exact, guess, error))
-        longest = max((len(basis.w) for basis in solved), default=0)
-        f, g = exact.a.new_empty(len(solved), n), exact.b.new_empty(len(solved), m)
-        w = exact.a.new_zeros(len(solved), longest)
-        i, j = torch.zeros_like(w, dtype=torch.long), torch.zeros_like(w, dtype=torch.long)
-        for k, basis in enumerate(solved):
-            used = len(basis.w)
-            i[k, :used], j[k, :used], w[k, :used], f[k], g[k] = basis
-        i, j, w, f, g = (part.reshape(*batch, part.shape[-1]) for part in (i, j, w, f, g))
-        return SparseCoupling._make(i=i, j=j, w=w, n=n, m=m), f, g
+        return stacked(solved, batch, exact.a, n, m)
 
 
 def _basis(problem: Linear, guess: tuple[Tensor, Tensor] | None, error: float) -> Basis:
