@@ -18,6 +18,7 @@ namespace {
 using Matrix = Input<double, nb::ndim<2>>;
 using Vector = Input<double, nb::ndim<1>>;
 using Indices = Input<std::int32_t, nb::ndim<1>>;
+using Offsets = Input<std::int64_t, nb::ndim<1>>;
 
 struct Hints {
   std::optional<Indices> i, j;
@@ -35,6 +36,18 @@ void check_indices(const char* name, const std::optional<Indices>& indices, int 
     if (indices->data()[k] < 0 || indices->data()[k] >= count)
       refuse(std::string(name) + " must lie in the plan, below " + std::to_string(count) + ", but one is " +
              std::to_string(indices->data()[k]) + ".");
+}
+
+// The rows must share out the arcs, each with its columns in increasing order.
+void check_rows(const Offsets& first, const Indices& column, int targets) {
+  const std::int64_t* row = first.data();
+  const std::size_t n = first.size() - 1;
+  bool good = row[0] == 0 && row[n] == static_cast<std::int64_t>(column.size());
+  for (std::size_t i = 0; good && i < n; ++i) good = row[i] <= row[i + 1];
+  for (std::size_t i = 0; good && i < n; ++i)
+    for (std::int64_t k = row[i]; good && k < row[i + 1]; ++k)
+      good = column.data()[k] >= (k > row[i] ? column.data()[k - 1] + 1 : 0) && column.data()[k] < targets;
+  if (!good) refuse("first and column must list the arcs of all rows, each with increasing columns below targets.");
 }
 
 auto solve(const PairCost& cost, const Vector& a, const Vector& b, const Hints& hints, std::int64_t max_pivots,
@@ -79,6 +92,21 @@ void bind_simplex(nb::module_& m) {
       },
       nb::arg("cost"), nb::arg("a"), nb::arg("b"), nb::arg("i").none(), nb::arg("j").none(), nb::arg("f").none(),
       nb::arg("g").none(), nb::arg("max_pivots"), nb::arg("rounding"), nb::arg("turned"));
+  m.def(
+      "simplex_arcs",
+      [](const Offsets& first, const Indices& column, const Vector& cost, int targets, const Vector& a, const Vector& b,
+         std::optional<Indices> i, std::optional<Indices> j, std::optional<Vector> f, std::optional<Vector> g,
+         std::int64_t max_pivots, double rounding, bool turned) {
+        check_sides(a.size(), targets);
+        check_shape("first", first, {{a.size() + 1}});
+        check_shape("column", column, {{cost.size()}});
+        check_rows(first, column, targets);
+        const ArcCost pairs(first.data(), column.data(), cost.data(), static_cast<int>(a.size()), targets);
+        return solve(pairs, a, b, {i, j, f, g}, max_pivots, rounding, turned);
+      },
+      nb::arg("first"), nb::arg("column"), nb::arg("cost"), nb::arg("targets"), nb::arg("a"), nb::arg("b"),
+      nb::arg("i").none(), nb::arg("j").none(), nb::arg("f").none(), nb::arg("g").none(), nb::arg("max_pivots"),
+      nb::arg("rounding"), nb::arg("turned"));
   m.def(
       "simplex_points",
       [](const Matrix& x, const Matrix& y, bool dot, double p, double power, const Vector& a, const Vector& b,

@@ -14,6 +14,7 @@ from monge import kernels
 from monge._checks import check_number
 from monge._value import value
 from monge.coupling import Coupling
+from monge.geometry import SparseCost
 from monge.kernels import Basis
 from monge.problem import Linear
 
@@ -66,17 +67,20 @@ class Simplex(Exact):
     def _capability(self, case: Case) -> Capability:
         problem = case.problem
         n, m = problem.shape
-        memory = 8.0 * n * m if _points(problem) is None else 200.0 * (n + m)
+        listed = _listed(problem)
+        pairs = n * m if listed is None or isinstance(listed, kernels.Points) else len(listed.i)
+        memory = 8.0 * n * m if listed is None else 200.0 * (n + m) + (48.0 * pairs if pairs < n * m else 0.0)
         if memory > self.max_bytes:
             return Capability.no(f"Simplex would build {8 * n * m:,} bytes of costs, more than max_bytes.")
         # Measured on clouds of 250 to 4000 points; the constant is what a call costs.
-        operations = math.prod(problem.batch_shape) * (1e5 + 60.0 * (n * m) ** 1.125)
-        reason = f"network simplex on {n} x {m} pairs in float64, problem after problem."
+        operations = math.prod(problem.batch_shape) * (1e5 + 60.0 * pairs**1.125)
+        told = f"{n} x {m}" if pairs == n * m else f"{pairs} of {n} x {m}"
+        reason = f"network simplex on {told} pairs in float64, problem after problem."
         return Capability(True, operations, reason, memory)
 
     def _reads_matrix(self, exact: Linear) -> bool:
         size = 8 * math.prod(exact.geometry.batch_shape) * math.prod(exact.shape)
-        return size <= _SMALL_MATRIX and _points(exact) is None
+        return size <= _SMALL_MATRIX and _listed(exact) is None
 
     def _optimal(self, problem: Linear, exact: Linear) -> tuple[Coupling, Tensor, Tensor]:
         n, m = problem.shape
@@ -91,7 +95,7 @@ class Simplex(Exact):
 
 def _basis(problem: Linear, guess: tuple[Tensor, Tensor] | None, error: float) -> Basis:
     """The answer to one problem, with dummies where marginals may be missed."""
-    cost: kernels.Points | Tensor | None = _points(problem)
+    cost: kernels.Points | kernels.Arcs | Tensor | None = _listed(problem)
     if cost is None:
         cost = problem.geometry._dense()
     if problem.balanced:
@@ -104,9 +108,12 @@ def _basis(problem: Linear, guess: tuple[Tensor, Tensor] | None, error: float) -
     return extended.restrict(kernels.simplex(extended.cost, extended.a, extended.b, potentials=guess, rounding=error))
 
 
-def _points(problem: Linear) -> kernels.Points | None:
-    """The costs as points, if the kernel should compute them on the fly."""
-    pairs = problem.geometry._pairs() if problem.balanced else None
+def _listed(problem: Linear) -> kernels.Points | kernels.Arcs | None:
+    """The costs as points, if the kernel should compute them on the fly, or in a list, if most pairs may not meet."""
+    geometry = problem.geometry
+    if isinstance(geometry, SparseCost) and problem.balanced:
+        return kernels.Arcs(geometry.i, geometry.j, geometry.cost, geometry.n, geometry.m)
+    pairs = geometry._pairs() if problem.balanced else None
     if not isinstance(pairs, kernels.Points):
         return None
     n, m = problem.shape

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .arcs import Arcs
 from .assignment import Matching, assignment
 from .simplex import Basis, simplex
 
-__all__ = ["Basis", "Matching", "assignment", "simplex"]
+__all__ = ["Arcs", "Basis", "Matching", "assignment", "simplex"]

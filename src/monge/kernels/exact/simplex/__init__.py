@@ -15,6 +15,7 @@ from monge.errors import InfeasibleError, InputError, NotConvergedError, ShapeEr
 from ... import _extension
 from ...stream import Matrix, Pairs, Points, ctransform
 from .._reduced import reduced
+from ..arcs import Arcs
 from . import native, reference
 
 __all__ = ["Basis", "simplex"]
@@ -35,7 +36,7 @@ class Basis(NamedTuple):
 @transformable
 @torch.no_grad()
 def simplex(
-    cost: Pairs | Float[Tensor, "n m"] | PointCost,
+    cost: Pairs | Arcs | Float[Tensor, "n m"] | PointCost,
     a: Float[Tensor, " n"],
     b: Float[Tensor, " m"],
     *,
@@ -61,8 +62,8 @@ def simplex(
 
     Args:
         cost: The matrix $C$ (a tensor or a `Matrix`), where ``inf`` forbids a pair; or `Points`, whose costs are
-            computed on the fly in memory $O((n + m) d)$. A tuple ``(x, y, p, power)`` is short for
-            ``Points(x, y, p=p, power=power)``.
+            computed on the fly in memory $O((n + m) d)$; or `Arcs`, the pairs that may meet. A tuple
+            ``(x, y, p, power)`` is short for ``Points(x, y, p=p, power=power)``.
         a: Source weights, not negative.
         b: Target weights; a sum that differs by rounding is scaled to that of `a`.
         start: The answer to a similar problem of the same shape: its basis is the first one. The sooner it is optimal
@@ -137,7 +138,7 @@ def _plain(numbers: Tensor) -> Tensor:
     return numbers.detach().cpu().double()
 
 
-def _select(pairs: Pairs, rows: Tensor, columns: Tensor) -> Pairs:
+def _select(pairs: Pairs | Arcs, rows: Tensor, columns: Tensor) -> Pairs | Arcs:
     return pairs.rows(rows.nonzero()[:, 0]).transpose().rows(columns.nonzero()[:, 0]).transpose()
 
 
@@ -146,7 +147,11 @@ def _finite(potential: Tensor) -> Tensor:
     return torch.where(torch.isfinite(potential), potential, 0.0)
 
 
-def _restore(basis: Basis, pairs: Pairs, rows: Tensor, columns: Tensor) -> Basis:
+def _lowest(pairs: Pairs | Arcs, g: Tensor) -> Tensor:
+    return pairs.lowest(g) if isinstance(pairs, Arcs) else ctransform(pairs, g)[0]
+
+
+def _restore(basis: Basis, pairs: Pairs | Arcs, rows: Tensor, columns: Tensor) -> Basis:
     """Numbers the kept atoms as before, and gives the others potentials by c-transforms."""
     i, j, w, f, g = basis
     kept_rows, kept_columns, dropped_rows, dropped_columns = (
@@ -154,8 +159,8 @@ def _restore(basis: Basis, pairs: Pairs, rows: Tensor, columns: Tensor) -> Basis
     )
     f_all, g_all = f.new_zeros(len(rows)), f.new_full((len(columns),), -math.inf)
     f_all[kept_rows], g_all[kept_columns] = f, g
-    f_all[dropped_rows] = _finite(ctransform(pairs.rows(dropped_rows), g_all)[0])
-    g_all[dropped_columns] = _finite(ctransform(pairs.transpose().rows(dropped_columns), f_all)[0])
+    f_all[dropped_rows] = _finite(_lowest(pairs.rows(dropped_rows), g_all))
+    g_all[dropped_columns] = _finite(_lowest(pairs.transpose().rows(dropped_columns), f_all))
     return Basis(kept_rows[i], kept_columns[j], w, f_all, g_all)
 
 
@@ -189,7 +194,7 @@ def _renumber(kept: Tensor) -> Tensor:
     return (kept.cumsum(0) - 1).to(torch.int32)
 
 
-def _checked_cost(cost: Pairs | Tensor | PointCost) -> Pairs:
+def _checked_cost(cost: Pairs | Arcs | Tensor | PointCost) -> Pairs | Arcs:
     if isinstance(cost, tuple):
         x, y, p, power = cost
         cost = Points(x, y, p=p, power=power)
@@ -199,6 +204,11 @@ def _checked_cost(cost: Pairs | Tensor | PointCost) -> Pairs:
         raise ShapeError(
             f"cost must be one problem, but has batch dimensions {tuple(cost.batch_shape)}: loop over them."
         )
+    if isinstance(cost, Arcs):
+        prices = _plain(cost.cost)
+        if not bool(prices.isfinite().all()):
+            raise InputError("cost must hold finite costs of its pairs; leave a pair out to forbid it.")
+        return Arcs(cost.i.cpu(), cost.j.cpu(), prices, cost.n, cost.m)
     if isinstance(cost, Matrix):
         matrix = _plain(cost.cost)
         if bool((matrix.isnan() | (matrix == -math.inf)).any()):
@@ -210,7 +220,7 @@ def _checked_cost(cost: Pairs | Tensor | PointCost) -> Pairs:
     return Points(x, y, cost.kind, cost.p, cost.power)
 
 
-def _checked_weights(a: Tensor, b: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+def _checked_weights(a: Tensor, b: Tensor, pairs: Pairs | Arcs) -> tuple[Tensor, Tensor]:
     a, b = _plain(a), _plain(b)
     n, m = pairs.shape
     if a.shape != (n,) or b.shape != (m,):

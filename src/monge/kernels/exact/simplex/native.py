@@ -10,6 +10,7 @@ from torch import Tensor
 from ..._extension import call
 from ...stream import Matrix, Pairs
 from .._reduced import Reduced
+from ..arcs import Arcs
 
 __all__ = ["INFEASIBLE", "LIMIT", "NOTHING", "OPTIMAL", "Hints", "Solved", "simplex"]
 
@@ -58,7 +59,7 @@ class Solved(NamedTuple):
 NOTHING = Solved(OPTIMAL, 0, *[torch.zeros(0, dtype=torch.int64)] * 2, *[torch.zeros(0, dtype=torch.float64)] * 3)
 
 
-def simplex(pairs: Pairs, a: Tensor, b: Tensor, hints: Hints, max_iter: int | None, rounding: float) -> Solved:
+def simplex(pairs: Pairs | Arcs, a: Tensor, b: Tensor, hints: Hints, max_iter: int | None, rounding: float) -> Solved:
     """Positive float64 weights of equal mass on the CPU, float64 costs; the rest is settled here.
 
     The loop looks for better entries a row at a time, which is dear for many short rows: the longer side is made that
@@ -70,14 +71,17 @@ def simplex(pairs: Pairs, a: Tensor, b: Tensor, hints: Hints, max_iter: int | No
 
 
 def _solved(
-    pairs: Pairs, a: Tensor, b: Tensor, hints: Hints, max_iter: int | None, rounding: float, turned: bool
+    pairs: Pairs | Arcs, a: Tensor, b: Tensor, hints: Hints, max_iter: int | None, rounding: float, turned: bool
 ) -> Solved:
     """What the loop says; the mass of the plan is that of `a`, or of `b` if the sides are turned."""
     limit = -1 if max_iter is None else max_iter
     given = (None if t is None else t.contiguous().numpy() for t in (a, b, *hints))
-    costs = [t.contiguous().numpy() for t in pairs.tensors()]
+    costs = [t.contiguous().numpy() for t in (pairs.by_rows() if isinstance(pairs, Arcs) else pairs.tensors())]
+    rule: tuple[float | int, ...] = ()
     if isinstance(pairs, Matrix):
-        loop, rule = "simplex_matrix", ()
+        loop = "simplex_matrix"
+    elif isinstance(pairs, Arcs):
+        loop, rule = "simplex_arcs", (pairs.m,)
     else:
         loop, rule = "simplex_points", (pairs.kind == "dot", float(pairs.p), float(pairs.power))
     status, pivots, *arrays = call(loop, *costs, *rule, *given, limit, rounding, turned)

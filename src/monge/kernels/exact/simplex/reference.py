@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from ...stream import Pairs
+from ..arcs import Arcs
 from .native import INFEASIBLE, NOTHING, OPTIMAL, Solved
 
 __all__ = ["simplex"]
 
 
-def simplex(pairs: Pairs, a: Tensor, b: Tensor) -> Solved:
+def simplex(pairs: Pairs | Arcs, a: Tensor, b: Tensor) -> Solved:
     """Basic plan and potentials of the programme, if a plan avoids the infinite costs."""
     from scipy.optimize import linprog
     from scipy.sparse import coo_matrix, vstack
