@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -43,7 +44,9 @@ class Kept {
         columns(turned ? rows : columns),
         a(this->rows.of(turned ? problem.b : problem.a)),
         b(this->columns.of(turned ? problem.a : problem.b)) {
-    problem.cost.rule ? select_points(problem.cost) : select_matrix(problem.cost);
+    problem.cost.rule   ? select_points(problem.cost)
+    : problem.cost.arcs ? select_arcs(problem.cost)
+                        : select_matrix(problem.cost);
   }
 
   const bool turned;
@@ -87,6 +90,36 @@ class Kept {
     cost_ = std::make_unique<MatrixCost>(reduced_->cost(), rows.size(), columns.size());
   }
 
+  // Rows are read in order, so that the columns of a row stay in order when sides are exchanged.
+  void select_arcs(const GivenCost& given) {
+    ArcList arcs = *given.arcs;
+    const double* cost = given.first;
+    if (turned || !rows.whole() || !columns.whole()) {
+      const auto for_each = [&](const auto& visit) {
+        for (int i = 0; i < given.n; ++i)
+          for (std::int64_t k = given.arcs->first[i]; k < given.arcs->first[i + 1]; ++k) {
+            const int j = given.arcs->column[k];
+            const int row = rows.place[turned ? j : i], column = columns.place[turned ? i : j];
+            if (row >= 0 && column >= 0) visit(row, column, given.first[k]);
+          }
+      };
+      first_.assign(a.size() + 1, 0);
+      for_each([&](int row, int, double) { ++first_[row + 1]; });
+      std::partial_sum(first_.begin(), first_.end(), first_.begin());
+      column_.resize(first_.back());
+      room_.resize(first_.back());
+      std::vector<std::int64_t> next(first_);
+      for_each([&](int row, int column, double value) {
+        column_[next[row]] = column;
+        room_[next[row]++] = value;
+      });
+      arcs = {first_.data(), column_.data()};
+      cost = room_.data();
+    }
+    reduced_.emplace(cost, rows.size(), columns.size(), room_, &arcs);
+    cost_ = std::make_unique<ArcCost>(arcs, reduced_->cost(), rows.size(), columns.size());
+  }
+
   void select_points(const GivenCost& given) {
     const auto chosen = [&](const double* points, const Present& side, std::vector<double>& room) {
       if (side.whole()) return points;
@@ -103,6 +136,8 @@ class Kept {
   }
 
   std::vector<double> room_;
+  std::vector<std::int64_t> first_;
+  std::vector<std::int32_t> column_;
   std::optional<Reduced> reduced_;
   std::unique_ptr<PairCost> cost_;
 };
@@ -129,15 +164,18 @@ void complete(const GivenCost& given, const Present& rows, const Present& column
   if (rows.whole() && columns.whole()) return;
   const auto cost = given.pairs();
   std::vector<double> scratch(padded(given.m)), least(given.m, infinity);
+  std::vector<int> reached(given.m);
   for (int i = 0; i < given.n; ++i) {
     if (rows.place[i] >= 0 && columns.whole()) continue;
     const double* costs = cost->row(i, scratch.data());
+    const auto begin = reached.begin(), end = begin + cost->reached(i, reached.data());
     if (rows.place[i] < 0) {
       double lowest = infinity;
-      for (const int j : columns.atoms) lowest = std::min(lowest, costs[j] - answer.g[j]);
+      for (auto j = begin; j != end; ++j)
+        if (columns.place[*j] >= 0) lowest = std::min(lowest, costs[*j] - answer.g[*j]);
       answer.f[i] = std::isfinite(lowest) ? lowest : 0;
     }
-    for (int j = 0; j < given.m; ++j) least[j] = std::min(least[j], costs[j] - answer.f[i]);
+    for (auto j = begin; j != end; ++j) least[*j] = std::min(least[*j], costs[*j] - answer.f[i]);
   }
   for (int j = 0; j < given.m; ++j)
     if (columns.place[j] < 0) answer.g[j] = std::isfinite(least[j]) ? least[j] : 0;
@@ -147,6 +185,7 @@ void complete(const GivenCost& given, const Present& rows, const Present& column
 
 std::unique_ptr<PairCost> GivenCost::pairs() const {
   if (rule) return std::make_unique<PointCost>(first, second, n, m, d, *rule);
+  if (arcs) return std::make_unique<ArcCost>(*arcs, first, n, m);
   return std::make_unique<MatrixCost>(first, n, m);
 }
 

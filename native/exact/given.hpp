@@ -11,12 +11,14 @@
 
 namespace monge {
 
-// Points (n, d) and (m, d) with the rule that makes a cost of two of them; without a rule, `first` is a matrix (n, m).
+// Points (n, d) and (m, d) with the rule that makes a cost of two of them; with arcs, `first` holds what each of them
+// costs; with neither, it is a matrix (n, m).
 struct GivenCost {
   int n, m;
   const double *first, *second = nullptr;
   int d = 0;
   std::optional<PointRule> rule{};
+  std::optional<ArcList> arcs{};
 
   std::unique_ptr<PairCost> pairs() const;
 };

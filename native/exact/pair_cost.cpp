@@ -1,6 +1,8 @@
 #include "pair_cost.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 namespace monge {
 namespace {
@@ -187,6 +189,41 @@ double largest_cost(const double* x, const double* y, int n, int m, int d, const
 }
 
 }  // namespace
+
+int PairCost::reached(int, int* columns) const {
+  std::iota(columns, columns + m, 0);
+  return m;
+}
+
+double ArcCost::at(int i, int j) const {
+  const std::int32_t *begin = column_ + first_[i], *end = column_ + first_[i + 1];
+  const std::int32_t* found = std::lower_bound(begin, end, j);
+  return found != end && *found == j ? cost_[found - column_] : infinity;
+}
+
+int ArcCost::reached(int i, int* columns) const {
+  return static_cast<int>(std::copy(column_ + first_[i], column_ + first_[i + 1], columns) - columns);
+}
+
+const double* ArcCost::row(int i, double* scratch) const {
+  for (std::int64_t k = first_[i]; k < first_[i + 1]; ++k) scratch[column_[k]] = cost_[k];
+  return scratch;
+}
+
+RowMinimum ArcCost::row_minimum(int i, const double* h) const {
+  RowMinimum best{infinity, 0};
+  for (std::int64_t k = first_[i]; k < first_[i + 1]; ++k) {
+    const double value = cost_[k] + h[column_[k]];
+    if (value < best.value) best = {value, column_[k]};
+  }
+  return best;
+}
+
+double ArcCost::bound() const {
+  double largest = 0;
+  for (std::int64_t k = 0; k < first_[n]; ++k) largest = std::max(largest, std::abs(cost_[k]));
+  return largest;
+}
 
 RowMinimum MatrixCost::row_minimum(int i, const double* h) const {
   return matrix_row_minimum(cost_ + static_cast<std::size_t>(i) * m, h, m);

@@ -32,7 +32,9 @@ class PairCost {
   const int n, m;
 
   virtual double at(int i, int j) const = 0;
-  // cost(i, j) for every j, in `scratch`, which has room for padded(m), or where it is already.
+  // The columns that row i can reach, in increasing order, in `columns`, which has room for m; how many there are.
+  virtual int reached(int i, int* columns) const;
+  // cost(i, j) for every j that is reached, in `scratch`, which has room for padded(m), or where it is already.
   virtual const double* row(int i, double* scratch) const = 0;
   // min_j cost(i, j) + h[j], the first column that attains it; h holds padded(m) numbers, infinite beyond m.
   virtual RowMinimum row_minimum(int i, const double* h) const = 0;
@@ -49,6 +51,28 @@ class MatrixCost final : public PairCost {
   double bound() const override;
 
  private:
+  const double* cost_;
+};
+
+// The pairs that may meet, row after row: those of row i are first[i] to first[i + 1], by increasing column.
+struct ArcList {
+  const std::int64_t* first;
+  const std::int32_t* column;
+};
+
+class ArcCost final : public PairCost {
+ public:
+  ArcCost(ArcList arcs, const double* cost, int n, int m)
+      : PairCost(n, m), first_(arcs.first), column_(arcs.column), cost_(cost) {}
+  double at(int i, int j) const override;
+  int reached(int i, int* columns) const override;
+  const double* row(int i, double* scratch) const override;
+  RowMinimum row_minimum(int i, const double* h) const override;
+  double bound() const override;
+
+ private:
+  const std::int64_t* first_;
+  const std::int32_t* column_;
   const double* cost_;
 };
 

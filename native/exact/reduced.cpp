@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "pair_cost.hpp"
-
 namespace monge {
 namespace {
 
@@ -40,17 +38,27 @@ Range range_of(const double* costs, int count) {
 
 }  // namespace
 
-Reduced::Reduced(const double* cost, int n, int m, std::vector<double>& room) : cost_(cost), row_(n), col_(m) {
-  const std::size_t size = static_cast<std::size_t>(n) * m;
-  const auto row = [&](int i) { return static_cast<std::size_t>(i) * m; };
+Reduced::Reduced(const double* cost, int n, int m, std::vector<double>& room, const ArcList* arcs)
+    : cost_(cost), row_(n), col_(m) {
+  const auto begin = [&](int i) { return arcs ? static_cast<std::size_t>(arcs->first[i]) : static_cast<std::size_t>(i) * m; };
+  const auto length = [&](int i) { return static_cast<int>(begin(i + 1) - begin(i)); };
+  const std::size_t size = begin(n);
   for (int i = 0; i < n; ++i) {
-    row_[i] = range_of(cost_ + row(i), m).shared();
+    row_[i] = range_of(cost_ + begin(i), length(i)).shared();
     if (row_[i] == 0) continue;
-    double* costs = changed(room, size) + row(i);
-    for (int j = 0; j < m; ++j) costs[j] -= row_[i];
+    double* costs = changed(room, size) + begin(i);
+    for (int k = 0; k < length(i); ++k) costs[k] -= row_[i];
   }
   std::vector<double> low(m, infinity), high(m, -infinity);
-  for (int i = 0; i < n; ++i) widen(cost_ + row(i), m, low.data(), high.data());
+  for (int i = 0; i < n; ++i) {
+    const double* costs = cost_ + begin(i);
+    if (!arcs) widen(costs, m, low.data(), high.data());
+    else
+      for (int k = 0; k < length(i); ++k) {
+        const int j = arcs->column[begin(i) + k];
+        widen(costs + k, 1, &low[j], &high[j]);
+      }
+  }
   double largest = 0;
   bool any = false;
   for (int j = 0; j < m; ++j) {
@@ -67,8 +75,10 @@ Reduced::Reduced(const double* cost, int n, int m, std::vector<double>& room) : 
   }
   if (!any && scale_ == 1) return;
   double* costs = changed(room, size);
-  for (int i = 0; i < n; ++i)
-    for (int j = 0; j < m; ++j) costs[row(i) + j] = (costs[row(i) + j] - col_[j]) / scale_;
+  for (int i = 0; i < n; ++i) {
+    double* line = costs + begin(i);
+    for (int k = 0; k < length(i); ++k) line[k] = (line[k] - col_[arcs ? arcs->column[begin(i) + k] : k]) / scale_;
+  }
 }
 
 double* Reduced::changed(std::vector<double>& room, std::size_t size) {

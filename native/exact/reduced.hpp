@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <vector>
 
+#include "pair_cost.hpp"
+
 namespace monge {
 
 // Subtracts from every row, then from every column, what its costs share, and scales by a power of two:
@@ -13,8 +15,9 @@ namespace monge {
 // costs lie further apart. Costs of 1e8 that differ in the last digits would else be told apart only to 1e-14 of 1e8.
 class Reduced {
  public:
-  // The costs are changed in `room` if they lie there, and copied to it if they must change and do not.
-  Reduced(const double* cost, int n, int m, std::vector<double>& room);
+  // The costs are changed in `room` if they lie there, and copied to it if they must change and do not. They are those
+  // of all pairs, or of a list.
+  Reduced(const double* cost, int n, int m, std::vector<double>& room, const ArcList* arcs = nullptr);
 
   const double* cost() const { return cost_; }
   // Potentials of the costs as they were given, from those of the reduced ones.

@@ -88,6 +88,7 @@ class Simplex {
 std::vector<Arc> cheap_arcs(const PairCost& cost, const std::vector<double>& g, std::vector<double>& level) {
   const int n = cost.n, m = cost.m;
   std::vector<double> scratch(padded(m)), h(padded(m), infinity);
+  std::vector<int> order(m);
   Watch watch(4 * static_cast<std::size_t>(m));
   level.assign(n + m, 0);
   std::vector<double> lowest(g);
@@ -96,7 +97,8 @@ std::vector<Arc> cheap_arcs(const PairCost& cost, const std::vector<double>& g, 
     for (int i = 0; i < n; ++i) {
       watch();
       const double* row = cost.row(i, scratch.data());
-      for (int j = 0; j < m; ++j) lowest[j] = std::min(lowest[j], row[j]);
+      const int count = cost.reached(i, order.data());
+      for (int k = 0; k < count; ++k) lowest[order[k]] = std::min(lowest[order[k]], row[order[k]]);
     }
   }
   for (int j = 0; j < m; ++j) level[n + j] = std::isfinite(lowest[j]) ? -lowest[j] : 0;
@@ -105,16 +107,14 @@ std::vector<Arc> cheap_arcs(const PairCost& cost, const std::vector<double>& g, 
     Arc arc;
   };
   std::vector<Ranked> ranked;
-  std::vector<int> order(m);
-  const int keep = std::min(m, 8);
   for (int i = 0; i < n; ++i) {
     watch();
     const double* row = cost.row(i, scratch.data());
-    for (int j = 0; j < m; ++j) {
-      order[j] = j;
-      h[j] = row[j] + level[n + j];
-    }
-    std::nth_element(order.begin(), order.begin() + keep - 1, order.end(), [&](int p, int q) { return h[p] < h[q]; });
+    const int count = cost.reached(i, order.data()), keep = std::min(count, 8);
+    if (keep == 0) continue;
+    for (int k = 0; k < count; ++k) h[order[k]] = row[order[k]] + level[n + order[k]];
+    const auto begin = order.begin();
+    std::nth_element(begin, begin + keep - 1, begin + count, [&](int p, int q) { return h[p] < h[q]; });
     double least = infinity;
     for (int k = 0; k < keep; ++k) least = std::min(least, h[order[k]]);
     if (!std::isfinite(least)) continue;

@@ -19,6 +19,8 @@ namespace {
 using Costs = Input<double, nb::ndim<3>>;
 using Numbers = Input<double, nb::ndim<2>>;
 using Indices = Input<std::int64_t, nb::ndim<2>>;
+using Offsets = Input<std::int64_t, nb::ndim<1>>;
+using Columns = Input<std::int32_t, nb::ndim<1>>;
 template <class T, int dimensions>
 using Output = nb::ndarray<T, nb::ndim<dimensions>, nb::c_contig, nb::device::cpu>;
 
@@ -74,13 +76,27 @@ struct Batch {
   }
 };
 
+// The rows must share out the arcs, each with its columns in increasing order.
+void check_rows(const Offsets& first, const Columns& column, std::size_t targets) {
+  const std::int64_t* row = first.data();
+  const std::size_t n = first.size() - 1;
+  bool good = row[0] == 0 && row[n] == static_cast<std::int64_t>(column.size());
+  for (std::size_t i = 0; good && i < n; ++i) good = row[i] <= row[i + 1];
+  for (std::size_t i = 0; good && i < n; ++i)
+    for (std::int64_t k = row[i]; good && k < row[i + 1]; ++k)
+      good = column.data()[k] >= (k > row[i] ? column.data()[k - 1] + 1 : 0) &&
+             static_cast<std::size_t>(column.data()[k]) < targets;
+  if (!good) refuse("first and column must list the arcs of all rows, each with increasing columns below targets.");
+}
+
 // A batch of one cost serves all problems.
 template <class CostOf>
-void solve_all(const Batch& batch, std::size_t n, std::size_t m, int threads, const CostOf& cost_of) {
+void solve_all(const Batch& batch, std::size_t n, std::size_t m, std::size_t pairs, int threads,
+               const CostOf& cost_of) {
   batch.check(n, m);
   const Unlocked unlocked;
   // A pivot reads some rows, and there are about as many pivots as atoms.
-  parallel_for(batch.a.shape(0), 1, 4.0 * n * m + 100.0 * (n + m), threads, [&](std::size_t begin, std::size_t end) {
+  parallel_for(batch.a.shape(0), 1, 4.0 * pairs + 100.0 * (n + m), threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t k = begin; k < end; ++k) batch.solve(k, cost_of(k));
   });
 }
@@ -99,7 +115,7 @@ void bind_simplex(nb::module_& module) {
          Output<double, 2> to_w, Output<double, 2> to_f, Output<double, 2> to_g, int threads) {
         const std::size_t n = cost.shape(1), m = cost.shape(2), step = cost.shape(0) == 1 ? 0 : n * m;
         check_shape("cost", cost, {{a.shape(0), true}, {n}, {m}});
-        solve_all({a, b, i, j, w, f, g, max_pivots, rounding, status, to_i, to_j, to_w, to_f, to_g}, n, m, threads,
+        solve_all({a, b, i, j, w, f, g, max_pivots, rounding, status, to_i, to_j, to_w, to_f, to_g}, n, m, n * m, threads,
                   [&](std::size_t k) {
                     return GivenCost{static_cast<int>(n), static_cast<int>(m), cost.data() + k * step};
                   });
@@ -107,6 +123,27 @@ void bind_simplex(nb::module_& module) {
       nb::arg("cost"), nb::arg("a"), nb::arg("b"), hint("i"), hint("j"), hint("w"), hint("f"), hint("g"),
       nb::arg("max_pivots"), nb::arg("rounding"), out("status"), out("to_i"), out("to_j"), out("to_w"), out("to_f"),
       out("to_g"), nb::arg("threads"));
+  module.def(
+      "simplex_arcs",
+      [](const Numbers& cost, const Offsets& first, const Columns& column, std::size_t targets, Numbers a, Numbers b,
+         std::optional<Indices> i, std::optional<Indices> j, std::optional<Numbers> w, std::optional<Numbers> f,
+         std::optional<Numbers> g, std::int64_t max_pivots, double rounding, Output<std::int64_t, 1> status,
+         Output<std::int64_t, 2> to_i, Output<std::int64_t, 2> to_j, Output<double, 2> to_w, Output<double, 2> to_f,
+         Output<double, 2> to_g, int threads) {
+        const std::size_t n = a.shape(1), arcs = column.size(), step = cost.shape(0) == 1 ? 0 : arcs;
+        check_shape("cost", cost, {{a.shape(0), true}, {arcs}});
+        check_shape("first", first, {{n + 1}});
+        check_rows(first, column, targets);
+        solve_all({a, b, i, j, w, f, g, max_pivots, rounding, status, to_i, to_j, to_w, to_f, to_g}, n, targets, arcs,
+                  threads, [&](std::size_t k) {
+                    GivenCost given{static_cast<int>(n), static_cast<int>(targets), cost.data() + k * step};
+                    given.arcs = ArcList{first.data(), column.data()};
+                    return given;
+                  });
+      },
+      nb::arg("cost"), nb::arg("first"), nb::arg("column"), nb::arg("targets"), nb::arg("a"), nb::arg("b"), hint("i"),
+      hint("j"), hint("w"), hint("f"), hint("g"), nb::arg("max_pivots"), nb::arg("rounding"), out("status"),
+      out("to_i"), out("to_j"), out("to_w"), out("to_f"), out("to_g"), nb::arg("threads"));
   module.def(
       "simplex_points",
       [](const Costs& x, const Costs& y, bool dot, double p, double power, Numbers a, Numbers b,
@@ -118,7 +155,7 @@ void bind_simplex(nb::module_& module) {
         check_shape("x", x, {{a.shape(0), true}, {n}, {d}});
         check_shape("y", y, {{a.shape(0), true}, {m}, {d}});
         const std::size_t step_x = x.shape(0) == 1 ? 0 : n * d, step_y = y.shape(0) == 1 ? 0 : m * d;
-        solve_all({a, b, i, j, w, f, g, max_pivots, rounding, status, to_i, to_j, to_w, to_f, to_g}, n, m, threads,
+        solve_all({a, b, i, j, w, f, g, max_pivots, rounding, status, to_i, to_j, to_w, to_f, to_g}, n, m, n * m, threads,
                   [&](std::size_t k) {
                     return GivenCost{static_cast<int>(n),   static_cast<int>(m), x.data() + k * step_x,
                                      y.data() + k * step_y, static_cast<int>(d), PointRule{dot, p, power}};

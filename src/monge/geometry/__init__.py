@@ -12,6 +12,7 @@ from .grid import Grid
 from .line import Line
 from .low_rank_cost import LowRankCost
 from .point_cloud import PointCloud
+from .sparse_cost import SparseCost
 from .sphere import Sphere
 from .sum import Sum
 from .tree import Tree
@@ -26,6 +27,7 @@ __all__ = [
     "Line",
     "LowRankCost",
     "PointCloud",
+    "SparseCost",
     "Sphere",
     "Sum",
     "Tree",

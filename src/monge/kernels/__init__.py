@@ -24,7 +24,7 @@ from .attention import (
     pivot_apply,
     row_shares,
 )
-from .exact import Basis, Matching, assignment, simplex
+from .exact import Arcs, Basis, Matching, assignment, simplex
 from .line import (
     argsort,
     circle_distance,
@@ -42,6 +42,7 @@ from .stream import Matrix, Pairs, Points, apply, ctransform, extract, sinkhorn,
 
 __all__ = [
     "AVAILABLE",
+    "Arcs",
     "Basis",
     "Matching",
     "Matrix",

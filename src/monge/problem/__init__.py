@@ -8,6 +8,7 @@ from .free import Free
 from .linear import Linear, Terms
 from .marginal import Marginal
 from .penalty import PENALTIES, Penalty
+from .referenced import Referenced
 from .relaxed import Relaxed
 from .traits import TRAITS
 
@@ -21,6 +22,7 @@ __all__ = [
     "Marginal",
     "Penalty",
     "Problem",
+    "Referenced",
     "Relative",
     "Relaxed",
     "Terms",

@@ -41,6 +41,9 @@ class AtMost(Constraint):
     def _met_by(self, mu: Tensor) -> AtMost:
         return self._replace(weights=self.weights.maximum(mu))
 
+    def _nearest(self, mu: Tensor) -> Tensor:
+        return mu.minimum(self.weights)
+
     def _project(self, f: Tensor) -> Tensor:
         return f.clamp(max=0.0)
 

@@ -66,6 +66,14 @@ class Problem(Value, ABC):
     def gap(self, P: Plan) -> Float[Tensor, "*b"]:
         """How far a plan can be from optimal: its objective less a lower bound of all objectives."""
 
+    def _posed(self) -> Problem:
+        """The problem that solvers are given: of the same plans, with an objective that differs by a constant."""
+        return self
+
+    def _constant(self) -> Tensor:
+        """By what this objective exceeds that of the problem that solvers are given."""
+        return torch.zeros(())
+
     def _remembered(self) -> Geometry | None:
         """The cost that a plan which solves this problem answers for, if there is one."""
         return None

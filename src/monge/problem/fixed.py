@@ -37,6 +37,9 @@ class Fixed(Constraint):
     def _met_by(self, mu: Tensor) -> Fixed:
         return self._replace(weights=mu)
 
+    def _nearest(self, mu: Tensor) -> Tensor:
+        return self.weights.expand_as(mu)
+
     def _mass_at(self, f: Tensor) -> Tensor:
         return self.weights.expand_as(f)
 

@@ -75,6 +75,10 @@ class Marginal(Value):
         """The nearest marginal of this kind whose constraint mu meets."""
         return self
 
+    def _nearest(self, mu: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
+        """The nearest marginal that meets the constraint."""
+        return mu
+
     def _project(self, f: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
         """The nearest potential whose dual term is finite and not flat."""
         return f

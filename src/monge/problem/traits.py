@@ -9,7 +9,7 @@ TRAITS: dict[str, str] = {
     "points": "needs the points themselves, as in PointCloud(x, y)",
     "line": "needs points on a line and a convex cost of their difference, |x - y|^p with p >= 1 or -xy",
     "exact": "is exact: it needs epsilon=0",
-    "entropic": "needs a positive epsilon (Simplex and Assignment are exact)",
+    "entropic": "needs a positive epsilon (Simplex, Assignment and InteriorPoint are exact)",
     "balanced": "needs two Fixed marginals",
     "priced": "needs marginals of linear price: Fixed, AtMost, Free or Relaxed at linear rates, such as penalty='tv'",
     "square": "needs as many rows as columns",

@@ -6,6 +6,7 @@ from ._exact import Exact
 from .assignment import Assignment
 from .base import Capability, Case, Solver
 from .candidates import SOLVERS
+from .interior_point import InteriorPoint
 from .newton import Newton
 from .simplex import Simplex
 from .sinkhorn import Sinkhorn
@@ -23,6 +24,7 @@ __all__ = [
     "DualSolution",
     "Exact",
     "Explanation",
+    "InteriorPoint",
     "Newton",
     "Report",
     "Simplex",

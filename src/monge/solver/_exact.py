@@ -19,7 +19,7 @@ from ._feasible import check_feasible
 from .base import Solver
 from .solution import DualSolution, Report, Status
 
-__all__ = ["Exact", "rounding"]
+__all__ = ["Exact", "in_double", "proved", "rounding"]
 
 _TOLD = (
     "The value of an exact problem has no second derivative by points and weights together: detach one of them, or "
@@ -28,6 +28,10 @@ _TOLD = (
 _PLAN_TOLD = (
     "An exact plan is not differentiated by weights, prices or masses: take its value, detach them, or give epsilon a "
     "positive value."
+)
+_MOVING_TOLD = (
+    "An exact plan between marginals of curved price moves with everything, and is not differentiated: take its value, "
+    "detach it, or give epsilon a positive value."
 )
 _POTENTIALS_TOLD = (
     "The potentials of an exact problem carry no derivative: detach them, differentiate the value, or give epsilon a "
@@ -76,7 +80,7 @@ class Exact(Solver):
         return False
 
     def _solve(self, problem: Linear) -> DualSolution:
-        exact = _in_double(problem)
+        exact = in_double(problem)
         if self._reads_matrix(exact):
             exact = exact._stored()
         try:
@@ -84,7 +88,7 @@ class Exact(Solver):
         except InfeasibleError:
             check_feasible(problem)  # says more, if it can
             raise
-        return _proved(problem, exact, plan, f, g, self.feasible)
+        return proved(problem, exact, plan, f, g, feasible=self.feasible)
 
 
 def rounding(problem: Linear) -> float:
@@ -92,7 +96,7 @@ def rounding(problem: Linear) -> float:
     return torch.finfo(problem.a.dtype).eps
 
 
-def _in_double(problem: Linear) -> Linear:
+def in_double(problem: Linear) -> Linear:
     """The same problem as constants in float64, in which a mass that equals that of a side is equal to it."""
     exact = problem.detach()._widened(torch.float64)
     if exact.mass is None:
@@ -102,8 +106,17 @@ def _in_double(problem: Linear) -> Linear:
     return exact._replace(mass=wanted.minimum(exact.source.total).minimum(exact.target.total))
 
 
-def _proved(problem: Linear, exact: Linear, plan: Coupling, f: Tensor, g: Tensor, feasible: bool) -> DualSolution:
-    """The solution of a linear program, proved by its duality gap, which is measured in float64.
+def proved(
+    problem: Linear,
+    exact: Linear,
+    plan: Coupling,
+    f: Tensor,
+    g: Tensor,
+    *,
+    feasible: bool = False,
+    steps: Tensor | None = None,
+) -> DualSolution:
+    """The solution of an exact problem, proved by its duality gap, which is measured in float64.
 
     It is proved for the plan's own marginals, which must be those of the problem to the rounding of its dtype.
 
@@ -118,6 +131,8 @@ def _proved(problem: Linear, exact: Linear, plan: Coupling, f: Tensor, g: Tensor
         f: (*b, n) potential of the rows in float64.
         g: (*b, m) potential of the columns in float64.
         feasible: Whether f_i + g_j <= C_ij is known.
+        steps: The iterations of a method that has them. Its plan moves with the costs, and is not differentiated by
+            them; that of the others is a vertex, which does not.
     """
     constant, batch, dtype = plan.detach(), problem.batch_shape, problem.geometry.dtype
     with torch.no_grad():
@@ -141,7 +156,7 @@ def _proved(problem: Linear, exact: Linear, plan: Coupling, f: Tensor, g: Tensor
         status=Status.OPTIMAL if bool(proven.all()) else Status.PRECISION,
         marginal_error=violation.to(dtype).expand(batch),
         duality_gap=gap.clamp_min(0).to(dtype).expand(batch),
-        iterations=torch.zeros(batch, dtype=torch.long, device=f.device),
+        iterations=torch.zeros(batch, dtype=torch.long, device=f.device) if steps is None else steps,
         epsilon=problem.epsilon.detach().expand(batch),
     )
     sources = parts_of(problem).tensors if torch.is_grad_enabled() else []
@@ -149,7 +164,8 @@ def _proved(problem: Linear, exact: Linear, plan: Coupling, f: Tensor, g: Tensor
         value = _attached(problem, constant, (row, col), precise, value)
         if not any(t.requires_grad for t in plan._tensors()):
             weights = parts_of((problem.source, problem.target, problem.mass)).tensors
-            plan = plan._map(lambda t: held(t, weights, _PLAN_TOLD) if t.is_floating_point() else t)
+            others, told = (weights, _PLAN_TOLD) if steps is None else (sources, _MOVING_TOLD)
+            plan = plan._map(lambda t: held(t, others, told) if t.is_floating_point() else t)
         f, g = (held(side, sources, _POTENTIALS_TOLD) for side in (f, g))
     return DualSolution._make(coupling=plan.to(dtype), value=value, report=report, problem=problem, f=f, g=g)
 

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from monge import kernels
 from monge.errors import InfeasibleError
+from monge.geometry import Geometry, SparseCost
+from monge.kernels import Arcs
 from monge.problem import AtMost, Fixed, Linear
 from monge.problem.marginal import Marginal
 
@@ -28,11 +30,53 @@ _MAX_BYTES = 2**32
 _NAMED = 8
 
 
+class _Allowed:
+    """Which pairs may meet: a table, or a list where most of them may not."""
+
+    def __init__(self, pairs: Bool[Tensor, "n m"] | Arcs) -> None:
+        self.pairs = pairs
+
+    @classmethod
+    def by(cls, geometry: Geometry) -> _Allowed:
+        if isinstance(geometry, SparseCost):
+            i, j = geometry.i.cpu(), geometry.j.cpu()
+            return cls(Arcs(i, j, torch.zeros(len(i), dtype=torch.float64), geometry.n, geometry.m))
+        return cls((geometry._dense() < math.inf).cpu())
+
+    @property
+    def T(self) -> _Allowed:  # noqa: N802
+        return _Allowed(self.pairs.transpose() if isinstance(self.pairs, Arcs) else self.pairs.mT)
+
+    def flow(self) -> Tensor | Arcs:
+        """The costs of a flow in which what finds no room goes to one more column at price one.
+
+        Room that stays empty meets one more row for nothing.
+        """
+        n, m = self.pairs.shape
+        if isinstance(self.pairs, Arcs):
+            i, j, free = self.pairs.i, self.pairs.j, self.pairs.cost
+            rows, columns = torch.arange(n), torch.arange(m + 1)
+            i, j = torch.cat([i, rows, torch.full((m + 1,), n)]), torch.cat([j, torch.full((n,), m), columns])
+            return Arcs(i, j, torch.cat([free, free.new_ones(n), free.new_zeros(m + 1)]), n + 1, m + 1)
+        cost = torch.full((n + 1, m + 1), math.inf, dtype=torch.float64)
+        cost[:n, :m].masked_fill_(self.pairs, 0.0)
+        cost[:n, m], cost[n] = 1.0, 0.0
+        return cost
+
+    def reached(self, rows: Bool[Tensor, " n"]) -> Bool[Tensor, " m"]:
+        """The columns that some of these rows may meet."""
+        if not isinstance(self.pairs, Arcs):
+            return self.pairs[rows].any(0)
+        found = torch.zeros(self.pairs.m, dtype=torch.bool)
+        found[self.pairs.j[rows[self.pairs.i]]] = True
+        return found
+
+
 class _Demand(NamedTuple):
     """Mass that must leave one side, of what it has, into what the other side can take."""
 
     side: str
-    allowed: Bool[Tensor, "n m"]
+    allowed: _Allowed
     held: Float[Tensor, " n"]
     room: Float[Tensor, " m"]
     wanted: float
@@ -48,7 +92,8 @@ def check_feasible(problem: Linear) -> None:
         InfeasibleError: If there is none; the message names points that hold more than what they reach can take.
     """
     n, m = problem.shape
-    if 8 * n * m > _MAX_BYTES or not problem.geometry._forbids():
+    listed = isinstance(problem.geometry, SparseCost)
+    if (8 * n * m > _MAX_BYTES and not listed) or not problem.geometry._forbids():
         return
     tol = 8 * torch.finfo(problem.a.dtype).eps
     batch = problem.batch_shape
@@ -64,14 +109,14 @@ def _demands(problem: Linear) -> Iterator[_Demand]:
     source, target = problem.source, problem.target
     if not isinstance(source, Fixed) and not isinstance(target, Fixed) and problem.mass is None:
         return
-    allowed = (problem.geometry._dense() < math.inf).cpu()
+    allowed = _Allowed.by(problem.geometry)
     a, b = problem.a.cpu().double(), problem.b.cpu().double()
     if isinstance(source, Fixed):
         yield _Demand("row", allowed, a, _room(target, b, a), float(a.sum()))
         if isinstance(target, Fixed):
             return  # of the same mass: serving one side serves the other
     if isinstance(target, Fixed):
-        yield _Demand("column", allowed.mT, b, _room(source, a, b), float(b.sum()))
+        yield _Demand("column", allowed.T, b, _room(source, a, b), float(b.sum()))
     elif problem.partial:
         assert problem.mass is not None
         yield _Demand("row", allowed, a, b, float(problem.mass))
@@ -86,18 +131,14 @@ def _room(marginal: Marginal, weights: Tensor, other: Tensor) -> Tensor:
 
 def _check(demand: _Demand, tol: float, which: str) -> None:
     side, allowed, held, room, wanted = demand
-    n, m = allowed.shape
-    # What finds no room goes to one more column at price one; room that stays empty meets one more row for nothing.
-    cost = torch.full((n + 1, m + 1), math.inf, dtype=torch.float64)
-    cost[:n, :m].masked_fill_(allowed, 0.0)
-    cost[:n, m], cost[n] = 1.0, 0.0
+    n, m = len(held), len(room)
     mass, space = held.sum()[None], room.sum()[None]
-    flow = kernels.simplex(cost, torch.cat([held, space]), torch.cat([room, mass]), rounding=tol / 8)
+    flow = kernels.simplex(allowed.flow(), torch.cat([held, space]), torch.cat([room, mass]), rounding=tol / 8)
     served = float(mass) - float(flow.w[(flow.i < n) & (flow.j == m)].sum())
     if served >= wanted - tol * float(mass):
         return
     stuck = (flow.f[:n] + flow.g[m] > 0.5) & (held > 0)
-    reached = allowed[stuck].any(0) & (room > 0)
+    reached = allowed.reached(stuck) & (room > 0)
     other = "column" if side == "row" else "row"
     hold, reach = ("hold", "reach") if int(stuck.sum()) > 1 else ("holds", "reaches")
     told = f"{_listed(side, stuck)}{which} {hold} {float(held[stuck].sum()):.6g} and {reach} "

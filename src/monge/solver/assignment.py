@@ -11,7 +11,7 @@ from monge import kernels
 from monge._checks import check_number
 from monge._value import value
 from monge.coupling import Coupling, PermutationCoupling
-from monge.geometry import CostMatrix
+from monge.geometry import CostMatrix, SparseCost
 from monge.problem import Linear
 
 from ._exact import Exact
@@ -51,6 +51,8 @@ class Assignment(Exact):
 
     def _capability(self, case: Case) -> Capability:
         n, problem = case.problem.shape[0], case.problem
+        if isinstance(problem.geometry, SparseCost):
+            return Capability.no("Assignment reads a matrix of costs, and not a list of pairs as Simplex does.")
         if 8 * n * n > self.max_bytes:
             return Capability.no(f"Assignment would build {8 * n * n:,} bytes of costs, more than max_bytes.")
         # Measured on clouds of 250 to 4000 points; the constant is what a call costs.

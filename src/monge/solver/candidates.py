@@ -7,6 +7,7 @@ from monge.registry import Registry, check_derived
 
 from .assignment import Assignment
 from .base import Solver
+from .interior_point import InteriorPoint
 from .newton import Newton
 from .simplex import Simplex
 from .sinkhorn import Sinkhorn
@@ -29,3 +30,6 @@ SOLVERS.register("sorted", Sorted, "Sorting, for points on a line and a convex c
 SOLVERS.register("assignment", Assignment, "The assignment problem: the cheapest bijection of points of equal weights.")
 for _solver in (Simplex, Sinkhorn, Newton):
     SOLVERS.register(_solver.__name__.lower(), _solver)
+SOLVERS.register(
+    "interior", InteriorPoint, "Newton steps inside the constraints: exact plans between marginals of curved price."
+)

@@ -16,6 +16,7 @@ from monge._arrays import pieces, rows_per_block
 from monge._checks import check_number
 from monge._value import value
 from monge.coupling import Coupling, SparseCoupling
+from monge.geometry import SparseCost
 from monge.problem import Linear
 
 from ._dummies import extend
@@ -67,22 +68,24 @@ class Simplex(Exact):
     def _capability(self, case: Case) -> Capability:
         problem = case.problem
         n, m = problem.shape
-        memory = 8.0 * n * m if _points(problem) is None else 200.0 * (n + m)
+        listed, pairs = _listed(problem), _pairs(problem)
+        memory = 8.0 * n * m if listed is None else 200.0 * (n + m) + (48.0 * pairs if pairs < n * m else 0.0)
         if memory > self.max_bytes:
             return Capability.no(f"Simplex would build {8 * n * m:,} bytes of costs, more than max_bytes.")
         # Measured on clouds of 250 to 4000 points; the constant is what a call costs.
-        operations = math.prod(problem.batch_shape) * (1e5 + 60.0 * (n * m) ** 1.125)
-        reason = f"network simplex on {n} x {m} pairs in float64, problems in parallel."
+        operations = math.prod(problem.batch_shape) * (1e5 + 60.0 * pairs**1.125)
+        told = f"{n} x {m}" if pairs == n * m else f"{pairs} of {n} x {m}"
+        reason = f"network simplex on {told} pairs in float64, problems in parallel."
         return Capability(True, operations, reason, memory)
 
     def _reads_matrix(self, exact: Linear) -> bool:
         size = 8 * math.prod(exact.geometry.batch_shape) * math.prod(exact.shape)
-        return size <= _SMALL_MATRIX and _points(exact) is None
+        return size <= _SMALL_MATRIX and _listed(exact) is None
 
     def _optimal(self, problem: Linear, exact: Linear) -> tuple[Coupling, Tensor, Tensor]:
         (n, m), batch = problem.shape, exact.batch_shape
         guesses = None if self.init is None else initial_potentials(self.init, exact)
-        step = rows_per_block(8 * n * m, _SMALL_MATRIX)
+        step = rows_per_block(8 * _pairs(exact), _SMALL_MATRIX)
         if batch.numel() <= step:
             basis = _basis(exact, guesses, rounding(problem))
         else:
@@ -104,7 +107,7 @@ class Simplex(Exact):
 
 def _basis(problem: Linear, guesses: Sequence[Tensor] | None, error: float) -> kernels.Basis:
     """The answers to a batch of problems, with dummies where marginals may be missed."""
-    cost: kernels.Points | Tensor | None = _points(problem)
+    cost: kernels.Points | kernels.Arcs | Tensor | None = _listed(problem)
     if cost is None:
         cost = problem.geometry._dense()
     potentials = None if guesses is None else (guesses[0], guesses[1])
@@ -119,9 +122,17 @@ def _basis(problem: Linear, guesses: Sequence[Tensor] | None, error: float) -> k
     return extended.restrict(found)
 
 
-def _points(problem: Linear) -> kernels.Points | None:
-    """The costs as points, if the kernel should compute them on the fly."""
-    pairs = problem.geometry._pairs() if problem.balanced else None
+def _pairs(problem: Linear) -> int:
+    """How many pairs the loop looks at."""
+    return len(listed.i) if isinstance(listed := _listed(problem), kernels.Arcs) else math.prod(problem.shape)
+
+
+def _listed(problem: Linear) -> kernels.Points | kernels.Arcs | None:
+    """The costs as points, if the kernel should compute them on the fly, or in a list, if most pairs may not meet."""
+    geometry = problem.geometry
+    if isinstance(geometry, SparseCost) and problem.balanced:
+        return kernels.Arcs(geometry.i, geometry.j, geometry.cost, geometry.n, geometry.m)
+    pairs = geometry._pairs() if problem.balanced else None
     if not isinstance(pairs, kernels.Points):
         return None
     n, m = problem.shape

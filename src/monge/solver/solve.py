@@ -13,6 +13,7 @@ from torch import Tensor
 
 from monge._transforms import transformable
 from monge._value import value
+from monge.coupling import DenseCoupling
 from monge.errors import CapabilityError, ConvergenceWarning, InputError, NotConvergedError
 from monge.gradient import Gradient
 from monge.problem import Problem
@@ -110,6 +111,12 @@ def solution_of(problem: Problem, solver: Solver | None) -> Solution:
             f"solver must be a solver such as Sinkhorn(), but is {getattr(solver, '__name__', type(solver).__name__)}"
             f"{': did you forget the parentheses?' if isinstance(solver, type) else ': see monge.solver.'}"
         )
+    posed = problem._posed()
+    if posed is not problem:
+        # The plan of another cost answers for that of the problem only entry by entry.
+        found = solution_of(posed, solver)
+        plan = DenseCoupling._make(matrix=found.coupling.dense(), geometry=problem._remembered())
+        return found._replace(coupling=plan, value=found.value + problem._constant(), problem=problem)
     try:
         chosen = solver.resolve(problem)
     except CapabilityError as error:
@@ -217,6 +224,7 @@ class Auto(Solver):
 
     def explain(self, problem: Problem) -> Explanation:
         """All candidates, in the order in which they would be chosen."""
+        problem = problem._posed()
         return _table(Case(problem, problem.traits), self._candidates())
 
     def _capability(self, case: Case) -> Capability:

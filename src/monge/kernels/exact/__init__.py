@@ -1,6 +1,7 @@
 """Sparse exact solvers: the assignment problem, and the network simplex for weighted measures."""
 
+from .arcs import Arcs
 from .assignment import Matching, assignment
 from .simplex import Basis, simplex
 
-__all__ = ["Basis", "Matching", "assignment", "simplex"]
+__all__ = ["Arcs", "Basis", "Matching", "assignment", "simplex"]

@@ -16,6 +16,7 @@ from monge.errors import InfeasibleError, InputError, NotConvergedError, ShapeEr
 
 from ... import _extension
 from ...stream import Matrix, Pairs, Points
+from ..arcs import Arcs
 from . import native, reference
 
 __all__ = ["Basis", "simplex"]
@@ -36,7 +37,7 @@ class Basis(NamedTuple):
 @transformable
 @torch.no_grad()
 def simplex(
-    cost: Pairs | Float[Tensor, "*b n m"] | PointCost,
+    cost: Pairs | Arcs | Float[Tensor, "*b n m"] | PointCost,
     a: Float[Tensor, "*b n"],
     b: Float[Tensor, "*b m"],
     *,
@@ -62,8 +63,8 @@ def simplex(
 
     Args:
         cost: The matrix $C$ (a tensor or a `Matrix`), where ``inf`` forbids a pair; or `Points`, whose costs are
-            computed on the fly in memory $O((n + m) d)$. A tuple ``(x, y, p, power)`` is short for
-            ``Points(x, y, p=p, power=power)``.
+            computed on the fly in memory $O((n + m) d)$; or `Arcs`, the pairs that may meet. A tuple
+            ``(x, y, p, power)`` is short for ``Points(x, y, p=p, power=power)``.
         a: Source weights, not negative.
         b: Target weights; a sum that differs by rounding is scaled to that of `a`.
         start: The answer to a similar problem of the same shape: its basis is the first one, less the entries of weight
@@ -126,7 +127,7 @@ def _flat(numbers: Tensor, batch: torch.Size) -> Tensor:
     return _plain(numbers).expand(*batch, numbers.shape[-1]).reshape(batch.numel(), numbers.shape[-1])
 
 
-def _flat_pairs(pairs: Pairs, batch: torch.Size) -> Pairs:
+def _flat_pairs(pairs: Pairs | Arcs, batch: torch.Size) -> Pairs | Arcs:
     """One cost for each problem, or one for all."""
 
     def flat(t: Tensor) -> Tensor:
@@ -136,6 +137,8 @@ def _flat_pairs(pairs: Pairs, batch: torch.Size) -> Pairs:
 
     if isinstance(pairs, Matrix):
         return Matrix(flat(pairs.cost))
+    if isinstance(pairs, Arcs):
+        return replace(pairs, cost=flat(pairs.cost[..., None, :])[:, 0])
     return replace(pairs, x=flat(pairs.x), y=flat(pairs.y))
 
 
@@ -172,7 +175,7 @@ def _fits(numbers: Tensor, batch: torch.Size, size: int) -> bool:
         return False
 
 
-def _checked_cost(cost: Pairs | Tensor | PointCost) -> Pairs:
+def _checked_cost(cost: Pairs | Arcs | Tensor | PointCost) -> Pairs | Arcs:
     if isinstance(cost, tuple):
         x, y, p, power = cost
         cost = Points(x, y, p=p, power=power)
@@ -184,13 +187,18 @@ def _checked_cost(cost: Pairs | Tensor | PointCost) -> Pairs:
         if matrix.numel() and not float(matrix.min()) > -math.inf:
             raise InputError("cost must not hold NaN or -inf; use inf to forbid a pair.")
         return Matrix(matrix)
+    if isinstance(cost, Arcs):
+        prices = _plain(cost.cost)
+        if not bool(prices.isfinite().all()):
+            raise InputError("cost must hold finite costs of its pairs; leave a pair out to forbid it.")
+        return replace(cost, i=cost.i.cpu(), j=cost.j.cpu(), cost=prices)
     x, y = _plain(cost.x), _plain(cost.y)
     if not (bool(x.isfinite().all()) and bool(y.isfinite().all())):
         raise InputError("x and y must be finite: drop or mend the points that are NaN or infinite.")
     return Points(x, y, cost.kind, cost.p, cost.power)
 
 
-def _checked_weights(a: Tensor, b: Tensor, pairs: Pairs) -> torch.Size:
+def _checked_weights(a: Tensor, b: Tensor, pairs: Pairs | Arcs) -> torch.Size:
     """The dimensions of the batch."""
     n, m = pairs.shape
     if a.shape[-1:] != (n,) or b.shape[-1:] != (m,):

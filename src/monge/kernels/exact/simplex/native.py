@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..._extension import call
 from ...stream import Matrix, Pairs
+from ..arcs import Arcs
 
 __all__ = ["INFEASIBLE", "LIMIT", "OPTIMAL", "Hints", "Solved", "simplex"]
 
@@ -44,13 +45,16 @@ class Solved(NamedTuple):
         return cls(torch.full((problems,), OPTIMAL), i, j, w, f, g)
 
 
-def simplex(pairs: Pairs, a: Tensor, b: Tensor, hints: Hints, max_iter: int | None, rounding: float) -> Solved:
+def simplex(pairs: Pairs | Arcs, a: Tensor, b: Tensor, hints: Hints, max_iter: int | None, rounding: float) -> Solved:
     """Float64 weights (k, n) and (k, m) on the CPU, costs of k problems or one for all; the rest is settled there."""
     solved = Solved.nothing(len(a), *pairs.shape)
     given = (None if t is None else t.contiguous().numpy() for t in (a, b, *hints))
-    costs = (t.contiguous().numpy() for t in pairs.tensors())
+    costs = (t.contiguous().numpy() for t in (pairs.by_rows() if isinstance(pairs, Arcs) else pairs.tensors()))
+    rule: tuple[float, ...] = ()
     if isinstance(pairs, Matrix):
-        loop, rule = "simplex_matrix", ()
+        loop = "simplex_matrix"
+    elif isinstance(pairs, Arcs):
+        loop, rule = "simplex_arcs", (pairs.m,)
     else:
         loop, rule = "simplex_points", (pairs.kind == "dot", float(pairs.p), float(pairs.power))
     limit = -1 if max_iter is None else max_iter

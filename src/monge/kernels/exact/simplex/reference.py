@@ -11,13 +11,15 @@ from torch import Tensor
 
 from ...stream import Matrix, Pairs, ctransform
 from .._reduced import reduced
+from ..arcs import Arcs
 from .native import INFEASIBLE, OPTIMAL, Hints, Solved
 
 __all__ = ["programme", "simplex"]
 
 
-def simplex(pairs: Pairs, a: Tensor, b: Tensor, hints: Hints, max_iter: int | None, rounding: float) -> Solved:
+def simplex(pairs: Pairs | Arcs, a: Tensor, b: Tensor, hints: Hints, max_iter: int | None, rounding: float) -> Solved:
     """One problem after the other; a linear programme starts from nowhere, and knows no limit."""
+    pairs = Matrix(pairs.block(slice(None))) if isinstance(pairs, Arcs) else pairs
     solved = Solved.nothing(len(a), *pairs.shape)
     costs = [t.expand(len(a), *t.shape[1:]) for t in pairs.tensors()]
     for k, weights in enumerate(zip(a, b, strict=True)):
