@@ -137,13 +137,30 @@ def test_weights(run: Run, clouds: tuple[torch.Tensor, torch.Tensor], tmp_path: 
     assert number("value", out) == pytest.approx(float(plan.transport_cost(monge.geometry.PointCloud(x, y))), rel=1e-8)
 
 
-@pytest.mark.parametrize("name", ["plan.png", "plan.pdf", "plan.svg"])
+@pytest.mark.parametrize("name", ["plan.png", "plan.jpg", "plan.JPEG", "plan.pdf", "plan.svg"])
 def test_picture(name: str, run: Run, clouds: tuple[torch.Tensor, torch.Tensor]) -> None:
     pytest.importorskip("matplotlib")
     code, _, _ = run("couple", "x.npy", "y.csv", "--plot", name)
     assert code == 0
     start = Path(name).read_bytes()[:5]
-    assert start.startswith({"plan.png": b"\x89PNG", "plan.pdf": b"%PDF", "plan.svg": b"<?xml"}[name])
+    ending = Path(name).suffix.lower()
+    assert start.startswith(
+        {".png": b"\x89PNG", ".jpg": b"\xff\xd8", ".jpeg": b"\xff\xd8", ".pdf": b"%PDF", ".svg": b"<?xml"}[ending]
+    )
+
+
+@pytest.mark.parametrize(("option", "name"), [("--out", "plan.npz"), ("--plot", "plan.png")])
+def test_a_file_is_replaced_only_if_asked(
+    option: str, name: str, run: Run, clouds: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    Path(name).write_bytes(b"old")
+    code, out, err = run("couple", "x.npy", "y.csv", option, name)
+    assert (code, out) == (2, "")
+    assert f"{option} {name} is there already: add --force" in err
+    assert Path(name).read_bytes() == b"old"
+    if option == "--out":
+        assert run("couple", "x.npy", "y.csv", option, name, "--force")[0] == 0
+        assert read_plan(name).shape == (20, 25)
 
 
 def test_a_missed_tolerance_is_told(run: Run, clouds: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -242,7 +259,7 @@ def test_a_full_disk_leaves_the_old_file(run: Run, clouds: tuple[torch.Tensor, t
     Path("plan.npz").write_bytes(b"old")
     before = sorted(Path().iterdir())
     with files_of_at_most(256):
-        code, _, err = run("couple", "x.npy", "y.csv", "--out", "plan.npz")
+        code, _, err = run("couple", "x.npy", "y.csv", "--out", "plan.npz", "--force")
     assert code == 2
     assert "plan.npz could not be written (File too large)" in err
     assert Path("plan.npz").read_bytes() == b"old"

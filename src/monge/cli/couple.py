@@ -24,7 +24,7 @@ from .plan_file import write_plan
 
 __all__ = ["couple"]
 
-PICTURES = (".png", ".pdf", ".svg")
+PICTURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 
 
 def couple(
@@ -53,7 +53,8 @@ def couple(
     tol: Annotated[float | None, typer.Option(help="Marginal error to reach, relative to the mass.")] = None,
     max_iter: Annotated[int | None, typer.Option(help="Limit of the solver's iterations.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the plan to this .npz file.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the plan into this .png, .pdf or .svg file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the plan into this .png, .jpg, .pdf or .svg file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there already.")] = False,
     dtype: Annotated[str, typer.Option(help="Precision to compute in, float32 or float64.")] = "float64",
     seed: Annotated[int, typer.Option(help="Seed of the pairs that --out draws.")] = 0,
 ) -> None:
@@ -62,9 +63,9 @@ def couple(
     Prints what the plan costs and how well it was solved; [cyan]--out[/] keeps the plan, [cyan]--plot[/] draws it.
     """
     if out:
-        check_destination(out, "--out", (".npz",))
+        check_destination(out, "--out", (".npz",), replace=force)
     if plot:
-        check_destination(plot, "--plot", PICTURES)
+        check_destination(plot, "--plot", PICTURES, replace=force)
     check_seed("--seed", seed)
     check_choice("--dtype", dtype, ("float32", "float64"))
     with console.phases() as phases:
