@@ -236,7 +236,7 @@ def test_faults_of_ours_are_told_apart(
         def fail(*_: object, error: Exception = error) -> None:
             raise error
 
-        monkeypatch.setattr("monge.cli.couple.solve", fail)
+        monkeypatch.setattr("monge.cli.question.solve", fail)
         left, out, err = run("couple", "x.npy", "y.csv")
         assert (left, out) == (code, "")
         assert told in err

@@ -11,10 +11,13 @@ from monge._version import __version__
 from monge.errors import InputError, TransportError
 
 from . import console
+from .barycenter import barycenter
 from .cite import cite
 from .couple import couple
 from .demo import demo
 from .doctor import doctor
+from .map import map_points
+from .pairwise import pairwise
 from .papers import papers
 from .registries import COMMANDS, registries
 from .train import train
@@ -38,8 +41,9 @@ def _root(
     """Optimal transport: plans between point clouds, and networks made of them, from the command line."""
 
 
-for _command in (couple, train, demo, doctor, cite, papers):
+for _command in (couple, pairwise, barycenter, train, demo, doctor, cite, papers):
     COMMANDS.register(_command.__name__, _command)
+COMMANDS.register("map", map_points)
 COMMANDS.register("list", registries)
 
 
