@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Event, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -28,9 +28,9 @@ class _Task:
     name: str
     steps: int | None
     done: int
+    told: float
     note: str = ""
     speed: str = ""
-    told: float = field(default_factory=time.perf_counter)
     bar: TaskID | None = None
 
     @property
@@ -92,11 +92,11 @@ class Progress:
             steps: how many steps it has; None if nobody knows.
             done: how many of them are done.
         """
-        task = _Task(name, steps, done)
+        task = _Task(name, steps, done, time.perf_counter())
         if self._bar is not None:
             task.bar = self._bar.add_task(name, total=steps, completed=done, count=task.count, note="", speed="")
         self._tasks.append(task)
-        self._log.debug("%s: begins", task)
+        self._log.debug("%s: begins", str(task))
 
     def tell(self, *, done: int, note: str | None = None, speed: str | None = None) -> None:
         """Tell how many steps are done."""
@@ -131,13 +131,13 @@ class Progress:
         task = self._tasks.pop()
         if self._bar is not None and task.bar is not None:
             self._bar.remove_task(task.bar)
-        self._log.debug("%s: ends", task)
+        self._log.debug("%s: ends", str(task))
 
     def _record(self, task: _Task) -> None:
         now = time.perf_counter()
         if now - task.told >= EVERY:
             task.told = now
-            self._log.info("%s", task)
+            self._log.info("%s", str(task))
 
     def _watch(self) -> None:
         """Tell of the innermost task each minute, even if it does not tell by itself."""
