@@ -242,6 +242,38 @@ def test_faults_of_ours_are_told_apart(
         assert told in err
 
 
+def test_interrupted(run: Run, clouds: tuple[torch.Tensor, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("monge.cli.question.solve", interrupted)
+    before = sorted(Path().iterdir())
+    code, out, err = run("couple", "x.npy", "y.csv", "--out", "plan.npz")
+    assert (code, out) == (130, "")
+    assert err == "error: Interrupted: no file was left half-written; run the same command again.\n"
+    assert sorted(Path().iterdir()) == before
+
+
+def test_a_long_solve_is_announced(
+    run: Run, clouds: tuple[torch.Tensor, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monge.cli.question.estimated_seconds", lambda problem, solver: 300.0)
+    code, _, err = run("couple", "x.npy", "y.csv", "--epsilon", "0")
+    assert code == 0
+    assert err == (
+        "note: Solving will take about 5 minutes by estimate: a positive --epsilon or fewer points are faster.\n"
+    )
+
+
+def test_a_line_a_minute_in_pipes(
+    run: Run, clouds: tuple[torch.Tensor, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monge._progress.EVERY", 0.0)
+    code, _, err = run("pairwise", "x.npy", "y.csv", "x.npy")
+    assert code == 0
+    assert "note: pairs, 3 of 3\n" in err
+
+
 @contextlib.contextmanager
 def files_of_at_most(size: int):
     """The system refuses larger files, as a full disk would."""
