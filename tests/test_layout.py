@@ -31,7 +31,7 @@ STOREYS = {
     for storey, names in enumerate(
         [
             (
-                *("_arrays", "_batch", "_blocks", "_checks", "_files", "_parts", "_sided"),
+                *("_arrays", "_batch", "_blocks", "_checks", "_files", "_parts", "_progress", "_sided"),
                 *("_reading", "_transforms", "_users_arrays", "_value", "_version", "errors", "registry"),
             ),
             # The loop of training knows no plan and no kernel: it is handed an objective and data.

@@ -18,11 +18,18 @@ from .errors import InputError
 __all__ = ["check_destination", "hold_folder", "make_folder", "write_whole"]
 
 
-def check_destination(path: Path, option: str, endings: tuple[str, ...]) -> None:
+def check_destination(path: Path, option: str, endings: tuple[str, ...], *, replace: bool = True) -> None:
     """Find out before the work is done whether its answer could be kept.
 
+    Args:
+        path: Where the answer will be.
+        option: What names the path; messages say it.
+        endings: The endings that it may have.
+        replace: Whether a file that is there may be replaced.
+
     Raises:
-        InputError: If the ending is unknown, the folder is missing or closed, or something that is no file is there.
+        InputError: If the ending is unknown, the folder is missing or closed, something that is no file is there, or a
+            file that may not be replaced.
     """
     if path.suffix.lower() not in endings:
         raise InputError(f"{option} {path} must end in {' or '.join(endings)}, not in {path.suffix or 'nothing'!r}.")
@@ -31,6 +38,8 @@ def check_destination(path: Path, option: str, endings: tuple[str, ...]) -> None
         raise InputError(f"{option} {path} needs the folder {folder}, which does not exist: make it first.")
     if path.exists() and not path.is_file():
         raise InputError(f"{option} {path} is there already and is no regular file: choose another name.")
+    if path.exists() and not replace:
+        raise InputError(f"{option} {path} is there already: add --force to replace it, or choose another name.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{option} {path} needs write permission in {folder}: choose another folder.")
 

@@ -10,7 +10,9 @@ __all__ = [
     "ConvergenceWarning",
     "DenseLimitError",
     "DeviceError",
+    "DivergenceError",
     "DtypeError",
+    "DurationWarning",
     "ExtensionWarning",
     "InfeasibleError",
     "InputError",
@@ -52,6 +54,10 @@ class DeviceError(InputError):
     """Two tensors are on different devices."""
 
 
+class DivergenceError(InputError):
+    """Training diverged: its loss, or a figure that judges it, became NaN or infinite."""
+
+
 class InfeasibleError(TransportError, ValueError):
     """No plan satisfies the constraints: masses differ, pairs are forbidden, or too much mass is asked for."""
 
@@ -82,6 +88,10 @@ class PromotionWarning(UserWarning):
 
 class ConvergenceWarning(UserWarning):
     """A solver stopped before it reached its tolerance, in a function that returns no report."""
+
+
+class DurationWarning(UserWarning):
+    """An exact problem will take minutes by estimate; the message names what is faster."""
 
 
 class ExtensionWarning(UserWarning):

@@ -30,7 +30,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     told = capsys.readouterr().out
-    for command in ("couple", "train", "demo", "doctor", "cite", "papers"):
+    for command in ("couple", "pairwise", "barycenter", "map", "train", "demo", "doctor", "cite", "papers"):
         assert command in told
     assert "--debug" not in told
 

@@ -137,13 +137,30 @@ def test_weights(run: Run, clouds: tuple[torch.Tensor, torch.Tensor], tmp_path: 
     assert number("value", out) == pytest.approx(float(plan.transport_cost(monge.geometry.PointCloud(x, y))), rel=1e-8)
 
 
-@pytest.mark.parametrize("name", ["plan.png", "plan.pdf", "plan.svg"])
+@pytest.mark.parametrize("name", ["plan.png", "plan.jpg", "plan.JPEG", "plan.pdf", "plan.svg"])
 def test_picture(name: str, run: Run, clouds: tuple[torch.Tensor, torch.Tensor]) -> None:
     pytest.importorskip("matplotlib")
     code, _, _ = run("couple", "x.npy", "y.csv", "--plot", name)
     assert code == 0
     start = Path(name).read_bytes()[:5]
-    assert start.startswith({"plan.png": b"\x89PNG", "plan.pdf": b"%PDF", "plan.svg": b"<?xml"}[name])
+    ending = Path(name).suffix.lower()
+    assert start.startswith(
+        {".png": b"\x89PNG", ".jpg": b"\xff\xd8", ".jpeg": b"\xff\xd8", ".pdf": b"%PDF", ".svg": b"<?xml"}[ending]
+    )
+
+
+@pytest.mark.parametrize(("option", "name"), [("--out", "plan.npz"), ("--plot", "plan.png")])
+def test_a_file_is_replaced_only_if_asked(
+    option: str, name: str, run: Run, clouds: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    Path(name).write_bytes(b"old")
+    code, out, err = run("couple", "x.npy", "y.csv", option, name)
+    assert (code, out) == (2, "")
+    assert f"{option} {name} is there already: add --force" in err
+    assert Path(name).read_bytes() == b"old"
+    if option == "--out":
+        assert run("couple", "x.npy", "y.csv", option, name, "--force")[0] == 0
+        assert read_plan(name).shape == (20, 25)
 
 
 def test_a_missed_tolerance_is_told(run: Run, clouds: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -219,10 +236,42 @@ def test_faults_of_ours_are_told_apart(
         def fail(*_: object, error: Exception = error) -> None:
             raise error
 
-        monkeypatch.setattr("monge.cli.couple.solve", fail)
+        monkeypatch.setattr("monge.cli.question.solve", fail)
         left, out, err = run("couple", "x.npy", "y.csv")
         assert (left, out) == (code, "")
         assert told in err
+
+
+def test_interrupted(run: Run, clouds: tuple[torch.Tensor, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("monge.cli.question.solve", interrupted)
+    before = sorted(Path().iterdir())
+    code, out, err = run("couple", "x.npy", "y.csv", "--out", "plan.npz")
+    assert (code, out) == (130, "")
+    assert err == "error: Interrupted: no file was left half-written; run the same command again.\n"
+    assert sorted(Path().iterdir()) == before
+
+
+def test_a_long_solve_is_announced(
+    run: Run, clouds: tuple[torch.Tensor, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monge.cli.question.estimated_seconds", lambda problem, solver: 300.0)
+    code, _, err = run("couple", "x.npy", "y.csv", "--epsilon", "0")
+    assert code == 0
+    assert err == (
+        "note: Solving will take about 5 minutes by estimate: a positive --epsilon or fewer points are faster.\n"
+    )
+
+
+def test_a_line_a_minute_in_pipes(
+    run: Run, clouds: tuple[torch.Tensor, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monge._progress.EVERY", 0.0)
+    code, _, err = run("pairwise", "x.npy", "y.csv", "x.npy")
+    assert code == 0
+    assert "note: pairs, 3 of 3\n" in err
 
 
 @contextlib.contextmanager
@@ -242,7 +291,7 @@ def test_a_full_disk_leaves_the_old_file(run: Run, clouds: tuple[torch.Tensor, t
     Path("plan.npz").write_bytes(b"old")
     before = sorted(Path().iterdir())
     with files_of_at_most(256):
-        code, _, err = run("couple", "x.npy", "y.csv", "--out", "plan.npz")
+        code, _, err = run("couple", "x.npy", "y.csv", "--out", "plan.npz", "--force")
     assert code == 2
     assert "plan.npz could not be written (File too large)" in err
     assert Path("plan.npz").read_bytes() == b"old"

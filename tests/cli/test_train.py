@@ -96,3 +96,22 @@ def test_another_schedule(few: list[str], capsys: pytest.CaptureFixture[str]) ->
     assert run(*few, "--coupler", "linear") == 0
     assert run(*few, "--coupler", "linear", "--resume", "--lr", "0.5") == 2
     assert "there and 0.5 here" in capsys.readouterr().err
+
+
+def test_divergence_has_an_exit_code_of_its_own(few: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*few, "--coupler", "softmax", "--lr", "1e30", "--steps", "8") == 4
+    assert "must be finite, but is" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_goes_on(
+    few: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("monge.train.Trainer._finish", interrupted)
+        assert run(*few, "--coupler", "softmax") == 130
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"`monge train {' '.join(few)} --coupler softmax --resume` goes on" in told
+    assert run(*few, "--coupler", "softmax", "--resume") == 0

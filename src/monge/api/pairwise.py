@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 
 from monge._arrays import pieces
 from monge._checks import check_choice, check_number, check_same
+from monge._progress import Progress
 from monge._users_arrays import takes_arrays
 from monge.errors import InputError, ShapeError
 from monge.geometry import PointCloud
@@ -63,7 +64,8 @@ def pairwise(
             pair, for ``"divergence"`` to the mean cost of all points, because all terms must have the same epsilon.
         solver: How to solve each batch; None chooses.
         max_bytes: Bound on the memory of a batch; a batch has at least one pair, and the answer is not counted.
-        progress: True draws a bar on the terminal; a function is called with (pairs done, pairs in all).
+        progress: True draws a bar on standard error; a function is called with (pairs done, pairs in all). Otherwise
+            the logger ``monge.api`` has a record each minute.
 
     Returns:
         One number per pair; a metric that is a function is evaluated on the diagonal, too.
@@ -219,11 +221,7 @@ def _progress(told: bool | Callable[[int, int], object]) -> Iterator[Callable[[i
     """A function to be called with how many pairs are done, and how many there are in all."""
     if callable(told):
         yield told
-    elif told:
-        from rich.progress import Progress
-
-        with Progress() as bar:
-            task = bar.add_task("pairs")
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-    else:
-        yield lambda done, total: None
+        return
+    progress = Progress(shown=told, room="api")
+    with progress if told else nullcontext():
+        yield progress.of("pairs")

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import shlex
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
 from monge._version import __version__
-from monge.errors import InputError, TransportError
+from monge.errors import DivergenceError, InputError, TransportError
 
 from . import console
+from .barycenter import barycenter
 from .cite import cite
 from .couple import couple
 from .demo import demo
 from .doctor import doctor
+from .map import map_points
+from .pairwise import pairwise
 from .papers import papers
 from .registries import COMMANDS, registries
 from .train import train
@@ -22,6 +28,10 @@ from .train import train
 __all__ = ["COMMANDS", "app", "run"]
 
 _LONGEST = 4096
+
+
+class _InterruptedError(Exception):
+    """Somebody pressed Ctrl-C while a command ran; of no kind that typer answers itself."""
 
 
 def _version(wanted: bool) -> None:
@@ -38,8 +48,9 @@ def _root(
     """Optimal transport: plans between point clouds, and networks made of them, from the command line."""
 
 
-for _command in (couple, train, demo, doctor, cite, papers):
+for _command in (couple, pairwise, barycenter, train, demo, doctor, cite, papers):
     COMMANDS.register(_command.__name__, _command)
+COMMANDS.register("map", map_points)
 COMMANDS.register("list", registries)
 
 
@@ -56,8 +67,19 @@ def app() -> typer.Typer:
     with console.noted():
         commands = COMMANDS.items()
     for name, command in commands:
-        made.command(name)(command)
+        made.command(name)(_interruptible(command))
     return made
+
+
+def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> Any:
+        try:
+            return command(*args, **options)
+        except KeyboardInterrupt:
+            raise _InterruptedError from None
+
+    return run
 
 
 def run(arguments: list[str] | None = None) -> None:
@@ -70,7 +92,7 @@ def run(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if debug:
             raise
-        code, sentence = _explain(error)
+        code, sentence = _explain(error, arguments)
         console.complain(sentence)
         sys.exit(code)
 
@@ -84,9 +106,13 @@ def _check_lengths(arguments: list[str]) -> None:
             )
 
 
-def _explain(error: Exception) -> tuple[int, str]:
+def _explain(error: Exception, arguments: list[str]) -> tuple[int, str]:
     """The exit code and the sentence for what went wrong."""
     told = " ".join(str(error).split())
+    if isinstance(error, _InterruptedError):
+        return 130, _way_on(arguments)
+    if isinstance(error, DivergenceError):
+        return 4, told
     if isinstance(error, TransportError):
         return 2, told
     if isinstance(error, MemoryError):
@@ -100,3 +126,11 @@ def _explain(error: Exception) -> tuple[int, str]:
         3,
         f"A fault inside Monge ({type(error).__name__}: {told}): run it again with --debug to see where.",
     )
+
+
+def _way_on(arguments: list[str]) -> str:
+    """How an interrupted command goes on."""
+    if arguments[:1] == ["train"]:
+        again = shlex.join(["monge", *arguments, *(["--resume"] if "--resume" not in arguments else [])])
+        return f"Interrupted: what was learned up to the last checkpoint is kept, and `{again}` goes on from there."
+    return "Interrupted: no file was left half-written; run the same command again."

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import resource
+import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
+import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-__all__ = ["answer", "complain", "note", "phases", "table"]
+from monge._progress import Progress
+from monge.solver import Status
+
+__all__ = ["answer", "complain", "heard", "judge", "note", "noted", "phases", "progress", "table"]
 
 
 def answer(what: object) -> None:
@@ -36,6 +41,13 @@ def _say(text: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(text)
 
 
+def judge(status: Status) -> None:
+    """Leave with exit code 1 if an answer, which was told, is not what was asked."""
+    if not status.ok:
+        note(f"The tolerance was not met. {status.value}")
+        raise typer.Exit(1)
+
+
 def table(title: str, rows: list[tuple[str, str]]) -> Table:
     """Names on the left, values on the right."""
     made = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None, pad_edge=False)
@@ -50,20 +62,19 @@ class Phases:
     """What the command is busy with, and how long each phase took."""
 
     def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+        self.progress = progress
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Show ``name`` with a running clock while the block runs."""
-        task = self._progress.add_task(name, total=None)
+        """Tell that the command is busy with ``name`` while the block runs."""
+        self.progress.begin(name, steps=None, done=0)
         start = time.perf_counter()
         try:
             yield
         finally:
             self.seconds[name] = time.perf_counter() - start
-            self._progress.update(task, total=1, completed=1)
-            self._progress.stop_task(task)
+            self.progress.end()
 
     def spent(self) -> list[tuple[str, str]]:
         """The rows of a table: time in all and by phase, and the most memory that the process has held."""
@@ -73,6 +84,34 @@ class Phases:
             ("time", f"{sum(self.seconds.values()):.2f} s ({parts})"),
             ("peak memory", f"{peak:,.0f} MB, libraries included"),
         ]
+
+
+class _Notes(logging.Handler):
+    """Records as notes, after what they are about."""
+
+    def __init__(self, about: str) -> None:
+        super().__init__(logging.INFO)
+        self._about = about
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(f"{self._about}{record.getMessage()}")
+
+
+@contextmanager
+def heard(logger: str, about: str = "") -> Iterator[None]:
+    """Records of a logger become notes while the block runs."""
+    log, notes = logging.getLogger(logger), _Notes(about)
+    before = log.level, log.propagate
+    log.addHandler(notes)
+    log.setLevel(logging.INFO)
+    # What is told here need not be told once more by whoever listens to all of Monge.
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(notes)
+        log.setLevel(before[0])
+        log.propagate = before[1]
 
 
 @contextmanager
@@ -88,9 +127,19 @@ def noted() -> Iterator[None]:
 
 
 @contextmanager
+def progress(shown: bool | None = None) -> Iterator[Progress]:
+    """Tell how far the block is: by a bar if standard error is a terminal, elsewhere by a line a minute.
+
+    Args:
+        shown: Whether to tell at all; False for a process that others speak for.
+    """
+    lines = shown is not False and not sys.stderr.isatty()
+    with Progress(shown) as told, heard("monge") if lines else nullcontext():
+        yield told
+
+
+@contextmanager
 def phases() -> Iterator[Phases]:
-    """Show progress on standard error while the block runs, if a person looks; warnings become notes after it."""
-    columns = SpinnerColumn(finished_text="[green]✓[/]"), TextColumn("{task.description}"), TimeElapsedColumn()
-    console = Console(stderr=True)
-    with noted(), Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield Phases(progress)
+    """Tell what the command is busy with while the block runs; warnings become notes after it."""
+    with noted(), progress() as told:
+        yield Phases(told)

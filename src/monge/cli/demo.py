@@ -15,7 +15,7 @@ from monge._files import check_destination, make_folder, write_whole
 from monge.data import photographs
 from monge.plot import colour_transfer
 from monge.sequences import grid, recipe
-from monge.train import MachineConfig, Progress
+from monge.train import MachineConfig
 
 from . import console
 from .colour import transfer
@@ -83,7 +83,7 @@ def _digits(steps: int | None, out: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with Progress() as progress:
+        with console.progress() as progress:
             runs = grid(
                 task,
                 "softmax,pivots",

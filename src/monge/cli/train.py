@@ -25,7 +25,7 @@ from monge.sequences import (
     summarise,
     write_report,
 )
-from monge.train import MachineConfig, Progress, Trained, world
+from monge.train import MachineConfig, Trained, world
 
 from . import console
 
@@ -76,7 +76,7 @@ def train(
     if data_dir is None and chosen.source == "generated":
         data_dir = Path("runs") / "data"
     with world(machine.torch_device()) as processes:
-        with Progress(None if processes.leads else False) as progress:
+        with console.progress(None if processes.leads else False) as progress:
             task = chosen.task(data_dir, legacy_pixel_mask=legacy_pixel_mask, progress=progress.of("data"))
             runs = grid(
                 task,

@@ -5,6 +5,7 @@ A parser may raise anything; `read_points` and `read_weights` turn that into one
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
@@ -22,6 +23,9 @@ from ._pages import unpacked_bytes
 
 __all__ = ["PARSERS"]
 
+_log = logging.getLogger("monge.data")
+# The names under which an array is taken without being asked for.
+_USUAL = ("x", "points", "weights", "a")
 _ROWS_AT_ONCE = 2**16
 # Bytes of a number.
 _WIDEST = 8
@@ -34,7 +38,8 @@ def _read_npy(path: Path, key: str | None) -> np.ndarray:
 def _read_npz(path: Path, key: str | None) -> np.ndarray:
     with open_archive(path, Budget()) as archive:
         members = {name.removesuffix(".npy"): name for name in archive.names}
-        return read_array(archive.read(members[_chosen(members, key)]))
+        name = _chosen(members, key)
+        return _told(path, name, members, read_array(archive.read(members[name])))
 
 
 def _read_csv(path: Path, key: str | None) -> np.ndarray:
@@ -103,23 +108,32 @@ def _dtype_of(kind: Any) -> np.dtype | None:
 def _read_pt(path: Path, key: str | None) -> Any:
     held = read_tensors(path, Budget())
     if isinstance(held, dict):
-        held = held[_chosen(held, key)]
+        name = _chosen(held, key)
+        held = _told(path, name, held, held[name])
     if not isinstance(held, torch.Tensor):
         raise InputError(f"it holds {type(held).__name__}, not a tensor: save one with torch.save(x, path)")
     return held
 
 
 def _chosen(members: dict[str, Any], key: str | None) -> str:
-    """The name of the array to take: the one asked for, the only one, or the one called x, points or weights."""
+    """The name of the array to take: the one asked for, the only one, or the only one that has a usual name."""
     names = ", ".join(map(repr, members)) or "nothing"
     if key is not None:
         if key not in members:
             raise InputError(f"it holds no array {key!r}, only {names}")
         return key
-    usual = [name for name in ("x", "points", "weights", "a") if name in members]
-    if len(members) == 1 or usual:
-        return usual[0] if usual else next(iter(members))
-    raise InputError(f"it holds {names}: name one, as in file.npz:NAME")
+    usual = [name for name in _USUAL if name in members]
+    if len(members) == 1 or len(usual) == 1:
+        return next(iter(usual or members))
+    told = f"{names}, and {' and '.join(map(repr, usual))} could both be meant" if usual else names
+    raise InputError(f"it holds {told}: name one, as in file.npz:{usual[0] if usual else 'NAME'}")
+
+
+def _told(path: Path, name: str, members: dict[str, Any], held: Any) -> Any:
+    """The array; where there were others, a record says which one it is."""
+    if len(members) > 1:
+        _log.info("%s, array %r (%s)", path.name, name, " x ".join(map(str, getattr(held, "shape", ()))))
+    return held
 
 
 PARSERS: Registry[Callable[[Path, str | None], Any]] = Registry("format")

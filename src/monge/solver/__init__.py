@@ -11,7 +11,7 @@ from .newton import Newton
 from .simplex import Simplex
 from .sinkhorn import Sinkhorn
 from .solution import DualSolution, Report, Solution, Status
-from .solve import Auto, Explanation, candidates, check_problem, solution_of, solve, warned_solution
+from .solve import Auto, Explanation, candidates, check_problem, estimated_seconds, solution_of, solve, warned_solution
 from .sorted import Sorted
 from .symmetric import Symmetric
 
@@ -36,6 +36,7 @@ __all__ = [
     "Symmetric",
     "candidates",
     "check_problem",
+    "estimated_seconds",
     "solution_of",
     "solve",
     "value",

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from typing_extensions import Self
 
+from monge._progress import Progress
 from monge.dual import Ascent, Iteration
 from monge.problem import Linear
 
@@ -123,8 +124,10 @@ def drive(loop: Loop, max_iter: int) -> Iterate:
     whereabouts: tuple[Tensor, ...] | None = None
     if loop.open.numel() == 0:
         return ended
+    tell = Progress(shown=False, room="solver").of(f"iterations on {tuple(loop.problem.shape)} points")
     for k in range(1, max_iter + 1):
         leaving = loop.step(k, max_iter)
+        tell(k, max_iter)
         if leaving is None:
             continue
         who = leaving.who & loop.open

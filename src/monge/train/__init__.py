@@ -1,5 +1,7 @@
 """One training loop for any objective on any data: a run that was stopped continues to exactly the same result."""
 
+from monge._progress import Progress
+
 from .checkpoint import Checkpoint
 from .data import Data, checksum
 from .journal import Journal, read_records
@@ -8,7 +10,6 @@ from .memory import peak_bytes
 from .objective import Figures, Objective, lowest
 from .order import Order, dealt
 from .outcome import Outcome
-from .progress import Progress
 from .schedule import Schedule
 from .seeds import mixed, seeded
 from .step import Step

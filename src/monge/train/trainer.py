@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from monge._files import hold_folder, make_folder
+from monge._progress import Progress
 from monge._reading import refused
-from monge.errors import InputError
+from monge.errors import DivergenceError, InputError
 
 from .checkpoint import Checkpoint, plain
 from .data import Data
@@ -28,7 +29,6 @@ from .memory import give_back, peak_bytes
 from .meter import Meter
 from .objective import Objective
 from .outcome import Outcome
-from .progress import Progress
 from .schedule import Schedule
 from .seeds import seeded
 from .step import Step
@@ -69,7 +69,8 @@ class Trainer:
 
     Raises:
         InputError: the folder holds a run and ``resume`` is off; it holds another run or a damaged checkpoint; another
-            run is at work in it; a file could not be written; or the loss became NaN or infinite during training.
+            run is at work in it; or a file could not be written.
+        DivergenceError: the loss, or a figure, became NaN or infinite during training.
 
     Example:
         >>> import torch
@@ -188,7 +189,8 @@ class Trainer:
         """Write a checkpoint now, in addition to those after evaluations and after ``checkpoint_seconds``.
 
         Raises:
-            InputError: the file could not be written, and the old one is still there; or the loss is not finite.
+            InputError: the file could not be written, and the old one is still there.
+            DivergenceError: the loss is not finite.
         """
         self.saved = time.perf_counter()
         if self.path is None or not self.world.leads:
@@ -320,7 +322,7 @@ class Trainer:
 
     def _check(self, what: str, number: float) -> None:
         if not math.isfinite(number):
-            raise InputError(
+            raise DivergenceError(
                 f"the {what} of {self.name} must be finite, but is {number} at step {self.step}: lower the learning "
                 "rate, or make the warm-up longer."
             )
