@@ -26,7 +26,7 @@ from .transformation import Rigid
 
 __all__ = ["rigid"]
 
-CLEAR = 0.6  # the margin of a sure motion, in nats
+CLEAR = 1.0  # the margin of a sure motion, in nats
 LEAST = 0.1  # the least share of points with a partner
 NEAR_STEPS = 8  # from a motion that is given
 
