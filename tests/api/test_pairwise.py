@@ -114,9 +114,12 @@ def test_progress_is_told() -> None:
     assert told == [(1, 3), (3, 3)]
 
 
-def test_progress_may_be_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_may_be_drawn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # so that standard error counts as a terminal
     monge.pairwise(clouds((4, 4)), progress=True)
-    assert "pairs" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "pairs" in told.err
     monge.pairwise(clouds((4, 4)))
     assert not capsys.readouterr().out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pickle
 import zipfile
@@ -206,3 +207,29 @@ def test_damaged_files_give_one_sentence(data: st.DataObject, tmp_path: Path) ->
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     with contextlib.suppress(InputError):
         read_points(path)
+
+
+@pytest.mark.parametrize(
+    ("names", "taken"),
+    [(("x", "labels"), "x"), (("a", "points"), "points"), (("a", "labels"), "a"), (("weights", "x", "a"), "x")],
+)
+def test_the_usual_names(names: tuple[str, ...], taken: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    held = {name: np.full((2, 2), float(k)) for k, name in enumerate(names)}
+    np.savez(tmp_path / "cloud.npz", **held)
+    caplog.set_level(logging.INFO, "monge.data")
+    assert read_points(tmp_path / "cloud.npz").tolist() == held[taken].tolist()
+    assert [record.getMessage() for record in caplog.records] == [f"cloud.npz, array {taken!r} (2 x 2)"]
+
+
+@pytest.mark.parametrize("names", [("x", "points"), ("weights", "a"), ("points", "x", "a")])
+def test_two_names_of_a_kind_are_refused(names: tuple[str, ...], tmp_path: Path) -> None:
+    np.savez(tmp_path / "cloud.npz", **{name: np.ones((2, 2)) for name in names})
+    with pytest.raises(InputError, match=r"could both be meant: name one, as in file\.npz:"):
+        read_points(tmp_path / "cloud.npz")
+
+
+def test_one_array_needs_no_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    np.savez(tmp_path / "cloud.npz", anything=np.ones((2, 2)))
+    caplog.set_level(logging.DEBUG, "monge.data")
+    read_points(tmp_path / "cloud.npz")
+    assert caplog.records == []

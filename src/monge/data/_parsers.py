@@ -24,8 +24,8 @@ from ._pages import unpacked_bytes
 __all__ = ["PARSERS"]
 
 _log = logging.getLogger("monge.data")
-# The names under which an array is taken without being asked for.
-_USUAL = ("x", "points", "weights", "a")
+# The names under which an array is taken without being asked for: those of points, then those of weights.
+_USUAL = (("x", "points"), ("weights", "a"))
 _ROWS_AT_ONCE = 2**16
 # Bytes of a number.
 _WIDEST = 8
@@ -116,13 +116,14 @@ def _read_pt(path: Path, key: str | None) -> Any:
 
 
 def _chosen(members: dict[str, Any], key: str | None) -> str:
-    """The name of the array to take: the one asked for, the only one, or the only one that has a usual name."""
+    """The name of the array to take: the one asked for, the only one, or the one of a usual name."""
     names = ", ".join(map(repr, members)) or "nothing"
     if key is not None:
         if key not in members:
             raise InputError(f"it holds no array {key!r}, only {names}")
         return key
-    usual = [name for name in _USUAL if name in members]
+    kinds = ([name for name in kind if name in members] for kind in _USUAL)
+    usual = next(filter(None, kinds), [])
     if len(members) == 1 or len(usual) == 1:
         return next(iter(usual or members))
     told = f"{names}, and {' and '.join(map(repr, usual))} could both be meant" if usual else names

@@ -28,9 +28,10 @@ def read_points(path: str | os.PathLike[str], *, dtype: torch.dtype = torch.floa
 
     The formats are ``.npy``, ``.npz``, ``.csv`` (comma, semicolon or tab; a first row without a number is skipped),
     ``.parquet`` (with pyarrow) and ``.pt``. If a file holds several arrays, name one, as in ``clouds.npz:source``;
-    without a name, the only one that is called ``x``, ``points``, ``weights`` or ``a`` is taken, and the logger
-    ``monge.data`` tells which one it was. Nothing is unpickled, archives are compared with their checksums, and reading
-    takes at most 4 GiB, copies included.
+    without a name, the only array is taken, or that of points, called ``x`` or ``points``, or else that of weights,
+    called ``weights`` or ``a``, and the logger ``monge.data`` tells which one it was; a file with both names of a kind
+    is refused. Nothing is unpickled, archives are compared with their checksums, and reading takes at most 4 GiB,
+    copies included.
 
     Args:
         path: The file, possibly followed by ``:`` and the name of an array in it.
