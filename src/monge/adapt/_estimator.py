@@ -26,7 +26,7 @@ from .class_regularised import UNKNOWN
 
 __all__ = ["TransportEstimator", "geometry_between", "map_of"]
 
-_FLOATS = (np.float64, np.float32)
+_FLOATS: Any = (np.float64, np.float32)
 # Distributions that a target may be named by, and how to draw from them.
 _DISTRIBUTIONS = {"normal": torch.randn, "uniform": torch.rand}
 
@@ -60,7 +60,7 @@ class TransportEstimator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises:
             InputError: If a parameter or an array has a wrong value.
             ShapeError: If source and target have different numbers of features.
-            InfeasibleError: If classes that may not meet leave no plan.
+            InfeasibleError: If target labels leave no plan with equal weights; `UnbalancedMap` has one.
         """
         x = self._points(X, reset=True)
         target = self._target_points(x)
@@ -118,8 +118,8 @@ class TransportEstimator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         target = torch.tensor(check_array(_in_numpy(self.target), dtype=_FLOATS, input_name="target")).to(x)
         if target.shape[1] != x.shape[1]:
             raise ShapeError(
-                f"target must have the features of X, but has {target.shape[1]} and X has {x.shape[1]}: bring both into "
-                "one space first."
+                f"target must have the features of X, but has {target.shape[1]} and X has {x.shape[1]}: bring both "
+                "into one space first."
             )
         return target
 
@@ -190,7 +190,6 @@ def map_of(problem: Linear, solver: Solver | None, cloud: Geometry, method: str 
     P = solution.coupling
     if isinstance(problem.geometry, CostMatrix):
         return TransportMap(DenseCoupling._make(matrix=P.dense(), geometry=cloud), method)
-    exact = isinstance(solution, DualSolution) and not problem.entropic
-    if exact and method in (None, "brenier"):
+    if isinstance(solution, DualSolution) and not problem.entropic and method in (None, "brenier"):
         return TransportMap(P, "brenier", (solution.f, solution.g))
     return TransportMap(P, method)

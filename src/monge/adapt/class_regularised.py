@@ -21,7 +21,7 @@ __all__ = ["ClassSolution", "solve_by_class"]
 
 # The label of a point whose class is not known.
 UNKNOWN = -1
-_TOL = 1e-6
+_TOL = 1e-5
 # How much closer than the outer tolerance each entropic problem is solved, so that its error is no step.
 _INNER = 0.1
 
@@ -58,7 +58,7 @@ def solve_by_class(
     eta: float | Relative | None = None,
     smoothing: float = 0.01,
     tol: float | None = None,
-    max_iter: int = 100,
+    max_iter: int = 300,
 ) -> ClassSolution:
     r"""Entropic transport with a price for every class from which a target point receives mass.
 
@@ -82,7 +82,7 @@ def solve_by_class(
         labels: The class of each source point, a whole number; -1 where it is not known. Such points pay nothing.
         eta: Price of classes in units of the cost, or `monge.relative` to the mean cost; None is ``relative(0.1)``.
         smoothing: The share $\delta$, which keeps the slope of the square root finite at zero.
-        tol: Where to stop: the mass that a step moves, in L1, relative to the whole; None is 1e-6.
+        tol: Where to stop: the mass that a step moves, in L1, relative to the whole; None is 1e-5.
         max_iter: Limit of the number of steps.
 
     Returns:
@@ -113,7 +113,7 @@ def solve_by_class(
     """
     _check_problem(problem)
     groups = _groups(labels, problem)
-    check_number("smoothing", smoothing, low=0.0, high=1.0, strict=True)
+    check_number("smoothing", smoothing, low=0.0, strict=True)
     tol = _TOL if tol is None else tol
     check_number("tol", tol, low=0.0, strict=True)
     check_count("max_iter", max_iter)
@@ -141,9 +141,12 @@ def solve_by_class(
     dtype = problem.geometry.dtype
     return ClassSolution(
         DenseCoupling._make(matrix=plan.to(dtype), geometry=problem.geometry),
-        *(number.to(dtype) for number in (value, class_price, change, inner.report.marginal_error)),
-        iterations,
-        status,
+        value=value.to(dtype),
+        class_price=class_price.to(dtype),
+        change=change.to(dtype),
+        marginal_error=inner.report.marginal_error.to(dtype),
+        iterations=iterations,
+        status=status,
     )
 
 
@@ -152,8 +155,8 @@ def _check_problem(problem: Linear) -> None:
     check_problem(problem)
     if not isinstance(problem, Linear) or not problem.entropic:
         raise CapabilityError(
-            f"solve_by_class treats Linear problems with epsilon > 0, but got {problem}: pass Linear(..., epsilon=...), "
-            "for example with epsilon=monge.relative(0.05)."
+            f"solve_by_class treats Linear problems with epsilon > 0, but got {problem}: pass Linear(..., "
+            "epsilon=...), for example with epsilon=monge.relative(0.05)."
         )
     if problem.batch_shape:
         raise ShapeError(
@@ -167,7 +170,9 @@ def _groups(labels: Tensor, problem: Linear) -> Float[Tensor, "k n"]:
     n = problem.shape[0]
     if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.is_complex():
         kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
-        raise DtypeError(f"labels must be a tensor of whole numbers, but is {kind}: use torch.as_tensor(labels).long().")
+        raise DtypeError(
+            f"labels must be a tensor of whole numbers, but is {kind}: use torch.as_tensor(labels).long()."
+        )
     if labels.shape != (n,):
         raise ShapeError(f"labels must have shape ({n},), one per source point, but has {tuple(labels.shape)}.")
     labels = labels.to(problem.geometry.device)

@@ -40,13 +40,14 @@ class ClassRegularisedMap(TransportEstimator):
             ``relative(0.05)``.
         eta: Price of classes, in units of the cost, or `monge.relative`; None is ``relative(0.1)``.
         smoothing: The share $\delta$.
-        tol: Mass that the last step may move, in L1, relative to the whole; None is 1e-6.
+        tol: Mass that the last step may move, in L1, relative to the whole; None is 1e-5.
         max_iter: Limit of the number of steps.
 
     Attributes:
         coupling_: The plan, a `monge.coupling.DenseCoupling`.
         map_: The map, a `monge.coupling.TransportMap`.
         solution_: The plan with the measurements of its convergence, a `ClassSolution`.
+        n_iter_: How many entropic problems were solved.
         n_features_in_: The number of features d.
 
     Warns:
@@ -69,7 +70,7 @@ class ClassRegularisedMap(TransportEstimator):
     eta: float | Relative | None = None
     smoothing: float = 0.01
     tol: float | None = None
-    max_iter: int = 100
+    max_iter: int = 300
 
     def __sklearn_tags__(self) -> Tags:
         """It needs classes."""
@@ -87,6 +88,7 @@ class ClassRegularisedMap(TransportEstimator):
         self.solution_ = solve_by_class(
             problem, labels, eta=self.eta, smoothing=self.smoothing, tol=self.tol, max_iter=self.max_iter
         )
+        self.n_iter_ = self.solution_.iterations
         if not self.solution_.status.ok:
             warnings.warn(
                 f"{self.solution_.status.value} The last step moved {float(self.solution_.change):.2e} of the mass.",

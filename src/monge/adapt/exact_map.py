@@ -54,8 +54,9 @@ class ExactMap(TransportEstimator):
         >>> adapted.inverse_transform([[12.0]])
         array([[2.]])
 
-    Source: Courty, Flamary, Tuia, Rakotomamonjy, Optimal transport for domain adaptation, arXiv:1507.00504; Chernozhukov
-        et al., Monge-Kantorovich depth, quantiles, ranks and signs, arXiv:1412.8434, for maps to a distribution.
+    Source: Courty, Flamary, Tuia, Rakotomamonjy, Optimal transport for domain adaptation, arXiv:1507.00504;
+        Chernozhukov et al., Monge-Kantorovich depth, quantiles, ranks and signs, arXiv:1412.8434, for maps to a
+        distribution.
     """
 
     _: KW_ONLY
