@@ -81,7 +81,7 @@ def solve_by_class(
         problem: One problem with epsilon > 0, and any marginals.
         labels: The class of each source point, a whole number; -1 where it is not known. Such points pay nothing.
         eta: Price of classes in units of the cost, or `monge.relative` to the mean cost; None is ``relative(0.1)``.
-        smoothing: The share $\delta$, which keeps the slope of the square root finite at zero.
+        smoothing: The share $\delta$, which keeps the gradient of the square root finite at zero.
         tol: Where to stop: the mass that a step moves, in L1, relative to the whole; None is 1e-5.
         max_iter: Limit of the number of steps.
 
