@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {"monge": ROOT / "src", "monge_papers": ROOT / "papers" / "src"}
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+# Rooms whose examples need a package that is not always there.
+NEEDS = {"adapt": "sklearn", "plot": "matplotlib"}
 OPTIONAL = re.compile(r"^(?:import|from) .*?\b(ot|ott|geomloss|torchcfm|sklearn|matplotlib)\b", re.MULTILINE)
 
 
@@ -53,8 +55,8 @@ def test_docstring_examples(source: Path, path: Path, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     package, *parts = path.relative_to(source).with_suffix("").parts
     name = ".".join((package, *(part for part in parts if part != "__init__")))
-    if parts[0] == "plot":
-        pytest.importorskip("matplotlib")
+    if parts[0] in NEEDS:
+        pytest.importorskip(NEEDS[parts[0]])
     # An example may use the names of its room besides those of its file.
     names = {**vars(importlib.import_module(f"{package}.{parts[0]}"))} if len(parts) > 1 else {}
     names |= {"monge": monge, "torch": torch} | vars(importlib.import_module(name))
