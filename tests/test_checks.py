@@ -126,7 +126,7 @@ def test_what_is_no_number_is_refused_wherever_it_stands(reader: str) -> None:
         lambda k: monge.wasserstein(torch.zeros(2, 1), torch.ones(2, 1), p=k),
         lambda k: monge.pairwise([torch.zeros(2, 1), torch.ones(2, 1)], p=k),
         lambda k: monge.couple(torch.zeros(2, 1), torch.ones(2, 1), epsilon=k),
-        lambda k: monge.couple(torch.zeros(2, 1), torch.ones(2, 1), epsilon=0.1, rho=k),
+        lambda k: Relaxed(torch.ones(2), k),
         lambda k: monge.couple(torch.zeros(2, 1), torch.ones(2, 1), mass=k),
         lambda k: monge.relative(k),
         lambda k: PointCloud(torch.zeros(2, 1), torch.ones(2, 1), "euclidean", power=k),

@@ -135,3 +135,13 @@ def test_the_sum_of_the_costs_has_the_matching_as_its_derivative() -> None:
 def test_errors_say_what_to_do(call, error: type, told: str) -> None:
     with pytest.raises(error, match=told):
         call(draw(3, 4))
+
+
+def test_numpy_comes_back_as_numpy_and_integers_stay_exact():
+    cost = np.array([[2**50 + 1, 2**50], [2**50, 2**50 + 3]])
+    row, col = monge.linear_assignment(cost)
+    assert isinstance(row, np.ndarray)
+    assert row.tolist() == [0, 1]
+    assert col.tolist() == [1, 0]
+    _, gated = monge.linear_assignment(cost, allowed=np.eye(2, dtype=bool))
+    assert gated.tolist() == [0, 1]

@@ -373,6 +373,8 @@ def test_every_public_function_of_arrays_takes_them() -> None:
     """What is annotated with tensors passes through the one door; classes and plans hold tensors."""
     rooms = (monge, sliced, sliced.plan, sliced.partial, sliced.sphere, sliced.gromov, registration)
     left_out = set()
+    # It takes them by itself, so that integers stay exact.
+    converts = {"linear_assignment"}
     for room in rooms:
         for name in room.__all__:
             thing = getattr(room, name)
@@ -381,6 +383,6 @@ def test_every_public_function_of_arrays_takes_them() -> None:
             parameters = list(inspect.signature(thing).parameters.values())
             takes = any("Tensor" in str(one.annotation) and one.kind is not one.KEYWORD_ONLY for one in parameters)
             door = thing.__code__.co_filename.endswith("_users_arrays.py")
-            if takes and not door:
+            if takes and not door and name not in converts:
                 left_out.add(f"{room.__name__}.{name}")
     assert not left_out

@@ -278,7 +278,7 @@ ARRAY = np.arange(10 * 3072, dtype=np.uint8).reshape(10, 3072)
         ({b"labels": [[1]] * 10, b"data": ARRAY}, "no list of whole numbers"),
         ({b"labels": [11] * 10, b"data": ARRAY}, "no list of whole numbers"),
         ({b"labels": 7, b"data": ARRAY}, "no list of whole numbers"),
-        ({b"labels": [1] * 10, b"data": ARRAY.astype(float)}, "10 labels stand beside f8"),
+        ({b"labels": [1] * 10, b"data": ARRAY.astype(float)}, "10 labels stand beside 'f8'"),
         ({b"labels": [1] * 10, b"data": [1, 2]}, "its data are no array"),
         ({b"labels": [1] * 10, b"data": Bomb(Path("harm"))}, "it asks for"),
         (b"\x80\x02}q\x00.garbage", "something follows"),

@@ -266,8 +266,8 @@ class Hostile:
     [
         (b"no pickle", "is no batch of CIFAR-10 .*: take the binary version"),
         ({b"labels": [1]}, r"is no batch of CIFAR-10 \(it has no entries b'data' and b'labels'\)"),
-        ({b"labels": [1, 2], b"data": COLOURS[0].reshape(10, -1)}, "2 labels stand beside u1 of shape"),
-        ({b"labels": [1] * 10, b"data": COLOURS[0].reshape(10, -1).astype("f4")}, "10 labels stand beside f4"),
+        ({b"labels": [1, 2], b"data": COLOURS[0].reshape(10, -1)}, "2 labels stand beside 'u1' of shape"),
+        ({b"labels": [1] * 10, b"data": COLOURS[0].reshape(10, -1).astype("f4")}, "10 labels stand beside 'f4'"),
         ({b"labels": [1], b"data": "text"}, "is no batch of CIFAR-10"),
         ({b"labels": [1], b"data": np.array([Hostile], dtype=object)}, "it asks for"),
     ],

@@ -99,7 +99,7 @@ def test_examples_hold_in_an_installed_wheel(tmp_path: Path) -> None:
     """Neither the repository nor the installation that is tested is seen, but for the compiled kernels."""
     for package in ("pip", "scikit_build_core", "monge.kernels._native"):
         pytest.importorskip(package)
-    make = "-m pip wheel --quiet --no-deps --no-build-isolation -C wheel.cmake=false -w"
+    make = "-m pip wheel --quiet --no-deps --no-build-isolation -C wheel.cmake=false -C wheel.py-api=py3 -w"
     subprocess.run([sys.executable, *make.split(), tmp_path, ROOT], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as packed:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from monge._arrays import pieces, take
 from monge._checks import check_clouds, check_count, check_number
+from monge._users_arrays import answers_in_kind, takes_arrays
 from monge._value import Value, value
 from monge.errors import InputError
 from monge.geometry import cost_between
@@ -41,12 +42,14 @@ class DivergenceTest(Value):
     permuted: Float[Tensor, "*b permutations"]
 
     @property
+    @answers_in_kind
     def p_value(self) -> Float[Tensor, "*b"]:
         """The share of divergences that are at least as large, the one of the samples among them."""
         larger = (self.permuted >= self.divergence[..., None]).sum(-1)
         return (larger + 1).to(self.divergence.dtype) / (self.permuted.shape[-1] + 1)
 
 
+@takes_arrays
 @torch.no_grad()
 def divergence_test(
     x: Float[Tensor, "*b n d"],

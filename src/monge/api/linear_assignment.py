@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -89,6 +90,13 @@ def linear_assignment(
     Source: Jonker, Volgenant, A shortest augmenting path algorithm for dense and sparse linear assignment problems
         (1987).
     """
+    masks = {"allowed": allowed, "row_padding": row_padding, "col_padding": col_padding}
+    if any(isinstance(one, np.ndarray) for one in (cost, *masks.values())):
+        # Not by the door of all arrays: it would round large integers.
+        cost, *held = (None if one is None else torch.as_tensor(one) for one in (cost, *masks.values()))
+        given = dict(zip(masks, held, strict=True))
+        found = linear_assignment(cost, maximize=maximize, unmatched=unmatched, **given)
+        return Matched(*(part.numpy() for part in found))
     price, absent = _gated(cost, maximize, allowed, row_padding, col_padding)
     batch, (n, m) = price.shape[:-2], price.shape[-2:]
     if 0 in price.shape:
@@ -134,7 +142,7 @@ def _gated(
             raise ShapeError(
                 f"{name} must have shape (*batch, {', '.join(map(str, size))}), but has {tuple(mask.shape)}."
             )
-        batch = check_batches(f"cost and {name}", batch, mask.shape[: -len(size)])
+        batch = check_batches(**{"cost": batch, name: mask.shape[: -len(size)]})
         absent.append(mask)
     *gate, rows, cols = absent
     forbidden = rows[..., :, None] | cols[..., None, :]
@@ -149,7 +157,7 @@ def _alone(unmatched: float | Tensor, maximize: bool, like: Tensor) -> Tensor:
     if bool((alone.isnan() | (alone == -math.inf)).any()):
         raise InputError(f"unmatched must be a number or the infinity of forbidden pairs, but is {unmatched}.")
     batch = like.shape[:-2]
-    if check_batches("cost and unmatched", batch, alone.shape) != batch:
+    if check_batches(cost=batch, unmatched=alone.shape) != batch:
         raise ShapeError(
             f"unmatched must be one number, or one for each of the problems {tuple(batch)} of cost and unmatched, but "
             f"has shape {tuple(alone.shape)}: expand cost."
