@@ -26,10 +26,10 @@ from .problem import AtMost, Fixed, Free, Linear, Relaxed, relative
 from .solver import solve
 
 if TYPE_CHECKING:
-    from . import convert, data, loss, nn, plot, registration, sequences, sliced, testing, train
+    from . import adapt, convert, data, loss, nn, plot, registration, sequences, sliced, testing, train
 
 # Rooms that are opened when somebody first asks for them, so that the face comes up at once.
-_LATER = ("convert", "data", "loss", "nn", "plot", "registration", "sequences", "sliced", "testing", "train")
+_LATER = ("adapt", "convert", "data", "loss", "nn", "plot", "registration", "sequences", "sliced", "testing", "train")
 
 __all__ = [
     "AtMost",
@@ -40,6 +40,7 @@ __all__ = [
     "Relaxed",
     "TransportError",
     "__version__",
+    "adapt",
     "barycenter",
     "barycenter_on",
     "citation",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +40,20 @@ class Matched(NamedTuple):
     col: Int[Tensor, "*b k"]
 
 
+def _takes_numpy(function: Callable[..., Matched]) -> Callable[..., Matched]:
+    """NumPy in, NumPy out; not by the door of all arrays, which turns integers into floats in single precision."""
+
+    @wraps(function)
+    def entered(cost: Any, **options: Any) -> Any:
+        given = {"cost": cost, **options}
+        arrays = {name: torch.as_tensor(held) for name, held in given.items() if isinstance(held, np.ndarray)}
+        found = function(**{**given, **arrays})
+        return Matched(*(part.numpy() for part in found)) if arrays else found
+
+    return entered
+
+
+@_takes_numpy
 @transformable(constant=True)
 @torch.no_grad()
 def linear_assignment(
@@ -90,13 +106,6 @@ def linear_assignment(
     Source: Jonker, Volgenant, A shortest augmenting path algorithm for dense and sparse linear assignment problems
         (1987).
     """
-    masks = {"allowed": allowed, "row_padding": row_padding, "col_padding": col_padding}
-    if any(isinstance(one, np.ndarray) for one in (cost, *masks.values())):
-        # Not by the door of all arrays: it would round large integers.
-        cost, *held = (None if one is None else torch.as_tensor(one) for one in (cost, *masks.values()))
-        given = dict(zip(masks, held, strict=True))
-        found = linear_assignment(cost, maximize=maximize, unmatched=unmatched, **given)
-        return Matched(*(part.numpy() for part in found))
     price, absent = _gated(cost, maximize, allowed, row_padding, col_padding)
     batch, (n, m) = price.shape[:-2], price.shape[-2:]
     if 0 in price.shape:
