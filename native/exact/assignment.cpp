@@ -110,7 +110,7 @@ void Assignment::reduce_columns() {
   std::fill_n(h_.begin(), n_, infinity);
   for (int i = 0; i < n_; ++i) {
     watch_();
-    const double* line = cost_.row(i, scratch_.data());
+    const double* line = cost_.row(i, scratch_.data()).costs;
     for (int j = 0; j < n_; ++j)
       if (line[j] < h_[j]) {
         h_[j] = line[j];
@@ -128,7 +128,7 @@ void Assignment::reduce_columns() {
   for (int i = 0; i < n_; ++i) {
     if (column_[i] < 0) continue;
     watch_();
-    const double* line = cost_.row(i, scratch_.data());
+    const double* line = cost_.row(i, scratch_.data()).costs;
     const TwoSmallest best = two_smallest(line, h_.data(), n_);
     if (best.first < line[column_[i]] + h_[column_[i]]) {
       row_[column_[i]] = -1;
@@ -151,7 +151,7 @@ void Assignment::bid(int rounds) {
       int i = waiting[k];
       while (i >= 0) {
         watch_();
-        const double* line = cost_.row(i, scratch_.data());
+        const double* line = cost_.row(i, scratch_.data()).costs;
         const TwoSmallest best = two_smallest(line, h_.data(), n_);
         if (!std::isfinite(best.second)) {  // no finite price would do; paths decide
           displaced.push_back(i);
@@ -191,7 +191,7 @@ bool Assignment::augment(int start) {
   for (;;) {
     ++scans_;
     watch_();
-    const double* line = cost_.row(i, scratch_.data());
+    const double* line = cost_.row(i, scratch_.data()).costs;
     const RowMinimum nearest =
         relax(line, h_.data(), open_.data(), offset, i, distance_.data(), from_.data(), n_);
     if (!std::isfinite(nearest.value)) return false;

@@ -164,18 +164,17 @@ void complete(const GivenCost& given, const Present& rows, const Present& column
   if (rows.whole() && columns.whole()) return;
   const auto cost = given.pairs();
   std::vector<double> scratch(padded(given.m)), least(given.m, infinity);
-  std::vector<int> reached(given.m);
   for (int i = 0; i < given.n; ++i) {
     if (rows.place[i] >= 0 && columns.whole()) continue;
-    const double* costs = cost->row(i, scratch.data());
-    const auto begin = reached.begin(), end = begin + cost->reached(i, reached.data());
+    const CostRow row = cost->row(i, scratch.data());
     if (rows.place[i] < 0) {
       double lowest = infinity;
-      for (auto j = begin; j != end; ++j)
-        if (columns.place[*j] >= 0) lowest = std::min(lowest, costs[*j] - answer.g[*j]);
+      row.for_each([&](int k, int j) {
+        if (columns.place[j] >= 0) lowest = std::min(lowest, row.costs[k] - answer.g[j]);
+      });
       answer.f[i] = std::isfinite(lowest) ? lowest : 0;
     }
-    for (auto j = begin; j != end; ++j) least[*j] = std::min(least[*j], costs[*j] - answer.f[i]);
+    row.for_each([&](int k, int j) { least[j] = std::min(least[j], row.costs[k] - answer.f[i]); });
   }
   for (int j = 0; j < given.m; ++j)
     if (columns.place[j] < 0) answer.g[j] = std::isfinite(least[j]) ? least[j] : 0;

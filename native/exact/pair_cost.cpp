@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 namespace monge {
 namespace {
@@ -190,24 +189,10 @@ double largest_cost(const double* x, const double* y, int n, int m, int d, const
 
 }  // namespace
 
-int PairCost::reached(int, int* columns) const {
-  std::iota(columns, columns + m, 0);
-  return m;
-}
-
 double ArcCost::at(int i, int j) const {
   const std::int32_t *begin = column_ + first_[i], *end = column_ + first_[i + 1];
   const std::int32_t* found = std::lower_bound(begin, end, j);
   return found != end && *found == j ? cost_[found - column_] : infinity;
-}
-
-int ArcCost::reached(int i, int* columns) const {
-  return static_cast<int>(std::copy(column_ + first_[i], column_ + first_[i + 1], columns) - columns);
-}
-
-const double* ArcCost::row(int i, double* scratch) const {
-  for (std::int64_t k = first_[i]; k < first_[i + 1]; ++k) scratch[column_[k]] = cost_[k];
-  return scratch;
 }
 
 RowMinimum ArcCost::row_minimum(int i, const double* h) const {
@@ -258,10 +243,10 @@ double PointCost::at(int i, int j) const {
   return out[j % column_block];
 }
 
-const double* PointCost::row(int i, double* scratch) const {
+CostRow PointCost::row(int i, double* scratch) const {
   const PointRow r{x_ + static_cast<std::size_t>(i) * d_, blocks_.data(), m, d_, rule_.p, exponent_};
   choose(rule_, exponent_).row(r, scratch);
-  return scratch;
+  return {scratch, m};
 }
 
 RowMinimum PointCost::row_minimum(int i, const double* h) const {

@@ -24,7 +24,24 @@ struct RowMinimum {
   int column;
 };
 
-// Costs are finite or +infinity, which forbids the pair.
+// What the pairs of a row cost, and their columns in increasing order; without columns, these are all.
+struct CostRow {
+  const double* costs;
+  int count;
+  const std::int32_t* columns = nullptr;
+
+  int column(int k) const { return columns ? columns[k] : k; }
+  // Calls visit(k, column) for every k; apart, so that the loop over all columns stays one over consecutive numbers.
+  template <class Visit>
+  void for_each(const Visit& visit) const {
+    if (columns)
+      for (int k = 0; k < count; ++k) visit(k, columns[k]);
+    else
+      for (int k = 0; k < count; ++k) visit(k, k);
+  }
+};
+
+// Costs are finite or +infinity, which forbids the pair; so does a row that leaves it out.
 class PairCost {
  public:
   PairCost(int n, int m) : n(n), m(m) {}
@@ -32,10 +49,8 @@ class PairCost {
   const int n, m;
 
   virtual double at(int i, int j) const = 0;
-  // The columns that row i can reach, in increasing order, in `columns`, which has room for m; how many there are.
-  virtual int reached(int i, int* columns) const;
-  // cost(i, j) for every j that is reached, in `scratch`, which has room for padded(m), or where it is already.
-  virtual const double* row(int i, double* scratch) const = 0;
+  // The costs of a row, in `scratch`, which has room for padded(m), or where they are already.
+  virtual CostRow row(int i, double* scratch) const = 0;
   // min_j cost(i, j) + h[j], the first column that attains it; h holds padded(m) numbers, infinite beyond m.
   virtual RowMinimum row_minimum(int i, const double* h) const = 0;
   // No finite cost is larger in absolute value.
@@ -46,7 +61,7 @@ class MatrixCost final : public PairCost {
  public:
   MatrixCost(const double* cost, int n, int m) : PairCost(n, m), cost_(cost) {}
   double at(int i, int j) const override { return cost_[static_cast<std::size_t>(i) * m + j]; }
-  const double* row(int i, double*) const override { return cost_ + static_cast<std::size_t>(i) * m; }
+  CostRow row(int i, double*) const override { return {cost_ + static_cast<std::size_t>(i) * m, m}; }
   RowMinimum row_minimum(int i, const double* h) const override;
   double bound() const override;
 
@@ -65,8 +80,9 @@ class ArcCost final : public PairCost {
   ArcCost(ArcList arcs, const double* cost, int n, int m)
       : PairCost(n, m), first_(arcs.first), column_(arcs.column), cost_(cost) {}
   double at(int i, int j) const override;
-  int reached(int i, int* columns) const override;
-  const double* row(int i, double* scratch) const override;
+  CostRow row(int i, double*) const override {
+    return {cost_ + first_[i], static_cast<int>(first_[i + 1] - first_[i]), column_ + first_[i]};
+  }
   RowMinimum row_minimum(int i, const double* h) const override;
   double bound() const override;
 
@@ -87,7 +103,7 @@ class PointCost final : public PairCost {
  public:
   PointCost(const double* x, const double* y, int n, int m, int d, PointRule rule);
   double at(int i, int j) const override;
-  const double* row(int i, double* scratch) const override;
+  CostRow row(int i, double* scratch) const override;
   RowMinimum row_minimum(int i, const double* h) const override;
   double bound() const override { return bound_; }
 

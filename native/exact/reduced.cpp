@@ -40,7 +40,7 @@ Range range_of(const double* costs, int count) {
 
 Reduced::Reduced(const double* cost, int n, int m, std::vector<double>& room, const ArcList* arcs)
     : cost_(cost), row_(n), col_(m) {
-  const auto begin = [&](int i) { return arcs ? static_cast<std::size_t>(arcs->first[i]) : static_cast<std::size_t>(i) * m; };
+  const auto begin = [&](int i) { return static_cast<std::size_t>(arcs ? arcs->first[i] : std::int64_t{i} * m); };
   const auto length = [&](int i) { return static_cast<int>(begin(i + 1) - begin(i)); };
   const std::size_t size = begin(n);
   for (int i = 0; i < n; ++i) {
@@ -52,12 +52,14 @@ Reduced::Reduced(const double* cost, int n, int m, std::vector<double>& room, co
   std::vector<double> low(m, infinity), high(m, -infinity);
   for (int i = 0; i < n; ++i) {
     const double* costs = cost_ + begin(i);
-    if (!arcs) widen(costs, m, low.data(), high.data());
-    else
-      for (int k = 0; k < length(i); ++k) {
-        const int j = arcs->column[begin(i) + k];
-        widen(costs + k, 1, &low[j], &high[j]);
-      }
+    if (!arcs) {
+      widen(costs, m, low.data(), high.data());
+      continue;
+    }
+    for (int k = 0; k < length(i); ++k) {
+      const int j = arcs->column[begin(i) + k];
+      widen(costs + k, 1, &low[j], &high[j]);
+    }
   }
   double largest = 0;
   bool any = false;

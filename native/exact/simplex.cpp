@@ -96,9 +96,8 @@ std::vector<Arc> cheap_arcs(const PairCost& cost, const std::vector<double>& g, 
     lowest.assign(m, infinity);
     for (int i = 0; i < n; ++i) {
       watch();
-      const double* row = cost.row(i, scratch.data());
-      const int count = cost.reached(i, order.data());
-      for (int k = 0; k < count; ++k) lowest[order[k]] = std::min(lowest[order[k]], row[order[k]]);
+      const CostRow row = cost.row(i, scratch.data());
+      row.for_each([&](int k, int j) { lowest[j] = std::min(lowest[j], row.costs[k]); });
     }
   }
   for (int j = 0; j < m; ++j) level[n + j] = std::isfinite(lowest[j]) ? -lowest[j] : 0;
@@ -109,18 +108,22 @@ std::vector<Arc> cheap_arcs(const PairCost& cost, const std::vector<double>& g, 
   std::vector<Ranked> ranked;
   for (int i = 0; i < n; ++i) {
     watch();
-    const double* row = cost.row(i, scratch.data());
-    const int count = cost.reached(i, order.data()), keep = std::min(count, 8);
+    const CostRow row = cost.row(i, scratch.data());
+    const int keep = std::min(row.count, 8);
     if (keep == 0) continue;
-    for (int k = 0; k < count; ++k) h[order[k]] = row[order[k]] + level[n + order[k]];
+    row.for_each([&](int k, int j) {
+      order[k] = k;
+      h[k] = row.costs[k] + level[n + j];
+    });
     const auto begin = order.begin();
-    std::nth_element(begin, begin + keep - 1, begin + count, [&](int p, int q) { return h[p] < h[q]; });
+    std::nth_element(begin, begin + keep - 1, begin + row.count, [&](int p, int q) { return h[p] < h[q]; });
     double least = infinity;
     for (int k = 0; k < keep; ++k) least = std::min(least, h[order[k]]);
     if (!std::isfinite(least)) continue;
     level[i] = least;
     for (int k = 0; k < keep; ++k)
-      if (std::isfinite(h[order[k]])) ranked.push_back({h[order[k]] - least, {i, order[k], row[order[k]]}});
+      if (std::isfinite(h[order[k]]))
+        ranked.push_back({h[order[k]] - least, {i, row.column(order[k]), row.costs[order[k]]}});
   }
   std::stable_sort(ranked.begin(), ranked.end(), [](const Ranked& p, const Ranked& q) { return p.excess < q.excess; });
   std::vector<Arc> arcs;

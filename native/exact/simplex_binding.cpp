@@ -115,8 +115,8 @@ void bind_simplex(nb::module_& module) {
          Output<double, 2> to_w, Output<double, 2> to_f, Output<double, 2> to_g, int threads) {
         const std::size_t n = cost.shape(1), m = cost.shape(2), step = cost.shape(0) == 1 ? 0 : n * m;
         check_shape("cost", cost, {{a.shape(0), true}, {n}, {m}});
-        solve_all({a, b, i, j, w, f, g, max_pivots, rounding, status, to_i, to_j, to_w, to_f, to_g}, n, m, n * m, threads,
-                  [&](std::size_t k) {
+        solve_all({a, b, i, j, w, f, g, max_pivots, rounding, status, to_i, to_j, to_w, to_f, to_g}, n, m, n * m,
+                  threads, [&](std::size_t k) {
                     return GivenCost{static_cast<int>(n), static_cast<int>(m), cost.data() + k * step};
                   });
       },
@@ -155,8 +155,8 @@ void bind_simplex(nb::module_& module) {
         check_shape("x", x, {{a.shape(0), true}, {n}, {d}});
         check_shape("y", y, {{a.shape(0), true}, {m}, {d}});
         const std::size_t step_x = x.shape(0) == 1 ? 0 : n * d, step_y = y.shape(0) == 1 ? 0 : m * d;
-        solve_all({a, b, i, j, w, f, g, max_pivots, rounding, status, to_i, to_j, to_w, to_f, to_g}, n, m, n * m, threads,
-                  [&](std::size_t k) {
+        solve_all({a, b, i, j, w, f, g, max_pivots, rounding, status, to_i, to_j, to_w, to_f, to_g}, n, m, n * m,
+                  threads, [&](std::size_t k) {
                     return GivenCost{static_cast<int>(n),   static_cast<int>(m), x.data() + k * step_x,
                                      y.data() + k * step_y, static_cast<int>(d), PointRule{dot, p, power}};
                   });

@@ -9,7 +9,7 @@ import torch
 from linear_problems import D, weights
 from oracles import transport_value
 
-from monge import couple, solve
+from monge import couple, kernels, solve
 from monge.errors import InfeasibleError
 from monge.geometry import CostMatrix, SparseCost
 from monge.problem import AtMost, Linear, Relaxed
@@ -36,6 +36,18 @@ def test_exact_as_by_its_matrix(shape):
     assert solution.value.item() == pytest.approx(value, rel=1e-9)
     assert solution.coupling.transport_cost().item() == pytest.approx(value, rel=1e-9)
     assert (solution.coupling.dense()[geometry.dense() == math.inf] == 0).all()
+
+
+def test_the_problems_of_a_batch_share_their_pairs():
+    geometry = neighbours(9, 7, 4)
+    cost = geometry.cost * torch.tensor([1.0, 2.0, 1e-3], dtype=D)[:, None] + torch.rand(
+        3, len(geometry.i), generator=torch.Generator().manual_seed(1), dtype=D
+    )
+    batch = geometry._replace(cost=cost)
+    solution = solve(Linear(batch), Simplex())
+    assert solution.report.status is Status.OPTIMAL
+    for k in range(3):
+        torch.testing.assert_close(solution.value[k], solve(Linear(CostMatrix(batch.dense()[k])), Simplex()).value)
 
 
 def test_points_without_weight_take_no_part():
@@ -96,7 +108,11 @@ def test_where_no_plan_exists(epsilon):
         solve(problem)
 
 
-@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+# Without the native kernels a linear programme reads the costs as a matrix.
+NATIVE = pytest.mark.skipif(not kernels.AVAILABLE, reason="the native kernels are not built")
+
+
+@pytest.mark.parametrize("epsilon", [pytest.param(0.0, marks=NATIVE), 0.1])
 def test_memory_is_that_of_the_list(epsilon):
     n, each = 3000, 4
     geometry = neighbours(n, n, each)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from jaxtyping import Float
@@ -38,6 +38,9 @@ class Problem(Value, ABC):
     A problem is a frozen value. Solvers say which problems they treat, `monge.solve` finds the plan, and ``primal``
     gives the objective of any plan.
     """
+
+    # Whether solvers are given another problem, that of `_posed`.
+    _differs: ClassVar[bool] = False
 
     @property
     @abstractmethod

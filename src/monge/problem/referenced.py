@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -56,6 +56,7 @@ class Referenced(Problem):
 
     linear: Linear
     reference: Float[Tensor, "*b n m"]
+    _differs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_matrix("reference", self.reference)

@@ -125,10 +125,9 @@ def solution_of(problem: Problem, solver: Solver | None) -> Solution:
             f"solver must be a solver such as Sinkhorn(), but is {getattr(solver, '__name__', type(solver).__name__)}"
             f"{': did you forget the parentheses?' if isinstance(solver, type) else ': see monge.solver.'}"
         )
-    posed = problem._posed()
-    if posed is not problem:
+    if problem._differs:
         # The plan of another cost answers for that of the problem only entry by entry.
-        found = solution_of(posed, solver)
+        found = solution_of(problem._posed(), solver)
         plan = DenseCoupling._make(matrix=found.coupling.dense(), geometry=problem._remembered())
         return found._replace(coupling=plan, value=found.value + problem._constant(), problem=problem)
     try:
