@@ -24,8 +24,6 @@ from monge.solver import DualSolution, Solver, warned_solution
 
 from .class_regularised import UNKNOWN
 
-__all__ = ["TransportEstimator", "geometry_between", "map_of"]
-
 _FLOATS: Any = (np.float64, np.float32)
 # Distributions that a target may be named by, and how to draw from them.
 _DISTRIBUTIONS = {"normal": torch.randn, "uniform": torch.rand}

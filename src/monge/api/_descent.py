@@ -5,8 +5,6 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Curvature"]
-
 # Pairs that are remembered, and the least curvature, as a share of one, that counts as convex.
 _MEMORY, _CONVEX = 10, 1e-8
 

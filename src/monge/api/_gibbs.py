@@ -14,8 +14,6 @@ from monge.errors import InputError
 from monge.geometry import CostMatrix, Geometry, Grid
 from monge.problem.marginal import rounding
 
-__all__ = ["Costs", "Gibbs", "check_symmetric"]
-
 # Costs of so many entries are held as a matrix; larger ones are streamed, unless they are sums over axes.
 _HELD = 2**22
 # What exp keeps in double precision, with a margin for the products of several axes.

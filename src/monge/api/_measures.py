@@ -15,8 +15,6 @@ from monge._checks import check_points, check_same, check_weights
 from monge.errors import InfeasibleError, InputError, ShapeError
 from monge.problem.marginal import rounding
 
-__all__ = ["GivenMeasure", "Measure", "as_measures", "by_size", "check_masses", "stacked"]
-
 # A cloud of points of equal weights, or a cloud with its weights.
 GivenMeasure = Tensor | tuple[Tensor, Tensor | None]
 

@@ -8,8 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Momentum"]
-
 # The growth of the error at which momentum has failed, and by how much its limit recovers when the error falls.
 _GROWTH, _RECOVERY = 5.0, 1.02
 # How far to go towards an image, in units of its distance: all barycentres tried need a tenth fewer steps than at one.

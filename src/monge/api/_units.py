@@ -14,8 +14,6 @@ from monge._checks import check_number
 from monge.geometry import log_largest, log_reach
 from monge.problem.epsilon import Relative
 
-__all__ = ["in_range", "rescaled", "scaled_epsilon", "unit_of"]
-
 # Of the logarithm of the largest number, the share that powers may use without a thought.
 _SAFE = 0.9
 # An epsilon of so many doublings beyond all costs gives the plan a⊗b to the last digit.

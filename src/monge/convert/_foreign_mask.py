@@ -10,8 +10,6 @@ from torch import Tensor
 
 from monge.errors import DtypeError, InputError, ShapeError
 
-__all__ = ["read_mask"]
-
 # What is added to a score to forbid it: -inf, the least number of the dtype, or this in older code.
 _FORBIDDEN = -1e4
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .sparse import SparseCoupling
     from .sum import SumCoupling
 
-__all__ = ["Algebra"]
-
 
 @value
 class Algebra(Representation):

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .base import Coupling
     from .sparse import SparseCoupling
 
-__all__ = ["Entries", "Representation", "Rows", "plans"]
-
 Rows = slice | Tensor
 Entries = tuple[Tensor, Tensor, Tensor]
 

@@ -6,8 +6,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["draw", "dust", "fraction", "minus_x_log_x", "positive_log"]
-
 
 def fraction(above: Tensor, below: Tensor) -> Tensor:
     """Above / below, and zero with zero derivatives where ``below`` is zero: no mass is absence."""

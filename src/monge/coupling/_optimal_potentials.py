@@ -15,8 +15,6 @@ from monge.errors import InputError, ShapeError
 
 from .base import Coupling
 
-__all__ = ["check_potentials", "optimal_potentials"]
-
 Potentials = tuple[Tensor, Tensor]
 
 

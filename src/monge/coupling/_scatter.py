@@ -13,8 +13,6 @@ from torch import Tensor
 
 from monge._arrays import row_blocks
 
-__all__ = ["scatter_matmul"]
-
 
 def scatter_matmul(
     i: Int[Tensor, " e"], j: Int[Tensor, " e"], w: Float[Tensor, " e"], v: Float[Tensor, "m k"], n: int

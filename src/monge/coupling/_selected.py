@@ -12,8 +12,6 @@ from monge._value import value
 from . import _stream
 from .base import Coupling
 
-__all__ = ["Selected"]
-
 
 @value
 class Selected(Picked, Coupling):

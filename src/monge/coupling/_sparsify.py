@@ -12,8 +12,6 @@ from . import _stream
 from .base import Coupling
 from .sparse import SparseCoupling
 
-__all__ = ["sparsify"]
-
 # Digits of the radix, in bits: the first is the exponent of a number and the head of its mantissa.
 _DIGIT = 16
 # A group of near-equal entries that is small enough to be sorted.

@@ -18,19 +18,6 @@ from ._numbers import fraction, minus_x_log_x
 if TYPE_CHECKING:
     from ._hooks import Representation
 
-__all__ = [
-    "assignment",
-    "dense",
-    "entropy",
-    "extract",
-    "inner",
-    "matmul",
-    "row_blocks",
-    "sample_rows",
-    "top_k",
-    "weighted",
-]
-
 
 def row_blocks(P: Representation, *, width: int = 1, max_bytes: int | None = None) -> list[slice]:
     """Slices of rows whose blocks take about ``max_bytes`` an array, when ``width`` numbers are held per entry."""

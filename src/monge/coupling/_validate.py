@@ -23,8 +23,6 @@ from monge.geometry import Geometry
 
 from ._hooks import Representation
 
-__all__ = ["equal_mass", "geometry", "indices", "masses", "shared_marginal", "square", "values", "weights"]
-
 
 def _like(P: Representation, name: str, tensor: Tensor, *also: torch.dtype) -> None:
     check_floating(name, tensor)

@@ -9,8 +9,6 @@ import torch
 from jaxtyping import Int16
 from torch import Tensor
 
-__all__ = ["ID_BYTES", "VOCABULARY", "padded", "rows_of_bytes"]
-
 VOCABULARY = 257
 ID_BYTES = 2
 

@@ -8,8 +8,6 @@ import numpy as np
 
 from ._snakes import Curves, Rules, square, squared_distance
 
-__all__ = ["paint"]
-
 FINER = 2
 """How many times finer along both sides."""
 

@@ -15,8 +15,6 @@ import numpy as np
 from monge._reading import Budget, lines_of
 from monge.errors import InputError
 
-__all__ = ["read_csv"]
-
 _SEPARATORS = (",", ";", "\t")
 
 

@@ -10,8 +10,6 @@ from typing import Any
 
 from monge.errors import InputError
 
-__all__ = ["unpacked_bytes"]
-
 _STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCTURE = 0, 1, 2, 3, 7, 8, 9, 10, 11, 12
 _INTEGERS = (4, 5, 6)
 # Fields of the header of a page, and the first field of what is said of its kind.

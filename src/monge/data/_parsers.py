@@ -21,8 +21,6 @@ from monge.registry import Registry
 from ._csv import read_csv
 from ._pages import unpacked_bytes
 
-__all__ = ["PARSERS"]
-
 _log = logging.getLogger("monge.data")
 # The names under which an array is taken without being asked for: those of points, then those of weights.
 _USUAL = (("x", "points"), ("weights", "a"))

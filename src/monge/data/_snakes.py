@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Curves", "Rules", "draw_curves", "square", "squared_distance"]
-
 RETRIES = 4
 # Marks on the map of a picture: free, a dash by its number (from one), near a dash, outside of the picture.
 FREE, NEAR, OUTSIDE = 0, 254, 255

@@ -19,8 +19,6 @@ from monge.errors import InputError
 
 from .task import Progress, Split, Task
 
-__all__ = ["stored", "untold"]
-
 
 def untold(done: int, total: int) -> None:
     """The progress that nobody asked for."""

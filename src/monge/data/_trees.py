@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["CLOSE", "FIRST_DIGIT", "SYMBOLS", "Trees", "grow"]
-
 SYMBOLS = ("", *"0123456789", "[MIN", "[MAX", "[MED", "[SM", "]")
 """What each token id stands for; the first is padding."""
 

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from monge.problem.marginal import column
 
-__all__ = ["conjugate_gradients"]
-
 
 def conjugate_gradients(
     product: Callable[[Tensor], Tensor],

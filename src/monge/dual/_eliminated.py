@@ -9,8 +9,6 @@ from torch import Tensor
 
 from ._operators import Operator
 
-__all__ = ["Eliminated"]
-
 
 @dataclass(frozen=True)
 class Eliminated:

@@ -19,8 +19,6 @@ from monge._blocks import joined
 from monge._value import Value, value
 from monge.geometry import Geometry
 
-__all__ = ["DenseOperator", "Operator", "SparseOperator", "StreamedOperator"]
-
 # Entries that a sparse plan may hold (both orders of them, of 12 bytes each, stay under 100 MB), and their share of
 # all, above which a dense or a streamed product is as fast.
 _SPARSE_ENTRIES = 2**22

@@ -15,8 +15,6 @@ from monge.kernels import Points
 from ._range import log_reach
 from .base import Geometry, Rows
 
-__all__ = ["Clouds", "joined"]
-
 
 class Clouds(Geometry):
     """A cost that the kernels know through points: all that it has to write is which."""

@@ -13,8 +13,6 @@ from monge.errors import ShapeError
 
 from .base import Geometry
 
-__all__ = ["Numbers"]
-
 
 @value
 class Numbers(Geometry):

@@ -10,8 +10,6 @@ from torch import Tensor
 from monge._arrays import is_mapped, working_dtype
 from monge.errors import InputError
 
-__all__ = ["check_distances", "check_products", "check_range", "log_largest", "log_reach"]
-
 
 def log_largest(tensor: Tensor) -> float:
     """The logarithm of the largest absolute entry, -inf if all are zero or there is none."""

@@ -20,8 +20,6 @@ from monge._blocks import joined
 
 from . import _stream
 
-__all__ = ["State", "nearest", "step"]
-
 
 @dataclass(frozen=True)
 class State:

@@ -19,20 +19,6 @@ from monge._blocks import added, joined, rows_at_once
 if TYPE_CHECKING:
     from .base import Geometry
 
-__all__ = [
-    "apply",
-    "column_bias",
-    "derives",
-    "gradients",
-    "inner",
-    "mean",
-    "resolved",
-    "row_blocks",
-    "sinkhorn",
-    "softmin",
-    "top_k",
-]
-
 
 def column_bias(g: Float[Tensor, "*b m"], log_b: Float[Tensor, "*b m"], epsilon: float | Tensor) -> Tensor:
     """The bias log b + g / epsilon, and -inf wherever the weight is zero, whatever the potential is there."""

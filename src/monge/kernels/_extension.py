@@ -12,8 +12,6 @@ from torch import Tensor
 
 from monge.errors import DtypeError
 
-__all__ = ["AVAILABLE", "FULL_PRECISION", "call", "module", "reads"]
-
 # What the loops compute in.
 FULL_PRECISION = (torch.float32, torch.float64)
 

@@ -15,8 +15,6 @@ from monge.errors import DeviceError, InputError
 
 from ._rules import Kind, Rules
 
-__all__ = ["Operator", "operator", "sum_to", "told"]
-
 _library = torch.library.Library("monge", "FRAGMENT")
 # What the dispatcher reads off a tensor on the processor that is no more than that.
 _PLAIN = torch._C._dispatch_keys(torch.empty(0)).raw_repr()

@@ -14,8 +14,6 @@ from torch import Tensor
 from monge._arrays import broadcast_shapes
 from monge.errors import DeviceError, DtypeError, InputError, ShapeError
 
-__all__ = ["Kind", "Rules"]
-
 _ARGUMENT = re.compile(r"(Tensor\??|float|int|bool|str)(?:\[([^\]]*)\])? (\w+)")
 _ORDERS = {"<": operator.lt, "<=": operator.le}
 # There may be no problem at all; whatever else is counted is there.

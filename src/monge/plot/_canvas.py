@@ -15,11 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "INK", "LINK", "PAPER", "SOURCE", "TARGET", "array", "axes", "check_one", "figure", "matrix", "open_frame", "plane",
-    "quiet", "strip", "titled",
-]  # fmt: skip
-
 PAPER, INK = "#ffffff", "#22223b"
 SOURCE, TARGET, LINK = "#2a6f97", "#e76f51", "#8d99ae"
 

@@ -20,8 +20,6 @@ from .free import Free
 from .marginal import Marginal, column, rounding
 from .relaxed import Relaxed
 
-__all__ = ["as_mass", "as_prices", "fitted", "flattened", "side_at"]
-
 
 def fitted(geometry: Geometry, source: Marginal, target: Marginal) -> tuple[Marginal, Marginal]:
     """Both sides, checked against the cost, in the dtype in which weights are kept, and of one mass if both are fixed.

@@ -22,21 +22,6 @@ from monge._checks import (
 )
 from monge.errors import ShapeError
 
-__all__ = [
-    "Clouds",
-    "aligned",
-    "centred",
-    "check_theta",
-    "equal_unless",
-    "gathered",
-    "midpoints",
-    "noise",
-    "of_mass_one",
-    "on_a_line",
-    "per_slice",
-    "picked",
-]
-
 
 class Clouds(NamedTuple):
     """Points and weights that share their batch dimensions: in space, on a line, or on many slices."""

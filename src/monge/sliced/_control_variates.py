@@ -8,8 +8,6 @@ from torch import Tensor
 from ._aligned_clouds import Clouds, centred
 from ._over_slices import chunks
 
-__all__ = ["CONTROL_VARIATES", "controlled"]
-
 CONTROL_VARIATES = ("lower", "upper", "quadratic")
 
 

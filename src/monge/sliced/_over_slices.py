@@ -10,8 +10,6 @@ from torch import Tensor
 from monge._arrays import recompute, row_blocks
 from monge.kernels.derivatives import again, derivatives
 
-__all__ = ["chunks", "mean", "mean_over_slices", "recorded"]
-
 CHUNK_BYTES = 8 * 2**20
 
 

@@ -14,8 +14,6 @@ from monge.errors import ConvergenceWarning
 
 from ._aligned_clouds import gathered
 
-__all__ = ["MOST_CORNERS", "Ascent", "Dual", "Prices", "climb"]
-
 MOST_CORNERS = 24  # potentials that are kept; beyond them some are replaced by the mixture found so far
 NEWTON_STEPS = 3  # over the mixtures, for every corner
 TINY = 1e-200

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from ._loop import State
 
-__all__ = ["Anderson"]
-
 
 class Anderson(State):
     """Remembers the last images of a map and their residuals, and mixes them into a better next point.

@@ -20,8 +20,6 @@ from monge.errors import InfeasibleError
 from monge.problem import Linear
 from monge.problem.marginal import Marginal, column
 
-__all__ = ["Reached", "central_path"]
-
 # The part of the way to the nearest constraint that a step goes at most.
 _SHARE = 0.99
 # The least part of the duality gap that products of multipliers and distances should explain: where they vanish before

@@ -22,8 +22,6 @@ from monge.kernels import Basis
 from monge.problem import Fixed, Free, Linear, Relaxed
 from monge.problem.marginal import Marginal
 
-__all__ = ["extend"]
-
 
 class Extended(NamedTuple):
     """The balanced problems, and where flow through a dummy really goes; -1 is nowhere."""

@@ -18,8 +18,6 @@ from ._loop import Iterate
 from ._plan_error import PlanError, plan_error
 from .solution import DualSolution, Report, Status
 
-__all__ = ["entropic_solution"]
-
 
 def entropic_solution(
     problem: Linear,

@@ -19,8 +19,6 @@ from ._feasible import check_feasible
 from .base import Solver
 from .solution import DualSolution, Report, Status
 
-__all__ = ["Exact", "in_double", "proved", "rounding"]
-
 _TOLD = (
     "The value of an exact problem has no second derivative by points and weights together: detach one of them, or "
     "give epsilon a positive value."

@@ -23,8 +23,6 @@ from monge.kernels import Arcs
 from monge.problem import AtMost, Fixed, Linear
 from monge.problem.marginal import Marginal
 
-__all__ = ["check_feasible"]
-
 # A larger table of allowed pairs is not built: iterations then report the marginal error that they reach.
 _MAX_BYTES = 2**32
 _NAMED = 8

@@ -25,8 +25,6 @@ from ._working import Accuracy
 from .base import Solver
 from .solution import DualSolution, initial_potentials
 
-__all__ = ["Iterative", "initial_potential"]
-
 
 class Iterative(Solver):
     """What solvers of entropic problems share; they have the fields tol, max_iter, gradient and strict."""

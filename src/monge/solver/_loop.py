@@ -14,8 +14,6 @@ from monge._progress import Progress
 from monge.dual import Ascent, Iteration
 from monge.problem import Linear
 
-__all__ = ["Goal", "Iterate", "Leaving", "Loop", "State", "choose", "drive", "plain_from"]
-
 # The last part of a budget is spent at the epsilon that was asked for, however far the annealing has come.
 _LAST_SHARE, _LAST_ITERATIONS = 20, 10
 # Iterations without a better error after which an error at the floor of rounding stays there.

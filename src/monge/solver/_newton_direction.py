@@ -13,8 +13,6 @@ from monge.dual import Ascent, Iteration, Operator, ScaledHessian, StreamedOpera
 from monge.problem import Marginal
 from monge.problem.marginal import column
 
-__all__ = ["Step", "newton_direction"]
-
 # The plan may miss this share of the mass, times the error, and never more than the second number.
 _MISSED, _MISSED_AT_MOST = 0.01, 1e-3
 _STORED_ENTRIES = 2**22

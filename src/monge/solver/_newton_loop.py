@@ -14,8 +14,6 @@ from ._loop import Goal, Iterate, Leaving, Loop, choose, drive, plain_from
 from ._newton_direction import newton_direction
 from ._sinkhorn_loop import sinkhorn_loop
 
-__all__ = ["newton_loop"]
-
 # Epsilon falls by this factor once the marginal error at the present one is below this.
 _LEVEL_FACTOR = 2.0
 _LEVEL_ERROR = 0.003

@@ -17,8 +17,6 @@ from monge.problem.marginal import column, pairing
 from ._working import unit
 from .solution import Status
 
-__all__ = ["PlanError", "plan_error"]
-
 
 class PlanError(NamedTuple):
     """A measurement of a plan.

@@ -14,8 +14,6 @@ from monge.problem.marginal import column
 from ._anderson import Anderson
 from ._loop import Goal, Iterate, Leaving, Loop, drive, plain_from
 
-__all__ = ["sinkhorn_loop"]
-
 # Iterations at each epsilon on the way down, and the factor between one and the next.
 _LEVEL_ITERATIONS = 3
 _LEVEL_FACTOR = 4.0

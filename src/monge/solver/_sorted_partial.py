@@ -10,8 +10,6 @@ from monge.coupling import Coupling, MonotoneCoupling
 from monge.geometry import Line, PointCloud
 from monge.problem import AtMost, Linear, Relaxed
 
-__all__ = ["is_partial", "partial_plan"]
-
 
 def is_partial(problem: Linear) -> bool:
     """Whether `partial_plan` knows it: |x - y|^p on a line, and a mass to move or one price on both sides."""

@@ -11,8 +11,6 @@ from torch import Tensor
 from monge.errors import PrecisionWarning
 from monge.problem import Linear
 
-__all__ = ["Accuracy", "unit"]
-
 # Rows of the cost from which its range is estimated.
 _SAMPLED_ROWS = 16
 # The range of a cost is many times what its plan sees of it; only what lies clearly beyond the tolerance is foretold.

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from monge.problem import AtMost, Fixed, Linear
 
-__all__ = ["best_value"]
-
 
 def best_value(problem: Linear) -> Tensor | None:
     """The optimum of every problem of an exact batch, by SciPy; None where it is no program with hard constraints."""

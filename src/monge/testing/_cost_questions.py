@@ -12,8 +12,6 @@ from monge.geometry import Geometry
 
 from ._question import Question
 
-__all__ = ["cost_questions", "finite"]
-
 
 def cost_questions(
     shape: tuple[int, ...], like: Tensor, epsilon: float | Tensor, generator: torch.Generator

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["inverse", "merged"]
-
 
 def inverse(x: Tensor) -> Tensor:
     """1 / x, zero where x is zero."""

@@ -13,22 +13,6 @@ from torch.utils import _pytree as pytree
 from monge._value import Value
 from monge.errors import DenseLimitError
 
-__all__ = [
-    "Question",
-    "Tolerance",
-    "along",
-    "check_copies",
-    "check_question",
-    "chosen",
-    "compare",
-    "difference",
-    "fresh",
-    "gradients",
-    "tolerance_of",
-    "ways_of",
-    "weighted",
-]
-
 Answer = Tensor | Sequence[Tensor]
 Tolerance = dict[str, float]
 

@@ -15,8 +15,6 @@ from monge.geometry import CostMatrix, PointCloud
 from ._numbers import inverse
 from ._question import Question
 
-__all__ = ["forbidden", "questions"]
-
 Draw = Callable[..., Tensor]
 
 

@@ -15,8 +15,6 @@ from .._operator import operator, sum_to, told
 from .._rules import Rules
 from ..derivatives import again, derivatives
 
-__all__ = ["batch_of", "core_of", "flat", "takes", "tiled"]
-
 # Where a tile lies among the heads, and what belongs there, one tensor for each answer.
 Tiles = Iterable[tuple[slice, Sequence[Any]]]
 

@@ -9,8 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Reduced", "reduced"]
-
 # Sums of many costs, and their rounding, must stay far from both ends of float64.
 _SMALL, _LARGE = 1e-150, 1e150
 

@@ -18,21 +18,6 @@ from .._operator import operator
 from .._rules import Rules
 from ..derivatives import again, derivatives
 
-__all__ = [
-    "ROWS",
-    "Distance",
-    "Priced",
-    "RowProblem",
-    "distance_loop",
-    "few_rows",
-    "levels",
-    "pieces",
-    "row_loop",
-    "row_problem",
-    "running",
-    "staircase",
-]
-
 # A problem as arguments of an operator.
 ROWS = "Tensor[rows n] x, Tensor[rows m] y, Tensor?[#rows n; float64] a, Tensor?[#rows m; float64] b"
 

@@ -22,8 +22,6 @@ from .._rules import Rules
 from .pairs import Matrix, Pairs, Points
 from .scores import epsilon_of
 
-__all__ = ["Arrays", "Cost", "loop", "native_dtype", "served"]
-
 
 class Cost(NamedTuple):
     """A `Pairs` as arguments of an operator."""

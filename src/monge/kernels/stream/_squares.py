@@ -8,8 +8,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["squares"]
-
 # Points of the rows and of the columns.
 Clouds = tuple[Tensor, Tensor]
 

@@ -19,8 +19,6 @@ from monge.errors import CapabilityError, ShapeError
 from ..functional._heads import Heads
 from ..functional._padding import blank, full_precision, shares
 
-__all__ = ["Coupler", "Promise"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Promise:

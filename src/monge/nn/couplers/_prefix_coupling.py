@@ -12,8 +12,6 @@ from monge.coupling.base import Rows
 
 from ..functional._prefix_sums import prefix_matmul
 
-__all__ = ["PrefixCoupling"]
-
 
 @value
 class PrefixCoupling(Coupling):

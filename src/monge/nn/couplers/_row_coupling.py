@@ -14,8 +14,6 @@ from monge._value import value
 from monge.coupling import Coupling
 from monge.coupling.base import Rows
 
-__all__ = ["RowCoupling"]
-
 
 @value
 class RowCoupling(Coupling):

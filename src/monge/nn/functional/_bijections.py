@@ -17,8 +17,6 @@ from torch import Tensor
 from monge._arrays import row_blocks
 from monge.kernels.derivatives import again, derivatives
 
-__all__ = ["costs_of", "mean_of"]
-
 # Numbers of one tile: on a processor it should stay in cache, elsewhere launches should be few.
 _TILE = {"cpu": 2**20, "cuda": 2**26}
 _Function = Callable[..., Any]

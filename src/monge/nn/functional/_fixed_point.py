@@ -17,8 +17,6 @@ from monge.kernels import half_steps, log_sum_exp, row_shares
 
 from ._shards import add_up
 
-__all__ = ["balanced", "converge", "fixed_point"]
-
 
 def balanced(
     scores: Float[Tensor, "*b n m"],

@@ -14,8 +14,6 @@ from monge.errors import ShapeError
 from ._masks import as_pair_mask, check_padding
 from ._padding import at_least_single, blank
 
-__all__ = ["Heads"]
-
 
 class Heads(NamedTuple):
     """Queries and keys, (*batch, heads, tokens, width), with their masks; once checked, they are zero where absent.

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from monge.errors import DtypeError, InputError, ShapeError
 
-__all__ = ["as_padding", "as_pair_mask", "check_mask", "check_padding"]
-
 
 def check_mask(name: str, mask: Tensor, told: str, floats: str = "") -> None:
     """A mask must be boolean, or floating where that means something: of ones and zeros nobody knows what they say.

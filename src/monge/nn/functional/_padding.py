@@ -14,19 +14,6 @@ from torch import Tensor
 from monge._arrays import working_dtype
 from monge._transforms import transformable
 
-__all__ = [
-    "at_least_single",
-    "blank",
-    "full_precision",
-    "head_factor",
-    "precise",
-    "scale_of",
-    "shares",
-    "uniform",
-    "unless_scored",
-    "unpadded",
-]
-
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 

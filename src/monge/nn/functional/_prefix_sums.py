@@ -7,8 +7,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["extend", "prefix_matmul", "prefix_sum"]
-
 _CHUNK = 128
 
 

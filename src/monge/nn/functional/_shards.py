@@ -17,8 +17,6 @@ from torch import Tensor
 
 from ._padding import uniform
 
-__all__ = ["add_up", "logsumexp", "uniform_over"]
-
 
 def add_up(numbers: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     """The differentiable sum over the shards of a group; one shard that is all of it without a group."""

@@ -20,8 +20,6 @@ from monge.train import Data, MachineConfig, Objective, Schedule, Trainer, World
 from .._aligned_clouds import aligned
 from .lift import monotone_plan
 
-__all__ = ["Annealing", "LearnedSlicer", "Pairs", "some_pair"]
-
 Pairs = Sequence[tuple[Tensor, Tensor]]
 Rows = slice | Tensor
 

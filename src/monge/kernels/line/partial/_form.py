@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["Pieces", "Profile"]
-
 
 class Pieces(NamedTuple):
     """Plans of rows and the potentials that prove them; entries of no mass are padding.
