@@ -55,8 +55,9 @@ class InteriorPoint(Solver):
         >>> solution.coupling.mass, solution.value  # exp(-1), 2 - 2 exp(-1)
         (tensor(0.3679), tensor(1.2642))
 
-    Source: Mehrotra, On the implementation of a primal-dual interior point method, SIAM J. Optim. 2 (1992); the problem
-        is in Chizat et al., Unbalanced optimal transport: dynamic and Kantorovich formulations, arXiv:1508.05216.
+    Source: Mehrotra, On the implementation of a primal-dual interior point method (1992), the method; Chizat, Peyré,
+        Schmitzer, Vialard, Unbalanced optimal transport: dynamic and Kantorovich formulations, arXiv:1508.05216, the
+        problem.
     """
 
     tol: float = 1e-10
