@@ -71,18 +71,19 @@ class Gibbs:
 
     def __init__(self, costs: Costs, epsilon: float) -> None:
         self.costs, self.epsilon, self.least = costs, epsilon, costs.least / epsilon
-        self.factors = self.transposed = None
+        # What sums over rows and what sums over columns is multiplied with, one factor an axis.
+        self.factors: tuple[list[Tensor], list[Tensor]] | None = None
         if costs.axes is not None and costs.spread <= _RANGE * epsilon:
-            self.factors = [torch.exp((axis.amin() - axis) / epsilon) for axis in costs.axes]
-            self.transposed = [factor.mT.contiguous() for factor in self.factors]
+            factors = [torch.exp((axis.amin() - axis) / epsilon) for axis in costs.axes]
+            self.factors = factors, [factor.mT.contiguous() for factor in factors]
 
     def rows(self, log_u: Float[Tensor, "*b m"]) -> Float[Tensor, "*b n"]:
         """Log K u."""
-        return self._sums(self.costs.geometry, self.transposed, log_u)
+        return self._sums(self.costs.geometry, 1, log_u)
 
     def columns(self, log_v: Float[Tensor, "*b n"]) -> Float[Tensor, "*b m"]:
         """Log K^T v."""
-        return self._sums(self.costs.columns, self.factors, log_v)
+        return self._sums(self.costs.columns, 0, log_v)
 
     def through(
         self, log_v: Float[Tensor, "k n"], bins: Float[Tensor, "k m"], log_d: Float[Tensor, " n"] | None
@@ -98,19 +99,20 @@ class Gibbs:
             sums = self.rows(torch.cat([log_u, log_d[None]]))
             return sums[:-1], sums[-1]
         # No logarithm between the two products: within their range, u does not overflow.
+        over_rows, over_columns = self.factors
         top = log_v.amax(-1, keepdim=True)
-        u = bins / _product((log_v - top).exp_(), self.factors)
+        u = bins / _product((log_v - top).exp_(), over_rows)
         if log_d is None:
-            return _product(u, self.transposed).log_().sub_(top), None
+            return _product(u, over_columns).log_().sub_(top), None
         top_d = log_d.amax()
-        sums = _product(torch.cat([u, (log_d - top_d).exp_()[None]]), self.transposed).log_()
+        sums = _product(torch.cat([u, (log_d - top_d).exp_()[None]]), over_columns).log_()
         return sums[:-1] - top, sums[-1] + (top_d - self.least)
 
-    def _sums(self, geometry: Geometry, factors: list[Tensor] | None, log: Tensor) -> Tensor:
-        if factors is None:
+    def _sums(self, geometry: Geometry, side: int, log: Tensor) -> Tensor:
+        if self.factors is None:
             return -geometry._softmin(log.new_zeros(log.shape[-1]), log, self.epsilon) / self.epsilon
         top = log.amax(-1, keepdim=True).clamp(min=torch.finfo(log.dtype).min)
-        return _product((log - top).exp(), factors).log() + (top - self.least)
+        return _product((log - top).exp(), self.factors[side]).log() + (top - self.least)
 
 
 def _product(mass: Float[Tensor, "*b m"], factors: list[Tensor]) -> Float[Tensor, "*b n"]:

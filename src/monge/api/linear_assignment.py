@@ -48,7 +48,7 @@ def _takes_numpy(function: Callable[..., Matched]) -> Callable[..., Matched]:
         given = {"cost": cost, **options}
         arrays = {name: torch.as_tensor(held) for name, held in given.items() if isinstance(held, np.ndarray)}
         found = function(**{**given, **arrays})
-        return Matched(*(part.numpy() for part in found)) if arrays else found
+        return found._make(part.numpy() for part in found) if arrays else found
 
     return entered
 
