@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -92,21 +94,24 @@ class Gibbs:
 
         A bin that is empty stays so, even if its u is infinite.
         """
-        if self.factors is None:
+        if self.factors is None or log_v.device.type != "cpu":
             log_u = torch.where(bins > 0, bins.log() - self.columns(log_v), -math.inf)
             if log_d is None:
                 return self.rows(log_u), None
             sums = self.rows(torch.cat([log_u, log_d[None]]))
             return sums[:-1], sums[-1]
-        # No logarithm between the two products: within their range, u does not overflow.
-        over_rows, over_columns = self.factors
-        top = log_v.amax(-1, keepdim=True)
-        u = bins / _product((log_v - top).exp_(), over_rows)
+        # No logarithm between the two products: within their range, u does not overflow. NumPy's loops cost less to call
+        # than torch's, and stay on this thread: torch wakes others for a few hundred numbers.
+        over_rows, over_columns = ([factor.numpy() for factor in side] for side in self.factors)
+        v = log_v.numpy()
+        top = v.max(-1, keepdims=True)
+        u = bins.numpy() / _product(np.exp(v - top), over_rows)
         if log_d is None:
-            return _product(u, over_columns).log_().sub_(top), None
-        top_d = log_d.amax()
-        sums = _product(torch.cat([u, (log_d - top_d).exp_()[None]]), over_columns).log_()
-        return sums[:-1] - top, sums[-1] + (top_d - self.least)
+            return torch.from_numpy(np.log(_product(u, over_columns)) - top), None
+        d = log_d.numpy()
+        top_d = d.max()
+        sums = np.log(_product(np.concatenate([u, np.exp(d - top_d)[None]]), over_columns))
+        return torch.from_numpy(sums[:-1] - top), torch.from_numpy(sums[-1] + (top_d - self.least))
 
     def _sums(self, geometry: Geometry, side: int, log: Tensor) -> Tensor:
         if self.factors is None:
@@ -115,13 +120,12 @@ class Gibbs:
         return _product((log - top).exp(), self.factors[side]).log() + (top - self.least)
 
 
-def _product(mass: Float[Tensor, "*b m"], factors: list[Tensor]) -> Float[Tensor, "*b n"]:
-    """One axis after the other, where it lies: the last by a product from the right, all others from the left."""
+def _product(mass: Any, factors: list[Any]) -> Any:
+    """(*b, m) to (*b, n), of torch or NumPy, one axis after the other: the last from the right, others from the left."""
     batch, last = mass.shape[:-1], factors[-1]
     mass = mass.reshape(-1, last.shape[0]) @ last
     rest = last.shape[1]
     for factor in reversed(factors[:-1]):
-        mass = mass.reshape(-1, factor.shape[0], rest)
-        mass = torch.bmm(factor.mT.expand(len(mass), -1, -1), mass)
+        mass = factor.T @ mass.reshape(-1, factor.shape[0], rest)
         rest *= factor.shape[1]
     return mass.reshape(*batch, rest)
