@@ -113,7 +113,7 @@ def _race(
         if stop < _STOPS[debiased]:
             contestants[f"POT, stopThr = {stop:.0e}"] = lambda: pot(stop)
         contestants["monge"] = lambda: ours(None)
-        timings = in_turn(contestants)
+        timings = in_turn(contestants, calls=5)
     title = f"{'debiased' if debiased else 'plain'} barycentre of {name}, float64"
     facts = {"objective_of_POT": default, "objective_of_monge": reached, "objective_of_the_tighter_POT": best}
     report("barycenters", title, timings, "POT", **facts)

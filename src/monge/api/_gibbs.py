@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,12 +33,17 @@ class Costs:
             parts = geometry.axes if isinstance(geometry, Grid) else (geometry,)
             self.axes = [part.dense(max_bytes=2**62) for part in parts]
             geometry = Grid._make(axes=tuple(CostMatrix._make(cost=axis) for axis in self.axes))
-        self.geometry, self.columns = geometry, geometry.T
-        lows, highs = torch.tensor([cost.aminmax() for cost, _ in self._blocks()]).double().mT.tolist()
+        self.geometry = geometry
+        lows, highs = zip(*(map(float, cost.aminmax()) for cost, _ in self._blocks()), strict=True)
         # The costs of a grid are sums over its axes, all others lie in one block or another.
         self.least, largest = (sum(lows), sum(highs)) if self.axes is not None else (min(lows), max(highs))
         # Infinite where a pair is forbidden: then a sum may need a term that is nothing beside the largest.
         self.spread = largest - self.least
+
+    @cached_property
+    def columns(self) -> Geometry:
+        """The cost with both sides exchanged."""
+        return self.geometry.T
 
     def asymmetry(self) -> float:
         """The largest |C_ij - C_ji| as a share of the largest cost; infinite where only one of the two is allowed."""
@@ -45,6 +51,8 @@ class Costs:
         for cost, other in self._blocks():
             if cost.shape != other.shape:
                 return math.inf
+            if torch.equal(cost, other):
+                continue
             apart = max(apart, float(torch.where(cost == other, 0.0, (cost - other).abs()).amax()))
             largest = max(largest, float(cost.masked_fill(cost == math.inf, 0.0).abs().amax()))
         return apart / largest if apart else 0.0
@@ -81,11 +89,11 @@ class Gibbs:
 
     def rows(self, log_u: Float[Tensor, "*b m"]) -> Float[Tensor, "*b n"]:
         """Log K u."""
-        return self._sums(self.costs.geometry, 1, log_u)
+        return self._sums(1, log_u)
 
     def columns(self, log_v: Float[Tensor, "*b n"]) -> Float[Tensor, "*b m"]:
         """Log K^T v."""
-        return self._sums(self.costs.columns, 0, log_v)
+        return self._sums(0, log_v)
 
     def through(
         self, log_v: Float[Tensor, "k n"], bins: Float[Tensor, "k m"], log_d: Float[Tensor, " n"] | None
@@ -100,8 +108,8 @@ class Gibbs:
                 return self.rows(log_u), None
             sums = self.rows(torch.cat([log_u, log_d[None]]))
             return sums[:-1], sums[-1]
-        # No logarithm between the two products: within their range, u does not overflow. NumPy's loops cost less to call
-        # than torch's, and stay on this thread: torch wakes others for a few hundred numbers.
+        # No logarithm between the two products: within their range, u does not overflow. NumPy's loops cost less to
+        # call than torch's, and stay on this thread: torch wakes others for a few hundred numbers.
         over_rows, over_columns = ([factor.numpy() for factor in side] for side in self.factors)
         v = log_v.numpy()
         top = v.max(-1, keepdims=True)
@@ -113,15 +121,16 @@ class Gibbs:
         sums = np.log(_product(np.concatenate([u, np.exp(d - top_d)[None]]), over_columns))
         return torch.from_numpy(sums[:-1] - top), torch.from_numpy(sums[-1] + (top_d - self.least))
 
-    def _sums(self, geometry: Geometry, side: int, log: Tensor) -> Tensor:
+    def _sums(self, side: int, log: Tensor) -> Tensor:
         if self.factors is None:
+            geometry = self.costs.geometry if side else self.costs.columns
             return -geometry._softmin(log.new_zeros(log.shape[-1]), log, self.epsilon) / self.epsilon
         top = log.amax(-1, keepdim=True).clamp(min=torch.finfo(log.dtype).min)
         return _product((log - top).exp(), self.factors[side]).log() + (top - self.least)
 
 
 def _product(mass: Any, factors: list[Any]) -> Any:
-    """(*b, m) to (*b, n), of torch or NumPy, one axis after the other: the last from the right, others from the left."""
+    """(*b, m) to (*b, n), of torch or NumPy, an axis after the other: the last from the right, all others from left."""
     batch, last = mass.shape[:-1], factors[-1]
     mass = mass.reshape(-1, last.shape[0]) @ last
     rest = last.shape[1]
