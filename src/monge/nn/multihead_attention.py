@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -154,9 +155,8 @@ class MultiheadAttention(Attention):
         value: Tensor | None = None,
         key_padding_mask: Tensor | None = None,
         *,
-        attn_mask: Tensor | None = None,
-        is_causal: bool = False,
         query_padding_mask: Tensor | None = None,
+        **masks: Any,
     ) -> tuple[Heads, Tensor]:
         """The inputs of the coupler, with the keys and values of the module behind them; see `Attention.to_heads`."""
         pairs = self.coupler.promise.pairs
@@ -165,9 +165,7 @@ class MultiheadAttention(Attention):
             # No condition joins the rows of softmax, so that a padded query can read like any other, as it does there.
             rows = query if self.batch_first or query.ndim != 3 else query.transpose(0, 1)
             query_padding_mask = torch.zeros(rows.shape[:-1], dtype=torch.bool, device=query.device)
-        heads, v = super().to_heads(
-            query, key, value, padding, attn_mask=attn_mask, is_causal=is_causal, query_padding_mask=query_padding_mask
-        )
+        heads, v = super().to_heads(query, key, value, padding, query_padding_mask=query_padding_mask, **masks)
         if key_bias is not None:
             heads = _with_key_bias(heads, key_bias)
         if self.bias_k is not None and self.bias_v is not None:
