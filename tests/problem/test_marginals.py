@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monge.errors import InputError
+from monge.errors import InputError, ShapeError
 from monge.geometry import PointCloud
 from monge.problem import AtMost, Fixed, Free, Linear, Relaxed
 from monge.solver import solve
@@ -143,3 +143,16 @@ def test_each_side_has_its_price(name, weighted):
 def test_prices_that_have_no_meaning(rho, told):
     with pytest.raises(InputError, match=told):
         Linear.between(torch.rand(3, 2), torch.rand(4, 2), rho=rho)
+
+
+def test_prices_of_a_batch_make_a_batch_of_problems():
+    x, y = torch.rand(5, 2, dtype=torch.float64), torch.rand(6, 2, dtype=torch.float64)
+    prices = torch.tensor([0.5, 2.0], dtype=torch.float64)
+    for epsilon in (0.1, 0.0):
+        both = solve(Linear.between(x, y, rho=prices, epsilon=epsilon))
+        assert both.coupling.batch_shape == (2,)
+        for k, price in enumerate(prices.tolist()):
+            alone = solve(Linear.between(x, y, rho=price, epsilon=epsilon))
+            torch.testing.assert_close(both.value[k], alone.value, atol=1e-6, rtol=1e-6)
+    with pytest.raises(ShapeError, match="weights and rho must broadcast"):
+        Relaxed(torch.ones(3, 4), torch.ones(2))

@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from monge._arrays import pick
-from monge._checks import check_number
+from monge._checks import check_batches, check_number
 from monge._value import value
 from monge.errors import InputError
 
@@ -55,6 +55,10 @@ class Relaxed(Marginal):
             check_number("rho", float(self.rho), low=0.0, strict=True)
         elif not bool(((self.rho > 0) & self.rho.isfinite()).all()):
             raise InputError(f"rho must be positive and finite, but is {self.rho.tolist()}: use Fixed for rho = inf.")
+        elif self.rho.ndim:
+            # Several prices make several problems, even if they share their weights.
+            batch = check_batches(weights=self.weights.shape[:-1], rho=self.rho.shape)
+            object.__setattr__(self, "weights", self.weights.expand(*batch, self.weights.shape[-1]))
 
     @property
     def linear(self) -> bool:  # type: ignore[override]
