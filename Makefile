@@ -55,7 +55,7 @@ sanitize: $(STAMP)
 	rm -rf $(SANITIZED)/package && cp -r src $(SANITIZED)/package && rm -f $(SANITIZED)/package/monge/kernels/*.so
 	$(BIN)/cmake --install $(SANITIZED) --prefix $(abspath $(SANITIZED))/package
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
-		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 OMP_NUM_THREADS=1 \
+		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 OMP_NUM_THREADS=1 \
 		PYTHONPATH=$(SANITIZED)/package:papers/src:$(SITE) \
 		$(BIN)/python -S -m pytest tests/kernels -q -p no:cacheprovider
 

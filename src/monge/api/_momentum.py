@@ -10,8 +10,9 @@ from torch import Tensor
 
 # The growth of the error at which momentum has failed, and by how much its limit recovers when the error falls.
 _GROWTH, _RECOVERY = 5.0, 1.02
-# How far to go towards an image, in units of its distance: all barycentres tried need a tenth fewer steps than at one.
-_STRIDE = 1.15
+# How far the first steps go towards an image, in units of its distance, as long as nothing fails: barycentres then need
+# a tenth fewer steps than at one.
+_STRIDE, _STRIDES = 1.15, 200
 
 
 class Momentum:
@@ -26,11 +27,13 @@ class Momentum:
 
     def __init__(self, start: Float[Tensor, "k n"]) -> None:
         self.last, self.steps, self.limit = start, 0.0, math.inf
-        self.least, self.best = math.inf, start
+        self.least, self.best, self.strides = math.inf, start, _STRIDES
 
     def next(self, z: Float[Tensor, "k n"], image: Float[Tensor, "k n"], weights: Float[Tensor, "k n"]) -> Tensor:
         """Where to go from z; directions are compared with ``weights``."""
-        image = z.lerp(image, _STRIDE)
+        self.strides = self.strides - 1 if self.limit == math.inf else 0
+        if self.strides > 0:
+            image = z.lerp(image, _STRIDE)
         ahead = image - self.last
         astray = float(torch.dot((weights * (image - z)).flatten(), ahead.flatten())) < 0
         self.steps = 0.0 if astray else min(self.steps + 1, self.limit)
