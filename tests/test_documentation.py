@@ -93,6 +93,16 @@ def test_pages(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             exec(compile("\n" * (line - 1) + block, str(page), "exec", dont_inherit=True), namespace)
 
 
+def test_home(capsys: pytest.CaptureFixture[str]) -> None:
+    """README and the first page of the guide begin with the same lines, which print what is shown below them."""
+    first = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+    shown = [first.search((ROOT / page).read_text()) for page in ("README.md", "docs/index.md")]
+    (code, printed), again = (match.groups() for match in shown if match)
+    assert (code, printed) == again
+    exec(code, {})
+    assert capsys.readouterr().out == printed
+
+
 def machinery(name: str, monkeypatch: pytest.MonkeyPatch):
     """A module that builds the pages; it needs the packages of the extra ``docs``."""
     pytest.importorskip("sphinx")
