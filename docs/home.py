@@ -113,8 +113,9 @@ def drawn(rows: int, width: float, height: float, ratios: list[float] | None) ->
 
 def main() -> None:
     folder = Path(__file__).parent / "_static"
-    drawn(1, 17.5, 5.0, [1.6, 1, 1, 1]).savefig(folder / "home.png", dpi=100)
-    drawn(2, 9.4, 9.8, None).savefig(folder / "home-narrow.png", dpi=80)
+    cropped = {"bbox_inches": "tight", "pad_inches": 0.1}
+    drawn(1, 17.5, 5.0, [1.6, 1, 1, 1]).savefig(folder / "home.png", dpi=100, **cropped)
+    drawn(2, 9.4, 9.8, None).savefig(folder / "home-narrow.png", dpi=80, **cropped)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from torch import Tensor
 from monge._checks import check_seed
 from monge._files import check_destination, make_folder, write_whole
 from monge.data import photographs
-from monge.plot import colour_transfer, curves
+from monge.plot import colour_transfer, curves, figure
 from monge.sequences import grid, recipe
 from monge.train import MachineConfig
 
@@ -108,11 +108,13 @@ def _lengths(longest: int, path: Path) -> None:
     lengths = [length for length in LENGTHS if length <= longest]
     with _one_thread(), console.phases() as phases, phases.phase("time training steps"):
         taken = race(recipe("digits").model, _COUPLERS, lengths)
-    canvas = curves({name: [(lengths, [taken[length][name] for length in lengths])] for name in _COUPLERS})
+    picture = figure(6.0, 3.6)
+    series = {name: [(lengths, [taken[length][name] for length in lengths])] for name in _COUPLERS}
+    canvas = curves(series, ax=picture.subplots())
     canvas.set(xscale="log", yscale="log", xlabel="tokens", ylabel="seconds of a training step")
     canvas.set_xticks(lengths, [str(length) for length in lengths], minor=False)
     canvas.set_xticks([], minor=True)
-    write_whole(path, lambda stream: canvas.figure.savefig(stream, format="png", dpi=110))
+    write_whole(path, lambda stream: picture.savefig(stream, format="png", dpi=110))
     rows = []
     for length, seconds in taken.items():
         softmax, pivots = (seconds[name] for name in _COUPLERS)
