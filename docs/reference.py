@@ -92,9 +92,14 @@ def markup(lines: list[str]) -> list[str]:
         return f"\n\n.. math:: {body}\n\n"
 
     text = INLINE.sub(r":math:`\1`", DISPLAY.sub(display, "\n".join(lines)))
-    example, fresh = False, []
+    example, fresh, source = False, [], None
     for line in text.splitlines():
         example = bool(line.strip()) and (example or line.lstrip().startswith(">>>"))
+        # The second line of a source is indented for the eye, and belongs to the first.
+        if line.lstrip().startswith("Source:"):
+            source = line[: -len(line.lstrip())]
+        elif source is not None:
+            line, source = (source + line.lstrip(), source) if line.strip() else (line, None)
         fresh.append(line if example or ".. math::" in line else plain(line))
     return fresh
 

@@ -237,3 +237,5 @@ def test_tables_of_api_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reference.markup([r"The cost $C_{ij}$ of (*b, n) and |x|."]) == [
         r"The cost :math:`C_{ij}` of (\*b, n) and \|x\|."
     ]
+    source = ["Text.", "", "Source: An author,", "    a title.", "", "    Code."]
+    assert reference.markup(source) == [*source[:3], "a title.", *source[4:]]
