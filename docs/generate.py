@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import math
 from pathlib import Path
 
+import reference
 import torch
 
 import monge
@@ -179,10 +181,22 @@ def race(held: dict) -> list[str]:
 
 def face() -> str:
     """Every public function and class of the face, in the order of the alphabet."""
-    functions = [name for name in sorted(monge.__all__) if inspect.isfunction(getattr(monge, name))]
+    offered = {name: getattr(monge, name) for name in sorted(monge.__all__)}
+    functions = {f"monge.{name}": thing for name, thing in offered.items() if inspect.isfunction(thing)}
+    classes = {f"{home(thing)}.{name}": thing for name, thing in offered.items() if inspect.isclass(thing)}
     lines = ["```{eval-rst}"]
-    lines += [f".. autofunction:: monge.{name}" for name in functions]
+    for heading, held in (("Functions", functions), ("Classes, shown on the pages of their rooms", classes)):
+        rows = {name: reference.sentence(thing) for name, thing in held.items()}
+        lines += reference.markup(reference.table(rows, heading))
+    lines += [f".. autofunction:: {name}" for name in functions]
     return "\n".join([*lines, "```", ""])
+
+
+def home(thing: type) -> str:
+    """The room whose page shows a class of the face: the shortest name of a package that offers it."""
+    parts = thing.__module__.split(".")
+    rooms = (".".join(parts[:length]) for length in range(2, len(parts) + 1))
+    return next(room for room in rooms if hasattr(importlib.import_module(room), thing.__name__))
 
 
 def registered() -> str:

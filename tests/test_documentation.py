@@ -38,6 +38,9 @@ EXAMPLES = [
     for path in sorted((source / package).rglob("*.py"))
     if any(docstrings(path))
 ]
+DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
+INLINE = re.compile(r"\$([^$\n]+?)\$")
+FENCED = re.compile(r"^ *```.*?^ *```$", re.DOTALL | re.MULTILINE)
 PAGES = [ROOT / "README.md", ROOT / "papers" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -88,3 +91,82 @@ def test_pages(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             assert not told, "".join(told)
         else:
             exec(compile("\n" * (line - 1) + block, str(page), "exec", dont_inherit=True), namespace)
+
+
+def machinery(name: str, monkeypatch: pytest.MonkeyPatch):
+    """A module that builds the pages; it needs the packages of the extra ``docs``."""
+    pytest.importorskip("sphinx")
+    pytest.importorskip("math_core")
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    return importlib.import_module(name)
+
+
+def formulas(text: str) -> Iterator[tuple[str, bool]]:
+    """Every formula of a page or docstring, and whether it stands on a line of its own."""
+    yield from ((" ".join(body.split()), True) for body in DISPLAY.findall(text))
+    yield from ((body, False) for body in INLINE.findall(DISPLAY.sub("", text)))
+
+
+def test_formulas_can_be_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mathematics of every page and docstring is translated, since browsers are not asked to do it."""
+    mathml = machinery("mathematics", monkeypatch).mathml
+    texts = {path: FENCED.sub("", path.read_text()) for path in (ROOT / "docs").rglob("*.md")}
+    for source in PACKAGES.values():
+        for path in source.rglob("*.py"):
+            nodes = (node for node in ast.walk(ast.parse(path.read_text())))
+            kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+            texts[path] = "\n\n".join(ast.get_docstring(node) or "" for node in nodes if isinstance(node, kinds))
+    seen = 0
+    for path, text in texts.items():
+        for latex, block in formulas(text):
+            assert "<math" in mathml(latex, block=block), f"{path}: {latex}"
+            seen += 1
+    assert seen > 400
+
+
+def test_a_formula_that_nobody_can_read_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    mathematics = machinery("mathematics", monkeypatch)
+    assert "<mfrac>" in mathematics.mathml(r"\frac12", block=False)
+    with pytest.raises(mathematics.LatexError):
+        mathematics.mathml(r"\frac{1", block=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "loads"),
+    [
+        ("a.html", '<script src="https://cdn.example/x.js"></script>', ["https://cdn.example/x.js"]),
+        ("a.html", '<link rel="stylesheet" href="//example/x.css">', ["//example/x.css"]),
+        ("a.html", "<img alt='' src='http://example/x.png'>", ["http://example/x.png"]),
+        ("a.html", "<style>@import 'https://example/x.css';</style>", ["https://example/x.css"]),
+        ("a.html", '<p style="background: url(https://example/x.png)">', ["https://example/x.png"]),
+        ("a.html", '<script>import("https://example/x.js")</script>', ["https://example/x.js"]),
+        ("a.css", "src: url('https://example/font.woff2')", ["https://example/font.woff2"]),
+        ("a.js", "script.src = 'https://example/x.js'", ["https://example/x.js"]),
+        ("a.html", '<a href="https://arxiv.org">paper</a><script src="_static/x.js"></script>', []),
+        ("a.html", '<link rel="canonical" href="https://example/">', []),
+        ("a.html", "<pre>@import 'https://example/x.css'</pre>", []),
+        ("a.css", "src: url(fonts/x.woff2)", []),
+    ],
+)
+def test_what_a_page_loads(
+    name: str, text: str, loads: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The build refuses what comes from the network; links that people follow are none of its business."""
+    offline = machinery("offline", monkeypatch)
+    page = tmp_path / name
+    page.write_text(text)
+    assert offline.fetched(page) == loads
+
+
+def test_tables_of_api_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of a page names what the page shows, each with its first sentence."""
+    reference = machinery("reference", monkeypatch)
+    lines: list[str] = []
+    reference.summary(None, "module", "monge.geometry", monge.geometry, {"members": ["Line", "cost_between"]}, lines)
+    table = "\n".join(lines)
+    assert table.index("Classes") < table.index("~monge.geometry.Line`") < table.index("~monge.geometry.cost_between`")
+    assert "PointCloud`" not in table.replace("`PointCloud`", "")
+    assert reference.sentence(monge.geometry.Line) in table
+    assert reference.markup([r"The cost $C_{ij}$ of (*b, n) and |x|."]) == [
+        r"The cost :math:`C_{ij}` of (\*b, n) and \|x\|."
+    ]
