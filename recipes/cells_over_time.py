@@ -74,7 +74,7 @@ centre.scatter(*first[start == 0, :2].T, s=12, color="#22223b", linewidths=0)
 areas = 12 * 1200 * (descendants / descendants.sum()).numpy()
 centre.scatter(*last[:, :2].T, s=areas, color=colours[0], linewidths=0)
 centre.set_title("the upper branch (dark) and its descendants")
-right.imshow(transitions, cmap="Blues", vmin=0, vmax=1.2)
+right.imshow(transitions.numpy(), cmap="Blues", vmin=0, vmax=1.2)
 for (i, j), share in np.ndenumerate(transitions.numpy()):
     right.text(j, i, f"{share:.2f}", ha="center", va="center", fontsize=13, color="white" if share > 0.6 else "#22223b")
 names = ["upper", "middle", "lower"]

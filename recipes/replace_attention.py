@@ -72,9 +72,8 @@ right.spines[["top", "right"]].set_visible(False)
 # The error is the root of the mean squared distance to the clean points, per coordinate. The second line is what only
 # balanced attention has: how much the points are read, between the least and the most, in units of an equal share.
 
-print(
-    f"error: {(cleaned - clean).square().mean().sqrt():.2f}, without the encoder {(points - clean).square().mean().sqrt():.2f}"
-)
+before, after = ((found - clean).square().mean().sqrt() for found in (points, cleaned))
+print(f"error: {after:.2f}, without the encoder {before:.2f}")
 attention = encoder.layers[0].self_attn
 _, weights = attention(*3 * [model[0](points)], need_weights=True)
 read = weights.sum(1)

@@ -7,6 +7,8 @@ object. Objects enter and leave, some are missed, and some detections are false 
 only pairs that are near each other, and a *price of staying alone* says when a detection has no partner.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 
@@ -87,7 +89,7 @@ def counted(row, col):
     return f"{right} pairs are right, {wrong} are wrong"
 
 
-there = sum(len(np.intersect1d(one[one >= 0], two[two >= 0])) for one, two in zip(truth[:-1], truth[1:], strict=True))
+there = sum(len(np.intersect1d(one[one >= 0], two[two >= 0])) for one, two in pairwise(truth))
 print(f"{there} pairs of detections belong together")
 print("with gate and price:", counted(row, col))
 print("without:", counted(*monge.linear_assignment(cost, row_padding=absent[:-1], col_padding=absent[1:])))

@@ -1,9 +1,9 @@
 """The recipes of the documentation, each beside the same task with another library.
 
-`python -m benchmarks recipes` runs all of them, `python -m benchmarks recipes.cells_over_time` one. A recipe is a module
-with the name of its page. It has ``PEER``, the name of the other library, and the functions ``data()``, ``ours(data)``,
-``theirs(data)`` and ``accuracy(data, answer)``, which gives numbers by name. The other library is imported in
-``theirs``; if it is missing, the recipe is skipped.
+`python -m benchmarks recipes` runs all of them, `python -m benchmarks recipes.cells_over_time` one. A recipe is a
+module with the name of its page. It has ``PEER``, the name of the other library, and the functions ``data()``,
+``ours(data)``, ``theirs(data)`` and ``accuracy(data, answer)``, which gives numbers by name. The other library is
+imported in ``theirs``; if it is missing, the recipe is skipped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Two days of cells with unknown growth, three plans each of which takes its growth from the one before, against POT."""
+"""Two days of cells with unknown growth: three plans, each of which takes its growth from the last one, against POT."""
 
 from __future__ import annotations
 

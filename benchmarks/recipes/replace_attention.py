@@ -1,4 +1,4 @@
-"""An encoder of torch that removes noise from sets of 1024 points, trained until it does, with two kinds of attention."""
+"""An encoder of torch removes noise from sets of 1024 points, trained until it does, with two kinds of attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What moved, disappeared and is new between two histograms on a line, at a price for each unit of mass, against POT."""
+"""What moved, disappeared and is new between two histograms on a line, at a price for a unit of mass, against POT."""
 
 from __future__ import annotations
 

@@ -75,7 +75,11 @@ def transforming() -> bool:
 
 def casting() -> bool:
     """Whether autocast is on for some device; a compiler is left to the functions that it can see through."""
-    return not torch.compiler.is_compiling() and any(map(torch.is_autocast_enabled, _AUTOCAST))
+    return (
+        torch._C._is_any_autocast_enabled()
+        and not torch.compiler.is_compiling()
+        and any(map(torch.is_autocast_enabled, _AUTOCAST))
+    )
 
 
 @contextmanager

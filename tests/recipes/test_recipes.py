@@ -1,4 +1,4 @@
-"""Every recipe of the documentation runs as it stands, draws a picture, and is timed beside the library that it names."""
+"""Every recipe of the documentation runs as it stands, draws a picture, and is timed beside another library."""
 
 from __future__ import annotations
 
