@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import io
 import json
 import math
+import re
+import textwrap
 from pathlib import Path
 
 import reference
@@ -21,7 +25,8 @@ from monge.nn import couplers
 from monge.papers import CATALOGUE, Paper, papers
 from monge.problem import AtMost, Linear, Relaxed
 
-ROOT = Path(__file__).parent.parent
+HERE = Path(__file__).parent
+ROOT = HERE.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -29,11 +34,13 @@ def write(folder: Path) -> None:
     """Write every generated part; a file that would not change is left alone, so that nothing is built twice."""
     folder.mkdir(exist_ok=True)
     parts = {
+        "explained": explained(),
         "solvers": solvers(),
         "gradients": gradients(),
         "modes": modes(),
         "benchmarks": benchmarks(),
         "couplers": couplers.table() + "\n",
+        "lengths": lengths(),
         "couplers-measured": measured("couplers"),
         "conversion-measured": measured("conversion"),
         "training-measured": measured("training"),
@@ -75,6 +82,18 @@ def problems() -> dict[str, Linear]:
         "partial, entropic": Linear(small, AtMost(a), AtMost(a), epsilon=monge.relative(0.05), mass=0.5),
         "partial, exact": Linear(small, AtMost(a), AtMost(a), mass=0.5),
     }
+
+
+def explained() -> str:
+    """What the last lines of the page about first steps print."""
+    page = (HERE / "start.md").read_text(encoding="utf-8")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec("\n".join(re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)), {})
+    lines = printed.getvalue().splitlines()
+    why = next(line.index("why") for line in lines if line.startswith("solver"))
+    folded = (textwrap.fill(line, 118, subsequent_indent=(4 if "(" in line[:why] else why) * " ") for line in lines)
+    return "\n".join(["```text", *folded, "```", ""])
 
 
 def solvers() -> str:
@@ -156,6 +175,20 @@ def compared(held: dict) -> str:
         lines += [f"   {'-' if k else '* -'} {cell}".replace("   - ", "     - ", 1) for k, cell in enumerate(cells)]
     facts = held["facts"]
     return "\n".join([*lines, "", f"Monge is {facts['times_as_fast']} times as fast. {held['threads']} threads.", ""])
+
+
+def lengths() -> str:
+    """Attention by pivots beside softmax attention, by the number of tokens."""
+    kept = json.loads((RESULTS / "attention.json").read_text())
+    races = {int(match[1]): held for title, held in kept.items() if (match := re.search(r"n = (\d+)", title))}
+    softmax, pivots = "softmax (fused)", "pivots, r = 32"
+    lines = [row(["tokens", "softmax (fused), ms", "pivots, ms", "pivots are so many times as fast"])]
+    lines.append(row(["---"] * 4))
+    for tokens, held in sorted(races.items()):
+        slow, fast = (1000 * held["timings"][who]["median"] for who in (softmax, pivots))
+        told = (f"{value:,.{1 if value < 100 else 0}f}" for value in (slow, fast))
+        lines.append(row([f"{tokens:,}", *told, f"{slow / fast:.2g}"]))
+    return "\n".join([*lines, ""])
 
 
 def table(heading: str, held: dict) -> list[str]:

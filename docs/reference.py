@@ -23,7 +23,8 @@ FIXED = re.compile(r"(``.+?``|:\w+:`[^`]+`|`[^`]+`)")
 def sentence(thing: object) -> str:
     """The first sentence of a docstring, on one line."""
     told = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
-    return SENTENCE.split(told, maxsplit=1)[0] + "." if told else ""
+    first = SENTENCE.split(told, maxsplit=1)[0]
+    return first if first.endswith(("?", "!")) or not first else f"{first}."
 
 
 def table(names: dict[str, str], heading: str) -> list[str]:
