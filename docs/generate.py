@@ -50,8 +50,8 @@ def write(folder: Path) -> None:
         "papers": registered(),
         "registries": registries(),
     }
-    for name, text in parts.items():
-        path = folder / f"{name}.md"
+    for name, text in ({f"{part}.md": text for part, text in parts.items()} | recipes()).items():
+        path = folder / name
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
 
@@ -157,6 +157,24 @@ def measured(name: str) -> str:
         return f"Nothing is kept in this checkout: run `python -m benchmarks {name}`.\n"
     kept = json.loads(path.read_text())
     return "\n".join(line for title, held in kept.items() for line in table(f"**{title}**", held))
+
+
+def recipes() -> dict[str, str]:
+    """The table of each recipe, in the language of its page, which is no Markdown."""
+    kept = RESULTS / "recipes.json"
+    tables = json.loads(kept.read_text()) if kept.exists() else {}
+    names = [path.stem for path in sorted((ROOT / "benchmarks" / "recipes").glob("[!_]*.py"))]
+    nothing = "Nothing is kept in this checkout: run ``python -m benchmarks recipes``.\n"
+    return {f"recipe-{name}.rst": compared(tables[name]) if name in tables else nothing for name in names}
+
+
+def compared(held: dict) -> str:
+    """A list of rows, the first of which is the head."""
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for cells in (held["columns"], *held["rows"]):
+        lines += [f"   {'-' if k else '* -'} {cell}".replace("   - ", "     - ", 1) for k, cell in enumerate(cells)]
+    facts = held["facts"]
+    return "\n".join([*lines, "", f"Monge is {facts['times_as_fast']} times as fast. {held['threads']} threads.", ""])
 
 
 def lengths() -> str:
