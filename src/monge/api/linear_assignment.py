@@ -19,6 +19,8 @@ from monge._checks import check_batches
 from monge._transforms import transformable
 from monge.errors import DtypeError, InfeasibleError, InputError, ShapeError
 
+from ._sure_pairs import rest_of
+
 __all__ = ["Matched", "linear_assignment"]
 
 
@@ -116,7 +118,7 @@ def linear_assignment(
     rows, cols = (side.expand(*batch, side.shape[-1]).reshape(len(price), -1) for side in absent)
     if alone is not None:
         price = _gained(price, alone)
-    partner = _matched(price, rows, cols, alone is not None)
+    partner = _matched(price, rows, cols, False) if alone is None else _matched_if_worth(price)
     count = (partner >= 0).sum(-1)
     # Rows with a partner first, in their order.
     row = torch.sort((partner < 0).to(torch.int8), dim=-1, stable=True).indices[:, : int(count.max())]
@@ -184,6 +186,16 @@ def _gained(price: Tensor, alone: Tensor) -> Tensor:
     enough = low.nan_to_num(0.0, 0.0, 0.0) + span * (min(price.shape[1:]) + 1) + torch.where(span > 0, 0.0, 1.0)
     gained = price - column(torch.where(alone == math.inf, enough, 2 * alone), 2)
     return gained.masked_fill(gained >= 0, math.inf)
+
+
+def _matched_if_worth(price: Tensor) -> Tensor:
+    """(b, n) the column of every row, -1 for none, where any point may have none for nothing."""
+    rest = rest_of(price)
+    if 0 in rest.price.shape:
+        return rest.sure
+    none = torch.zeros((), dtype=torch.bool, device=price.device)
+    rows, cols = (none.expand(len(price), k) for k in rest.price.shape[1:])
+    return rest.partner(_matched(rest.price, rows, cols, True))
 
 
 def _matched(price: Tensor, row_absent: Tensor, col_absent: Tensor, alone: bool) -> Tensor:
