@@ -6,6 +6,7 @@ from ._exact import Exact
 from .assignment import Assignment
 from .base import Capability, Case, Solver
 from .candidates import SOLVERS
+from .grouped import Grouped
 from .interior_point import InteriorPoint
 from .newton import Newton
 from .simplex import Simplex
@@ -24,6 +25,7 @@ __all__ = [
     "DualSolution",
     "Exact",
     "Explanation",
+    "Grouped",
     "InteriorPoint",
     "Newton",
     "Report",
