@@ -8,6 +8,7 @@ from .base import Capability, Case, Solver
 from .candidates import SOLVERS
 from .grouped import Grouped
 from .interior_point import InteriorPoint
+from .low_rank import LowRank
 from .newton import Newton
 from .simplex import Simplex
 from .sinkhorn import Sinkhorn
@@ -27,6 +28,7 @@ __all__ = [
     "Explanation",
     "Grouped",
     "InteriorPoint",
+    "LowRank",
     "Newton",
     "Report",
     "Simplex",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from monge.coupling import Coupling
+from monge.errors import InputError
 from monge.geometry import CostMatrix, Geometry, LowRankCost, PointCloud
 from monge.problem import Fixed, Linear
 from monge.problem.marginal import pairing
@@ -43,8 +45,7 @@ def each_problem(problem: Linear) -> list[Linear]:
     batch = problem.batch_shape
     if not batch:
         return [problem]
-    flat = [torch.arange(size) for size in batch]
-    return [problem._select(tuple(index), batch) for index in torch.cartesian_prod(*flat).reshape(-1, len(batch))]
+    return [problem._select(index) for index in product(*(range(size) for size in batch))]
 
 
 @torch.no_grad()
@@ -128,6 +129,11 @@ def measured(
         cost: The cost of the plan, if it is known.
     """
     batch, dtype = problem.batch_shape, problem.geometry.dtype
+    if torch.is_grad_enabled() and (problem.a.requires_grad or problem.b.requires_grad):
+        raise InputError(
+            "The value of an approximate plan is not differentiated by weights, but a or b requires a gradient: detach "
+            "them, or use an exact or entropic solver."
+        )
     value = (coupling._inner(problem.geometry) if cost is None else cost).expand(batch)
     with torch.no_grad():
         constant = problem.detach()
