@@ -103,9 +103,9 @@ class LowRank(Solver):
         batch, dtype, found = problem.batch_shape, problem.geometry.dtype, []
         for single in _approximate.each_problem(problem.detach()):
             found.append((*self._factored(single), *_approximate.sampled_potentials(single, self.seed)))
-        Q, R, g, steps, *potentials = (_approximate.stacked(list(part), batch) for part in zip(*found, strict=True))
-        plan = FactoredCoupling._make(Q=Q.to(dtype), R=R.to(dtype), g=g.to(dtype))
-        return _approximate.measured(problem, plan, *potentials, steps)
+        Q, R, pivots, steps, f, g = (_approximate.stacked(list(part), batch) for part in zip(*found, strict=True))
+        plan = FactoredCoupling._make(Q=Q.to(dtype), R=R.to(dtype), g=pivots.to(dtype))
+        return _approximate.measured(problem, plan, f, g, steps)
 
     @torch.no_grad()
     def _factored(self, problem: Linear) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -116,7 +116,8 @@ class LowRank(Solver):
         held = self._start(geometry, a, b)
         held, step, best, idle = _feasible(held, a, b), _STEP, math.inf, 0
         spread, gradients, steps = 0.0, None, 0
-        for steps in range(1, int(self.max_iter) + 1):
+        while steps < self.max_iter:
+            steps += 1
             trial = held if gradients is None else _moved(held, gradients, step, a, b)
             to_columns, to_rows = _times(geometry, trial.R / trial.g), _times(geometry.T, trial.Q / trial.g)
             inner = (trial.Q * to_columns).sum(0)
