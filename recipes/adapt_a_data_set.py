@@ -2,9 +2,10 @@
 Adapt one data set to another
 =============================
 
-A classifier was trained on data of one kind, and the new data are a little different: another scanner, another hospital,
-another year. The new data have no labels. Here the new scanner turns the handwritten digits by 20 degrees, blurs them
-and has less contrast. Transport moves the labelled data to where the new data are, and the classifier is trained there.
+A classifier was trained on data of one kind, and the new data are a little different: they come from another scanner,
+another hospital or another year, and have no labels. Here the new scanner turns the handwritten digits by 20 degrees,
+blurs them and has less contrast. Transport moves the labelled data to where the new data are, and the classifier is
+trained there.
 """
 
 import numpy as np
@@ -80,6 +81,6 @@ for name, trained in (
 # -----------------
 #
 # Plain transport does not know what a class is. If the classes of the two data sets have different shares, mass of one
-# class goes to another one: then `monge.adapt.UnbalancedMap` helps. If a class of the new data lies nearer to a wrong
-# class of the old data, no map of this kind repairs it. `monge.adapt.ClassRegularisedMap` uses the labels of the old data, and
-# ``target_labels`` those of the new data that are known. `The page about maps <../maps.html>`_ compares them.
+# class goes to another one: then :class:`monge.adapt.UnbalancedMap` helps. If a class of the new data lies nearer to a
+# wrong class of the old data, no map of this kind repairs it. :class:`monge.adapt.ClassRegularisedMap` uses the labels
+# of the old data, and ``target_labels`` those of the new data that are known. :doc:`/maps` compares the maps.

@@ -64,7 +64,7 @@ for name, picture in (("temple", temple), ("recoloured temple", recoloured), ("f
 # What can go wrong
 # -----------------
 #
-# `monge.adapt.EntropicMap` uses all mass of every colour. Then parts of the sky that look the same get different colours,
-# because the flower has too little of one of them. A small ``epsilon`` gives vivid colours, and a large one gives mean
-# colours; `the page about epsilon <../epsilon.html>`_ says how to choose. New colours may lie a little outside of [0, 1]
-# by rounding, so they are clipped before they are shown.
+# :class:`monge.adapt.EntropicMap` uses all mass of every colour. Then parts of the sky that look the same get different
+# colours, because the flower has too little of one of them. A small ``epsilon`` gives vivid colours, and a large one
+# gives mean colours. New colours may lie a little outside of [0, 1] by rounding, so they are clipped before they are
+# shown.
