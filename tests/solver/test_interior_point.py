@@ -210,3 +210,22 @@ def test_statuses_are_measured():
 def test_settings_are_checked(setting):
     with pytest.raises(InputError, match=next(iter(setting))):
         InteriorPoint(**setting)
+
+
+@pytest.mark.parametrize(("cut", "floor"), [(1e-12, 0.0), (1e-12, 1e-30), (0.0, 1e-30), (0.0, 1e-12)])
+@pytest.mark.parametrize("penalty", ["kl", "l2"])
+def test_weights_may_differ_by_any_number_of_powers_of_ten(floor, cut, penalty):
+    # The tails of peaks fall below the least number.
+    place = torch.linspace(0, 30, 60, dtype=torch.float64)
+
+    def peaks(*centres):
+        held = sum(torch.exp(-(((place - centre) / 0.4) ** 2) / 2) for centre in centres)
+        return torch.where(held < cut, 0.0, held).clamp(min=floor)
+
+    a, b = peaks(4.0, 9.8, 18.5), peaks(4.5, 10.5, 25.0)
+    solution = check(Linear.between(place[:, None], place[:, None], a, b, rho=2.0, penalty=penalty))
+    if penalty == "l2":
+        return  # where a bin without weight takes nothing, and one with hardly any takes mass at its price
+    wide = (a.clamp(min=1e-7), b.clamp(min=1e-7))
+    whole = check(Linear.between(place[:, None], place[:, None], *wide, rho=2.0))
+    assert solution.value.item() == pytest.approx(whole.value.item(), rel=2e-3)

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from monge.errors import InfeasibleError
-from monge.problem import Linear
+from monge.problem import Fixed, Linear
 from monge.problem.marginal import Marginal, column
 
 # The part of the way to the nearest constraint that a step goes at most.
@@ -25,8 +25,11 @@ _SHARE = 0.99
 # The least part of the duality gap that products of multipliers and distances should explain: where they vanish before
 # the plan has its masses, steps become short.
 _AHEAD = 1e-2
-# After so many steps without a better gap, rounding has stopped the method.
-_PATIENCE = 15
+# After so many steps without a better gap, rounding has stopped the method. Where weights differ by many powers of ten,
+# many steps do not lower the gap at first.
+_PATIENCE = 100
+# A point of a smaller share of the mass meets nobody: what it pays for that is far below the rounding of any value.
+_LEAST_SHARE = 1e-32
 
 Three = Sequence[Tensor]
 """Something of every constraint: (*b, n, m) of the pairs, (*b, 2, n) and (*b, 2, m) of the ends of both domains."""
@@ -133,7 +136,8 @@ class _Path:
         batch, (n, m) = problem.batch_shape, problem.shape
         cost = problem.geometry._dense().expand(*batch, n, m)
         a, b = problem.a.expand(*batch, n), problem.b.expand(*batch, m)
-        allowed = cost.isfinite() & (a > 0)[..., None] & (b > 0)[..., None, :]
+        met_a, met_b = _meets(problem.source, a), _meets(problem.target, b)
+        allowed = cost.isfinite() & met_a[..., None] & met_b[..., None, :]
         # Forbidden pairs are infinitely far from their constraint, as potentials are from an end that does not exist.
         self.problem, self.cost = problem, cost.masked_fill(~allowed, math.inf)
         self.rows = _side(problem.source, a, allowed.any(-1))
@@ -249,6 +253,12 @@ class _System:
             for aim, z, ratio, change in zip(aims, self.multipliers, self.ratios, changes, strict=True)
         ]
         return (f, g), moved
+
+
+def _meets(marginal: Marginal, weights: Tensor) -> Tensor:
+    """The points with mass that counts; where the marginal is fixed, all mass does."""
+    least = 0.0 if isinstance(marginal, Fixed) else _LEAST_SHARE
+    return weights > least * weights.sum(-1, keepdim=True)
 
 
 def _side(marginal: Marginal, weights: Tensor, reaches: Tensor) -> _Side:
