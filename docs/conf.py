@@ -72,6 +72,8 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "image_scrapers": ("matplotlib", "scraper.scrape"),
     "min_reported_time": 0,
+    # The last line of a block is shown if it is an answer, but not if it has drawn something.
+    "ignore_repr_types": r"matplotlib",
     "show_signature": False,
     "backreferences_dir": reference.BACKREFERENCES,
     "doc_module": ("monge", "monge_papers"),
