@@ -362,8 +362,8 @@ class _Barycentre(torch.autograd.Function):
                 adjoint = adjoint + step
                 if bool(step.abs().amax() <= torch.finfo(step.dtype).eps * adjoint.abs().amax()):
                     break
-            back = torch.autograd.grad(image, (covariances, shares), adjoint)
-        return None, *back
+            by_covariances, by_shares = torch.autograd.grad(image, (covariances, shares), adjoint)
+        return None, by_covariances, by_shares
 
 
 # Terms of the sum; that of a covariance of the spread of the others needs about ten.
