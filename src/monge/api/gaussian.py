@@ -241,7 +241,7 @@ class Gaussian(Value):
             >>> import torch
             >>> import monge
             >>> three = monge.Gaussian(torch.zeros(3, 1), torch.tensor([1.0, 4.0, 9.0])[:, None, None])
-            >>> three.barycenter().covariance
+            >>> three.barycenter().covariance.round(decimals=4)
             tensor([[4.]])
 
         Source: Alvarez-Esteban, del Barrio, Cuesta-Albertos, Matran, A fixed-point approach to barycenters in
