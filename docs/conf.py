@@ -32,7 +32,7 @@ extensions = [
 ]
 html_math_renderer_name = "mathml"
 # Where pictures of a distribution are drawn from, by where they go.
-GALLERIES = {"gallery": "../examples", "gallery_papers": "../papers/examples"}
+GALLERIES = {"recipes": "../recipes", "gallery": "../examples", "gallery_papers": "../papers/examples"}
 NOT_PAGES = ("ipynb", "py", "md5", "zip")
 exclude_patterns = [
     "_build",
@@ -64,7 +64,7 @@ napoleon_use_rtype = False
 sphinx_gallery_conf = {
     "examples_dirs": list(GALLERIES.values()),
     "gallery_dirs": list(GALLERIES),
-    "filename_pattern": r"/plot_",
+    "filename_pattern": r"/plot_|/recipes/",
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
     "download_all_examples": False,
@@ -72,6 +72,8 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "image_scrapers": ("matplotlib", "scraper.scrape"),
     "min_reported_time": 0,
+    # The last line of a block is shown if it is an answer, but not if it has drawn something.
+    "ignore_repr_types": r"matplotlib",
     "show_signature": False,
     "backreferences_dir": reference.BACKREFERENCES,
     "doc_module": ("monge", "monge_papers"),

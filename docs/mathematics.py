@@ -1,12 +1,6 @@
 """Mathematics is written into the pages as MathML. Browsers draw it themselves: no script runs and nothing is fetched.
 
-``math_core`` (MIT licence) translates LaTeX. The glyphs are those of STIX Two Math (SIL Open Font License, see
-``_static/fonts``), cut down to letters, Greek, operators, arrows and delimiters, without hints:
-
-    pyftsubset stix-two-math.woff2 --flavor=woff2 --no-hinting --unicodes=U+0020-007E,U+00A0-00FF,U+0131,U+0237,\
-U+02C6-02DD,U+0300-0338,U+0391-03F5,U+2010-2044,U+2057,U+20D0-20EF,U+2102,U+210A-2131,U+2133-2138,U+2190-22FF,\
-U+2308-230B,U+23B4,U+23B5,U+23DC-23DF,U+25A0-25FF,U+27E6-27EF,U+27F5-27FC,U+2A00-2A0C,U+2A3F,U+2A7D,U+2A7E,\
-U+2AAF,U+2AB0,U+1D400-1D467,U+1D49C-1D56B,U+1D6A4-1D71B
+``math_core`` (MIT licence) translates LaTeX, and ``font.py`` says where the font comes from.
 """
 
 from __future__ import annotations

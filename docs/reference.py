@@ -23,7 +23,8 @@ FIXED = re.compile(r"(``.+?``|:\w+:`[^`]+`|`[^`]+`)")
 def sentence(thing: object) -> str:
     """The first sentence of a docstring, on one line."""
     told = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
-    return SENTENCE.split(told, maxsplit=1)[0] + "." if told else ""
+    first = SENTENCE.split(told, maxsplit=1)[0]
+    return first if first.endswith(("?", "!")) or not first else f"{first}."
 
 
 def table(names: dict[str, str], heading: str) -> list[str]:
@@ -91,9 +92,14 @@ def markup(lines: list[str]) -> list[str]:
         return f"\n\n.. math:: {body}\n\n"
 
     text = INLINE.sub(r":math:`\1`", DISPLAY.sub(display, "\n".join(lines)))
-    example, fresh = False, []
+    example, fresh, source = False, [], None
     for line in text.splitlines():
         example = bool(line.strip()) and (example or line.lstrip().startswith(">>>"))
+        # The second line of a source is indented for the eye, and belongs to the first.
+        if line.lstrip().startswith("Source:"):
+            source = line[: -len(line.lstrip())]
+        elif source is not None:
+            line, source = (source + line.lstrip(), source) if line.strip() else (line, None)
         fresh.append(line if example or ".. math::" in line else plain(line))
     return fresh
 

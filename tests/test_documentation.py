@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,72 @@ def test_pages(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             exec(compile("\n" * (line - 1) + block, str(page), "exec", dont_inherit=True), namespace)
 
 
+def resolved(name: str) -> bool:
+    """Whether a name with dots is a thing of the library."""
+    thing: object = importlib.import_module(name.split(".")[0])
+    for length, part in enumerate(name.split(".")[1:], start=2):
+        if not hasattr(thing, part) and importlib.util.find_spec(".".join(name.split(".")[:length])):
+            importlib.import_module(".".join(name.split(".")[:length]))
+        if not hasattr(thing, part):
+            return part in getattr(thing, "__dataclass_fields__", {})
+        thing = getattr(thing, part)
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_names_in_sentences(page: Path) -> None:
+    """What a sentence calls ``monge.something`` is there; the groups of entry points are called so too."""
+    registries = pytest.importorskip("monge.cli.registries").REGISTRIES
+    groups = {registry.group for registry in registries.values()} | {"monge.papers", "monge.commands"}
+    names = set(re.findall(r"`(monge(?:_papers)?(?:\.\w+)+)", FENCED.sub("", page.read_text())))
+    missing = {name for name in names - groups if name.split(".")[1] not in NEEDS and not resolved(name)}
+    assert not missing
+
+
+def shell_lines(text: str) -> Iterator[list[str]]:
+    """The words of every command of the shell that a page shows, without what is said about it."""
+    for block in re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        for line in block.splitlines():
+            yield from (part.split() for part in re.sub(r"(^|\s)#.*", "", line).split("|"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_of_the_shell(page: Path) -> None:
+    """Every ``monge ...`` that a page shows is a command with these options, and every ``make ...`` is a target."""
+    typer = pytest.importorskip("typer")
+    known = typer.main.get_command(pytest.importorskip("monge.cli.app").app()).commands
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    text = page.read_text()
+    for words in shell_lines(text):
+        if words[:1] == ["make"]:
+            assert set(words[1:]) <= targets, f"{page.name}: {words}"
+        if words[:1] == ["monge"] or words[:1] == ["torchrun"]:
+            name, *rest = words[words.index("monge") + 1 :]
+            assert name in known, f"{page.name}: there is no command {name!r}"
+            assert_options(known[name], [word for word in rest if word.startswith("--")], page.name)
+    # The tables of options stand below the title of their command.
+    for name, below in re.findall(r"^## `monge (\w+)`$(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE):
+        cells = re.findall(r"^\| (`--.*?) \|", below, re.MULTILINE)
+        assert_options(known[name], re.findall(r"`(--[a-z-]+)", " ".join(cells)), f"{page.name}, monge {name}")
+
+
+def assert_options(command, options: list[str], where: str) -> None:
+    """A command knows these options."""
+    held = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    for option in options:
+        assert option.split("=")[0] in held, f"{where}: {option}"
+
+
+def test_home(capsys: pytest.CaptureFixture[str]) -> None:
+    """README and the first page of the guide begin with the same lines, which print what is shown below them."""
+    first = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+    shown = [first.search((ROOT / page).read_text()) for page in ("README.md", "docs/index.md")]
+    (code, printed), again = (match.groups() for match in shown if match)
+    assert (code, printed) == again
+    exec(code, {})
+    assert capsys.readouterr().out == printed
+
+
 def machinery(name: str, monkeypatch: pytest.MonkeyPatch):
     """A module that builds the pages; it needs the packages of the extra ``docs``."""
     pytest.importorskip("sphinx")
@@ -170,3 +237,5 @@ def test_tables_of_api_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reference.markup([r"The cost $C_{ij}$ of (*b, n) and |x|."]) == [
         r"The cost :math:`C_{ij}` of (\*b, n) and \|x\|."
     ]
+    source = ["Text.", "", "Source: An author,", "    a title.", "", "    Code."]
+    assert reference.markup(source) == [*source[:3], "a title.", *source[4:]]
