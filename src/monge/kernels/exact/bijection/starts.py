@@ -63,13 +63,13 @@ def _of_boxes(x: Tensor, y: Tensor, mean: float) -> tuple[Tensor, Tensor]:
     n, d = x.shape
     levels = [level for level in _LEVELS if 2 ** (level + 1) <= n] or [max(int(math.log2(n)) - 1, 0)]
     below, epsilon = None, mean
-    for level, sweeps, rows, columns in zip(levels, _SWEEPS, _boxes(x, levels), _boxes(y, levels), strict=False):
+    for level, iterations, rows, columns in zip(levels, _SWEEPS, _boxes(x, levels), _boxes(y, levels), strict=False):
         g = below[0].softmin(columns.points, below[1], epsilon) if below else torch.zeros_like(columns.log_mass)
         end = 2 * mean / 2 ** (level * 2 / d)
         f = columns.softmin(rows.points, g, epsilon)
         while epsilon > end:
             epsilon = max(epsilon / 2, end)
-            for _ in range(sweeps):
+            for _ in range(iterations):
                 f = columns.softmin(rows.points, g, epsilon)
                 g = rows.softmin(columns.points, f, epsilon)
         below = rows, f
