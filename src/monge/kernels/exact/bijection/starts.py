@@ -15,7 +15,7 @@ __all__ = ["starts"]
 # Up to this dimension boxes of points stand for the points in them; above it, a sample does.
 _BOXED, _SAMPLE = 3, 1000
 # How often the boxes are halved, and how many half-steps each epsilon gets.
-_LEVELS, _SWEEPS = (8, 10, 12), (10, 10, 4)
+_LEVELS, _ITERATIONS = (8, 10, 12), (10, 10, 4)
 
 
 class _Measure(NamedTuple):
@@ -63,7 +63,9 @@ def _of_boxes(x: Tensor, y: Tensor, mean: float) -> tuple[Tensor, Tensor]:
     n, d = x.shape
     levels = [level for level in _LEVELS if 2 ** (level + 1) <= n] or [max(int(math.log2(n)) - 1, 0)]
     below, epsilon = None, mean
-    for level, iterations, rows, columns in zip(levels, _SWEEPS, _boxes(x, levels), _boxes(y, levels), strict=False):
+    for level, iterations, rows, columns in zip(
+        levels, _ITERATIONS, _boxes(x, levels), _boxes(y, levels), strict=False
+    ):
         g = below[0].softmin(columns.points, below[1], epsilon) if below else torch.zeros_like(columns.log_mass)
         end = 2 * mean / 2 ** (level * 2 / d)
         f = columns.softmin(rows.points, g, epsilon)
