@@ -10,6 +10,7 @@ void bind_circle_distance(nanobind::module_& m);
 void bind_simplex(nanobind::module_& m);
 void bind_sort(nanobind::module_& m);
 void bind_assignment(nanobind::module_& m);
+void bind_bijection(nanobind::module_& m);
 void bind_monotone(nanobind::module_& m);
 void bind_partial1d(nanobind::module_& m);
 void bind_softmin(nanobind::module_& m);

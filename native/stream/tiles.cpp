@@ -49,6 +49,8 @@ const char* limit_instructions(int level) {
   return names[static_cast<int>(chosen())];
 }
 
+int instructions() { return static_cast<int>(chosen()); }
+
 #ifdef MONGE_X86
 #define MONGE_CHOOSE(table) \
   chosen() == Isa::avx512 ? avx512::table : chosen() == Isa::avx2 ? avx2::table : baseline::table

@@ -75,5 +75,7 @@ const Tiles<T>& tiles();  // for the processor this runs on
 // Allows no instruction set above a level (0 baseline, 1 AVX2, 2 AVX-512), for tests; names the one in use.
 const char* limit_instructions(int level);
 
+int instructions();  // the level in use
+
 }  // namespace stream
 }  // namespace monge

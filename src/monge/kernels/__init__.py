@@ -24,7 +24,7 @@ from .attention import (
     pivot_apply,
     row_shares,
 )
-from .exact import Arcs, Basis, Matching, assignment, simplex
+from .exact import Arcs, Basis, Matching, assignment, bijection, simplex
 from .line import (
     argsort,
     circle_distance,
@@ -53,6 +53,7 @@ __all__ = [
     "assignment",
     "attention",
     "balanced_apply",
+    "bijection",
     "circle_distance",
     "circle_shift",
     "ctransform",

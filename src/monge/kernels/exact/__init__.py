@@ -2,6 +2,7 @@
 
 from .arcs import Arcs
 from .assignment import Matching, assignment
+from .bijection import bijection
 from .simplex import Basis, simplex
 
-__all__ = ["Arcs", "Basis", "Matching", "assignment", "simplex"]
+__all__ = ["Arcs", "Basis", "Matching", "assignment", "bijection", "simplex"]
