@@ -65,7 +65,7 @@ lint: $(STAMP)
 	$(BIN)/python -m pyright --pythonpath $(BIN)/python
 
 docs: $(STAMP)
-	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -j auto -b html docs docs/_build/html
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

@@ -12,13 +12,16 @@ LONG = {"long_range"}
 
 def main() -> None:
     """Run the benchmarks that the command line names."""
-    known = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
+    here = Path(__file__).parent
+    found = [*here.glob("*.py"), *(path.parent for path in here.glob("*/__init__.py"))]
+    known = sorted(path.stem for path in found if not path.stem.startswith("_"))
     chosen = sys.argv[1:] or [name for name in known if name not in LONG]
-    unknown = [name for name in chosen if name not in known]
+    unknown = [name for name in chosen if name.partition(".")[0] not in known]
     if unknown:
         sys.exit(f"No benchmark is called {', '.join(unknown)}: choose from {', '.join(known)}.")
     for name in chosen:
-        importlib.import_module(f"benchmarks.{name}").main()
+        room, _, only = name.partition(".")
+        importlib.import_module(f"benchmarks.{room}").main(*filter(None, [only]))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import generate  # noqa: E402
+import reference  # noqa: E402
 
 import monge  # noqa: E402
 
@@ -22,13 +22,24 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
+    # These are modules of this folder.
+    "mathematics",
+    "offline",
+    "reference",
 ]
+html_math_renderer_name = "mathml"
 # Where pictures of a distribution are drawn from, by where they go.
-GALLERIES = {"gallery": "../examples", "gallery_papers": "../papers/examples"}
+GALLERIES = {"recipes": "../recipes", "gallery": "../examples", "gallery_papers": "../papers/examples"}
 NOT_PAGES = ("ipynb", "py", "md5", "zip")
-exclude_patterns = ["_build", "generated", *(f"{gallery}/*.{kind}" for gallery in GALLERIES for kind in NOT_PAGES)]
+exclude_patterns = [
+    "_build",
+    "generated",
+    "**sg_*.rst",
+    *(f"{gallery}/*.{kind}" for gallery in GALLERIES for kind in NOT_PAGES),
+]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 # In docstrings, `name` is a link where the name is known and code where it is not.
@@ -53,7 +64,7 @@ napoleon_use_rtype = False
 sphinx_gallery_conf = {
     "examples_dirs": list(GALLERIES.values()),
     "gallery_dirs": list(GALLERIES),
-    "filename_pattern": r"/plot_",
+    "filename_pattern": r"/plot_|/recipes/",
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
     "download_all_examples": False,
@@ -61,40 +72,22 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "image_scrapers": ("matplotlib", "scraper.scrape"),
     "min_reported_time": 0,
+    # The last line of a block is shown if it is an answer, but not if it has drawn something.
+    "ignore_repr_types": r"matplotlib",
     "show_signature": False,
+    "backreferences_dir": reference.BACKREFERENCES,
+    "doc_module": ("monge", "monge_papers"),
+    # Names in the code of examples are links to their API pages.
+    "reference_url": {"monge": None, "monge_papers": None},
 }
+# A copied block has no prompts and no output; what a gallery prints has no button.
+copybutton_selector = "div:not(.sphx-glr-script-out) > div.highlight > pre"
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 # Sphinx: a picture settings function is no cached value; names such as Linear live in two rooms.
 suppress_warnings = ["config.cache", "ref.python"]
-
-DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
-INLINE = re.compile(r"\$([^$\n]+?)\$")
-# What must stay as it is: literals, roles, links, and mathematics.
-FIXED = re.compile(r"(``.+?``|:\w+:`[^`]+`|`[^`]+`)")
-
-
-def docstrings(app, what, name, thing, options, lines):
-    """Docstrings are written as the pages are: dollar signs are mathematics, stars and bars are just themselves."""
-
-    def display(match: re.Match[str]) -> str:
-        body = " ".join(line.strip() for line in match[1].strip().splitlines())
-        return f"\n\n.. math:: {body}\n\n"
-
-    text = INLINE.sub(r":math:`\1`", DISPLAY.sub(display, "\n".join(lines)))
-    example, fresh = False, []
-    for line in text.splitlines():
-        example = bool(line.strip()) and (example or line.lstrip().startswith(">>>"))
-        fresh.append(line if example or ".. math::" in line else plain(line))
-    lines[:] = fresh
-
-
-def plain(line: str) -> str:
-    """Escape what reStructuredText would take for markup: ``(*b, n)``, ``|x - y|``."""
-    parts = FIXED.split(line)
-    parts[::2] = [re.sub(r"(?<!\*)\*(?=\w)(?!\w[^*]*\w\*)|\|", r"\\\g<0>", part) for part in parts[::2]]
-    return "".join(parts)
 
 
 def setup(app):
     """Generate the pages that come from the code, then read."""
     generate.write(HERE / "generated")
-    app.connect("autodoc-process-docstring", docstrings)

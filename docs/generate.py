@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import inspect
+import io
 import json
 import math
+import re
+import textwrap
 from pathlib import Path
 
+import reference
 import torch
 
 import monge
@@ -19,7 +25,8 @@ from monge.nn import couplers
 from monge.papers import CATALOGUE, Paper, papers
 from monge.problem import AtMost, Linear, Relaxed
 
-ROOT = Path(__file__).parent.parent
+HERE = Path(__file__).parent
+ROOT = HERE.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -27,11 +34,13 @@ def write(folder: Path) -> None:
     """Write every generated part; a file that would not change is left alone, so that nothing is built twice."""
     folder.mkdir(exist_ok=True)
     parts = {
+        "explained": explained(),
         "solvers": solvers(),
         "gradients": gradients(),
         "modes": modes(),
         "benchmarks": benchmarks(),
         "couplers": couplers.table() + "\n",
+        "lengths": lengths(),
         "couplers-measured": measured("couplers"),
         "conversion-measured": measured("conversion"),
         "training-measured": measured("training"),
@@ -41,8 +50,8 @@ def write(folder: Path) -> None:
         "papers": registered(),
         "registries": registries(),
     }
-    for name, text in parts.items():
-        path = folder / f"{name}.md"
+    for name, text in ({f"{part}.md": text for part, text in parts.items()} | recipes()).items():
+        path = folder / name
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
 
@@ -73,6 +82,18 @@ def problems() -> dict[str, Linear]:
         "partial, entropic": Linear(small, AtMost(a), AtMost(a), epsilon=monge.relative(0.05), mass=0.5),
         "partial, exact": Linear(small, AtMost(a), AtMost(a), mass=0.5),
     }
+
+
+def explained() -> str:
+    """What the last lines of the page about first steps print."""
+    page = (HERE / "start.md").read_text(encoding="utf-8")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec("\n".join(re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)), {})
+    lines = printed.getvalue().splitlines()
+    why = next(line.index("why") for line in lines if line.startswith("solver"))
+    folded = (textwrap.fill(line, 118, subsequent_indent=(4 if "(" in line[:why] else why) * " ") for line in lines)
+    return "\n".join(["```text", *folded, "```", ""])
 
 
 def solvers() -> str:
@@ -138,6 +159,38 @@ def measured(name: str) -> str:
     return "\n".join(line for title, held in kept.items() for line in table(f"**{title}**", held))
 
 
+def recipes() -> dict[str, str]:
+    """The table of each recipe, in the language of its page, which is no Markdown."""
+    kept = RESULTS / "recipes.json"
+    tables = json.loads(kept.read_text()) if kept.exists() else {}
+    names = [path.stem for path in sorted((ROOT / "benchmarks" / "recipes").glob("[!_]*.py"))]
+    nothing = "Nothing is kept in this checkout: run ``python -m benchmarks recipes``.\n"
+    return {f"recipe-{name}.rst": compared(tables[name]) if name in tables else nothing for name in names}
+
+
+def compared(held: dict) -> str:
+    """A list of rows, the first of which is the head."""
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for cells in (held["columns"], *held["rows"]):
+        lines += [f"   {'-' if k else '* -'} {cell}".replace("   - ", "     - ", 1) for k, cell in enumerate(cells)]
+    facts = held["facts"]
+    return "\n".join([*lines, "", f"Monge is {facts['times_as_fast']} times as fast. {held['threads']} threads.", ""])
+
+
+def lengths() -> str:
+    """Attention by pivots beside softmax attention, by the number of tokens."""
+    kept = json.loads((RESULTS / "attention.json").read_text())
+    races = {int(match[1]): held for title, held in kept.items() if (match := re.search(r"n = (\d+)", title))}
+    softmax, pivots = "softmax (fused)", "pivots, r = 32"
+    lines = [row(["tokens", "softmax (fused), ms", "pivots, ms", "pivots are so many times as fast"])]
+    lines.append(row(["---"] * 4))
+    for tokens, held in sorted(races.items()):
+        slow, fast = (1000 * held["timings"][who]["median"] for who in (softmax, pivots))
+        told = (f"{value:,.{1 if value < 100 else 0}f}" for value in (slow, fast))
+        lines.append(row([f"{tokens:,}", *told, f"{slow / fast:.2g}"]))
+    return "\n".join([*lines, ""])
+
+
 def table(heading: str, held: dict) -> list[str]:
     """One measurement: a race, or whatever columns it has."""
     facts = "; ".join(f"{fact}: {told}" for fact, told in held["facts"].items())
@@ -161,10 +214,22 @@ def race(held: dict) -> list[str]:
 
 def face() -> str:
     """Every public function and class of the face, in the order of the alphabet."""
-    functions = [name for name in sorted(monge.__all__) if inspect.isfunction(getattr(monge, name))]
+    offered = {name: getattr(monge, name) for name in sorted(monge.__all__)}
+    functions = {f"monge.{name}": thing for name, thing in offered.items() if inspect.isfunction(thing)}
+    classes = {f"{home(thing)}.{name}": thing for name, thing in offered.items() if inspect.isclass(thing)}
     lines = ["```{eval-rst}"]
-    lines += [f".. autofunction:: monge.{name}" for name in functions]
+    for heading, held in (("Functions", functions), ("Classes, shown on the pages of their rooms", classes)):
+        rows = {name: reference.sentence(thing) for name, thing in held.items()}
+        lines += reference.markup(reference.table(rows, heading))
+    lines += [f".. autofunction:: {name}" for name in functions]
     return "\n".join([*lines, "```", ""])
+
+
+def home(thing: type) -> str:
+    """The room whose page shows a class of the face: the shortest name of a package that offers it."""
+    parts = thing.__module__.split(".")
+    rooms = (".".join(parts[:length]) for length in range(2, len(parts) + 1))
+    return next(room for room in rooms if hasattr(importlib.import_module(room), thing.__name__))
 
 
 def registered() -> str:

@@ -1,6 +1,6 @@
 """The picture at the top of README and guide: four couplings, drawn by the lines that are printed below it.
 
-``python docs/home.py`` writes ``docs/_static/home.png``.
+``python docs/home.py`` writes ``docs/_static/home.png``, and ``home-narrow.png`` for narrow screens.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from monge.geometry import Grid
 from monge.plot import figure
 
 INK, GREY = "#22223b", "#c3c8d2"
+FONT = 15
 
 
 def ring_and_moons(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -45,7 +47,7 @@ def exact(panel, generator: torch.Generator) -> None:
     for points in (x[i], y[j]):
         panel.scatter(*points.T, c=hue[i], cmap="hsv", s=14, alpha=0.85, linewidths=0)
     gap = abs(float(solution.report.duality_gap)) / float(solution.value)
-    panel.set_title(f"exact plans with a proof\nduality gap {gap:.1g} of the cost", fontsize=10, color=INK)
+    panel.set_title(f"exact plans with a proof\nduality gap {gap:.1g} of the cost", fontsize=FONT, color=INK)
 
 
 def partial(panel, generator: torch.Generator) -> None:
@@ -60,7 +62,7 @@ def partial(panel, generator: torch.Generator) -> None:
     for points, kept, colour in ((x, rows > 1e-9, "#2a6f97"), (y, columns > 1e-9, "#e76f51")):
         panel.scatter(*points[~kept].T, s=9, color=GREY)
         panel.scatter(*points[kept].T, s=9, color=colour)
-    panel.set_title("partial plans\nwhat has no partner (grey) stays out", fontsize=10, color=INK)
+    panel.set_title("partial plans\nwhat has no partner (grey) stays out", fontsize=FONT, color=INK)
 
 
 def between_digits(panel) -> None:
@@ -71,12 +73,12 @@ def between_digits(panel) -> None:
     images = torch.nn.functional.pad(images, (5, 5, 3, 3))
     bins = images.flatten(1) / images.flatten(1).sum(1, keepdim=True)
     steps = [
-        monge.barycenter_on(Grid((32, 32)), bins, [1 - t, t], epsilon=2.0).reshape(32, 32)
+        monge.barycenter_on(Grid((32, 32)), bins, [1 - t, t], epsilon=0.5).reshape(32, 32)
         for t in (0.001, 0.33, 0.67, 0.999)
     ]
     cells = torch.cat([torch.cat(steps[:2], 1), torch.cat(steps[2:], 1)])
     panel.imshow(cells, cmap="bone_r")
-    panel.set_title("barycentres on a grid\nthat are not blurred", fontsize=10, color=INK)
+    panel.set_title("barycentres on a grid\nthat are not blurred", fontsize=FONT, color=INK)
 
 
 def attention(panel, generator: torch.Generator) -> None:
@@ -89,13 +91,14 @@ def attention(panel, generator: torch.Generator) -> None:
     panel.imshow(P.dense()[0, 0], cmap="YlGnBu")
     rows, columns = P.marginals()
     off = float((rows - 1 / 48).abs().amax() + (columns - 1 / 48).abs().amax()) * 48
-    panel.set_title(f"attention in linear time\nrows and columns sum to one within {off:.0e}", fontsize=10, color=INK)
+    panel.set_title(f"attention in linear time\nall sums are one within {off:.0e}", fontsize=FONT, color=INK)
 
 
-def main() -> None:
+def drawn(rows: int, width: float, height: float, ratios: list[float] | None) -> Figure:
+    """The four panels in one row or in two."""
     generator = torch.Generator().manual_seed(0)
-    made = figure(13.0, 3.3)
-    panels = made.subplots(1, 4)
+    made = figure(width, height)
+    panels = made.subplots(rows, 4 // rows, width_ratios=ratios).flat
     exact(panels[0], generator)
     partial(panels[1], generator)
     between_digits(panels[2])
@@ -105,7 +108,14 @@ def main() -> None:
         panel.set_xticks([])
         panel.set_yticks([])
         panel.spines[:].set_visible(False)
-    made.savefig(Path(__file__).parent / "_static" / "home.png", dpi=110)
+    return made
+
+
+def main() -> None:
+    folder = Path(__file__).parent / "_static"
+    cropped = {"bbox_inches": "tight", "pad_inches": 0.1}
+    drawn(1, 17.5, 5.0, [1.6, 1, 1, 1]).savefig(folder / "home.png", dpi=100, **cropped)
+    drawn(2, 9.4, 9.8, None).savefig(folder / "home-narrow.png", dpi=80, **cropped)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "papers/README.md")),
     *(page for page in sorted((ROOT / "docs").glob("*.md")) if page != GLOSSARY),
     *sorted((ROOT / "examples").glob("*.py")),
+    *sorted((ROOT / "recipes").glob("*.py")),
     *sorted((ROOT / "papers" / "examples").glob("*.py")),
-    *sorted((ROOT / "benchmarks").glob("*.py")),
+    *sorted((ROOT / "benchmarks").rglob("*.py")),
 ]
 
 # What is not enforced yet, as "word in room" or "name in faces". An entry that nothing breaks any more must go.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import os
 import re
@@ -15,7 +14,12 @@ from typing import IO
 
 from .errors import InputError
 
-__all__ = ["check_destination", "hold_folder", "make_folder", "write_whole"]
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: there nobody can be told that a file is in use.
+    fcntl = None
+
+__all__ = ["check_destination", "hold_folder", "lock", "make_folder", "write_whole"]
 
 
 def check_destination(path: Path, option: str, endings: tuple[str, ...], *, replace: bool = True) -> None:
@@ -80,8 +84,12 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             with os.fdopen(descriptor, "wb") as stream:
                 write(stream)
                 stream.flush()
-                os.fchmod(descriptor, mode)
+                scrap.chmod(mode)
                 os.fsync(descriptor)
+                # While it is open it is locked, and nobody takes it for a scrap; Windows renames closed files only.
+                if fcntl is not None:
+                    scrap.replace(path)
+            if fcntl is None:
                 scrap.replace(path)
         finally:
             scrap.unlink(missing_ok=True)
@@ -99,19 +107,31 @@ def hold_folder(folder: Path) -> Iterator[None]:
     Raises:
         InputError: If somebody works there already.
     """
+    if fcntl is None:
+        yield
+        return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise InputError(f"{folder} is in use by another run: wait until it ends, or choose another folder.") from error
-    except OSError:
-        # Some file systems of networks have no locks for folders: there nobody can be told.
-        pass
-    try:
+        if not lock(descriptor):
+            raise InputError(f"{folder} is in use by another run: wait until it ends, or choose another folder.")
         yield
     finally:
         os.close(descriptor)
+
+
+def lock(descriptor: int) -> bool:
+    """Lock what is open until it is closed; False if somebody else has it.
+
+    Where the system has no such locks, as Windows and some file systems of networks, the answer is True.
+    """
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+    return True
 
 
 def _mode_of(path: Path) -> int:
@@ -127,8 +147,7 @@ def _new_scrap(path: Path) -> tuple[int, Path]:
     """A temporary file beside a path, locked as long as its writer lives."""
     while True:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
         # Another writer of the same file may have taken it for a scrap before it was locked.
         if os.fstat(descriptor).st_nlink:
             return descriptor, Path(name)
@@ -140,5 +159,6 @@ def _remove_scraps(path: Path) -> None:
     for scrap in path.parent.glob(f".{glob.escape(path.name)}.*part"):
         if re.fullmatch(r"([a-z0-9_]{8}\.)?part", scrap.name.removeprefix(f".{path.name}.")):
             with suppress(OSError), scrap.open("rb") as stream:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                scrap.unlink()
+                # Windows removes no file that is open, so there the scraps of a writer that lives are safe, too.
+                if lock(stream.fileno()):
+                    scrap.unlink()

@@ -6,6 +6,9 @@ therefore one node. It runs on plain tensors; its derivatives are calls on plain
 ``torch.autograd.grad``, so that any order follows from reverse mode alone: the tangent is the derivative of the adjoint
 by its cotangent, in which it is linear, and the tangent of an adjoint needs no more, since second derivatives commute.
 Outside transforms nothing of this happens.
+
+Autocast is off inside of a public function, since it would round products of points to half precision, and with them
+costs and projections; a module decides for itself, because its own projections may be rounded.
 """
 
 from __future__ import annotations
@@ -13,21 +16,22 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._C import _autograd  # type: ignore[attr-defined]
 from torch.autograd import forward_ad
 
 from ._parts import Parts, parts_of
 from .errors import CapabilityError, InputError, ShapeError
 
-__all__ = ["gradient_of", "leaves_of", "placed", "transformable"]
+__all__ = ["casting", "gradient_of", "leaves_of", "placed", "transformable"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_AUTOCAST = ("cpu", "cuda", "mps", "xpu")
 _functorch_active = torch._C._are_functorch_transforms_active
 
 
@@ -49,6 +53,9 @@ def transformable(function: Any = None, *, constant: bool | Callable[[Any], bool
 
     @functools.wraps(function)
     def entered(*args: Any, **kwargs: Any) -> Any:
+        if casting() and not (args and isinstance(args[0], nn.Module)):
+            with _uncast():
+                return entered(*args, **kwargs)
         if not transforming():
             return function(*args, **kwargs)
         call = _Primal(function, parts_of((args, kwargs)), constant)
@@ -64,6 +71,25 @@ def transforming() -> bool:
     """Whether a transform of ``torch.func``, or forward mode, is at work; a compiler has its own way with both."""
     active = _functorch_active() or (forward_ad._current_level >= 0 and torch._C._is_fwd_grad_enabled())
     return active and not torch.compiler.is_compiling()
+
+
+def casting() -> bool:
+    """Whether autocast is on for some device; a compiler is left to the functions that it can see through."""
+    return (
+        torch._C._is_any_autocast_enabled()
+        and not torch.compiler.is_compiling()
+        and any(map(torch.is_autocast_enabled, _AUTOCAST))
+    )
+
+
+@contextmanager
+def _uncast() -> Iterator[None]:
+    """A region in which autocast leaves dtypes alone, on every device."""
+    with ExitStack() as regions:
+        for kind in _AUTOCAST:
+            if torch.is_autocast_enabled(kind):
+                regions.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 class _Call:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -178,6 +182,94 @@ def test_sizes_with_much_work_have_calls_of_their_own(monkeypatch: pytest.Monkey
     # Alone: three pairs (8, 8), six pairs (5, 8). Joined: (6, 8) and (7, 8); (5, 5), (5, 6), (5, 7) and (6, 7).
     monge.pairwise(clouds((8, 8, 8, 5, 5, 6, 7)), progress=lambda done, total: told.append(done))
     assert told == [3, 9, 15, 21]
+
+
+@pytest.mark.parametrize("others", [None, (6, 4)])
+def test_work_that_stopped_goes_on(others: tuple[int, ...] | None, tmp_path: Path) -> None:
+    left, right = weighted(SIZES), None if others is None else weighted(others)
+    kept, done = tmp_path / "distances.npy", []
+
+    def stop(told: int, total: int) -> None:
+        done.append(told)
+        if len(done) == 3:
+            raise KeyboardInterrupt
+
+    options: dict[str, Any] = {"max_bytes": 1, "into": kept}
+    with pytest.raises(KeyboardInterrupt):
+        monge.pairwise(left, right, progress=stop, **options)
+    expected = monge.pairwise(left, right)
+    half = np.load(kept)
+    found = ~np.isnan(half)
+    assert found.sum() == (3 if others else 6)
+    np.testing.assert_allclose(half[found], expected.numpy()[found], rtol=1e-9)
+    # What the file holds is not computed again: a number that is changed there stays.
+    i, j = (int(k) for k in np.argwhere(found)[0])
+    writable = np.load(kept, mmap_mode="r+")
+    writable[i, j] = 7
+    writable.flush()
+    again = monge.pairwise(left, right, into=kept)
+    assert again[i, j] == 7
+    again[i, j] = expected[i, j]
+    torch.testing.assert_close(again, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(np.isnan(np.load(kept)), False)
+    assert list(tmp_path.iterdir()) == [kept]
+    torch.testing.assert_close(monge.pairwise(left, right, into=str(kept))[i, j], again.new_tensor(7))
+
+
+def test_killed_work_goes_on(tmp_path: Path) -> None:
+    code = """
+import os, sys, numpy as np, monge
+x = [np.random.default_rng(k).normal(size=(5 + k % 3, 2)) for k in range(8)]
+told = []
+def tell(done, total):
+    told.append(done)
+    if sys.argv[2] == "die" and len(told) == 5:
+        os.kill(os.getpid(), 9)
+print(monge.pairwise(x, epsilon=0.5, max_bytes=1, into=sys.argv[1], progress=tell).sum())
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "D.npy")]
+    assert subprocess.run([*command, "die"], check=False).returncode == -9
+    assert 0 < np.isnan(np.load(tmp_path / "D.npy")).sum() < 64
+    assert subprocess.run([*command, "live"], check=False).returncode == 0
+    x = [np.random.default_rng(k).normal(size=(5 + k % 3, 2)) for k in range(8)]
+    np.testing.assert_allclose(np.load(tmp_path / "D.npy"), monge.pairwise(x, epsilon=0.5), rtol=1e-6)
+
+
+def test_a_file_of_other_work_is_refused(tmp_path: Path) -> None:
+    x, kept = clouds((4, 5)), tmp_path / "D.npy"
+    monge.pairwise(x, into=kept)
+    for call in (
+        lambda: monge.pairwise(x, p=1.0, into=kept),
+        lambda: monge.pairwise(x, epsilon=0.1, into=kept),
+        lambda: monge.pairwise(x, x, into=kept),
+        lambda: monge.pairwise([2 * x[0], x[1]], into=kept),
+        lambda: monge.pairwise(x, metric=lambda x, y, a, b: x.sum((-1, -2)), into=kept),
+    ):
+        with pytest.raises(InputError, match="other measures or options"):
+            call()
+    (tmp_path / "short.npy").write_bytes(b"")
+    for name, told in (("short.npy", "made by something else"), ("D.txt", "must end in .npy"), ("no/D.npy", "make it")):
+        with pytest.raises(InputError, match=told):
+            monge.pairwise(x, into=tmp_path / name)
+    with pytest.raises(InputError, match="detach the measures"):
+        monge.pairwise([one.requires_grad_() for one in x], into=tmp_path / "E.npy")
+    assert not (tmp_path / "E.npy").exists()
+
+
+def test_a_file_is_for_one_run_at_a_time(tmp_path: Path) -> None:
+    x, kept = clouds((4, 5)), tmp_path / "D.npy"
+
+    def again(done: int, total: int) -> None:
+        with pytest.raises(InputError, match="in use by another run"):
+            monge.pairwise(x, into=kept)
+
+    monge.pairwise(x, into=kept, progress=again)
+    assert not np.isnan(np.load(kept)).any()
+
+
+def test_one_measure_alone() -> None:
+    assert monge.pairwise(clouds((4,))).tolist() == [[0.0]]
+    assert monge.pairwise(clouds((4,)), epsilon=0.5).item() > 0
 
 
 def test_filled_measures_have_the_gradients_of_each_alone() -> None:

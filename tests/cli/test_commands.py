@@ -62,15 +62,27 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("sklearn")
     image = pytest.importorskip("PIL.Image")
     pytest.importorskip("matplotlib")
-    assert run("demo", "--pixels", "600", "--steps", "2", "--out", str(tmp_path / "demo")) == 0
+    assert run("demo", "--pixels", "600", "--steps", "2", "--longest", "256", "--out", str(tmp_path / "demo")) == 0
     told = capsys.readouterr().out
-    for word in ("600 a side", "after 2 steps", "softmax", "pivots", "column error", "most frequent class"):
+    for word in (
+        "600 a side",
+        "after 2 steps",
+        "softmax",
+        "pivots",
+        "column error",
+        "most frequent class",
+        "256 tokens",
+    ):
         assert word in told
     with image.open(tmp_path / "demo" / "temple.png") as picture:
         assert picture.size == (640, 427)
     with image.open(tmp_path / "demo" / "colour_transfer.png") as picture:
         assert picture.width > 1000
-    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"temple.png", "colour_transfer.png", "digits"}
+    assert "1,024 tokens" not in told
+    with image.open(tmp_path / "demo" / "lengths.png") as picture:
+        assert picture.width > 500
+    written = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert written == {"temple.png", "colour_transfer.png", "digits", "lengths.png"}
     with image.open(tmp_path / "demo" / "digits" / "couplings.png") as picture:
         assert picture.width > 500
     assert (tmp_path / "demo" / "digits" / "report.html").exists()

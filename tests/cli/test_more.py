@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,6 +54,35 @@ def test_pairwise(ending: str, run: Run) -> None:
     code, _, err = run("pairwise", "0.npy", "1.npy", "--out", f"D{ending}")
     assert code == 2
     assert "--force" in err
+
+
+def test_an_interrupted_pairwise_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = monge.api.pairwise, []
+
+    def interrupted(*args: Any, progress: Any, **options: Any) -> torch.Tensor:
+        def tell(done: int, total: int) -> None:
+            progress(done, total)
+            calls.append(done)
+            if len(calls) == 1:
+                raise KeyboardInterrupt
+
+        return real(*args, progress=tell, max_bytes=1, **options)
+
+    monkeypatch.setattr(monge.api, "pairwise", interrupted)
+    command = ("pairwise", "0.npy", "1.npy", "2.npy", "--out", "D.npy")
+    code, _, err = run(*command)
+    assert code == 130
+    assert "`monge pairwise 0.npy 1.npy 2.npy --out D.npy --resume`" in " ".join(err.split())
+    assert np.isnan(np.load("D.npy")).sum() == 7
+    code, _, err = run("pairwise", "0.npy", "2.npy", "1.npy", "--out", "D.npy", "--resume")
+    assert code == 2
+    assert "other measures or options" in err
+    assert run(*command, "--resume")[0] == 0
+    torch.testing.assert_close(torch.from_numpy(np.load("D.npy")), real(clouds()), rtol=0, atol=0)
+    code, _, err = run("pairwise", "0.npy", "1.npy", "--out", "D.csv", "--resume")
+    assert (code, "--resume needs the .npy file" in err) == (2, True)
+    assert run("pairwise", "0.npy", "1.npy", "--out", "D.npy", "--force")[0] == 0
+    assert np.load("D.npy").shape == (2, 2)
 
 
 def test_divergences_of_many(run: Run) -> None:

@@ -4,6 +4,7 @@ from .barycenter import Barycenter, barycenter
 from .barycenter_on import barycenter_on
 from .citation import citation
 from .couple import couple
+from .couple_ahead import couple_ahead
 from .divergence import divergence
 from .divergence_test import DivergenceTest, divergence_test
 from .explain import explain
@@ -19,6 +20,7 @@ __all__ = [
     "barycenter_on",
     "citation",
     "couple",
+    "couple_ahead",
     "divergence",
     "divergence_test",
     "explain",

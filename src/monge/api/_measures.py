@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -77,12 +77,13 @@ def by_size(measures: Sequence[Measure]) -> dict[tuple[int, bool], list[int]]:
     return groups
 
 
-def stacked(measures: Sequence[Measure], members: Sequence[int]) -> tuple[Tensor, Tensor]:
+def stacked(measures: Sequence[Measure], members: Sequence[int] | Int[Tensor, " k"]) -> tuple[Tensor, Tensor]:
     """The clouds and weights of some measures as a batch; points without weight make them equally many."""
-    places = {k: place for place, k in enumerate(dict.fromkeys(members))}
-    longest = max(measures[k].size for k in places)
-    filled = [measures[k].filled(longest) for k in places]
-    where = torch.tensor([places[k] for k in members], device=filled[0].x.device)
+    different, place = torch.as_tensor(members).unique(return_inverse=True)
+    chosen = [measures[k] for k in different.tolist()]
+    longest = max(measure.size for measure in chosen)
+    filled = [measure.filled(longest) for measure in chosen]
+    where = place.to(filled[0].x.device)
     x, a = (torch.stack(part).index_select(0, where) for part in list(zip(*filled, strict=True))[:2])
     return x, a
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -22,6 +23,7 @@ from monge.problem import Linear
 from monge.problem.epsilon import Relative
 from monge.solver import Solver
 
+from ._kept import InFile, InMemory, Kept, fingerprint
 from ._measures import GivenMeasure, Measure, as_measures, by_size, stacked
 from .divergence import Own, check_entropic, debiased, dual_solution, self_solution
 from .wasserstein import wasserstein
@@ -29,7 +31,8 @@ from .wasserstein import wasserstein
 __all__ = ["pairwise"]
 
 Metric = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-Compare = Callable[[list[int], list[int]], Tensor]
+Pairs = tuple[Int[Tensor, " k"], Int[Tensor, " k"]]
+Compare = Callable[[Tensor, Tensor], Tensor]
 
 # So many costs take some ten times longer to solve than a call of its own takes.
 _OWN_CALL = 2**20
@@ -45,6 +48,7 @@ def pairwise(
     epsilon: float | Tensor | Relative = 0.0,
     solver: Solver | None = None,
     max_bytes: int = 2**27,
+    into: str | Path | None = None,
     progress: bool | Callable[[int, int], None] = False,
 ) -> Float[Tensor, "k l"]:
     r"""The matrix of distances between the measures of a list, or of two lists.
@@ -64,6 +68,9 @@ def pairwise(
             pair, for ``"divergence"`` to the mean cost of all points, because all terms must have the same epsilon.
         solver: How to solve each batch; None chooses.
         max_bytes: Bound on the memory of a batch; a batch has at least one pair, and the answer is not counted.
+        into: A file ``.npy`` that keeps each batch of distances as soon as it is known; entries that are still open are
+            NaN there. If the work stops, for whatever reason, the same call goes on where it stopped. A file that
+            belongs to other measures or options is refused. Files keep numbers and no derivatives.
         progress: True draws a bar on standard error; a function is called with (pairs done, pairs in all). Otherwise
             the logger ``monge.api`` has a record each minute.
 
@@ -71,7 +78,7 @@ def pairwise(
         One number per pair; a metric that is a function is evaluated on the diagonal, too.
 
     Raises:
-        InputError: If a measure or an option is wrong.
+        InputError: If a measure or an option is wrong, or ``into`` cannot be used.
 
     Example:
         >>> import torch
@@ -108,22 +115,49 @@ def pairwise(
         # An entropic plan of a measure with itself has a cost.
         diagonal = callable(metric) or not (isinstance(epsilon, (int, float)) and epsilon == 0)
     batches = list(_batches(left, right, same, diagonal, not callable(metric), max_bytes))
+    asked = (f"{metric.__module__}.{metric.__qualname__}" if callable(metric) else metric, p, epsilon, solver)
+    with _kept(into, left, right, *asked) as kept, _progress(progress) as tell:
+        _fill(kept, compare, batches, same, tell)
+        if same and not diagonal:
+            itself = torch.arange(len(left))
+            kept.put(itself, itself, left[0].x.new_zeros(len(left)))
+        return kept.whole()
+
+
+def _fill(kept: Kept, compare: Compare, batches: list[Pairs], same: bool, tell: Callable[[int, int], object]) -> None:
+    """Compare the pairs that are still open."""
     done, total = 0, sum(len(i) for i, _ in batches)
-    out = torch.zeros(len(left), len(right), dtype=left[0].x.dtype, device=left[0].x.device)
-    with _progress(progress) as tell:
-        for i, j in batches:
-            values = compare(i, j)
-            rows, columns = torch.tensor(i, device=out.device), torch.tensor(j, device=out.device)
-            out = out.index_put((rows, columns), values)
+    for i, j in batches:
+        left = kept.open(i, j)
+        if bool(left.any()):
+            rows, columns = i[left], j[left]
+            values = compare(rows, columns)
+            kept.put(rows, columns, values)
             if same:
-                out = out.index_put((columns, rows), values)
-            done += len(i)
-            tell(done, total)
-    return out
+                kept.put(columns, rows, values)
+        done += len(i)
+        tell(done, total)
+
+
+@contextmanager
+def _kept(into: str | Path | None, left: list[Measure], right: list[Measure], *asked: object) -> Iterator[Kept]:
+    """Where the distances go; what is asked of the measures tells a file from those of other work."""
+    out = torch.zeros(len(left), len(right), dtype=left[0].x.dtype, device=left[0].x.device)
+    if into is None:
+        yield InMemory(out)
+        return
+    given = [part for measure in (*left, *right) for part in (measure.x, measure.a)]
+    if any(part.requires_grad for part in given):
+        raise InputError(
+            "into keeps numbers and no derivatives, but a measure requires a gradient: detach the measures, or leave "
+            "into out."
+        )
+    with InFile(Path(into), out, fingerprint(*asked, right is left, *given)) as kept:
+        yield kept
 
 
 def _by_function(metric: Metric, left: list[Measure], right: list[Measure]) -> Compare:
-    def compare(i: list[int], j: list[int]) -> Tensor:
+    def compare(i: Tensor, j: Tensor) -> Tensor:
         (x, a), (y, b) = stacked(left, i), stacked(right, j)
         values = metric(x, y, a, b)
         if not isinstance(values, Tensor) or values.shape != (len(i),):
@@ -159,20 +193,23 @@ def _by_divergence(
     own_left = own(left)
     own_right = own_left if right is left else own(right)
 
-    def compare(i: list[int], j: list[int]) -> Tensor:
+    def compare(i: Tensor, j: Tensor) -> Tensor:
         (x, a), (y, b) = stacked(left, i), stacked(right, j)
         problem = Linear.between(PointCloud(x, y, "euclidean", power=float(p)), None, a, b, epsilon=epsilon)
-        itself = (
-            Own(
-                torch.stack([side[k].value for k in members]),
-                # Points without weight have no part in the answer, whatever their potential.
-                torch.stack([pad(side[k].potential, (0, n - len(side[k].potential))) for k in members]),
-            )
-            for side, members, n in zip((own_left, own_right), (i, j), problem.shape, strict=True)
-        )
+        itself = (_joined(*given) for given in zip((own_left, own_right), (i, j), problem.shape, strict=True))
         return debiased(problem, dual_solution(problem, solver), *itself)
 
     return compare
+
+
+def _joined(own: list[Own], members: Tensor, n: int) -> Own:
+    """What some measures have with themselves, as a batch of measures of n points."""
+    different, place = members.unique(return_inverse=True)
+    chosen = [own[k] for k in different.tolist()]
+    where = place.to(chosen[0].value.device)
+    # Points without weight have no part in the answer, whatever their potential.
+    potentials = [pad(one.potential, (0, n - len(one.potential))) for one in chosen]
+    return Own(torch.stack([one.value for one in chosen])[where], torch.stack(potentials)[where])
 
 
 def _pooled_epsilon(measures: list[Measure], p: float, epsilon: Relative) -> Tensor:
@@ -184,31 +221,43 @@ def _pooled_epsilon(measures: list[Measure], p: float, epsilon: Relative) -> Ten
 
 def _batches(
     left: list[Measure], right: list[Measure], same: bool, diagonal: bool, joined: bool, max_bytes: int
-) -> Iterator[tuple[list[int], list[int]]]:
+) -> Iterator[Pairs]:
     """The pairs to compare, in batches, in an order that depends on nothing else.
 
     Pairs of one shape stand together. Where those of a shape are too little work for a call and may be joined, they
     stand with all whose sizes have the same power of two above them.
     """
-    shapes: dict[tuple[int, int, bool], list[tuple[int, int]]] = {}
-    for i, x in enumerate(left):
-        for j, y in enumerate(right):
-            if same and (j < i or (j == i and not diagonal)):
-                continue
-            # The smaller measure first, so that pairs of one shape meet, in whatever order they were listed.
-            pair = (j, i) if same and x.size > y.size else (i, j)
-            sizes = left[pair[0]].size, right[pair[1]].size
-            shapes.setdefault((*sizes, x.uniform and y.uniform), []).append(pair)
-    groups: dict[tuple[int, ...], list[tuple[int, int]]] = {}
-    for shape, pairs in shapes.items():
-        n, m, _ = shape
-        alone = not joined or n * m * len(pairs) >= _OWN_CALL
-        groups.setdefault(shape if alone else (n.bit_length(), m.bit_length()), []).extend(pairs)
-    for pairs in groups.values():
-        n, m = max(left[i].size for i, _ in pairs), max(right[j].size for _, j in pairs)
-        size = max(1, max_bytes // _pair_bytes(n, m, left[0].x.shape[-1]))
-        for some in pieces(len(pairs), size):
-            yield [i for i, _ in pairs[some]], [j for _, j in pairs[some]]
+    n, m = (torch.tensor([one.size for one in side]) for side in (left, right))
+    even = [torch.tensor([one.uniform for one in side]) for side in (left, right)]
+    if same:
+        i, j = torch.triu_indices(len(left), len(left), 0 if diagonal else 1)
+        # The smaller measure first, so that pairs of one shape meet, in whatever order they were listed.
+        swapped = n[i] > m[j]
+        i, j = torch.where(swapped, j, i), torch.where(swapped, i, j)
+        if len(i) == 0:  # one measure has no other
+            return
+    else:
+        i, j = (
+            part.flatten() for part in torch.meshgrid(torch.arange(len(left)), torch.arange(len(right)), indexing="ij")
+        )
+    group = _groups(n[i], m[j], even[0][i] & even[1][j], joined)
+    order = group.argsort(stable=True)
+    members = order.split(group.bincount().tolist())
+    for some in sorted(members, key=lambda one: int(one[0])):
+        rows, columns = i[some], j[some]
+        size = max(1, max_bytes // _pair_bytes(int(n[rows].max()), int(m[columns].max()), left[0].x.shape[-1]))
+        yield from zip(rows.split(size), columns.split(size), strict=True)
+
+
+def _groups(n: Tensor, m: Tensor, even: Tensor, joined: bool) -> Int[Tensor, " k"]:
+    """A number for each pair of measures, n and m points large: pairs of one number are solved together."""
+    # Shapes are told apart by one number each; the two kinds of groups by its sign.
+    shape, of_shape, count = ((n * (m.max() + 1) + m) * 2 + even).unique(return_inverse=True, return_counts=True)
+    alone = n * m * count[of_shape] >= _OWN_CALL
+    if not joined:
+        alone = torch.ones_like(alone)
+    power_n, power_m = (torch.frexp(size.double()).exponent.long() for size in (n, m))
+    return torch.where(alone, shape[of_shape], -(64 * power_n + power_m)).unique(return_inverse=True)[1]
 
 
 def _pair_bytes(n: int, m: int, d: int) -> int:

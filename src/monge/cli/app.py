@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import shlex
 import sys
 from collections.abc import Callable
@@ -128,9 +129,20 @@ def _explain(error: Exception, arguments: list[str]) -> tuple[int, str]:
     )
 
 
+def _value(option: str, arguments: list[str]) -> list[str]:
+    """What was given for an option, as ``--out FILE`` or ``--out=FILE``."""
+    apart = [after for before, after in itertools.pairwise(arguments) if before == option]
+    return apart + [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{option}=")]
+
+
 def _way_on(arguments: list[str]) -> str:
     """How an interrupted command goes on."""
     if arguments[:1] == ["train"]:
         again = shlex.join(["monge", *arguments, *(["--resume"] if "--resume" not in arguments else [])])
         return f"Interrupted: what was learned up to the last checkpoint is kept, and `{again}` goes on from there."
+    if arguments[:1] == ["pairwise"] and any(
+        argument.lower().endswith(".npy") for argument in _value("--out", arguments)
+    ):
+        again = shlex.join(["monge", *(a for a in arguments if a not in ("--force", "--resume")), "--resume"])
+        return f"Interrupted: the distances that were found are kept, and `{again}` goes on from there."
     return "Interrupted: no file was left half-written; run the same command again."

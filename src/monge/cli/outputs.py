@@ -9,7 +9,7 @@ from torch import Tensor
 
 from monge._files import check_destination, write_whole
 
-__all__ = ["check_table", "write_table"]
+__all__ = ["check_table", "told_table", "write_table"]
 
 
 def check_table(path: Path | None, force: bool) -> None:
@@ -28,4 +28,9 @@ def write_table(path: Path | None, numbers: Tensor) -> list[tuple[str, str]]:
     else:
         # As many digits as bring every number back as it was.
         write_whole(path, lambda stream: np.savetxt(stream, held, delimiter=",", fmt="%.17g"))
-    return [("written", f"{path} ({' x '.join(map(str, held.shape))})")]
+    return [told_table(path, numbers)]
+
+
+def told_table(path: Path, numbers: Tensor) -> tuple[str, str]:
+    """Where a matrix is, as a row of a table."""
+    return "written", f"{path} ({' x '.join(map(str, numbers.shape))})"

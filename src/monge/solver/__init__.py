@@ -6,7 +6,9 @@ from ._exact import Exact
 from .assignment import Assignment
 from .base import Capability, Case, Solver
 from .candidates import SOLVERS
+from .grouped import Grouped
 from .interior_point import InteriorPoint
+from .low_rank import LowRank
 from .newton import Newton
 from .simplex import Simplex
 from .sinkhorn import Sinkhorn
@@ -24,7 +26,9 @@ __all__ = [
     "DualSolution",
     "Exact",
     "Explanation",
+    "Grouped",
     "InteriorPoint",
+    "LowRank",
     "Newton",
     "Report",
     "Simplex",

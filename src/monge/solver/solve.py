@@ -70,14 +70,14 @@ class Explanation(NamedTuple):
 
     def __str__(self) -> str:
         """A table: solver, estimated operations and bytes, why."""
-        lines = [f"{'solver':<12}{'operations':>12}{'memory':>10}  why"]
+        lines = [f"{'solver':<13}{'operations':>12}{'memory':>10}  why"]
         for row in self.rows:
             can = row.capability.supported
             operations = (
                 ("abstains" if row.capability.cost == math.inf else f"{row.capability.cost:.1e}") if can else "cannot"
             )
             memory = _readable(row.capability.memory) if can else ""
-            lines.append(f"{type(row.solver).__name__:<12}{operations:>12}{memory:>10}  {row.capability.reason}")
+            lines.append(f"{type(row.solver).__name__:<13}{operations:>12}{memory:>10}  {row.capability.reason}")
         return "\n".join(lines)
 
 
