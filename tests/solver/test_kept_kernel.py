@@ -40,7 +40,8 @@ def true_error(problem: Linear, solution) -> float:
 def test_kept_is_streamed(d, share):
     problem = Linear(PointCloud(*clouds(d)), epsilon=relative(share))
     kept, streamed = (Sinkhorn(max_bytes=size)._solve(problem) for size in (2**29, 0))
-    assert kept.report.status.ok and streamed.report.status.ok
+    assert kept.report.status.ok
+    assert streamed.report.status.ok
     assert true_error(problem, kept) <= 1.1e-6
     assert float(kept.value) == pytest.approx(float(streamed.value), rel=1e-9)
 
@@ -57,7 +58,8 @@ def test_the_plan_is_that_of_pot():
 def test_single_precision():
     problem = Linear(PointCloud(*clouds(12, dtype=torch.float32)), epsilon=relative(0.05))
     solution = Sinkhorn()._solve(problem)
-    assert solution.report.status.ok and solution.f.dtype is torch.float32
+    assert solution.report.status.ok
+    assert solution.f.dtype is torch.float32
     assert true_error(problem, solution) <= 3e-4
 
 
@@ -74,7 +76,8 @@ def test_forbidden_pairs_and_absent_points():
     kept, streamed = (Sinkhorn(tol=1e-9, max_bytes=size)._solve(problem) for size in (2**29, 0))
     assert kept.report.status.ok
     assert float(kept.value) == pytest.approx(float(streamed.value), rel=1e-9)
-    assert torch.allclose(kept.f, streamed.f, atol=1e-6) and torch.allclose(kept.g, streamed.g, atol=1e-6)
+    assert torch.allclose(kept.f, streamed.f, atol=1e-6)
+    assert torch.allclose(kept.g, streamed.g, atol=1e-6)
     assert true_error(problem, kept) <= 2e-9
 
 
@@ -83,7 +86,8 @@ def test_a_batch_is_a_loop():
     whole = Sinkhorn()._solve(Linear(PointCloud(x, y), epsilon=relative(0.1)))
     for k in range(2):
         alone = Sinkhorn()._solve(Linear(PointCloud(x[k], y[k]), epsilon=relative(0.1)))
-        assert torch.equal(alone.f, whole.f[k]) and torch.equal(alone.g, whole.g[k])
+        assert torch.equal(alone.f, whole.f[k])
+        assert torch.equal(alone.g, whole.g[k])
         assert alone.report.iterations == whole.report.iterations[k]
 
 

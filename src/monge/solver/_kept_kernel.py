@@ -76,7 +76,8 @@ class KeptAscent(Ascent):
 
     def _by_products(self, g: Tensor, epsilon: Tensor) -> Iteration | None:
         """The iteration from the kept kernel, or None if a scaling leaves its range."""
-        assert self.kernel is not None and self.origin is not None
+        assert self.kernel is not None
+        assert self.origin is not None
         f_origin, g_origin = self.origin
         log_v = (g - g_origin) / epsilon
         v = log_v.exp()
