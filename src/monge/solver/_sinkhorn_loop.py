@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monge.dual import Ascent
 from monge.problem import Linear
 from monge.problem.marginal import column
 
@@ -30,12 +31,16 @@ def sinkhorn_loop(
     goal: Goal,
     max_iter: int,
     accelerate: bool,
+    ascent: Ascent | None = None,
 ) -> Iterate:
     """Ascend from g until the column error meets the goal, while epsilon falls to that of the problem.
 
-    A problem that is done leaves the batch: it waits for no other, and no other changes it.
+    A problem that is done leaves the batch: it waits for no other, and no other changes it. ``ascent`` is the map from
+    one potential to the next, if not the streamed one.
     """
-    return drive(_SinkhornLoop(problem, g, epsilon, goal, accelerate), max_iter)
+    loop = _SinkhornLoop(problem, g, epsilon, goal, accelerate)
+    loop.ascent = ascent or loop.ascent
+    return drive(loop, max_iter)
 
 
 class _SinkhornLoop(Loop):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from monge._arrays import working_dtype
+from monge._checks import check_number
 from monge._value import value
 from monge.dual import Ascent
 from monge.gradient import Gradient, Implicit
@@ -17,6 +19,7 @@ from monge.problem import Linear
 
 from ._entropic_solution import entropic_solution
 from ._iterative import Iterative, initial_potential
+from ._kept_kernel import KeptAscent, keeps, kept_bytes
 from ._loop import Goal, Iterate
 from ._sinkhorn_loop import sinkhorn_loop
 from ._working import Accuracy
@@ -36,7 +39,9 @@ class Sinkhorn(Iterative):
 
     Each iteration maximises the dual exactly over f, then over g: f = U(T(g)) with the soft c-transform
     T(g)_i = -epsilon log sum_j b_j exp((g_j - C_ij) / epsilon) and a map U that depends on the marginal.
-    Costs are computed block by block, so that only points and potentials are stored. Epsilon is lowered by factors
+    Costs are computed block by block, so that only points and potentials are stored, unless costs and kernel of a
+    balanced problem fit ``max_bytes``: then iterations at the last epsilon are products with the kernel, which is
+    made anew, or left for the log domain, before its numbers leave a safe range. Epsilon is lowered by factors
     of four until it has its final value. From then on Anderson mixing accelerates the iteration, and a step of it that
     lowers the dual value is undone. In a batch, each problem stops by itself, and its answer does not depend on the
     other problems.
@@ -50,6 +55,8 @@ class Sinkhorn(Iterative):
         accelerate: Whether to use Anderson mixing.
         gradient: How the answer is differentiated.
         strict: Whether to raise NotConvergedError instead of reporting an unmet tolerance.
+        max_bytes: How much memory the costs and the kernel of one problem may take, in bytes, on a CPU; with zero
+            everything is streamed.
 
     Example:
         >>> import torch
@@ -72,7 +79,12 @@ class Sinkhorn(Iterative):
     accelerate: bool = True
     gradient: Gradient = Implicit()
     strict: bool = False
+    max_bytes: float = 2**29
     double_tol: ClassVar[float] = 1e-6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("max_bytes", self.max_bytes, low=0)
 
     def _capability(self, case: Case) -> Capability:
         problem = case.problem
@@ -81,7 +93,11 @@ class Sinkhorn(Iterative):
         if not self.gradient._recorded:
             iterations = min(iterations, int(_FEW_ITERATIONS + _ITERATIONS_OVER_EPSILON / case.relative_epsilon))
         cost = 2.0 * math.prod(problem.batch_shape) * n * m * iterations
-        return Capability(True, cost, f"about {iterations} iterations over the {n} x {m} costs, streamed.")
+        how, memory = "streamed", 0.0
+        if keeps(problem, self.max_bytes):
+            memory = float(kept_bytes(problem))
+            how = f"kept in {memory / 2**20:.1f} MiB of at most {self.max_bytes / 2**20:.1f} MiB"
+        return Capability(True, cost, f"about {iterations} iterations over the {n} x {m} costs, {how}.", memory)
 
     def _solve(self, problem: Linear) -> DualSolution:
         return self._unrolled(problem) if self.gradient._recorded else super()._solve(problem)
@@ -89,7 +105,30 @@ class Sinkhorn(Iterative):
     def _iterated(self, problem: Linear, accuracy: Accuracy) -> Iterate:
         goal = Goal(accuracy.goal, accuracy.floor(problem.a.dtype))
         g, epsilon = self._start(problem)
-        return sinkhorn_loop(problem, g, epsilon, goal=goal, max_iter=int(self.max_iter), accelerate=self.accelerate)
+        if 0 in problem.batch_shape or not keeps(problem, self.max_bytes):
+            return self._looped(problem, g, epsilon, goal, None)
+        # One after the other, so that one kernel is held at a time, and a batch is a loop to the last bit.
+        shape = problem.batch_shape
+        if not shape:
+            return self._looped(problem, g, epsilon, goal, KeptAscent(problem))
+        ends = []
+        for place in np.ndindex(*shape):
+            index = tuple(torch.tensor(k) for k in place)
+            alone = problem._select(index)
+            ends.append(self._looped(alone, g[place], epsilon[place], goal._select(index), KeptAscent(alone)))
+        stacked = (torch.stack(parts) for parts in zip(*ends, strict=True))
+        return Iterate(*(part.reshape(*shape, *part.shape[1:]) for part in stacked))
+
+    def _looped(self, problem: Linear, g: Tensor, epsilon: Tensor, goal: Goal, ascent: KeptAscent | None) -> Iterate:
+        return sinkhorn_loop(
+            problem if ascent is None else ascent.problem,
+            g,
+            epsilon,
+            goal=goal,
+            max_iter=int(self.max_iter),
+            accelerate=self.accelerate,
+            ascent=ascent,
+        )
 
     def _unrolled(self, problem: Linear) -> DualSolution:
         """A fixed number of plain iterations in the graph of autograd."""
