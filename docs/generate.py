@@ -173,8 +173,9 @@ def compared(held: dict) -> str:
     lines = [".. list-table::", "   :header-rows: 1", ""]
     for cells in (held["columns"], *held["rows"]):
         lines += [f"   {'-' if k else '* -'} {cell}".replace("   - ", "     - ", 1) for k, cell in enumerate(cells)]
-    facts = held["facts"]
-    return "\n".join([*lines, "", f"Monge is {facts['times_as_fast']} times as fast. {held['threads']} threads.", ""])
+    peer, ratio = held["rows"][1][0], held["facts"]["times_as_fast"]
+    threads = "one thread" if held["threads"] == 1 else f"{held['threads']} threads"
+    return "\n".join([*lines, "", f"{peer} takes {ratio} times as long as Monge, measured in turn with {threads}.", ""])
 
 
 def lengths() -> str:

@@ -45,4 +45,4 @@ def compare(name: str) -> None:
         for who, timing in timings.items()
     ]  # fmt: skip
     ratio = timings[recipe.PEER].median / timings["Monge"].median
-    keep("recipes", name, columns, rows, times_as_fast=f"{ratio:.2g}")
+    keep("recipes", name, columns, rows, times_as_fast=f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}")

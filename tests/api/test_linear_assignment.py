@@ -145,3 +145,28 @@ def test_numpy_comes_back_as_numpy_and_integers_stay_exact():
     assert col.tolist() == [1, 0]
     _, gated = monge.linear_assignment(cost, allowed=np.eye(2, dtype=bool))
     assert gated.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.4])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 30), (30, 7), (40, 40)])
+def test_a_narrow_gate_gives_what_dustbins_give(shape: tuple[int, int], share: float) -> None:
+    """Pairs that are sure are taken first; the whole must cost what the matrix with a dustbin for each point costs."""
+    generator = torch.Generator().manual_seed(int(100 * share) + shape[0])
+    n, m = shape
+    cost = torch.rand(6, n, m, generator=generator, dtype=torch.float64)
+    allowed = torch.rand(6, n, m, generator=generator) < share
+    absent = torch.rand(6, n, generator=generator) < 0.2
+    row, col = monge.linear_assignment(cost, allowed=allowed, row_padding=absent, unmatched=0.3)
+    for k in range(6):
+        i, j = row[k][row[k] >= 0], col[k][col[k] >= 0]
+        assert len(i) == len(j) == len(i.unique()) == len(j.unique())
+        assert bool(allowed[k][i, j].all())
+        assert not bool(absent[k][i].any())
+        gate = allowed[k] & ~absent[k][:, None]
+        wide = torch.full((n + m, n + m), 1e3, dtype=torch.float64)
+        wide[:n, :m] = cost[k].masked_fill(~gate, 1e3)
+        wide[range(n), range(m, m + n)] = 0.3
+        wide[range(n, n + m), range(m)] = 0.3
+        wide[n:, m:] = 0.0
+        least = float(wide[linear_sum_assignment(wide.numpy())].sum())
+        assert float(cost[k][i, j].sum()) + 0.3 * (n + m - 2 * len(i)) == pytest.approx(least, abs=1e-12)

@@ -19,6 +19,8 @@ from monge._checks import check_batches
 from monge._transforms import transformable
 from monge.errors import DtypeError, InfeasibleError, InputError, ShapeError
 
+from ._split import matched_by_parts
+
 __all__ = ["Matched", "linear_assignment"]
 
 
@@ -114,9 +116,10 @@ def linear_assignment(
     alone = None if unmatched is None else _alone(unmatched, maximize, price)
     price = price.reshape(-1, n, m)
     rows, cols = (side.expand(*batch, side.shape[-1]).reshape(len(price), -1) for side in absent)
-    if alone is not None:
-        price = _gained(price, alone)
-    partner = _matched(price, rows, cols, alone is not None)
+    if alone is None:
+        partner = _matched(price, rows, cols, False)
+    else:
+        partner = matched_by_parts(price, _limit(price, alone), _part)
     count = (partner >= 0).sum(-1)
     # Rows with a partner first, in their order.
     row = torch.sort((partner < 0).to(torch.int8), dim=-1, stable=True).indices[:, : int(count.max())]
@@ -174,16 +177,24 @@ def _alone(unmatched: float | Tensor, maximize: bool, like: Tensor) -> Tensor:
     return alone.expand(batch).reshape(-1)
 
 
-def _gained(price: Tensor, alone: Tensor) -> Tensor:
-    """What a pair costs beyond leaving its two points alone, inf where that is nothing to gain."""
+def _limit(price: Tensor, alone: Tensor) -> Tensor:
+    """What a pair may cost before it is better to leave its two points alone, for each problem."""
+    if bool(alone.isfinite().all()):
+        return 2 * alone
     finite = price < math.inf
     low = price.flatten(1).amin(-1)
     high = torch.where(finite, price, -math.inf).flatten(1).amax(-1)
     # Where as many pairs as possible are wanted, one pair more outweighs all differences of costs.
     span = (high - low).clamp_min(0).nan_to_num(0.0, 0.0, 0.0)
     enough = low.nan_to_num(0.0, 0.0, 0.0) + span * (min(price.shape[1:]) + 1) + torch.where(span > 0, 0.0, 1.0)
-    gained = price - column(torch.where(alone == math.inf, enough, 2 * alone), 2)
-    return gained.masked_fill(gained >= 0, math.inf)
+    return torch.where(alone == math.inf, enough, 2 * alone)
+
+
+def _part(price: Tensor) -> Tensor:
+    """The column of every row of a batch in which all points are there and may stay alone."""
+    none = torch.zeros((), dtype=torch.bool, device=price.device)
+    rows, cols = (none.expand(len(price), k) for k in price.shape[1:])
+    return _matched(price, rows, cols, True)
 
 
 def _matched(price: Tensor, row_absent: Tensor, col_absent: Tensor, alone: bool) -> Tensor:
