@@ -40,7 +40,7 @@ def _problem(seed, n, m, nonzeros=None, epsilon=0.4):
 def _least(problem):
     """The least objective over all supports, each a quadratic program."""
     n, m = problem.shape
-    cost, gamma = problem.geometry.dense().numpy(), float(problem.gamma)
+    cost, gamma = problem.geometry.dense().numpy(), float(problem.strength)
     best = math.inf
     for chosen in product(combinations(range(n), problem.nonzeros), repeat=m):
         places = [(i, j) for j, rows in enumerate(chosen) for i in rows]
@@ -111,7 +111,7 @@ class TestSparse:
         problem = _problem(1, 7, 6)
         found = solve(problem, SemiDual(tol=1e-9))
         room = found.f[:, None] + found.g - problem.geometry.dense()
-        torch.testing.assert_close(found.coupling.dense(), room.clamp_min(0) / problem.gamma, atol=1e-8, rtol=0)
+        torch.testing.assert_close(found.coupling.dense(), room.clamp_min(0) / problem.strength, atol=1e-8, rtol=0)
         assert float(found.report.duality_gap) < 1e-7
 
     def test_the_dual_rises_with_the_sharper_limit(self):

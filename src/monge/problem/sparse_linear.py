@@ -110,7 +110,7 @@ class SparseLinear(Problem):
         return self.linear.epsilon
 
     @property
-    def gamma(self) -> Float[Tensor, "*b"]:
+    def strength(self) -> Float[Tensor, "*b"]:
         """The factor of the penalty: epsilon times both numbers of points over the mass squared."""
         counts = (self.a > 0).sum(-1) * (self.b > 0).sum(-1)
         return self.epsilon * counts / self.a.sum(-1) ** 2
@@ -140,7 +140,7 @@ class SparseLinear(Problem):
     def terms(self, P: Plan) -> SparseTerms:
         """The cost and the penalty of a plan."""
         squares = _over_rows(P, lambda block: (block * block).sum((-2, -1)))
-        return SparseTerms(P.transport_cost(self.geometry), self.gamma / 2 * squares)
+        return SparseTerms(P.transport_cost(self.geometry), self.strength / 2 * squares)
 
     def dual(self, f: Float[Tensor, "*b n"], g: Float[Tensor, "*b m"]) -> Float[Tensor, "*b"]:
         r"""A lower bound of the objective of every plan that keeps the limit, from any pair of potentials.
@@ -157,7 +157,7 @@ class SparseLinear(Problem):
             # A column without weight has no mass, whatever its potential is.
             total = total + ((largest**2).sum(-1) * (self.b[..., some] > 0)).sum(-1)
         g, f = g.masked_fill(self.b == 0, 0), f.masked_fill(self.a == 0, 0)
-        return pairing(self.a, f) + pairing(self.b, g) - total / (2 * self.gamma)
+        return pairing(self.a, f) + pairing(self.b, g) - total / (2 * self.strength)
 
     def gap(
         self, P: Plan, f: Float[Tensor, "*b n"] | None = None, g: Float[Tensor, "*b m"] | None = None

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 from monge._arrays import row_blocks
@@ -83,7 +82,7 @@ class SemiDual(Solver):
             row, col = plan.marginals()
             mass = wide.a.sum(-1)
             error = ((row - wide.a).abs().sum(-1) + (col - wide.b).abs().sum(-1)) / mass
-            penalty = wide.gamma / 2 * (w * w).sum(-1)
+            penalty = wide.strength / 2 * (w * w).sum(-1)
             cost = plan._inner(wide.geometry)
             gap = wide.linear._priced(cost + penalty, row, col, f, g) - wide.dual(f, g)
         spent = bool((steps >= self.max_iter).any())
@@ -103,40 +102,42 @@ class SemiDual(Solver):
     @torch.no_grad()
     def _climbed(self, problem: SparseLinear) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor, Tensor, Tensor]:
         """The nonzeros of the plan of one problem, its potentials, and the number of iterations."""
-        present, mass = (problem.a > 0).nonzero()[:, 0], float(problem.a.sum())
-        k = min(problem.nonzeros or len(present), len(present))
-        if k * int((problem.b > 0).sum()) < len(present):
+        held, mass = (problem.a > 0).nonzero()[:, 0], float(problem.a.sum())
+        k = min(problem.nonzeros or len(held), len(held))
+        if k * int((problem.b > 0).sum()) < len(held):
             raise InfeasibleError(
-                f"nonzeros={k} allows {k * int((problem.b > 0).sum())} nonzeros in all, fewer than the {len(present)} "
+                f"nonzeros={k} allows {k * int((problem.b > 0).sum())} nonzeros in all, fewer than the {len(held)} "
                 f"rows with weight: allow more nonzeros."
             )
-        a, gamma = problem.a[present] / mass, float(problem.gamma) * mass
-        columns = _Columns(problem, present, k, gamma, mass)
+        a, strength = problem.a[held] / mass, float(problem.strength) * mass
+        columns = _Columns(problem, held, k, strength, mass)
         scale = columns.scale
 
         def negative(f: np.ndarray) -> tuple[float, np.ndarray]:
-            worth, row, _ = columns.best(torch.from_numpy(f).to(a) * scale, keep=False)
+            worth, row, _ = columns.best(torch.from_numpy(f).to(a) * scale, listed=False)
             total = float(a @ (torch.from_numpy(f).to(a) * scale)) + worth
             return -total / scale, (row - a).cpu().numpy()
 
+        from scipy.optimize import minimize  # heavy, and only needed here
+
         options: dict[str, Any] = {
             "maxiter": int(self.max_iter), "maxfun": 3 * int(self.max_iter), "maxcor": 20, "ftol": 0.0,
-            "gtol": self.tol / (2 * len(present)),
+            "gtol": self.tol / (2 * len(held)),
         }  # fmt: skip
-        found = minimize(negative, np.zeros(len(present)), jac=True, method="L-BFGS-B", options=options)
+        found = minimize(negative, np.zeros(len(held)), jac=True, method="L-BFGS-B", options=options)
         inside = torch.from_numpy(found.x).to(a) * scale
-        _, _, (i, j, w, g) = columns.best(inside, keep=True)
+        _, _, (i, j, w, g) = columns.best(inside, listed=True)
         # The potential of a point without weight is the largest of which no plan takes notice.
         f = problem.geometry._ctransform(torch.where(problem.b > 0, g, -math.inf))[0]
-        f[present] = inside
-        return (present[i], j, w * mass), f, g, torch.tensor(found.nit, device=a.device)
+        f[held] = inside
+        return (held[i], j, w * mass), f, g, torch.tensor(found.nit, device=a.device)
 
 
 class _Columns:
     """The best columns of the plan of one problem of mass one for a potential of the rows, a block at a time."""
 
-    def __init__(self, problem: SparseLinear, present: Tensor, k: int, gamma: float, mass: float) -> None:
-        self.geometry, self.present, self.k, self.gamma = problem.geometry.T, present, k, gamma
+    def __init__(self, problem: SparseLinear, held: Tensor, k: int, strength: float, mass: float) -> None:
+        self.geometry, self.held, self.k, self.strength = problem.geometry.T, held, k, strength
         self.b = problem.b / mass
         m, width = len(self.b), 8 * len(problem.a) * max(4, problem.geometry._scalars_per_entry())
         self.blocks = row_blocks(m, width)
@@ -148,24 +149,24 @@ class _Columns:
             )
         self.scale = float((sizes - sizes.mean()).abs().mean()) or 1.0
 
-    def best(self, f: Tensor, *, keep: bool) -> tuple[float, Tensor, tuple[Tensor, ...]]:
+    def best(self, f: Tensor, *, listed: bool) -> tuple[float, Tensor, tuple[Tensor, ...]]:
         """What the columns are worth, their row sums, and if they are kept their nonzeros and potentials."""
         worth, row, kept, potentials = 0.0, torch.zeros_like(f), [], []
         ranks = torch.arange(1, self.k + 1, dtype=f.dtype, device=f.device)
         for some in self.blocks:
             b = self.b[some, None]
-            score, index = (f - self.geometry._block(some)[:, self.present]).topk(self.k, -1)
-            levels = (self.gamma * b - score.cumsum(-1)) / ranks
+            score, index = (f - self.geometry._block(some)[:, self.held]).topk(self.k, -1)
+            levels = (self.strength * b - score.cumsum(-1)) / ranks
             last = (score + levels > 0).long().mul(ranks.long()).amax(-1, keepdim=True).clamp_min(1)
             g = levels.gather(-1, last - 1)
-            w = (score + g).clamp_min(0) / self.gamma
-            worth += float((b * g).sum() - self.gamma / 2 * (w * w).sum())
+            w = (score + g).clamp_min(0) / self.strength
+            worth += float((b * g).sum() - self.strength / 2 * (w * w).sum())
             row = row.index_add(0, index.reshape(-1), w.reshape(-1))
-            if keep:
+            if listed:
                 column, place = (w > 0).nonzero(as_tuple=True)
                 kept.append((index[column, place], column + some.start, w[column, place]))
                 potentials.append(g[:, 0])
-        if not keep:
+        if not listed:
             return worth, row, ()
         return worth, row, (*(torch.cat(part) for part in zip(*kept, strict=True)), torch.cat(potentials))
 
