@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from . import coupling, geometry, gradient, kernels, problem, solver
 from ._version import __version__
 from .api import (
+    Gaussian,
     barycenter,
     barycenter_on,
     citation,
@@ -37,6 +38,7 @@ __all__ = [
     "Coupling",
     "Fixed",
     "Free",
+    "Gaussian",
     "Linear",
     "Relaxed",
     "TransportError",

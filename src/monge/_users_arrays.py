@@ -12,7 +12,7 @@ import inspect
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, TypeVar, overload
 
 import numpy as np
@@ -25,7 +25,7 @@ from ._transforms import casting, transformable, transforming
 from ._value import Value
 from .errors import DeviceError, DtypeError, InputError, PrecisionWarning, PromotionWarning, ShapeError
 
-__all__ = ["answers_in_kind", "takes_arrays", "with_tensors"]
+__all__ = ["answers_in_kind", "take_fields", "take_parts", "takes_arrays", "with_tensors"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 # The dimensions in an annotation such as Float[Tensor, "*b n d"].
@@ -98,7 +98,7 @@ _SORTS: dict[type, str] = {}
 def _sort(kind: type) -> str:
     """Tensors, arrays of others, values with a float type (costs, plans and maps), and all else."""
     like = issubclass(kind, (list, tuple, np.ndarray, np.generic)) or hasattr(kind, "__array__")
-    maps = issubclass(kind, Value) and any("__call__" in vars(base) for base in kind.__mro__)
+    maps = issubclass(kind, Value) and any("__call__" in vars(base) for base in kind.__mro__) and not kind._any_dtype
     if issubclass(kind, Tensor):
         found = "tensor"
     elif issubclass(kind, Sided) or maps:
@@ -161,8 +161,11 @@ class _Found:
         return self.role.data and not self.free and self.held.dtype.is_floating_point
 
 
-def _convert(arguments: dict[str, Any], roles: dict[str, _Role]) -> bool:
-    """Bring the arrays among the arguments together, in place; and whether the answer is due in NumPy."""
+def _convert(arguments: dict[str, Any], roles: dict[str, _Role], frames: int = 0) -> bool:
+    """Bring the arrays among the arguments together, in place; and whether the answer is due in NumPy.
+
+    ``frames`` more than usual lie between a warning and the caller.
+    """
     found: list[_Found] = []
     opened = {name: _opened(name, roles.get(name), held, found) for name, held in arguments.items()}
     kinds = {one.kind for one in found if one.role.data} or {one.kind for one in found}
@@ -172,8 +175,8 @@ def _convert(arguments: dict[str, Any], roles: dict[str, _Role]) -> bool:
         types, device = _common_types(found), _common_device(found)
         ours = any(one.kind == "tensor" and one.counts for one in found)
         cast = {id(one): _cast(one, types.of(one), device, not ours) for one in found}
-        _warn_of_types(found, types)
-        _warn_of_rounding(found, cast)
+        _warn_of_types(found, types, 4 + frames)
+        _warn_of_rounding(found, cast, 4 + frames)
         opened = {name: _closed(held, cast) for name, held in opened.items()}
     arguments.update(opened)
     return gives_numpy
@@ -345,7 +348,7 @@ def _cast(one: _Found, dtype: torch.dtype, device: torch.device, all_follow: boo
     return held.to(dtype) if taken and held.dtype != dtype else held
 
 
-def _warn_of_types(found: list[_Found], types: _Types) -> None:
+def _warn_of_types(found: list[_Found], types: _Types, level: int) -> None:
     if not any(one.counts and one.held.dtype != types.of(one) and not _is_whole(one.held) for one in found):
         return
     named: dict[str, list[str]] = {}
@@ -357,11 +360,11 @@ def _warn_of_types(found: list[_Found], types: _Types) -> None:
         f"{' and '.join(told)}: the computation is in {_short(types.weights)}. Convert them to one float type yourself "
         "to choose another.",
         PromotionWarning,
-        stacklevel=4,
+        stacklevel=level,
     )
 
 
-def _warn_of_rounding(found: list[_Found], cast: dict[int, Any]) -> None:
+def _warn_of_rounding(found: list[_Found], cast: dict[int, Any], level: int) -> None:
     """Integers may have more digits than the float type."""
     if is_mapped():
         return
@@ -370,7 +373,7 @@ def _warn_of_rounding(found: list[_Found], cast: dict[int, Any]) -> None:
             warnings.warn(
                 f"{one.name} holds whole numbers that {_short(cast[id(one)].dtype)} rounds: pass it as float64.",
                 PrecisionWarning,
-                stacklevel=4,
+                stacklevel=level,
             )
 
 
@@ -397,6 +400,58 @@ def _check_pictures(clouds: list[_Found]) -> None:
 
 def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+# ---------------------------------------------------------------------- the constructors of values
+
+_DATA = _Role(data=True, number=False, many=False, clouds=False, pair=False)
+_FIELDS: dict[type, tuple[dict[str, _Role], tuple[str, ...]]] = {}
+
+
+def take_fields(held: Value) -> None:
+    """Turn the arrays, lists and integers that a value was constructed from into tensors, in place.
+
+    A value holds tensors only. Tensors of different float types are left to its checks.
+    """
+    roles, indices = _FIELDS.get(type(held)) or _FIELDS.setdefault(type(held), _fields(type(held)))
+    contents = held._contents()
+    if all(_is_taken(contents[name]) for name in roles) and all(_is_taken(contents[name], True) for name in indices):
+        return
+    found = {name: contents[name] for name in roles}
+    _convert(found, roles, frames=3)
+    for name in indices:
+        if not _is_taken(contents[name], True):
+            index = _found(name, _DATA, contents[name]).held
+            if not _is_integer(index):
+                raise DtypeError(f"{name} must hold whole numbers, but is {_short(index.dtype)}: make them integers.")
+            found[name] = index.long()
+    for name, content in found.items():
+        object.__setattr__(held, name, content)
+
+
+def take_parts(name: str, parts: Sequence[Any]) -> list[Any]:
+    """The parts of a field that is a tuple, with tensors of one float type in place of arrays, lists and integers."""
+    named = {f"{name}[{k}]": part.item() if isinstance(part, np.generic) else part for k, part in enumerate(parts)}
+    if not all(_is_taken(part) for part in named.values()):
+        _convert(named, dict.fromkeys(named, _DATA), frames=3)
+    return list(named.values())
+
+
+def _is_taken(content: Any, index: bool = False) -> bool:
+    if isinstance(content, Tensor):
+        return index or not _is_integer(content)
+    return isinstance(content, Value) or (_SORTS.get(type(content)) or _sort(type(content))) != "array"
+
+
+def _fields(kind: type) -> tuple[dict[str, _Role], tuple[str, ...]]:
+    """The fields that hold float numbers, values or marginals, and those that hold whole numbers."""
+    roles, indices = {}, []
+    for name, note in ((field.name, str(field.type)) for field in fields(kind)):  # type: ignore[arg-type]
+        if note.startswith("Int["):
+            indices.append(name)
+        elif note.startswith(("Float[", "float | ", "Geometry", "Marginal", "Linear", "torch.Tensor", "Tensor")):
+            roles[name] = _DATA._replace(number=note.startswith("float"))
+    return roles, tuple(indices)
 
 
 # ---------------------------------------------------------------------- the answer

@@ -30,6 +30,8 @@ class Value:
     _names: ClassVar[tuple[str, ...]] = ()
     # Whether, as an answer to those who passed arrays of NumPy, it holds arrays of NumPy itself.
     _gives_numpy: ClassVar[bool] = False
+    # Whether, as a map, it takes points of any float type and gives images of that type.
+    _any_dtype: ClassVar[bool] = False
 
     @classmethod
     def _make(cls, **contents: Any) -> Self:
@@ -38,6 +40,9 @@ class Value:
         for name, content in contents.items():
             object.__setattr__(made, name, content)
         return made
+
+    def _enter(self) -> None:
+        """What happens to the contents before they are checked: rooms that users build values of take arrays here."""
 
     def _replace(self, **changes: Any) -> Self:
         """The same value with some of its contents exchanged, without validation."""
@@ -150,6 +155,7 @@ def _checked(check: Callable[[Any], None]) -> Callable[[Any], None]:
 
     @wraps(check)
     def entered(self: Value) -> None:
+        self._enter()
         if not is_mapped():
             check(self)
             return

@@ -108,7 +108,7 @@ def test_one_problem_of_a_batch():
         (Line, (torch.zeros(3), torch.zeros(0)), "at least one point"),
         (Line, (torch.tensor(0.0), torch.zeros(3)), "at least one point"),
         (Line, (torch.zeros(2, 3), torch.zeros(3, 4)), "batch dimensions of x and y"),
-        (Line, (torch.zeros(3).long(), torch.zeros(3)), r"x.float\(\)"),
+        (Line, (torch.zeros(3).bool(), torch.zeros(3)), r"x.float\(\)"),
         (Line, (torch.tensor([math.nan]), torch.zeros(3)), "NaN"),
         (Line, (torch.zeros(3), torch.zeros(3).double()), "share one dtype"),
         (Circle, (torch.zeros(3), torch.zeros(4), 2, 0.0), r"circumference must lie in \(0"),

@@ -160,8 +160,8 @@ def test_half_precision_points():
             DtypeError,
             r"x and y must share one dtype, but have torch.float32 and torch.float64",
         ),
-        ((torch.zeros(3, 2).long(), torch.zeros(4, 2)), DtypeError, r"x.float\(\)"),
-        ((np.zeros((3, 2)), torch.zeros(4, 2)), DtypeError, "as_tensor"),
+        ((torch.zeros(3, 2).bool(), torch.zeros(4, 2)), DtypeError, r"x.float\(\)"),
+        ((np.zeros((3, 2), dtype=complex), torch.zeros(4, 2)), DtypeError, "real and imaginary"),
         ((torch.tensor([[1.0, math.nan]]), torch.zeros(4, 2)), InputError, r"x .*NaN.*first at \(0, 1\)"),
         ((torch.ones(3, 2), torch.ones(4, 2), "manhattan"), InputError, "cityblock"),
         ((torch.ones(3, 2), torch.ones(4, 2), "minkowski", 0.5), InputError, r"p must lie in \[1"),
@@ -209,7 +209,7 @@ def test_cost_matrix_derivatives():
         (torch.zeros(3, 0), ShapeError, "n, m >= 1"),
         (torch.tensor([[math.nan]]), InputError, "NaN"),
         (torch.tensor([[-math.inf]]), InputError, "neither NaN nor -inf"),
-        ([[1.0]], DtypeError, "as_tensor"),
+        (None, DtypeError, "as_tensor"),
     ],
 )
 def test_cost_matrix_errors(cost, error, message):

@@ -80,7 +80,7 @@ def test_gradients_reach_a_sparse_tensor():
         ([0, 1], [0, 1], [1.0, math.nan], InputError, "cost"),
         ([0, 1], [0, 1], [1.0], ShapeError, "must list the same pairs"),
         ([], [], [], InputError, "at least one pair"),
-        ([0, 1], [0, 1], [1, 2], DtypeError, "cost"),
+        ([0, 1], [0, 1], [True, True], DtypeError, "cost"),
     ],
 )
 def test_lists_are_checked(i, j, cost, error, told):

@@ -17,6 +17,7 @@ from monge._blocks import entries
 from monge._checks import check_same, check_weights, chosen_rows
 from monge._sided import Picked, Sided
 from monge._transforms import transformable
+from monge._users_arrays import take_fields
 from monge._value import value
 from monge.errors import DenseLimitError, InfeasibleError, InputError
 
@@ -57,6 +58,9 @@ class Geometry(Sided, ABC):
         >>> Hyperbolic(torch.zeros(3), torch.zeros(2)).shape
         (3, 2)
     """
+
+    def _enter(self) -> None:
+        take_fields(self)
 
     # ------------------------------------------------------------------ what a geometry writes
 

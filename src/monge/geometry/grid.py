@@ -14,6 +14,7 @@ from torch import Tensor
 
 from monge._arrays import broadcast_shapes, column, working_dtype
 from monge._checks import check_batches, check_number, check_same
+from monge._users_arrays import take_parts
 from monge._value import value
 from monge.errors import InputError
 
@@ -75,6 +76,7 @@ class Grid(Geometry):
                     f"p={self.p!r} is the power of axes given by coordinates and has no effect if all axes are "
                     f"geometries: leave it out, and give each geometry its own p."
                 )
+        axes = take_parts("axes", axes)
         like = next((axis for axis in axes if isinstance(axis, (Tensor, Geometry))), None)
         made = tuple(_axis(k, axis, 2.0 if self.p is None else self.p, like) for k, axis in enumerate(axes))
         named = {f"axes[{k}]": axis for k, axis in enumerate(made)}

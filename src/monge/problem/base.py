@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import Self
 
+from monge._users_arrays import take_fields
 from monge._value import Value
 from monge.geometry import Geometry
 
@@ -41,6 +42,9 @@ class Problem(Value, ABC):
 
     # Whether solvers are given another problem, that of `_posed`.
     _differs: ClassVar[bool] = False
+
+    def _enter(self) -> None:
+        take_fields(self)
 
     @property
     @abstractmethod

@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from monge._arrays import column, log_small, pick
 from monge._checks import check_weights
+from monge._users_arrays import take_fields
 from monge._value import Value, value
 
 __all__ = ["Constraint", "Marginal", "column", "log_weights", "pairing", "rounding"]
@@ -30,6 +31,9 @@ class Marginal(Value):
     weights: Float[Tensor, "*b n"]
     # Whether missing it costs at most linearly, so that exact solvers can pay the price at a dummy point.
     linear: ClassVar[bool] = True
+
+    def _enter(self) -> None:
+        take_fields(self)
 
     def __post_init__(self) -> None:
         n = self.weights.shape[-1] if isinstance(self.weights, Tensor) and self.weights.ndim else 0

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from monge._arrays import power
 from monge._checks import check_choice, check_number, check_points
+from monge._users_arrays import takes_arrays
 from monge._value import Value, value
 from monge.errors import ShapeError
 
@@ -21,12 +22,15 @@ KERNELS = ("thin-plate", "gaussian")
 class Transformation(Value, ABC):
     """A map from points to points, which can be called."""
 
+    _any_dtype = True
+
     @abstractmethod
     def _apply(self, points: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
         """The image of every point."""
 
+    @takes_arrays
     def __call__(self, points: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
-        """The image of every point, in the dtype of the points."""
+        """The image of every point, in the dtype and the kind of the points: NumPy in, NumPy out."""
         check_points("points", points)
         return self._apply(points.to(self.dtype)).to(points.dtype)
 
