@@ -10,6 +10,7 @@ from .marginal import Marginal
 from .penalty import PENALTIES, Penalty
 from .referenced import Referenced
 from .relaxed import Relaxed
+from .sparse_linear import SparseLinear, SparseTerms
 from .traits import TRAITS
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "Referenced",
     "Relative",
     "Relaxed",
+    "SparseLinear",
+    "SparseTerms",
     "Terms",
     "relative",
 ]

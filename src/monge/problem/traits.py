@@ -6,6 +6,7 @@ __all__ = ["TRAITS"]
 
 TRAITS: dict[str, str] = {
     "linear": "treats Linear problems",
+    "sparse": "treats SparseLinear problems",
     "points": "needs the points themselves, as in PointCloud(x, y)",
     "line": "needs points on a line and a convex cost of their difference, |x - y|^p with p >= 1 or -xy",
     "exact": "is exact: it needs epsilon=0",

@@ -10,6 +10,7 @@ from .grouped import Grouped
 from .interior_point import InteriorPoint
 from .low_rank import LowRank
 from .newton import Newton
+from .semi_dual import SemiDual
 from .simplex import Simplex
 from .sinkhorn import Sinkhorn
 from .solution import DualSolution, Report, Solution, Status
@@ -31,6 +32,7 @@ __all__ = [
     "LowRank",
     "Newton",
     "Report",
+    "SemiDual",
     "Simplex",
     "Sinkhorn",
     "Solution",

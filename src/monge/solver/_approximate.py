@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import product
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from monge.coupling import Coupling
 from monge.errors import InputError
 from monge.geometry import CostMatrix, Geometry, LowRankCost, PointCloud
-from monge.problem import Fixed, Linear
+from monge.problem import Fixed, Linear, SparseLinear
 from monge.problem.marginal import pairing
 
 from .base import Capability, Case
@@ -21,10 +22,20 @@ from .solution import DualSolution, Report, Status
 # The bound starts from entropic potentials of so many points a side, at this share of the spread of their costs: a
 # smaller epsilon follows the sample and not the clouds, a larger one blurs them.
 _SAMPLE, _SHARE = 2048, 0.05
+P = TypeVar("P", Linear, SparseLinear)
+
 # What of a gap is rounding, as for exact solvers.
 _ROUNDING = 1e-9
 
-__all__ = ["able", "each_problem", "mass_refused", "measured", "sampled_potentials", "stacked"]
+__all__ = [
+    "able",
+    "check_weights_constant",
+    "each_problem",
+    "mass_refused",
+    "measured",
+    "sampled_potentials",
+    "stacked",
+]
 
 
 def mass_refused(name: str, case: Case) -> Capability | None:
@@ -40,7 +51,7 @@ def able(name: str, operations: float, memory: float) -> Capability:
     return Capability(True, math.inf, why, memory)
 
 
-def each_problem(problem: Linear) -> list[Linear]:
+def each_problem(problem: P) -> list[P]:
     """The problems of a batch, one by one."""
     batch = problem.batch_shape
     if not batch:
@@ -115,6 +126,15 @@ def _rounding_of_costs(problem: Linear, f: Tensor, g: Tensor) -> Tensor:
     return (terms + 8) * unit * size
 
 
+def check_weights_constant(problem: Linear) -> None:
+    """Weights must not ask for a derivative, which these values do not have."""
+    if torch.is_grad_enabled() and (problem.a.requires_grad or problem.b.requires_grad):
+        raise InputError(
+            "The value of an approximate plan is not differentiated by weights, but a or b requires a gradient: detach "
+            "them, or use an exact or entropic solver."
+        )
+
+
 def measured(
     problem: Linear, coupling: Coupling, f: Tensor, g: Tensor, iterations: Tensor, cost: Tensor | None = None
 ) -> DualSolution:
@@ -129,11 +149,7 @@ def measured(
         cost: The cost of the plan, if it is known.
     """
     batch, dtype = problem.batch_shape, problem.geometry.dtype
-    if torch.is_grad_enabled() and (problem.a.requires_grad or problem.b.requires_grad):
-        raise InputError(
-            "The value of an approximate plan is not differentiated by weights, but a or b requires a gradient: detach "
-            "them, or use an exact or entropic solver."
-        )
+    check_weights_constant(problem)
     value = (coupling._inner(problem.geometry) if cost is None else cost).expand(batch)
     with torch.no_grad():
         constant = problem.detach()

@@ -9,6 +9,7 @@ from .assignment import Assignment
 from .base import Solver
 from .interior_point import InteriorPoint
 from .newton import Newton
+from .semi_dual import SemiDual
 from .simplex import Simplex
 from .sinkhorn import Sinkhorn
 from .sorted import Sorted
@@ -30,6 +31,7 @@ SOLVERS.register("sorted", Sorted, "Sorting, for points on a line and a convex c
 SOLVERS.register("assignment", Assignment, "The assignment problem: the cheapest bijection of points of equal weights.")
 for _solver in (Simplex, Sinkhorn, Newton):
     SOLVERS.register(_solver.__name__.lower(), _solver)
+SOLVERS.register("semi-dual", SemiDual, "L-BFGS on one potential: a quadratic penalty, and few nonzeros a column.")
 SOLVERS.register(
     "interior", InteriorPoint, "Newton steps inside the constraints: exact plans between marginals of curved price."
 )

@@ -28,6 +28,10 @@ class Status(Enum):
         "use float64 or a larger epsilon."
     )
     MAX_ITER = "Stopped at max_iter before the tolerance was met; raise max_iter or epsilon, or use Newton."
+    UNMET = (
+        "Stopped at the maximum of the dual: a plan with so few nonzeros misses a marginal there, by what the report "
+        "says; allow more nonzeros or raise epsilon."
+    )
 
     @property
     def ok(self) -> bool:
