@@ -72,5 +72,5 @@ print(f"everybody matched: {right(forced.row, forced.col)} of {len(forced.row)} 
 # ``mass`` is the number of pairs, which you may not know. Then give the price of a point without a partner instead:
 # ``rho=r, penalty="tv"`` matches a pair only if its cost is below ``2 * r``. An outlier that happens to lie where a
 # partner could be is matched, since only places are compared; add further features as columns. If one cloud is turned
-# or shifted as a whole, find the motion first with :func:`monge.registration.rigid`. Matrices of costs, gates of allowed
-# pairs and batches have :func:`monge.linear_assignment`.
+# or shifted as a whole, find the motion first with :func:`monge.registration.rigid`. For matrices of costs, gates of
+# allowed pairs and batches there is :func:`monge.linear_assignment`.

@@ -26,10 +26,10 @@ def data() -> dict[str, Any]:
     ]
     exact = SinkhornLoss(epsilon=EPSILON, solver=monge.solver.Sinkhorn(tol=1e-10))
     noise, points = batches[0]
-    return {"batches": batches, "gradient": slope(exact, noise.double(), points.double())}
+    return {"batches": batches, "gradient": first_gradient(exact, noise.double(), points.double())}
 
 
-def slope(loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
+def first_gradient(loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
     """The gradient of a loss by the first cloud."""
     leaf = x.clone().requires_grad_()
     return torch.autograd.grad(loss(leaf, y), leaf)[0]
@@ -46,7 +46,7 @@ def trained(loss: Callable[[Tensor, Tensor], Tensor], batches: list[tuple[Tensor
         optimiser.zero_grad()
         value.backward()
         optimiser.step()
-    return {"network": network, "gradient": slope(loss, *batches[0])}
+    return {"network": network, "gradient": first_gradient(loss, *batches[0])}
 
 
 def ours(data: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from monge.kernels import Points
 from monge.problem import Linear
 from monge.problem.marginal import column
 
-__all__ = ["KeptAscent", "keeps", "kept_bytes"]
+__all__ = ["KeptAscent", "is_kept", "kept_bytes"]
 
 # Below this many pairs exponentials cost little beside what is done once an iteration, which a batch shares.
 _FEWEST_PAIRS = 2**19
@@ -31,7 +31,7 @@ def kept_bytes(problem: Linear) -> int:
     return (2 if _stores_costs(problem) else 1) * n * m * problem.geometry.dtype.itemsize
 
 
-def keeps(problem: Linear, max_bytes: float) -> bool:
+def is_kept(problem: Linear, max_bytes: float) -> bool:
     """Whether costs and kernel are kept: for balanced problems on a CPU that are large enough and fit the budget."""
     geometry = problem.geometry
     if not problem.balanced or geometry.device.type != "cpu" or geometry.dtype not in _RANGE:

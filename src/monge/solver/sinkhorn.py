@@ -19,7 +19,7 @@ from monge.problem import Linear
 
 from ._entropic_solution import entropic_solution
 from ._iterative import Iterative, initial_potential
-from ._kept_kernel import KeptAscent, keeps, kept_bytes
+from ._kept_kernel import KeptAscent, is_kept, kept_bytes
 from ._loop import Goal, Iterate
 from ._sinkhorn_loop import sinkhorn_loop
 from ._working import Accuracy
@@ -94,7 +94,7 @@ class Sinkhorn(Iterative):
             iterations = min(iterations, int(_FEW_ITERATIONS + _ITERATIONS_OVER_EPSILON / case.relative_epsilon))
         cost = 2.0 * math.prod(problem.batch_shape) * n * m * iterations
         how, memory = "streamed", 0.0
-        if keeps(problem, self.max_bytes):
+        if is_kept(problem, self.max_bytes):
             memory = float(kept_bytes(problem))
             how = f"kept in {memory / 2**20:.1f} MiB of at most {self.max_bytes / 2**20:.1f} MiB"
         return Capability(True, cost, f"about {iterations} iterations over the {n} x {m} costs, {how}.", memory)
@@ -105,7 +105,7 @@ class Sinkhorn(Iterative):
     def _iterated(self, problem: Linear, accuracy: Accuracy) -> Iterate:
         goal = Goal(accuracy.goal, accuracy.floor(problem.a.dtype))
         g, epsilon = self._start(problem)
-        if 0 in problem.batch_shape or not keeps(problem, self.max_bytes):
+        if 0 in problem.batch_shape or not is_kept(problem, self.max_bytes):
             return self._looped(problem, g, epsilon, goal, None)
         # One after the other, so that one kernel is held at a time, and a batch is a loop to the last bit.
         shape = problem.batch_shape
