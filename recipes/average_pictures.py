@@ -53,7 +53,7 @@ print(f"mean of pixels: {covered(mean):.0f}, barycentre: {covered(average):.0f}"
 # The same task with POT
 # ----------------------
 #
-# Both minimise the mean Sinkhorn divergence to the pictures, which the table shows in squared pixels.
+# Both minimise the mean Sinkhorn divergence to the pictures. The table shows it in squared pixels; less is better.
 #
 # .. literalinclude:: ../../benchmarks/recipes/average_pictures.py
 #    :pyobject: theirs

@@ -3,8 +3,8 @@ Pair noise and data in a training loop
 ======================================
 
 Flow matching trains a network to move noise to data along straight lines. If the pairs are random, the lines cross,
-and the network learns curved paths. Pairs of an optimal plan do not cross: the paths are nearly straight, and few steps
-are enough to draw a sample.
+and the network learns curved paths. Pairs of an optimal plan do not cross: the paths are nearly straight, and a few
+steps draw better samples than without the plan.
 """
 
 import torch
@@ -16,7 +16,7 @@ from monge.data import gaussian, moons
 def batches(count, generator):
     """Batches of noise and data, as a ``DataLoader`` has them."""
     for _ in range(count):
-        yield gaussian(256, generator=generator), 2 * moons(256, generator=generator)
+        yield gaussian(128, generator=generator), 2 * moons(128, generator=generator)
 
 
 def network():
@@ -40,7 +40,7 @@ def step(model, optimiser, noise, data, generator):
 # during the training step.
 
 generator, model = torch.Generator().manual_seed(0), network()
-optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+optimiser = torch.optim.Adam(model.parameters(), lr=6e-3)
 for (noise, data), P in monge.couple_ahead(batches(400, generator)):
     i, j = P.pair(generator=generator)
     step(model, optimiser, noise[i], data[j], generator)
@@ -49,7 +49,7 @@ for (noise, data), P in monge.couple_ahead(batches(400, generator)):
 # The same network with random pairs, for comparison.
 
 generator, plain = torch.Generator().manual_seed(0), network()
-optimiser = torch.optim.Adam(plain.parameters(), lr=3e-3)
+optimiser = torch.optim.Adam(plain.parameters(), lr=6e-3)
 for noise, data in batches(400, generator):
     step(plain, optimiser, noise, data, generator)
 

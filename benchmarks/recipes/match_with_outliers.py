@@ -15,9 +15,9 @@ PEER = "POT"
 def data() -> dict[str, Any]:
     """800 places that move along a bent flow, 100 and 150 outliers."""
     random = np.random.default_rng(0)
-    x = random.uniform(0, 10, (900, 2))
+    x = random.uniform(0, 20, (900, 2))
     y = x[:800] + 0.15 * np.stack([np.cos(x[:800, 1]), np.sin(x[:800, 0])], 1)
-    return {"x": x, "y": np.concatenate([y, random.uniform(0, 10, (150, 2))]), "matched": 800}
+    return {"x": x, "y": np.concatenate([y, random.uniform(0, 20, (150, 2))]), "matched": 800}
 
 
 def ours(data: dict[str, Any]) -> np.ndarray:
