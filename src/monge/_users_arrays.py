@@ -418,7 +418,7 @@ def take_fields(held: Value) -> None:
     if all(_is_taken(contents[name]) for name in roles) and all(_is_taken(contents[name], True) for name in indices):
         return
     found = {name: contents[name] for name in roles}
-    _convert(found, roles, frames=3)
+    _convert(found, roles, frames=2)
     for name in indices:
         if not _is_taken(contents[name], True):
             index = _found(name, _DATA, contents[name]).held

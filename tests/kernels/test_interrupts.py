@@ -49,7 +49,8 @@ weights = torch.full((6000,), 1 / 6000, dtype=D)
 LOOPS = (
     "interrupted(lambda: simplex(Points(x, y), weights, weights))",
     "interrupted(lambda: monge.solve(monge.problem.Linear.between(x, y), monge.solver.Simplex()))",
-    "interrupted(lambda: monge.solve(monge.problem.Linear.between(x[:3000], y[:3000]), monge.solver.Assignment()))",
+    "many = monge.problem.Linear.between(points(60_000, 2), points(60_000, 3))",
+    "interrupted(lambda: monge.solve(many, monge.solver.Assignment()))",
     "interrupted(lambda: assignment(torch.cdist(x[:3000], y[:3000])))",
     "torch.set_num_threads(3)",
     "cost = torch.cdist(x[:1500], y[:1500]).expand(4, -1, -1)",

@@ -35,8 +35,7 @@ class AffineMap(Value):
     translation: Float[Tensor, "*b d"]
     _any_dtype = True
 
-    def _enter(self) -> None:
-        take_fields(self)
+    _enter = take_fields
 
     def __post_init__(self) -> None:
         if self.matrix.ndim < 2 or self.translation.shape[-1:] != self.matrix.shape[-2:-1]:

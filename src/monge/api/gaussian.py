@@ -68,8 +68,7 @@ class Gaussian(Value):
     mean: Float[Tensor, "*b d"]
     covariance: Float[Tensor, "*b d d"]
 
-    def _enter(self) -> None:
-        take_fields(self)
+    _enter = take_fields
 
     def __post_init__(self) -> None:
         mean, covariance = self.mean, self.covariance

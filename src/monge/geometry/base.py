@@ -59,8 +59,7 @@ class Geometry(Sided, ABC):
         (3, 2)
     """
 
-    def _enter(self) -> None:
-        take_fields(self)
+    _enter = take_fields
 
     # ------------------------------------------------------------------ what a geometry writes
 

@@ -43,8 +43,7 @@ class Problem(Value, ABC):
     # Whether solvers are given another problem, that of `_posed`.
     _differs: ClassVar[bool] = False
 
-    def _enter(self) -> None:
-        take_fields(self)
+    _enter = take_fields
 
     @property
     @abstractmethod

@@ -32,8 +32,7 @@ class Marginal(Value):
     # Whether missing it costs at most linearly, so that exact solvers can pay the price at a dummy point.
     linear: ClassVar[bool] = True
 
-    def _enter(self) -> None:
-        take_fields(self)
+    _enter = take_fields
 
     def __post_init__(self) -> None:
         n = self.weights.shape[-1] if isinstance(self.weights, Tensor) and self.weights.ndim else 0
