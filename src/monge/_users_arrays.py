@@ -408,13 +408,13 @@ _DATA = _Role(data=True, number=False, many=False, clouds=False, pair=False)
 _FIELDS: dict[type, tuple[dict[str, _Role], tuple[str, ...]]] = {}
 
 
-def take_fields(held: Value) -> None:
+def take_fields(self: Value) -> None:
     """Turn the arrays, lists and integers that a value was constructed from into tensors, in place.
 
     A value holds tensors only. Tensors of different float types are left to its checks.
     """
-    roles, indices = _FIELDS.get(type(held)) or _FIELDS.setdefault(type(held), _fields(type(held)))
-    contents = held._contents()
+    roles, indices = _FIELDS.get(type(self)) or _FIELDS.setdefault(type(self), _fields(type(self)))
+    contents = self._contents()
     if all(_is_taken(contents[name]) for name in roles) and all(_is_taken(contents[name], True) for name in indices):
         return
     found = {name: contents[name] for name in roles}
@@ -426,7 +426,7 @@ def take_fields(held: Value) -> None:
                 raise DtypeError(f"{name} must hold whole numbers, but is {_short(index.dtype)}: make them integers.")
             found[name] = index.long()
     for name, content in found.items():
-        object.__setattr__(held, name, content)
+        object.__setattr__(self, name, content)
 
 
 def take_parts(name: str, parts: Sequence[Any]) -> list[Any]:
