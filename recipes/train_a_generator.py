@@ -69,8 +69,8 @@ print(f"data to data: {monge.wasserstein(data(1000), fresh):.3f}")
 # ---------------------------
 #
 # The table is for 50 steps. GeomLoss lowers epsilon on a fixed schedule and does not measure how far it has come, so
-# the table has the error of the first gradient, beside one that was computed to ten digits. At its default,
-# ``scaling=0.5``, a step of GeomLoss is faster still, and its gradient is off by more. For a small network and noisy
+# the table has the error of the first gradient, beside one that was computed to ten digits. GeomLoss is faster here,
+# and faster still at its default, ``scaling=0.5``, where its gradient is off by more. For a small network and noisy
 # batches, such a gradient may be good enough.
 #
 # .. literalinclude:: ../../benchmarks/recipes/train_a_generator.py

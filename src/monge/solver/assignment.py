@@ -21,8 +21,8 @@ from .solution import DualSolution
 
 __all__ = ["Assignment"]
 
-# Fewer points are matched sooner from their matrix.
-_FEW = 256
+# Fewer points, or so many coordinates for each, are matched sooner from their matrix.
+_FEW, _COORDINATES = 256, 0.5
 
 
 @value
@@ -104,7 +104,8 @@ def _near(problem: Linear) -> bool:
     """Whether the bijection is looked for among near points, without a matrix."""
     geometry = problem.geometry
     squares = isinstance(geometry, PointCloud) and geometry._is_squared_euclidean
-    return squares and problem.shape[0] >= _FEW and kernels.AVAILABLE
+    n = problem.shape[0]
+    return squares and n >= _FEW and geometry.x.shape[-1] <= _COORDINATES * n and kernels.AVAILABLE
 
 
 def _bijections(exact: Linear) -> tuple[Coupling, Tensor, Tensor] | None:
