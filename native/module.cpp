@@ -17,4 +17,5 @@ NB_MODULE(_native, m) {
   monge::bind_apply(m);
   monge::bind_sinkhorn(m);
   monge::bind_top_k(m);
+  monge::bind_doubly_stochastic(m);
 }

@@ -17,5 +17,6 @@ void bind_softmin(nanobind::module_& m);
 void bind_apply(nanobind::module_& m);
 void bind_sinkhorn(nanobind::module_& m);
 void bind_top_k(nanobind::module_& m);
+void bind_doubly_stochastic(nanobind::module_& m);
 
 }  // namespace monge

@@ -16,6 +16,7 @@ from . import attention, derivatives, exact, line, stream
 from ._extension import AVAILABLE
 from .attention import (
     balanced_apply,
+    doubly_stochastic,
     dropped_softmax,
     dropping,
     half_steps,
@@ -58,6 +59,7 @@ __all__ = [
     "circle_shift",
     "ctransform",
     "derivatives",
+    "doubly_stochastic",
     "dropped_softmax",
     "dropping",
     "exact",

@@ -2,6 +2,7 @@
 
 from .anchor import anchored_matrix
 from .causal import harmonic_mass, prefix_pivot_attention, prefix_pivot_step
+from .doubly_stochastic import doubly_stochastic
 from .features import elu_features, feature_attention, feature_step, linear_attention
 from .orthogonal import cayley_matrix, circuit_matrix, qr_matrix
 from .pivots import entropic_pivot_attention, pivot_attention
@@ -13,6 +14,7 @@ __all__ = [
     "anchored_matrix",
     "cayley_matrix",
     "circuit_matrix",
+    "doubly_stochastic",
     "elu_features",
     "entropic_pivot_attention",
     "feature_attention",
