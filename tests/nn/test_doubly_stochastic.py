@@ -41,7 +41,8 @@ def test_the_limit_of_two_by_two_is_known():
     ratio = (scores[:, 0, 0] + scores[:, 1, 1] - scores[:, 0, 1] - scores[:, 1, 0]) / 4
     diagonal = torch.sigmoid(2 * ratio)
     plan = doubly_stochastic(scores, converged=True)
-    assert torch.allclose(plan[:, 0, 0], diagonal, atol=1e-14) and torch.allclose(plan[:, 1, 1], diagonal, atol=1e-14)
+    assert torch.allclose(plan[:, 0, 0], diagonal, atol=1e-14)
+    assert torch.allclose(plan[:, 1, 1], diagonal, atol=1e-14)
 
 
 def test_cold_scores_give_the_best_permutation():
@@ -79,7 +80,8 @@ def test_rounding_moves_by_at_most_twice_the_error(n_half):
     for end_on in ("rows", "columns"):
         rough = doubly_stochastic(scores, n_half=n_half, end_on=end_on)
         exact = doubly_stochastic(scores, n_half=n_half, end_on=end_on, rounding=True)
-        assert off(exact) <= 1e-14 and exact.min() >= 0
+        assert off(exact) <= 1e-14
+        assert exact.min() >= 0
         error = (rough.sum(-1) - 1).abs().sum(-1) + (rough.sum(-2) - 1).abs().sum(-1)
         assert bool(((exact - rough).abs().sum((-2, -1)) <= 2 * error + 1e-13).all())
 
@@ -88,7 +90,9 @@ def test_forbidden_pairs():
     scores = draw(4, 4)
     scores[0, 1] = scores[2, 3] = -math.inf
     plan = doubly_stochastic(scores, converged=True)
-    assert plan[0, 1] == 0 and plan[2, 3] == 0 and off(plan) <= 1e-14
+    assert plan[0, 1] == 0
+    assert plan[2, 3] == 0
+    assert off(plan) <= 1e-14
     scores[0] = -math.inf
     assert doubly_stochastic(scores).isnan().any()
     # The first two rows share one column.

@@ -18,8 +18,8 @@ __all__ = ["doubly_stochastic", "doubly_stochastic_reference"]
 def doubly_stochastic(scores: Float[Tensor, "*b n n"], n_half: int, end_on: str = "rows") -> Float[Tensor, "*b n n"]:
     r"""$\mathrm{diag}(u) e^S \mathrm{diag}(v)$ after ``n_half`` half-steps, each of which normalises one side.
 
-    On the processor, matrices of up to 32 rows stand side by side in the lanes of a register. The backward pass computes
-    the half-steps again and goes back through each of them, so that its gradient is that of what was returned.
+    On the processor, matrices of up to 32 rows stand side by side in the lanes of a register. The backward pass
+    computes the half-steps again and goes back through each of them: its gradient is that of what was returned.
 
     Args:
         scores: S; -inf forbids a pair.

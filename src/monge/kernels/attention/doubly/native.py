@@ -21,7 +21,7 @@ _SPREAD = {torch.float32: 30.0, torch.float64: 250.0}
 
 
 def _run(scores: Tensor, upstream: Tensor | None, n_half: int, end_on: str) -> Tensor:
-    """The plans, or the derivatives of ⟨plans, upstream⟩; what the loop leaves is done by the definition, in float64."""
+    """The plans, or the derivatives of ⟨plans, upstream⟩; the definition does what the loop leaves, in float64."""
     out = torch.empty_like(scores, memory_format=torch.contiguous_format)
     left = torch.empty(len(scores), dtype=torch.uint8)
     given = (None if held is None else held.detach().contiguous().numpy() for held in (scores, upstream))
