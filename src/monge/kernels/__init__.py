@@ -16,7 +16,6 @@ from . import attention, derivatives, exact, line, stream
 from ._extension import AVAILABLE
 from .attention import (
     balanced_apply,
-    doubly_stochastic,
     dropped_softmax,
     dropping,
     half_steps,
@@ -24,6 +23,7 @@ from .attention import (
     occupancy,
     pivot_apply,
     row_shares,
+    small_plans,
 )
 from .exact import Arcs, Basis, Matching, assignment, bijection, simplex
 from .line import (
@@ -59,7 +59,6 @@ __all__ = [
     "circle_shift",
     "ctransform",
     "derivatives",
-    "doubly_stochastic",
     "dropped_softmax",
     "dropping",
     "exact",
@@ -79,6 +78,7 @@ __all__ = [
     "row_shares",
     "simplex",
     "sinkhorn",
+    "small_plans",
     "softmin",
     "sort",
     "stream",

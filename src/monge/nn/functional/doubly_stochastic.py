@@ -91,7 +91,7 @@ def doubly_stochastic(
         flat = held.double().reshape(held.shape[:-2].numel(), *held.shape[-2:])
         plan = _Limit.apply(flat, int(n_half)).reshape(held.shape)
     else:
-        plan = kernels.doubly_stochastic(held, int(n_half), end_on)
+        plan = kernels.small_plans(held, int(n_half), end_on)
     return (_rounded(plan) if rounding else plan).to(scores.dtype)
 
 
@@ -142,7 +142,7 @@ def _prices(plan: Tensor, right: Tensor, ridge: float = 0.0) -> Tensor:
 
 def _limit(scores: Tensor, n_half: int) -> Tensor:
     """Matrices with rows that sum to one, and columns as nearly as rounding allows."""
-    plan = kernels.doubly_stochastic(scores, n_half)
+    plan = kernels.small_plans(scores, n_half)
     for nearer in (lambda which: _settled(plan[which].log(), _TOL, _FEW), lambda which: _cooled(scores[which])):
         left = (_error(plan) > _TOL).nonzero()[:, 0]
         if len(left):

@@ -9,13 +9,13 @@ from monge._transforms import transformable
 
 from ..._extension import reads
 from .native import MOST_TOKENS, loop
-from .reference import doubly_stochastic_reference
+from .reference import small_plans_reference
 
-__all__ = ["doubly_stochastic", "doubly_stochastic_reference"]
+__all__ = ["small_plans", "small_plans_reference"]
 
 
 @transformable
-def doubly_stochastic(scores: Float[Tensor, "*b n n"], n_half: int, end_on: str = "rows") -> Float[Tensor, "*b n n"]:
+def small_plans(scores: Float[Tensor, "*b n n"], n_half: int, end_on: str = "rows") -> Float[Tensor, "*b n n"]:
     r"""$\mathrm{diag}(u) e^S \mathrm{diag}(v)$ after ``n_half`` half-steps, each of which normalises one side.
 
     On the processor, matrices of up to 32 rows stand side by side in the lanes of a register. The backward pass
@@ -31,12 +31,12 @@ def doubly_stochastic(scores: Float[Tensor, "*b n n"], n_half: int, end_on: str 
 
     Example:
         >>> import torch
-        >>> from monge.kernels import doubly_stochastic
-        >>> doubly_stochastic(torch.tensor([[0.0, 1.0], [0.0, 0.0]]), 9)
+        >>> from monge.kernels import small_plans
+        >>> small_plans(torch.tensor([[0.0, 1.0], [0.0, 0.0]]), 9)
         tensor([[0.3775, 0.6225],
                 [0.6225, 0.3775]])
     """
     n = scores.shape[-1]
     if scores.numel() == 0 or n > MOST_TOKENS or not reads(scores):
-        return doubly_stochastic_reference(scores, n_half, end_on)
+        return small_plans_reference(scores, n_half, end_on)
     return loop(scores.reshape(-1, n, n), n_half, end_on).reshape(scores.shape)

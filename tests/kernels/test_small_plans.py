@@ -9,8 +9,8 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 from monge.errors import DtypeError, InputError, ShapeError
-from monge.kernels import AVAILABLE, _extension, doubly_stochastic
-from monge.kernels.attention.doubly import doubly_stochastic_reference
+from monge.kernels import AVAILABLE, _extension, small_plans
+from monge.kernels.attention.small import small_plans_reference
 
 needs_native = pytest.mark.skipif(not AVAILABLE, reason="the native kernels are not built")
 
@@ -45,9 +45,9 @@ def test_loop_is_the_definition_and_its_backward_pass_that_of_autograd(instructi
         for n_half in (1, 2, 7, 40):
             # No whole number of registers, so that some lanes are empty.
             scores, upstream = draw(19, n, n, seed=n_half, dtype=dtype), draw(19, n, n, seed=n, dtype=dtype)
-            found = with_gradient(lambda held, k=n_half: doubly_stochastic(held, k, end_on), scores, upstream)
+            found = with_gradient(lambda held, k=n_half: small_plans(held, k, end_on), scores, upstream)
             right = with_gradient(
-                lambda held, k=n_half: doubly_stochastic_reference(held, k, end_on), scores.double(), upstream.double()
+                lambda held, k=n_half: small_plans_reference(held, k, end_on), scores.double(), upstream.double()
             )
             for one, other in zip(found, right, strict=True):
                 assert (one - other).abs().max() <= tolerance
@@ -63,10 +63,8 @@ def test_scores_of_any_spread_stand_beside_one_another(dtype):
     scores[5, 1, 1], scores[6, 0, 0] = math.nan, math.inf
     scores[7, range(4), range(4)] = -math.inf
     upstream = draw(len(scores), 4, 4, seed=1, dtype=dtype)
-    plan, gradient = with_gradient(lambda held: doubly_stochastic(held, 40), scores, upstream)
-    expected, slope = with_gradient(
-        lambda held: doubly_stochastic_reference(held, 40), scores.double(), upstream.double()
-    )
+    plan, gradient = with_gradient(lambda held: small_plans(held, 40), scores, upstream)
+    expected, slope = with_gradient(lambda held: small_plans_reference(held, 40), scores.double(), upstream.double())
     for k in (4, 5, 6):
         assert plan[k].isnan().any()
     healthy = [k for k in range(len(scores)) if k not in (4, 5, 6)]
@@ -81,35 +79,35 @@ def test_empty_support_between_blocks_keeps_its_numbers():
     # Two rows share one column: scalings grow like powers of two, out of the range of their type.
     scores = torch.full((5, 3, 3), -math.inf)
     scores[:, 0, 0] = scores[:, 1, 0] = scores[:, 2, 1] = scores[:, 2, 2] = 0.0
-    plan = doubly_stochastic(scores, 2001)
-    assert torch.allclose(plan, doubly_stochastic_reference(scores.double(), 2001).float())
+    plan = small_plans(scores, 2001)
+    assert torch.allclose(plan, small_plans_reference(scores.double(), 2001).float())
     assert torch.allclose(plan.sum(-1), torch.ones(5, 3))
 
 
 def test_derivatives_of_first_and_second_order():
     scores = draw(2, 3, 3).requires_grad_()
-    assert gradcheck(lambda held: doubly_stochastic(held, 6), scores)
-    assert gradgradcheck(lambda held: doubly_stochastic(held, 6), scores)
+    assert gradcheck(lambda held: small_plans(held, 6), scores)
+    assert gradgradcheck(lambda held: small_plans(held, 6), scores)
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 4), (4, 4), (2, 3, 2, 2), (3, 0, 0)])
 def test_shapes(shape):
-    assert doubly_stochastic(draw(*shape), 4).shape == shape
+    assert small_plans(draw(*shape), 4).shape == shape
 
 
 def test_a_problem_does_not_depend_on_its_neighbours():
     scores = draw(37, 4, 4)
-    alone = torch.stack([doubly_stochastic(one, 40) for one in scores])
-    assert torch.equal(doubly_stochastic(scores, 40), alone)
+    alone = torch.stack([small_plans(one, 40) for one in scores])
+    assert torch.equal(small_plans(scores, 40), alone)
 
 
 def test_transforms_and_the_compiler():
     scores = draw(3, 2, 2)
-    mapped = torch.vmap(lambda one: doubly_stochastic(one, 5))(scores)
-    assert torch.equal(mapped, doubly_stochastic(scores, 5))
-    slope = torch.func.grad(lambda held: doubly_stochastic(held, 5).square().sum())(scores)
+    mapped = torch.vmap(lambda one: small_plans(one, 5))(scores)
+    assert torch.equal(mapped, small_plans(scores, 5))
+    slope = torch.func.grad(lambda held: small_plans(held, 5).square().sum())(scores)
     held = scores.clone().requires_grad_()
-    doubly_stochastic(held, 5).square().sum().backward()
+    small_plans(held, 5).square().sum().backward()
     assert torch.allclose(slope, held.grad)
 
 

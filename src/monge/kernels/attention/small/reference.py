@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["doubly_stochastic_reference"]
+__all__ = ["small_plans_reference"]
 
 
-def doubly_stochastic_reference(
+def small_plans_reference(
     scores: Float[Tensor, "*b n n"], n_half: int, end_on: str = "rows"
 ) -> Float[Tensor, "*b n n"]:
     """Differentiable step by step, to any order; NaN where a side has nothing to normalise."""

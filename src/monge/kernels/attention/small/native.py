@@ -11,7 +11,7 @@ from ..._extension import FULL_PRECISION, call
 from ..._operator import operator
 from ..._rules import Rules
 from ...derivatives import again, derivatives
-from .reference import doubly_stochastic_reference
+from .reference import small_plans_reference
 
 __all__ = ["MOST_TOKENS", "loop"]
 
@@ -31,7 +31,7 @@ def _run(scores: Tensor, upstream: Tensor | None, n_half: int, end_on: str) -> T
         which = left.bool()
         hard = scores.detach()[which].double().requires_grad_(upstream is not None)
         with torch.set_grad_enabled(upstream is not None):
-            plans = doubly_stochastic_reference(hard, n_half, end_on)
+            plans = small_plans_reference(hard, n_half, end_on)
         if upstream is not None:
             (plans,) = torch.autograd.grad(plans, hard, upstream.detach()[which].double())
         out[which] = plans.to(out.dtype)
@@ -46,7 +46,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, None, None]:
     (scores,) = ctx.saved_tensors
     if again():
-        plans = doubly_stochastic_reference(scores, ctx.n_half, ctx.end_on)
+        plans = small_plans_reference(scores, ctx.n_half, ctx.end_on)
         return derivatives(plans, [scores], upstream)[0], None, None
     return _gradient(scores, upstream, ctx.n_half, ctx.end_on), None, None
 
