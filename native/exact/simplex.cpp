@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "assignment.hpp"
 #include "common/watch.hpp"
 #include "masses.hpp"
 #include "small_transport.hpp"
@@ -193,6 +194,17 @@ void complete(const PairCost& cost, const Masses& masses, std::vector<Arc>& arcs
   }
 }
 
+// A matrix of few points, in which pairs that are left out cost infinity.
+std::vector<double> all_costs(const PairCost& cost) {
+  std::vector<double> matrix(static_cast<std::size_t>(cost.n) * cost.m, infinity), scratch(padded(cost.m));
+  for (int i = 0; i < cost.n; ++i) {
+    double* own = matrix.data() + static_cast<std::size_t>(i) * cost.m;
+    const CostRow row = cost.row(i, scratch.data());
+    row.for_each([&](int k, int j) { own[j] = row.costs[k]; });
+  }
+  return matrix;
+}
+
 bool all_of_one(const Masses& masses, int i, int j, std::int64_t flow) {
   return flow == masses.a[i] || flow == masses.b[j];
 }
@@ -233,7 +245,19 @@ Transport network_simplex(const PairCost& cost, const double* a, const double* b
   Transport result;
   std::vector<Flow> flows;
   if (options.fresh() && SmallTransport::takes(n, m)) {
-    SmallTransport small(cost, masses.a, masses.b);
+    const std::vector<double> matrix = all_costs(cost);
+    if (n == m && masses.equal()) {
+      const MatrixCost pairs(matrix.data(), n, m);
+      Assignment bijection(pairs);
+      if (bijection.solve()) {
+        for (int i = 0; i < n; ++i) flows.push_back({i, bijection.column_of_row()[i], masses.a[i]});
+        write(flows, masses, a, b, options.turned, result);
+        result.f = bijection.f();
+        result.g = bijection.g();
+        return result;
+      }
+    }
+    SmallTransport small(matrix, masses.a, masses.b);
     if (small.solve(flows)) {
       write(flows, masses, a, b, options.turned, result);
       small.potentials(result.f, result.g);

@@ -8,18 +8,10 @@
 
 namespace monge {
 
-SmallTransport::SmallTransport(const PairCost& cost, const std::vector<std::int64_t>& a,
+SmallTransport::SmallTransport(const std::vector<double>& cost, const std::vector<std::int64_t>& a,
                                const std::vector<std::int64_t>& b)
-    : n_(cost.n), m_(cost.m), cost_(static_cast<std::size_t>(n_) * m_), h_(m_, infinity), distance_(m_), open_(m_),
-      left_(a), wanted_(b), flow_(static_cast<std::size_t>(n_) * m_, 0), rows_of_(m_, 0), from_(m_), through_(n_) {
-  std::vector<double> scratch(padded(m_));
-  for (int i = 0; i < n_; ++i) {
-    double* own = cost_.data() + static_cast<std::size_t>(i) * m_;
-    std::fill_n(own, m_, infinity);
-    const CostRow given = cost.row(i, scratch.data());
-    given.for_each([&](int k, int j) { own[j] = given.costs[k]; });
-  }
-}
+    : n_(static_cast<int>(a.size())), m_(static_cast<int>(b.size())), cost_(cost), h_(m_, infinity), distance_(m_),
+      open_(m_), left_(a), wanted_(b), flow_(cost.size(), 0), rows_of_(m_, 0), from_(m_), through_(n_) {}
 
 bool SmallTransport::solve(std::vector<Flow>& flows) {
   start();

@@ -4,8 +4,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "pair_cost.hpp"
-
 namespace monge {
 
 struct Flow {
@@ -20,8 +18,9 @@ class SmallTransport {
  public:
   static bool takes(int n, int m) { return n <= most && m <= most; }
 
-  // The masses are positive and sum to the same number on both sides.
-  SmallTransport(const PairCost& cost, const std::vector<std::int64_t>& a, const std::vector<std::int64_t>& b);
+  // The masses are positive and sum to the same number on both sides; the matrix of costs outlives this.
+  SmallTransport(const std::vector<double>& cost, const std::vector<std::int64_t>& a,
+                 const std::vector<std::int64_t>& b);
 
   // Whether the flows are those of an optimal vertex. It is not where pairs are forbidden that all plans need, where ties
   // left a cycle of flows, or where too many paths were short of mass.
@@ -39,7 +38,8 @@ class SmallTransport {
   bool ship_along_path(int start, int end);
 
   const int n_, m_;
-  std::vector<double> cost_, h_, distance_, open_;
+  const std::vector<double>& cost_;
+  std::vector<double> h_, distance_, open_;
   std::vector<std::int64_t> left_, wanted_, flow_;
   std::vector<std::uint64_t> rows_of_;  // of each column: the rows that ship to it, as bits
   std::vector<std::int64_t> from_;        // the row before a column

@@ -4,6 +4,6 @@ from .arcs import Arcs
 from .assignment import Matching, assignment
 from .bijection import bijection
 from .proof import Proof, proof
-from .simplex import Basis, simplex
+from .simplex import MOST, Basis, simplex, small
 
-__all__ = ["Arcs", "Basis", "Matching", "Proof", "assignment", "bijection", "proof", "simplex"]
+__all__ = ["MOST", "Arcs", "Basis", "Matching", "Proof", "assignment", "bijection", "proof", "simplex", "small"]
