@@ -405,7 +405,25 @@ FORBIDDEN = torch.tensor([[0.0, math.inf], [math.inf, 0.0]])
         (lambda x: monge.barycenter([x], max_iter=0), InputError, "max_iter"),
         (lambda x: monge.barycenter_on(x, x, epsilon=1.0), InputError, "barycenter\\(measures\\)"),
         (lambda x: monge.barycenter_on(Grid((3,)), x, epsilon=1.0), ShapeError, "flatten"),
-        (lambda x: monge.barycenter_on(Grid((4,)), torch.eye(4), epsilon=0.0), InputError, "one positive number"),
+        (lambda x: monge.barycenter_on(Grid((4,)), torch.eye(4), epsilon=-1.0), InputError, "epsilon"),
+        (lambda x: monge.barycenter_on(Grid((4,)), torch.eye(4), epsilon=torch.ones(2)), InputError, "one number"),
+        (lambda x: monge.barycenter_on(Grid((4,)), torch.eye(4), epsilon=0, rho=1.0), InputError, "positive epsilon"),
+        (lambda x: monge.barycenter_on(Grid((4,)), torch.eye(4), epsilon=1, rho=-1.0), InputError, "rho"),
+        (
+            lambda x: monge.barycenter_on(Grid((4,)), torch.eye(4), epsilon=1, rho=1.0, debiased=True),
+            InputError,
+            "contradict",
+        ),
+        (
+            lambda x: monge.barycenter_on(Grid((40, 40)), torch.eye(1600)[:9] + 1, epsilon=0),
+            InputError,
+            "23,040,000 unknowns",
+        ),
+        (
+            lambda x: monge.barycenter_on(CostMatrix(FORBIDDEN), torch.eye(2), epsilon=0.0),
+            InfeasibleError,
+            "infinite",
+        ),
         (lambda x: monge.barycenter_on(Grid((2,)), x.float().abs(), epsilon=1.0), InfeasibleError, "same mass"),
         (
             lambda x: monge.barycenter_on(CostMatrix(torch.eye(4).roll(1, 0)), torch.eye(4), epsilon=1),

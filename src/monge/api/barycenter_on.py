@@ -19,9 +19,11 @@ from monge.problem import Linear
 from monge.problem.epsilon import Relative
 from monge.problem.marginal import log_weights
 
+from ._exact_barycenter import exact_barycenter
 from ._gibbs import Costs, Gibbs, check_symmetric
 from ._measures import check_masses
 from ._momentum import Momentum
+from ._unbalanced_barycenter import unbalanced_barycenter
 from .barycenter import check_shares
 
 __all__ = ["barycenter_on"]
@@ -42,11 +44,12 @@ def barycenter_on(
     weights: Float[Tensor, " k"] | Sequence[float] | None = None,
     *,
     epsilon: float | Tensor | Relative,
-    debiased: bool = True,
+    rho: float | None = None,
+    debiased: bool | None = None,
     tol: float | None = None,
     max_iter: int = 5000,
 ) -> Float[Tensor, "*b n"]:
-    r"""The entropic barycentre of histograms, as a histogram on given points: a grid, a graph, a list of bins.
+    r"""The barycentre of histograms, as a histogram on given points: a grid, a graph, a list of bins.
 
     $$\min_q \sum_k \lambda_k \mathrm{OT}_\epsilon(q, b_k), \qquad q \text{ on the rows of the geometry,}$$
     where the entropy is that of the plan itself, not relative to its marginals.
@@ -59,25 +62,34 @@ def barycenter_on(
     otherwise by sums of exponentials. The problems of a batch are solved one after the other, so that no answer
     depends on the other problems.
 
+    With ``epsilon=0`` the barycentre is exact, by a linear programme of at most half a million unknowns, one for each
+    pair and histogram. With ``rho``, plans may miss both marginals at the price of `Relaxed`,
+    $$\min_{q, P_k} \sum_k \lambda_k \left[\langle C, P_k\rangle + \epsilon \sum_{ij} (P_k \log P_k - P_k)_{ij} +
+    \rho\, \mathrm{KL}(P_k 1 | q) + \rho\, \mathrm{KL}(P_k^\top 1 | b_k)\right],$$
+    so that the histograms may differ in mass. Both answers are measured by their duality gap.
+
     Args:
         geometry: The cost between the points of the barycentre (rows) and those of the histograms (columns).
-        histograms: K histograms of equal mass; zeros are allowed. Leading dimensions are independent problems.
+        histograms: K histograms, of equal mass unless ``rho`` is given; zeros are allowed. Leading dimensions are
+            independent problems.
         weights: How much each histogram counts, lambda, scaled to sum one; with None all count the same.
-        epsilon: Strength of the entropy, positive, in units of the cost, or `relative`.
+        epsilon: Strength of the entropy in units of the cost, or `relative`; zero is exact.
+        rho: Price of missing a marginal, in units of the cost; None keeps all marginals.
         debiased: Whether the blur is removed. This needs a square and symmetric cost, between the points of the
-            histograms.
-        tol: Largest L1 error of the marginals of the plans, relative to mass; None is 1e-4. A debiased barycentre must
+            histograms. None removes it where there is entropy and no ``rho``.
+        tol: For an exact or an unbalanced barycentre, the largest duality gap, as a share of the objective. Else the
+            largest L1 error of the marginals of the plans, relative to mass; None is 1e-4. A debiased barycentre must
             meet a second condition: by its gradient at q, the objective is at most this much above that of any
             histogram p with $\mathrm{KL}(p \mid q) \le 1$, as a share of the cost of the plans. Where the objective
             hardly changes, as for debiased barycentres with many nearly empty bins, the weights are less accurate.
         max_iter: Limit of the number of iterations.
 
     Returns:
-        The barycentre, of the mass of the histograms. It carries no gradient.
+        The barycentre, of the mass of the histograms unless ``rho`` is given. It carries no gradient.
 
     Raises:
-        InputError: If epsilon is not positive, a histogram is negative, not finite or empty, or a debiased barycentre
-            is asked of a cost that is not symmetric.
+        InputError: If epsilon is negative, a histogram is negative, not finite or empty, a debiased barycentre is asked
+            of a cost that is not symmetric or together with ``rho``, or an exact one has too many unknowns.
         InfeasibleError: If the histograms differ in mass, or every barycentre needs forbidden pairs.
         ShapeError: If they do not fit the geometry.
 
@@ -95,40 +107,80 @@ def barycenter_on(
     Source: Benamou et al., Iterative Bregman projections for regularized transportation problems (arXiv 1412.5154);
         Janati, Cuturi, Gramfort, Debiased Sinkhorn barycenters (arXiv 2006.02575).
     """
+    if isinstance(epsilon, Relative):
+        entropic = True
+    else:
+        entropy = epsilon.tolist() if isinstance(epsilon, Tensor) else epsilon
+        if isinstance(entropy, list):
+            raise InputError(f"epsilon must be one number, but is {entropy}: solve the problems one after the other.")
+        check_number("epsilon", entropy, low=0.0)
+        entropic = entropy > 0
+    debiased = _check_debiased(debiased, entropic, rho)
     n, m = _check_shapes(geometry, histograms, debiased)
     shares = check_shares("weights", weights, histograms.shape[-2], histograms)
     tol = 1e-4 if tol is None else tol
     check_number("tol", tol, low=0.0, high=1.0, strict=True)
     check_number("max_iter", max_iter, low=1)
     masses = histograms.sum(-1)
-    check_masses("histograms", masses)
-    mass = masses[..., 0]
+    if rho is None:
+        check_masses("histograms", masses)
+    # The entropy of a plan depends on the unit of mass, which is that of the histograms where masses may differ.
+    mass = masses[..., 0] if rho is None else torch.ones_like(masses[..., 0])
     costs = Costs(geometry)
     if debiased:
         check_symmetric(geometry, costs.asymmetry(), "a debiased barycentre", ", or pass debiased=False")
     if isinstance(epsilon, Relative):
         epsilon = Linear(costs.geometry, epsilon=epsilon).epsilon
-    entropy = epsilon.tolist() if isinstance(epsilon, Tensor) else epsilon
-    if isinstance(entropy, list) or entropy == 0:
-        raise InputError(f"epsilon must be one positive number, but is {entropy}: for exact plans use barycenter.")
-    check_number("epsilon", entropy, low=0.0, strict=True)
     # A measure of no share has no say, not even where the barycentre may lie.
     counted = shares > 0
     bins = (histograms.double() / mass[..., None, None].double())[..., counted, :].reshape(-1, int(counted.sum()), m)
-    kernel = Gibbs(costs, float(entropy))
+    share = shares[counted].double()
     # One after the other, so that no answer depends on its neighbours.
-    found = [_Search(kernel, one, shares[counted].double(), debiased).run(tol, int(max_iter)) for one in bins]
-    late = [error for _, error in found if not error <= tol]
-    if late:
-        warnings.warn(
-            "The plans of the barycentre still missed their marginals, or the least objective, by "
-            f"{max(late):.1e} after max_iter={max_iter} iterations, more than tol={tol:.0e}: raise max_iter, epsilon "
-            "or tol.",
-            ConvergenceWarning,
-            stacklevel=4,
-        )
+    if not entropic:
+        matrix = costs.geometry._dense()
+        found = [exact_barycenter(matrix, one, share) for one in bins]
+    else:
+        kernel = Gibbs(costs, float(epsilon))
+        if rho is None:
+            found = [_Search(kernel, one, share, debiased).run(tol, int(max_iter)) for one in bins]
+        else:
+            found = [unbalanced_barycenter(kernel, one, share, float(rho), tol, int(max_iter)) for one in bins]
+    _warn([error for _, error in found], tol, max_iter, balanced=entropic and rho is None)
     q = torch.stack([one for one, _ in found]) if found else bins.new_zeros(0, n)
     return (mass[..., None] * q.reshape(*histograms.shape[:-2], n)).to(histograms.dtype)
+
+
+def _warn(errors: list[float], tol: float, max_iter: int, *, balanced: bool) -> None:
+    late = [error for error in errors if not error <= tol]
+    if late:
+        what = (
+            "plans of the barycentre still missed their marginals, or the least objective,"
+            if balanced
+            else ("barycentre still misses the least objective")
+        )
+        warnings.warn(
+            f"The {what} by {max(late):.1e} after max_iter={max_iter} iterations, more than tol={tol:.0e}: raise "
+            "max_iter, epsilon or tol.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
+
+
+def _check_debiased(debiased: bool | None, entropic: bool, rho: float | None) -> bool:
+    """Whether the blur is removed, where that is possible."""
+    if rho is not None:
+        check_number("rho", rho, low=0.0, strict=True)
+        if not entropic:
+            raise InputError(
+                f"rho={rho:g} needs a positive epsilon: an unbalanced barycentre is found by scalings, not by a linear "
+                "programme."
+            )
+        if debiased:
+            raise InputError(
+                f"debiased=True and rho={rho:g} contradict each other: leave debiased out, and choose a small epsilon."
+            )
+        return False
+    return entropic if debiased is None else bool(debiased) and entropic
 
 
 class _Swept(NamedTuple):
