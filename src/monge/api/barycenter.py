@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,11 +16,12 @@ from monge._users_arrays import takes_arrays
 from monge._value import Value, value
 from monge.coupling import Coupling, PotentialCoupling
 from monge.errors import ConvergenceWarning, InputError, ShapeError
-from monge.geometry import Geometry, PointCloud
+from monge.geometry import Geometry, PointCloud, cost_between
 from monge.problem import Linear
 from monge.problem.epsilon import Relative
 from monge.solver import Auto, DualSolution, Newton, Solution, Solver, Status, solve, warned_solution
 
+from ._best_points import best_points
 from ._descent import Curvature
 from ._measures import GivenMeasure, Measure, as_measures, by_size, check_masses, stacked
 from .divergence import self_solution
@@ -34,7 +35,7 @@ class Barycenter(Value):
 
     Args:
         points: The points of the barycentre.
-        weights: The weights of these points, which are equal.
+        weights: The weights of these points.
         couplings: One plan for each measure, from the barycentre to that measure.
         history: The objective after each iteration; it never rises.
         status: Whether the points no longer moved, measured after the last iteration.
@@ -66,13 +67,15 @@ def barycenter(
     *,
     size: int | None = None,
     start: Float[Tensor, "n d"] | None = None,
+    point_weights: Float[Tensor, " n"] | None = None,
+    cost: str | Callable[[Tensor, Tensor], Tensor] = "sqeuclidean",
     epsilon: float | Tensor | Relative = 0.0,
     debiased: bool = True,
     tol: float = 1e-4,
     max_iter: int = 500,
     solver: Solver | None = None,
 ) -> Barycenter:
-    r"""The Wasserstein barycentre of clouds: n points of equal weight that are nearest to all measures together.
+    r"""The Wasserstein barycentre of clouds: n points of given weights that are nearest to all measures together.
 
     $$\min_z \sum_k \lambda_k \mathrm{OT}(z, \mu_k), \qquad C_{ij} = \lVert z_i - y_j\rVert^2$$
     Two steps alternate until the points no longer move: the plans to every measure are computed, and then the best
@@ -81,13 +84,18 @@ def barycenter(
     Entropic plans move the points too close together. The debiased barycentre minimises Sinkhorn divergences instead,
     along $\sum_k \lambda_k T_k(z) - T_z(z)$. Entropic objectives are smooth, and their iterations estimate the
     curvature from earlier steps (L-BFGS); a step that does not lower the objective is made shorter. The computation
-    runs in double precision. For histograms on common points there is another function, `barycenter_on`.
+    runs in double precision. Under other costs the best points for given plans have no formula: they are improved by
+    L-BFGS, and tried at the points that get most of their mass, where a distance has its kinks. With
+    ``cost="euclidean"`` the barycentre of single points is their geometric median. For histograms on common points
+    there is another function, `barycenter_on`.
 
     Args:
         measures: Clouds (n, d) of any sizes, or pairs (cloud, weights) of equal mass, or one tensor of clouds.
         weights: How much each measure counts, lambda, scaled to sum one; with None all count the same.
         size: How many points the barycentre has; None takes as many as the measure that counts most.
         start: Points to start from; None takes points of the measures, evenly along their list.
+        point_weights: Weights of the points of the barycentre, scaled to the mass of the measures; equal ones if None.
+        cost: A name of `monge.geometry.COSTS`, or a function as in `monge.geometry.PointCloud`.
         epsilon: Strength of the entropy, or `relative` to the mean cost of all points; zero takes exact plans.
         debiased: Whether an entropic barycentre is corrected for its shrinkage; exact barycentres do not shrink.
         tol: Movement $|\sum_k \lambda_k T_k(z) - T_z(z)|$ below which the iteration stops: its root mean square,
@@ -97,11 +105,12 @@ def barycenter(
 
     Returns:
         Points, weights, the plans from them to the measures, and the history of the objective. With exact plans the
-        points are differentiable in those of the measures and in lambda, almost everywhere; with entropic plans they
-        are constants.
+        points are differentiable in those of the measures and in lambda, almost everywhere; with entropic plans, and
+        under other costs than the squared distance, they are constants.
 
     Raises:
-        InputError: If a measure or an option is wrong.
+        InputError: If a measure or an option is wrong, or a debiased barycentre is asked of another cost than the
+            squared distance.
         InfeasibleError: If the measures differ in mass.
 
     Warns:
@@ -125,8 +134,11 @@ def barycenter(
     shares = check_shares("weights", weights, len(given), given[0].x)
     dtype = given[0].x.dtype
     with torch.no_grad():
-        search = _Search(given, shares, epsilon, debiased, solver)
-        path = _descend(search, search.first(size, start), tol, int(max_iter))
+        search = _Search(given, shares, epsilon, debiased, solver, cost)
+        first = search.first(_check_size(size, start, point_weights), start)
+        if point_weights is not None:
+            search.given_weights = _check_weights(point_weights, len(first), given[0].x)
+        path = _descend(search, first, tol, int(max_iter))
         plans = tuple(plan.to(dtype) for plan in path.step.plans)
     if path.status is not Status.CONVERGED:
         spent = path.status is Status.MAX_ITER
@@ -137,7 +149,7 @@ def barycenter(
             ConvergenceWarning,
             stacklevel=3,
         )
-    if search.entropic:
+    if search.entropic or not search.squared:
         z = (path.z + search.centre).to(dtype)
     else:
         # Exact plans are locally constant, so that one more iteration has the derivative of the fixed point.
@@ -205,24 +217,35 @@ class _Group(NamedTuple):
 class _Search:
     """The alternation, with what it keeps from one iteration to the next: the potentials of each group of measures."""
 
-    def __init__(self, given: list[Measure], shares: Tensor, epsilon: Any, debiased: bool, solver: Any) -> None:
-        """In double precision, of one mass, around the common centre."""
+    given_weights: Tensor | None = None
+
+    def __init__(
+        self, given: list[Measure], shares: Tensor, epsilon: Any, debiased: bool, solver: Any, cost: Any
+    ) -> None:
+        """In double precision, of one mass, around the common centre where costs do not see where they are."""
         self.shares, self.solver, self.mass = shares.detach().double(), solver, given[0].a.detach().double().sum()
         doubled = [(one.x.detach().double(), one.a.detach().double(), one.uniform) for one in given]
         measures = [Measure(x, a * (self.mass / a.sum()), uniform) for x, a, uniform in doubled]
         pooled = torch.cat([measure.x for measure in measures])
         joint = torch.cat([share * measure.a for share, measure in zip(self.shares, measures, strict=True)])
-        self.like, self.centre = given[0].x, (joint[:, None] * pooled).sum(0) / joint.sum()
-        pooled = pooled - self.centre
+        self.like, self.cost, self.squared = given[0].x, cost, cost == "sqeuclidean"
+        centre = (joint[:, None] * pooled).sum(0) / joint.sum()
+        self.centre = centre if cost in ("sqeuclidean", "euclidean") else torch.zeros_like(centre)
+        middle, pooled = centre - self.centre, pooled - self.centre
         self.measures = [measure._replace(x=measure.x - self.centre) for measure in measures]
-        spread = ((joint[:, None] * pooled**2).sum() / joint.sum()).sqrt()
+        spread = ((joint[:, None] * (pooled - middle) ** 2).sum() / joint.sum()).sqrt()
         # Points that are all one have no spread, and then nothing moves either.
         self.spread = torch.where(spread > 0, spread, torch.ones_like(spread))
         self.pooled = pooled
         epsilon = epsilon.double() if isinstance(epsilon, Tensor) and epsilon.is_floating_point() else epsilon
-        whole = Linear(PointCloud(pooled, pooled), joint, joint, epsilon)
+        whole = Linear(cost_between(pooled, pooled, cost), joint, joint, epsilon)
         self.epsilon, self.entropic = whole.epsilon, whole.entropic
         self.debiased = debiased and self.entropic
+        if self.debiased and not self.squared:
+            raise InputError(
+                f"debiased=True needs cost='sqeuclidean', whose best points are means, but cost={cost!r}: pass "
+                "debiased=False."
+            )
         self.groups = [
             _Group(members, *stacked(self.measures, members), self.shares[torch.tensor(members, device=pooled.device)])
             for _, members in sorted(by_size(self.measures).items())
@@ -231,8 +254,9 @@ class _Search:
         self.bias = self._bias() if self.debiased else torch.zeros_like(self.mass)
 
     def weights(self, n: int) -> Tensor:
-        """Equal weights of the mass of the measures."""
-        return (self.mass / n).expand(n).clone()
+        """Weights of the mass of the measures, equal unless they are given."""
+        given = self.given_weights
+        return (self.mass / n).expand(n).clone() if given is None else self.mass * given
 
     def first(self, size: int | None, start: Tensor | None) -> Tensor:
         """Where the points start."""
@@ -266,13 +290,23 @@ class _Search:
         objective = self.bias.clone()
         plans: list[Coupling | None] = [None] * len(self.measures)
         for place, (members, x, a, shares) in enumerate(self.groups):
-            problem = Linear.between(PointCloud(z, x), None, self.weights(len(z)), a, epsilon=self.epsilon)
+            cloud = cost_between(z, x, self.cost)
+            problem = Linear.between(cloud, None, self.weights(len(z)), a, epsilon=self.epsilon)
             solution = self._solved(problem, self.known[place])
             self.known[place] = solution if isinstance(solution, DualSolution) else None
-            iteration = iteration + (shares[:, None, None] * solution.coupling.barycentric(x)).sum(0)
+            if self.squared:
+                iteration = iteration + (shares[:, None, None] * solution.coupling.barycentric(x)).sum(0)
             objective = objective + (shares * solution.value).sum()
             for index, k in enumerate(members):
                 plans[k] = solution.coupling[index]
+        if not self.squared:
+            targets = [measure.x for measure in self.measures]
+            parts = [
+                share * plan.dense()[:, : len(y)]
+                for share, plan, y in zip(self.shares, plans, targets, strict=True)
+                if plan is not None
+            ]
+            iteration = best_points(self.cost, z, targets, parts)
         if self.debiased:
             problem = self._itself(z, self.weights(len(z)))
             own = self_solution(problem, self.solver)
@@ -310,6 +344,22 @@ class _Search:
         for _, x, a, shares in self.groups:
             total = total - (shares * self_solution(self._itself(x, a), self.solver).value).sum() / 2
         return total
+
+
+def _check_size(size: int | None, start: Tensor | None, point_weights: Any) -> int | None:
+    """How many points there are, by whatever tells it."""
+    if size is not None or start is not None or not isinstance(point_weights, Tensor):
+        return size
+    return point_weights.shape[-1] if point_weights.ndim else None
+
+
+def _check_weights(weights: Tensor, n: int, like: Tensor) -> Tensor:
+    """Weights of the points of the barycentre, in double precision and of sum one."""
+    check_weights("point_weights", weights, n)
+    if weights.ndim != 1:
+        raise ShapeError(f"point_weights must have shape ({n},), one number a point, but have {tuple(weights.shape)}.")
+    check_same(point_weights=weights, measures=like)
+    return weights.detach().double() / weights.detach().double().sum()
 
 
 def check_shares(
