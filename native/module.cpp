@@ -11,6 +11,7 @@ NB_MODULE(_native, m) {
   monge::bind_sort(m);
   monge::bind_assignment(m);
   monge::bind_bijection(m);
+  monge::bind_proof(m);
   monge::bind_monotone(m);
   monge::bind_partial1d(m);
   monge::bind_softmin(m);

@@ -11,6 +11,7 @@ void bind_simplex(nanobind::module_& m);
 void bind_sort(nanobind::module_& m);
 void bind_assignment(nanobind::module_& m);
 void bind_bijection(nanobind::module_& m);
+void bind_proof(nanobind::module_& m);
 void bind_monotone(nanobind::module_& m);
 void bind_partial1d(nanobind::module_& m);
 void bind_softmin(nanobind::module_& m);

@@ -12,9 +12,10 @@
 
 namespace monge {
 
-// Eight doubles, whatever the width of the registers: the same arithmetic, in the same order, on every machine.
-typedef double Lanes __attribute__((vector_size(64), aligned(8), may_alias));
-typedef long long LaneMask __attribute__((vector_size(64), aligned(8), may_alias));
-constexpr int lane_count = 8;
+// Four doubles, whatever the width of the registers: the same arithmetic, in the same order, on every machine. Vectors
+// that are wider than the registers pass through memory, which takes up to seven times as long.
+typedef double Lanes __attribute__((vector_size(32), aligned(8), may_alias));
+typedef long long LaneMask __attribute__((vector_size(32), aligned(8), may_alias));
+constexpr int lane_count = 4;
 
 }  // namespace monge

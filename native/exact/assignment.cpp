@@ -3,89 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "relax.hpp"
 #include "simplex.hpp"
 
 namespace monge {
-namespace {
-
-struct TwoSmallest {
-  double first, second;
-  int column;  // of the first
-};
-
-// The two smallest of values[j] + h[j].
-MONGE_MULTIVERSION TwoSmallest two_smallest(const double* values, const double* h, int m) {
-  Lanes first{}, second{};
-  first += infinity;
-  second += infinity;
-  LaneMask block{};
-  int j = 0;
-  for (; j + lane_count <= m; j += lane_count) {
-    const Lanes value = *reinterpret_cast<const Lanes*>(values + j) + *reinterpret_cast<const Lanes*>(h + j);
-    const LaneMask smallest = value < first;
-    const Lanes larger = smallest ? first : value;
-    second = larger < second ? larger : second;
-    first = smallest ? value : first;
-    block = smallest ? LaneMask{} + j : block;
-  }
-  TwoSmallest best{infinity, infinity, 0};
-  const auto take = [&best](double value, int column) {
-    if (value < best.first || (value == best.first && column < best.column)) {
-      best.second = best.first;
-      best.first = value;
-      best.column = column;
-    } else if (value < best.second) {
-      best.second = value;
-    }
-  };
-  for (int lane = 0; lane < lane_count; ++lane) {
-    take(first[lane], static_cast<int>(block[lane]) + lane);
-    best.second = std::min(best.second, second[lane]);
-  }
-  for (; j < m; ++j) take(values[j] + h[j], j);
-  return best;
-}
-
-// Lowers distances to what the path through one more row offers, and finds the nearest column that is still open.
-// `open` is zero for an open column and infinite for a closed one.
-MONGE_MULTIVERSION RowMinimum relax(const double* values, const double* h, const double* open, double offset, int row,
-                                    double* distance, int* from, int m) {
-  Lanes best{};
-  best += infinity;
-  LaneMask block{};
-  int j = 0;
-  for (; j + lane_count <= m; j += lane_count) {
-    const Lanes offer = (*reinterpret_cast<const Lanes*>(values + j) + *reinterpret_cast<const Lanes*>(h + j)) + offset;
-    Lanes* here = reinterpret_cast<Lanes*>(distance + j);
-    const Lanes closed = *reinterpret_cast<const Lanes*>(open + j);
-    const Lanes before = *here;
-    const LaneMask shorter = (offer + closed) < before;
-    const Lanes after = shorter ? offer : before;
-    *here = after;
-    for (int lane = 0; lane < lane_count; ++lane) from[j + lane] = shorter[lane] ? row : from[j + lane];
-    const Lanes candidate = after + closed;
-    const LaneMask smaller = candidate < best;
-    best = smaller ? candidate : best;
-    block = smaller ? LaneMask{} + j : block;
-  }
-  RowMinimum nearest{infinity, -1};
-  for (int lane = 0; lane < lane_count; ++lane) {
-    const int column = static_cast<int>(block[lane]) + lane;
-    if (best[lane] < nearest.value || (best[lane] == nearest.value && nearest.column >= 0 && column < nearest.column))
-      nearest = {best[lane], column};
-  }
-  for (; j < m; ++j) {
-    const double offer = values[j] + h[j] + offset;
-    if (offer + open[j] < distance[j]) {
-      distance[j] = offer;
-      from[j] = row;
-    }
-    if (distance[j] + open[j] < nearest.value) nearest = {distance[j] + open[j], j};
-  }
-  return nearest;
-}
-
-}  // namespace
 
 Assignment::Assignment(const PairCost& cost)
     : cost_(cost), n_(cost.n), column_(n_, -1), row_(n_, -1), f_(n_, 0), g_(n_, 0), h_(padded(n_), infinity),
@@ -200,7 +121,7 @@ bool Assignment::augment(int start) {
     if (row_[j] < 0) {
       for (const int column : reached_) h_[column] += radius - distance_[column];
       for (int end = j;;) {
-        const int row = from_[end], next = column_[row];
+        const int row = static_cast<int>(from_[end]), next = column_[row];
         row_[end] = row;
         column_[row] = end;
         if (row == start) return true;

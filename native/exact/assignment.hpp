@@ -33,7 +33,8 @@ class Assignment {
   std::vector<int> column_, row_;  // matched partners; -1: free
   std::vector<double> f_, g_, h_;  // h = -g, padded
   std::vector<double> distance_, open_, scratch_;
-  std::vector<int> from_, reached_;
+  std::vector<std::int64_t> from_;
+  std::vector<int> reached_;
   std::int64_t scans_ = 0;
   Watch watch_;
 };

@@ -18,6 +18,14 @@ struct Masses {
   double unit;             // the mass of 1
   std::int64_t slack = 0;  // a flow this small may be nothing but rounding
 
+  // Whether every point of both sides has the same mass.
+  bool equal() const {
+    const auto all = [this](const std::vector<std::int64_t>& side) {
+      return std::all_of(side.begin(), side.end(), [this](std::int64_t mass) { return mass == a[0]; });
+    };
+    return all(a) && all(b);
+  }
+
   Masses(const double* weights_a, int n, const double* weights_b, int m, double rounding, bool turned)
       : a(n), b(m) {
     const Side left(weights_a, n), right(weights_b, m);

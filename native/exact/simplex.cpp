@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "assignment.hpp"
 #include "common/watch.hpp"
 #include "masses.hpp"
+#include "small_transport.hpp"
 
 namespace monge {
 namespace {
@@ -192,24 +194,47 @@ void complete(const PairCost& cost, const Masses& masses, std::vector<Arc>& arcs
   }
 }
 
+// A matrix of few points, in which pairs that are left out cost infinity.
+std::vector<double> all_costs(const PairCost& cost) {
+  std::vector<double> matrix(static_cast<std::size_t>(cost.n) * cost.m, infinity), scratch(padded(cost.m));
+  for (int i = 0; i < cost.n; ++i) {
+    double* own = matrix.data() + static_cast<std::size_t>(i) * cost.m;
+    const CostRow row = cost.row(i, scratch.data());
+    row.for_each([&](int k, int j) { own[j] = row.costs[k]; });
+  }
+  return matrix;
+}
+
 bool all_of_one(const Masses& masses, int i, int j, std::int64_t flow) {
   return flow == masses.a[i] || flow == masses.b[j];
 }
 
 // The largest flow to drop as rounding: all that are dropped stay below it together, whatever their number.
-std::int64_t largest_dust(const Tree& tree, const Masses& masses) {
+std::int64_t largest_dust(const std::vector<Flow>& flows, const Masses& masses) {
   std::vector<std::int64_t> small;
-  tree.each_arc([&](int i, int j, double, std::int64_t flow) {
-    if (flow > 0 && flow <= masses.slack && !all_of_one(masses, i, j, flow)) small.push_back(flow);
-  });
+  for (const Flow& arc : flows)
+    if (arc.mass <= masses.slack && !all_of_one(masses, arc.i, arc.j, arc.mass)) small.push_back(arc.mass);
   std::sort(small.begin(), small.end());
   std::int64_t dust = 0, sum = 0;
-  for (const std::int64_t flow : small) {
-    sum += flow;
+  for (const std::int64_t mass : small) {
+    sum += mass;
     if (sum > masses.slack) break;
-    dust = flow;
+    dust = mass;
   }
   return dust;
+}
+
+// The plan in the units of the weights.
+void write(const std::vector<Flow>& flows, const Masses& masses, const double* a, const double* b, bool turned,
+           Transport& result) {
+  const std::int64_t dust = largest_dust(flows, masses);
+  for (const Flow& arc : flows) {
+    if (arc.mass <= dust && !all_of_one(masses, arc.i, arc.j, arc.mass)) continue;
+    result.i.push_back(arc.i);
+    result.j.push_back(arc.j);
+    const bool whole = turned ? arc.mass == masses.b[arc.j] : arc.mass == masses.a[arc.i];
+    result.w.push_back(whole ? (turned ? b[arc.j] : a[arc.i]) : static_cast<double>(arc.mass) * masses.unit);
+  }
 }
 
 }  // namespace
@@ -217,6 +242,29 @@ std::int64_t largest_dust(const Tree& tree, const Masses& masses) {
 Transport network_simplex(const PairCost& cost, const double* a, const double* b, const SimplexOptions& options) {
   const int n = cost.n, m = cost.m;
   const Masses masses(a, n, b, m, options.rounding, options.turned);
+  Transport result;
+  std::vector<Flow> flows;
+  if (options.fresh() && SmallTransport::takes(n, m)) {
+    const std::vector<double> matrix = all_costs(cost);
+    if (n == m && masses.equal()) {
+      const MatrixCost pairs(matrix.data(), n, m);
+      Assignment bijection(pairs);
+      if (bijection.solve()) {
+        for (int i = 0; i < n; ++i) flows.push_back({i, bijection.column_of_row()[i], masses.a[i]});
+        write(flows, masses, a, b, options.turned, result);
+        result.f = bijection.f();
+        result.g = bijection.g();
+        return result;
+      }
+    }
+    SmallTransport small(matrix, masses.a, masses.b);
+    if (small.solve(flows)) {
+      write(flows, masses, a, b, options.turned, result);
+      small.potentials(result.f, result.g);
+      return result;
+    }
+    flows.clear();
+  }
   std::vector<double> level;
   std::vector<Arc> arcs = leaves_first(cost, options.i, options.j);
   for (const Arc& arc : cheap_arcs(cost, options.g, level)) arcs.push_back(arc);
@@ -225,17 +273,12 @@ Transport network_simplex(const PairCost& cost, const double* a, const double* b
   tree.start(arcs, level.data(), (cost.bound() + 1e-300) * (n + m + 1));
   Simplex simplex(cost, tree, options.max_pivots, masses.slack);
 
-  Transport result;
   result.status = simplex.run();
   result.pivots = simplex.pivots();
-  const std::int64_t dust = largest_dust(tree, masses);
   tree.each_arc([&](int i, int j, double, std::int64_t flow) {
-    if (flow == 0 || (flow <= dust && !all_of_one(masses, i, j, flow))) return;
-    result.i.push_back(i);
-    result.j.push_back(j);
-    const bool whole = options.turned ? flow == masses.b[j] : flow == masses.a[i];
-    result.w.push_back(whole ? (options.turned ? b[j] : a[i]) : static_cast<double>(flow) * masses.unit);
+    if (flow > 0) flows.push_back({i, j, flow});
   });
+  write(flows, masses, a, b, options.turned, result);
   result.f.assign(tree.source_potentials(), tree.source_potentials() + n);
   result.g.resize(m);
   for (int j = 0; j < m; ++j) result.g[j] = -tree.target_potentials()[j];

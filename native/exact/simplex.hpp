@@ -28,6 +28,8 @@ struct SimplexOptions {
   // A guess to start from; empty where there is none.
   std::vector<std::int32_t> i, j;
   std::vector<double> f, g;
+
+  bool fresh() const { return max_pivots < 0 && i.empty() && g.empty(); }
 };
 
 // All of `a` and `b` are positive, of equal sum up to rounding. The potentials are known up to a shift.

@@ -10,6 +10,7 @@
 #include "common/parallel.hpp"
 #include "common/unlocked.hpp"
 #include "given.hpp"
+#include "proof.hpp"
 
 namespace nb = nanobind;
 
@@ -34,6 +35,7 @@ struct Batch {
   Output<std::int64_t, 1> status;
   Output<std::int64_t, 2> to_i, to_j;
   Output<double, 2> to_w, to_f, to_g;
+  std::optional<Output<double, 2>> told;
 
   void check(std::size_t n, std::size_t m) const {
     check_size("sources", n, most_nodes);
@@ -56,6 +58,7 @@ struct Batch {
     check_shape("the masses of the plan", to_w, {{problems}, {room}});
     check_shape("the potentials of the rows", to_f, {{problems}, {n}});
     check_shape("the potentials of the columns", to_g, {{problems}, {m}});
+    check_shape("what is told", told, {{problems}, {facts}});
   }
 
   static void check_indices(const char* name, const std::optional<Indices>& indices, std::size_t count) {
@@ -73,6 +76,9 @@ struct Batch {
                                hint(w), w ? w->shape(1) : std::size_t{0}, hint(f), hint(g)};
     const Answer answer{row(to_i), row(to_j), row(to_w), row(to_f), row(to_g)};
     status.data()[k] = static_cast<std::int64_t>(solve_given(problem, max_pivots, rounding, answer));
+    if (!told) return;
+    const std::size_t room = cost.n + cost.m - 1;
+    prove(*cost.pairs(), {answer.i, answer.j, answer.w, room, row(a), row(b), answer.f, answer.g}, row(*told));
   }
 };
 
@@ -112,29 +118,29 @@ void bind_simplex(nb::module_& module) {
       [](const Costs& cost, Numbers a, Numbers b, std::optional<Indices> i, std::optional<Indices> j,
          std::optional<Numbers> w, std::optional<Numbers> f, std::optional<Numbers> g, std::int64_t max_pivots,
          double rounding, Output<std::int64_t, 1> status, Output<std::int64_t, 2> to_i, Output<std::int64_t, 2> to_j,
-         Output<double, 2> to_w, Output<double, 2> to_f, Output<double, 2> to_g, int threads) {
+         Output<double, 2> to_w, Output<double, 2> to_f, Output<double, 2> to_g, std::optional<Output<double, 2>> told, int threads) {
         const std::size_t n = cost.shape(1), m = cost.shape(2), step = cost.shape(0) == 1 ? 0 : n * m;
         check_shape("cost", cost, {{a.shape(0), true}, {n}, {m}});
-        solve_all({a, b, i, j, w, f, g, max_pivots, rounding, status, to_i, to_j, to_w, to_f, to_g}, n, m, n * m,
+        solve_all({a, b, i, j, w, f, g, max_pivots, rounding, status, to_i, to_j, to_w, to_f, to_g, told}, n, m, n * m,
                   threads, [&](std::size_t k) {
                     return GivenCost{static_cast<int>(n), static_cast<int>(m), cost.data() + k * step};
                   });
       },
       nb::arg("cost"), nb::arg("a"), nb::arg("b"), hint("i"), hint("j"), hint("w"), hint("f"), hint("g"),
       nb::arg("max_pivots"), nb::arg("rounding"), out("status"), out("to_i"), out("to_j"), out("to_w"), out("to_f"),
-      out("to_g"), nb::arg("threads"));
+      out("to_g"), out("told").none(), nb::arg("threads"));
   module.def(
       "simplex_arcs",
       [](const Numbers& cost, const Offsets& first, const Columns& column, std::size_t targets, Numbers a, Numbers b,
          std::optional<Indices> i, std::optional<Indices> j, std::optional<Numbers> w, std::optional<Numbers> f,
          std::optional<Numbers> g, std::int64_t max_pivots, double rounding, Output<std::int64_t, 1> status,
          Output<std::int64_t, 2> to_i, Output<std::int64_t, 2> to_j, Output<double, 2> to_w, Output<double, 2> to_f,
-         Output<double, 2> to_g, int threads) {
+         Output<double, 2> to_g, std::optional<Output<double, 2>> told, int threads) {
         const std::size_t n = a.shape(1), arcs = column.size(), step = cost.shape(0) == 1 ? 0 : arcs;
         check_shape("cost", cost, {{a.shape(0), true}, {arcs}});
         check_shape("first", first, {{n + 1}});
         check_rows(first, column, targets);
-        solve_all({a, b, i, j, w, f, g, max_pivots, rounding, status, to_i, to_j, to_w, to_f, to_g}, n, targets, arcs,
+        solve_all({a, b, i, j, w, f, g, max_pivots, rounding, status, to_i, to_j, to_w, to_f, to_g, told}, n, targets, arcs,
                   threads, [&](std::size_t k) {
                     GivenCost given{static_cast<int>(n), static_cast<int>(targets), cost.data() + k * step};
                     given.arcs = ArcList{first.data(), column.data()};
@@ -143,19 +149,19 @@ void bind_simplex(nb::module_& module) {
       },
       nb::arg("cost"), nb::arg("first"), nb::arg("column"), nb::arg("targets"), nb::arg("a"), nb::arg("b"), hint("i"),
       hint("j"), hint("w"), hint("f"), hint("g"), nb::arg("max_pivots"), nb::arg("rounding"), out("status"),
-      out("to_i"), out("to_j"), out("to_w"), out("to_f"), out("to_g"), nb::arg("threads"));
+      out("to_i"), out("to_j"), out("to_w"), out("to_f"), out("to_g"), out("told").none(), nb::arg("threads"));
   module.def(
       "simplex_points",
       [](const Costs& x, const Costs& y, bool dot, double p, double power, Numbers a, Numbers b,
          std::optional<Indices> i, std::optional<Indices> j, std::optional<Numbers> w, std::optional<Numbers> f,
          std::optional<Numbers> g, std::int64_t max_pivots, double rounding, Output<std::int64_t, 1> status,
          Output<std::int64_t, 2> to_i, Output<std::int64_t, 2> to_j, Output<double, 2> to_w, Output<double, 2> to_f,
-         Output<double, 2> to_g, int threads) {
+         Output<double, 2> to_g, std::optional<Output<double, 2>> told, int threads) {
         const std::size_t n = x.shape(1), m = y.shape(1), d = x.shape(2);
         check_shape("x", x, {{a.shape(0), true}, {n}, {d}});
         check_shape("y", y, {{a.shape(0), true}, {m}, {d}});
         const std::size_t step_x = x.shape(0) == 1 ? 0 : n * d, step_y = y.shape(0) == 1 ? 0 : m * d;
-        solve_all({a, b, i, j, w, f, g, max_pivots, rounding, status, to_i, to_j, to_w, to_f, to_g}, n, m, n * m,
+        solve_all({a, b, i, j, w, f, g, max_pivots, rounding, status, to_i, to_j, to_w, to_f, to_g, told}, n, m, n * m,
                   threads, [&](std::size_t k) {
                     return GivenCost{static_cast<int>(n),   static_cast<int>(m), x.data() + k * step_x,
                                      y.data() + k * step_y, static_cast<int>(d), PointRule{dot, p, power}};
@@ -163,7 +169,7 @@ void bind_simplex(nb::module_& module) {
       },
       nb::arg("x"), nb::arg("y"), nb::arg("dot"), nb::arg("p"), nb::arg("power"), nb::arg("a"), nb::arg("b"),
       hint("i"), hint("j"), hint("w"), hint("f"), hint("g"), nb::arg("max_pivots"), nb::arg("rounding"),
-      out("status"), out("to_i"), out("to_j"), out("to_w"), out("to_f"), out("to_g"), nb::arg("threads"));
+      out("status"), out("to_i"), out("to_j"), out("to_w"), out("to_f"), out("to_g"), out("told").none(), nb::arg("threads"));
 }
 
 }  // namespace monge

@@ -132,8 +132,8 @@ def check_finite(name: str, tensor: Tensor, *, infinity: bool = False) -> None:
     """``tensor`` must hold no NaN, and no infinity unless ``infinity`` allows +inf."""
     if tensor.numel() == 0:
         return
-    low, high = tensor.detach().aminmax()  # both are NaN if one number is
-    if not bool((low > -math.inf) if infinity else (low > -math.inf) & (high < math.inf)):
+    low, high = map(float, tensor.detach().aminmax())  # both are NaN if one number is
+    if not (low > -math.inf and (infinity or high < math.inf)):
         bad = torch.isnan(tensor) | (tensor == -math.inf) if infinity else ~torch.isfinite(tensor)
         rule = "may hold +inf but neither NaN nor -inf" if infinity else "must hold neither NaN nor inf"
         where = tuple(int(k) for k in bad.nonzero()[0])

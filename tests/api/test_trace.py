@@ -25,7 +25,7 @@ FOUNDATION = {"_arrays.py", "_checks.py", "_sided.py", "_transforms.py", "_users
 FOUNDATION |= {"registry.py"}
 # Where numbers begin to be worked on: a kernel, or the mean of all costs, by which entropic solvers are compared.
 FIRST = {"kernels/exact/assignment/__init__.py", "kernels/exact/simplex/__init__.py", "kernels/line/sort/__init__.py"}
-FIRST |= {"kernels/stream/sinkhorn.py", "kernels/stream/sums.py"}
+FIRST |= {"kernels/exact/simplex/small.py", "kernels/stream/sinkhorn.py", "kernels/stream/sums.py"}
 ROOT = Path(monge.__file__).parent
 
 

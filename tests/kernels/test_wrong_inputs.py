@@ -43,6 +43,8 @@ OPERATORS = {
     "balanced_gradients": (*BALANCED, "out:nk", "rows:sn", "columns:sm", "=scaled", "d_out:nk"),
     "dropped_softmax": DROPPED,
     "dropped_softmax_gradients": (*DROPPED, "out:rnk", "d_out:rnk"),
+    "doubly_stochastic": ("scores:rnn", "=3", "=rows"),
+    "doubly_stochastic_gradient": ("scores:rnn", "upstream:rnn", "=3", "=rows"),
 }
 # Those of CUDA are asked for the shapes of their answers, for which no device is needed.
 PIVOTS = {
@@ -67,6 +69,7 @@ WORDS = {
     "inf": float("inf"),
     "norm": "norm",
     "matrix": "matrix",
+    "rows": "rows",
     "seed": torch.tensor(7),
     "scaled": torch.tensor(True),
 }

@@ -13,7 +13,8 @@ from monge.errors import InputError
 
 def log_largest(tensor: Tensor) -> float:
     """The logarithm of the largest absolute entry, -inf if all are zero or there is none."""
-    size = float(tensor.detach().abs().amax()) if tensor.numel() else 0.0
+    low, high = map(float, tensor.detach().aminmax()) if tensor.numel() else (0.0, 0.0)
+    size = max(-low, high)
     return math.log(size) if size > 0 else -math.inf
 
 

@@ -25,7 +25,7 @@ from .attention import (
     row_shares,
     small_plans,
 )
-from .exact import Arcs, Basis, Matching, assignment, bijection, simplex
+from .exact import Arcs, Basis, Matching, Proof, assignment, bijection, proof, simplex
 from .line import (
     argsort,
     circle_distance,
@@ -49,6 +49,7 @@ __all__ = [
     "Matrix",
     "Pairs",
     "Points",
+    "Proof",
     "apply",
     "argsort",
     "assignment",
@@ -75,6 +76,7 @@ __all__ = [
     "partial_plan",
     "partial_profile",
     "pivot_apply",
+    "proof",
     "row_shares",
     "simplex",
     "sinkhorn",

@@ -440,6 +440,9 @@ def _uniform(n: int, geometry: Geometry) -> Fixed:
 
 def _equal(weights: Tensor) -> bool:
     """Whether the weights of each problem are one positive number."""
+    if weights.ndim == 1:
+        low, high = map(float, weights.detach().aminmax())
+        return 0 < low == high
     return bool(((weights == weights[..., :1]) & (weights > 0)).all())
 
 

@@ -8,9 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from monge import kernels
 from monge._parts import parts_of
 from monge.coupling import Coupling
 from monge.errors import InfeasibleError
+from monge.geometry import CostMatrix, SparseCost
 from monge.kernels.derivatives import envelope, held
 from monge.problem import Fixed, Linear, Relaxed
 from monge.problem.marginal import pairing
@@ -73,12 +75,19 @@ class Exact(Solver):
     def _optimal(self, problem: Linear, exact: Linear) -> tuple[Coupling, Tensor, Tensor]:
         """An optimal plan and its potentials in float64, of a problem as it is given and as constants in float64."""
 
+    def _small(self, exact: Linear, error: float) -> tuple[Coupling, kernels.Proof] | None:
+        """The plan of a problem of few points, and what it proves, if there is a faster way to both of them."""
+        return None
+
     def _reads_matrix(self, exact: Linear) -> bool:
         """Whether costs are kept as a matrix, since solving and proving read them many times."""
         return False
 
     def _solve(self, problem: Linear) -> DualSolution:
         exact = in_double(problem)
+        found = self._small(exact, rounding(problem))
+        if found is not None:
+            return _finished(problem, *found)
         if self._reads_matrix(exact):
             exact = exact._stored()
         try:
@@ -96,7 +105,7 @@ def rounding(problem: Linear) -> float:
 
 def in_double(problem: Linear) -> Linear:
     """The same problem as constants in float64, in which a mass that equals that of a side is equal to it."""
-    exact = problem.detach()._widened(torch.float64)
+    exact = (problem if _closed(problem) else problem.detach())._widened(torch.float64)
     if exact.mass is None:
         return exact
     fixed = [side.total for side in (exact.source, exact.target) if isinstance(side, Fixed)]
@@ -132,40 +141,86 @@ def proved(
         steps: The iterations of a method that has them. Its plan moves with the costs, and is not differentiated by
             them; that of the others is a vertex, which does not.
     """
-    constant, batch, dtype = plan.detach(), problem.batch_shape, problem.geometry.dtype
     with torch.no_grad():
-        f, g = exact._settled(f, g)  # a price met to the last digit may be passed by rounding
-        f, g = exact._normalised(f, g)
-        row, col = constant.marginals()
-        cost = constant._inner(exact.geometry).expand(batch)
-        priced = exact._priced(cost, row, col, f, g)
-        violation, mass = _violation(exact, row, col), None if exact.mass is None else row.sum(-1)
-        met = exact._replace(source=exact.source._met_by(row), target=exact.target._met_by(col), mass=mass)
-        # One pass over all pairs, unless it is known that no potential has to be lowered.
-        lowered = f if feasible else exact._lowered(f, g)
-        scale = cost.abs() + pairing(exact.a, f.abs()) + pairing(exact.b, g.abs())
-        blur = 64 * rounding(problem) + 1e-17 * sum(problem.shape)
-        doubt = met._priced(cost, row, col, f, g) - met._conjugates(lowered, g)
-        proven = (doubt <= _ROUNDING * scale) & (violation <= blur)
-        gap = priced - exact._conjugates(lowered, g)
-    value, precise = priced.to(dtype), (f, g)
-    f, g = f.to(dtype), g.to(dtype)
+        constant = plan.detach()
+        shown = _listed(exact, constant, f, g) or _measured(exact, constant, f, g, feasible)
+    return _finished(problem, plan, shown, steps)
+
+
+def _finished(problem: Linear, plan: Coupling, shown: kernels.Proof, steps: Tensor | None = None) -> DualSolution:
+    """The solution that a proof allows, as it enters the graph of autograd."""
+    batch, dtype = problem.batch_shape, problem.geometry.dtype
+    blur = 64 * rounding(problem) + 1e-17 * sum(problem.shape)
+    if shown.doubt.ndim == 0:
+        proven = float(shown.doubt) <= _ROUNDING * float(shown.scale) and float(shown.violation) <= blur
+    else:
+        proven = bool(((shown.doubt <= _ROUNDING * shown.scale) & (shown.violation <= blur)).all())
+    value, precise = shown.priced.to(dtype), (shown.f, shown.g)
+    f, g = shown.f.to(dtype), shown.g.to(dtype)
     report = Report._make(
-        status=Status.OPTIMAL if bool(proven.all()) else Status.PRECISION,
-        marginal_error=violation.to(dtype).expand(batch),
-        duality_gap=gap.clamp_min(0).to(dtype).expand(batch),
+        status=Status.OPTIMAL if proven else Status.PRECISION,
+        marginal_error=shown.violation.to(dtype).expand(batch),
+        duality_gap=shown.gap.clamp_min(0).to(dtype).expand(batch),
         iterations=torch.zeros(batch, dtype=torch.long, device=f.device) if steps is None else steps,
         epsilon=problem.epsilon.detach().expand(batch),
     )
-    sources = parts_of(problem).tensors if torch.is_grad_enabled() else []
+    # Few problems are differentiated, and finding out is quick; what a cost that is a function speaks of is not.
+    sources = parts_of(problem).tensors if torch.is_grad_enabled() and not _closed(problem) else []
     if any(t.requires_grad for t in sources):
-        value = _attached(problem, constant, (row, col), precise, value)
+        constant = plan.detach()
+        with torch.no_grad():
+            marginals = constant.marginals()
+        value = _attached(problem, constant, marginals, precise, value)
         if not any(t.requires_grad for t in plan._tensors()):
             weights = parts_of((problem.source, problem.target, problem.mass)).tensors
             others, told = (weights, _PLAN_TOLD) if steps is None else (sources, _MOVING_TOLD)
             plan = plan._map(lambda t: held(t, others, told) if t.is_floating_point() else t)
         f, g = (held(side, sources, _POTENTIALS_TOLD) for side in (f, g))
-    return DualSolution._make(coupling=plan.to(dtype), value=value, report=report, problem=problem, f=f, g=g)
+    plan = plan if plan.dtype == dtype else plan.to(dtype)
+    return DualSolution._make(coupling=plan, value=value, report=report, problem=problem, f=f, g=g)
+
+
+def of_few_points(exact: Linear, error: float) -> tuple[Tensor, Tensor, Tensor, kernels.Proof] | None:
+    """Entries of the plan of a balanced problem and what they prove, by one call; None for all other problems."""
+    few = max(exact.shape) <= kernels.exact.MOST and exact.balanced and exact.mass is None
+    if not few or not kernels.AVAILABLE or exact.a.device.type != "cpu" or isinstance(exact.geometry, SparseCost):
+        return None
+    pairs = exact.geometry._pairs()
+    if not isinstance(pairs, kernels.Points) or pairs.expands:
+        pairs = kernels.Matrix(exact.geometry._dense())
+    return kernels.exact.small(pairs, exact.a, exact.b, tuple(exact.batch_shape), error)
+
+
+def _closed(problem: Linear) -> bool:
+    """Whether it is quick to see that nobody differentiates: all that is there are tensors without a gradient."""
+    plain = not callable(getattr(problem.geometry, "cost", None))
+    return plain and not any(t.requires_grad for t in problem._tensors())
+
+
+def _listed(exact: Linear, plan: Coupling, f: Tensor, g: Tensor) -> kernels.Proof | None:
+    """The proof of a balanced problem with a matrix by one loop, where the entries of the plan are listed."""
+    entries = plan._entries() if exact.balanced and isinstance(exact.geometry, CostMatrix) else None
+    if entries is None:
+        return None
+    batch = exact.batch_shape
+    f, g = (side.expand(*batch, side.shape[-1]) for side in (f, g))
+    return kernels.proof(exact.geometry._dense(), *entries, exact.a, exact.b, f, g)
+
+
+def _measured(exact: Linear, plan: Coupling, f: Tensor, g: Tensor, feasible: bool) -> kernels.Proof:
+    """The proof of any problem."""
+    f, g = exact._settled(f, g)  # a price met to the last digit may be passed by rounding
+    f, g = exact._normalised(f, g)
+    row, col = plan.marginals()
+    cost = plan._inner(exact.geometry).expand(exact.batch_shape)
+    priced = exact._priced(cost, row, col, f, g)
+    violation, mass = _violation(exact, row, col), None if exact.mass is None else row.sum(-1)
+    met = exact._replace(source=exact.source._met_by(row), target=exact.target._met_by(col), mass=mass)
+    # One pass over all pairs, unless it is known that no potential has to be lowered.
+    lowered = f if feasible else exact._lowered(f, g)
+    doubt = met._priced(cost, row, col, f, g) - met._conjugates(lowered, g)
+    scale = cost.abs() + pairing(exact.a, f.abs()) + pairing(exact.b, g.abs())
+    return kernels.Proof(f, g, priced, priced - exact._conjugates(lowered, g), violation, doubt, scale)
 
 
 def _violation(problem: Linear, row: Tensor, col: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from monge.coupling import Coupling, PermutationCoupling
 from monge.geometry import CostMatrix, PointCloud, SparseCost
 from monge.problem import Linear
 
-from ._exact import Exact, in_double, proved, rounding
+from ._exact import Exact, in_double, of_few_points, proved, rounding
 from .base import Capability, Case
 from .solution import DualSolution
 
@@ -84,6 +84,13 @@ class Assignment(Exact):
             if found is not None:
                 return proved(problem, exact, *found, feasible=True)
         return super()._solve(problem)
+
+    def _small(self, exact: Linear, error: float) -> tuple[Coupling, kernels.Proof] | None:
+        found = of_few_points(exact, error)
+        if found is None:
+            return None
+        *_, perm, _, shown = found
+        return PermutationCoupling._make(perm=perm, weights=exact.a.expand(perm.shape)), shown
 
     def _reads_matrix(self, exact: Linear) -> bool:
         return 8 * exact.shape[0] ** 2 <= self.max_bytes

@@ -20,7 +20,7 @@ from monge.geometry import SparseCost
 from monge.problem import Linear
 
 from ._dummies import extend
-from ._exact import Exact, rounding
+from ._exact import Exact, of_few_points, rounding
 from .base import Capability, Case
 from .solution import DualSolution, initial_potentials
 
@@ -77,6 +77,13 @@ class Simplex(Exact):
         told = f"{n} x {m}" if pairs == n * m else f"{pairs} of {n} x {m}"
         reason = f"network simplex on {told} pairs in float64, problems in parallel."
         return Capability(True, operations, reason, memory)
+
+    def _small(self, exact: Linear, error: float) -> tuple[Coupling, kernels.Proof] | None:
+        found = of_few_points(exact, error) if self.init is None else None
+        if found is None:
+            return None
+        (i, j, w, shown), (n, m) = found, exact.shape
+        return SparseCoupling._make(i=i, j=j, w=w, n=n, m=m), shown
 
     def _reads_matrix(self, exact: Linear) -> bool:
         size = 8 * math.prod(exact.geometry.batch_shape) * math.prod(exact.shape)

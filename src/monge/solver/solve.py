@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 from jaxtyping import Float
@@ -261,8 +261,11 @@ class Auto(Solver):
     def resolve(self, problem: Problem) -> Solver:
         """The solver that is chosen, with the settings that were given to `Auto`."""
         case = Case(problem, problem.traits)
-        able = [solver for solver in self._candidates() if solver.treats <= case.traits]
-        told = _table(case, [solver for solver in able if not _beaten(solver, able)])
+        if self.candidates is None and not self._given():
+            able, special = _known(candidates(), case.traits)
+        else:
+            able, special = _able(self._candidates(), case.traits)
+        told = _table(case, special)
         if not all(map(_takes, told.rows)):
             # A solver that refuses or abstains is no reason to leave out a less special one.
             told = _table(case, able)
@@ -305,6 +308,16 @@ class Auto(Solver):
         """Short, where the candidates are the usual ones."""
         told = self._given() if self.candidates is None else {"candidates": self.candidates, **self._given()}
         return f"Auto({', '.join(f'{name}={held!r}' for name, held in told.items())})"
+
+
+def _able(solvers: Sequence[Solver], traits: frozenset[str]) -> tuple[list[Solver], list[Solver]]:
+    """The solvers that treat problems of these traits, and those of them than which none is more special."""
+    able = [solver for solver in solvers if solver.treats <= traits]
+    return able, [solver for solver in able if not _beaten(solver, able)]
+
+
+# Of the usual solvers, which hold no tensors.
+_known = lru_cache(maxsize=256)(_able)
 
 
 def _takes(row: Row) -> bool:

@@ -3,6 +3,7 @@
 from .arcs import Arcs
 from .assignment import Matching, assignment
 from .bijection import bijection
-from .simplex import Basis, simplex
+from .proof import Proof, proof
+from .simplex import MOST, Basis, simplex, small
 
-__all__ = ["Arcs", "Basis", "Matching", "assignment", "bijection", "simplex"]
+__all__ = ["MOST", "Arcs", "Basis", "Matching", "Proof", "assignment", "bijection", "proof", "simplex", "small"]

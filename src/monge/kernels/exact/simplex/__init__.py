@@ -18,8 +18,9 @@ from ... import _extension
 from ...stream import Matrix, Pairs, Points
 from ..arcs import Arcs
 from . import native, reference
+from .small import MOST, small
 
-__all__ = ["Basis", "simplex"]
+__all__ = ["MOST", "Basis", "simplex", "small"]
 
 PointCost = tuple[Tensor, Tensor, float | int, float | int]
 

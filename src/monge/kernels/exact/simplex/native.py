@@ -59,5 +59,5 @@ def simplex(pairs: Pairs | Arcs, a: Tensor, b: Tensor, hints: Hints, max_iter: i
         loop, rule = "simplex_points", (pairs.kind == "dot", float(pairs.p), float(pairs.power))
     limit = -1 if max_iter is None else max_iter
     answers = (t.numpy() for t in solved)
-    call(loop, *costs, *rule, *given, limit, rounding, *answers, torch.get_num_threads())
+    call(loop, *costs, *rule, *given, limit, rounding, *answers, None, torch.get_num_threads())
     return solved
