@@ -481,8 +481,8 @@ ABSENT: dict[str, str] = {
 
 
 def table() -> str:
-    """Both tables, and what has no line, as Markdown."""
-    parts = []
+    """The names, both tables, and what has no line, as Markdown."""
+    parts = ["```python", SETUP.strip(), "```", ""]
     for title, lines in (("POT", POT), ("GeomLoss", GEOMLOSS)):
         parts += [f"| {title} | Monge | difference |", "|---|---|---|"]
         for line in lines:
