@@ -14,6 +14,7 @@ from pathlib import Path
 
 import reference
 import torch
+import translations
 
 import monge
 from monge import explain
@@ -49,6 +50,7 @@ def write(folder: Path) -> None:
         "face": face(),
         "papers": registered(),
         "registries": registries(),
+        "translations": translations.table(),
     }
     for name, text in ({f"{part}.md": text for part, text in parts.items()} | recipes()).items():
         path = folder / name
