@@ -260,11 +260,31 @@ POT = (
         tol=1e-3,
     ),
     Line(
+        "ot.lp.barycenter(hists.T, D)",
+        "monge.barycenter_on(CostMatrix(D), hists, epsilon=0)",
+        "proved by its duality gap",
+        tol=1e-6,
+    ),
+    Line(
+        "ot.barycenter_unbalanced(hists.T, D, 0.05, 1.0, numItermax=50000, stopThr=1e-14)",
+        "monge.barycenter_on(CostMatrix(D), hists, epsilon=0.05, rho=1.0, tol=1e-12, max_iter=50000)",
+        tol=1e-6,
+        also="unbalanced.barycenter_unbalanced unbalanced.barycenter_unbalanced_sinkhorn"
+        " unbalanced.barycenter_unbalanced_stabilized",
+    ),
+    Line(
         "ot.lp.free_support_barycenter([x, y], [np.ones(12) / 12, np.ones(9) / 9], x[:6])",
         "monge.barycenter([x, y], start=x[:6]).points",
-        "ends at a local minimum, and says whether",
+        "`b` is `point_weights`; ends at a local minimum, and says whether",
         tol=None,
         also="bregman.free_support_sinkhorn_barycenter lp.ot_barycenter_energy",
+    ),
+    Line(
+        "ot.lp.free_support_barycenter_generic_costs([x, y], [np.ones(12) / 12, np.ones(9) / 9], x[:6], np.linalg.norm)",
+        "monge.barycenter([x, y], start=x[:6], cost='euclidean').points",
+        "any cost that `couple` takes",
+        tol=None,
+        also="lp.generalized_free_support_barycenter solve_bary_sample solvers.solve_bary_sample",
     ),
     Line(
         "ot.sliced_wasserstein_distance(x, y, a, b, projections=theta.T)",
@@ -458,10 +478,8 @@ ABSENT: dict[str, str] = {
         gaussian.gaussian_gromov_wasserstein_distance gaussian.gaussian_gromov_wasserstein_mapping
         gaussian.empirical_gaussian_gromov_wasserstein_distance gaussian.empirical_gaussian_gromov_wasserstein_mapping
         da.LinearGWTransport sgot sgot.*""",
-    "Not yet: barycentres that are exact on points, unbalanced, of other costs, or of mixtures": """
-        lp.barycenter lp.generalized_free_support_barycenter lp.free_support_barycenter_generic_costs lp.NorthWestMMGluing
-        solve_bary_sample solvers.solve_bary_sample barycenter_unbalanced unbalanced.barycenter_unbalanced
-        unbalanced.barycenter_unbalanced_sinkhorn unbalanced.barycenter_unbalanced_stabilized bregman.jcpot_barycenter
+    "Not yet: barycentres of mixtures, of projections and of targets that shift, and several marginals": """
+        lp.NorthWestMMGluing bregman.jcpot_barycenter
         bregman.unmix da.JCPOTTransport gmm.dist_bures_squared gmm.gaussian_logpdf gmm.gaussian_pdf
         gmm.gmm_barycenter_fixed_point gmm.gmm_ot_apply_map gmm.gmm_ot_loss gmm.gmm_ot_plan gmm.gmm_ot_plan_density
         gmm.gmm_pdf gmm lp.dmmot_monge_1dgrid_loss lp.dmmot_monge_1dgrid_optimize""",

@@ -9,12 +9,16 @@ Outside transforms nothing of this happens.
 
 Autocast is off inside of a public function, since it would round products of points to half precision, and with them
 costs and projections; a module decides for itself, because its own projections may be rounded.
+
+Devices without double precision, which is MPS, lend their tensors to the processor: a public function runs there, and
+what it gives goes back.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -26,20 +30,22 @@ from torch._C import _autograd  # type: ignore[attr-defined]
 from torch.autograd import forward_ad
 
 from ._parts import Parts, parts_of
-from .errors import CapabilityError, InputError, ShapeError
+from .errors import CapabilityError, InputError, PrecisionWarning, ShapeError
 
-__all__ = ["casting", "gradient_of", "leaves_of", "placed", "transformable"]
+__all__ = ["casting", "gradient_of", "leaves_of", "lending", "placed", "transformable"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _AUTOCAST = ("cpu", "cuda", "mps", "xpu")
+# Devices that have no double precision.
+_SINGLE = frozenset({"mps"} if torch.backends.mps.is_available() else ())
 _functorch_active = torch._C._are_functorch_transforms_active
 
 
 @overload
 def transformable(function: _F) -> _F: ...
 @overload
-def transformable(*, constant: bool | Callable[[Any], bool]) -> Callable[[_F], _F]: ...
-def transformable(function: Any = None, *, constant: bool | Callable[[Any], bool] = False) -> Any:
+def transformable(*, constant: bool | Callable[[Any], bool] = False, double: bool = True) -> Callable[[_F], _F]: ...
+def transformable(function: Any = None, *, constant: bool | Callable[[Any], bool] = False, double: bool = True) -> Any:
     """A decorator: the function, or method of a value or a module, as a node of every transform.
 
     Args:
@@ -47,15 +53,21 @@ def transformable(function: Any = None, *, constant: bool | Callable[[Any], bool
         constant: Whether an answer that does not depend on the inputs is right, as it is for a permutation; a function
             of the answer may say so. Otherwise it is refused to those who differentiate, since they would take it for a
             derivative of zero.
+        double: Whether it computes in double precision, so that it has to leave devices that have none.
     """
     if function is None:
-        return functools.partial(transformable, constant=constant)
+        return functools.partial(transformable, constant=constant, double=double)
 
     @functools.wraps(function)
     def entered(*args: Any, **kwargs: Any) -> Any:
         if casting() and not (args and isinstance(args[0], nn.Module)):
             with _uncast():
                 return entered(*args, **kwargs)
+        if double and _SINGLE and not (args and isinstance(args[0], nn.Module)):
+            given = parts_of((args, kwargs))
+            device = next((t.device for t in given.tensors if _is_single(t)), None)
+            if device is not None:
+                return _on_processor(entered, given, device)
         if not transforming():
             return function(*args, **kwargs)
         call = _Primal(function, parts_of((args, kwargs)), constant)
@@ -65,6 +77,38 @@ def transformable(function: Any = None, *, constant: bool | Callable[[Any], bool
         return call.answer.build(found)  # type: ignore[union-attr]
 
     return entered
+
+
+def _on_processor(function: Callable[..., Any], given: Parts, device: torch.device) -> Any:
+    """The answer by tensors on the processor, moved to the device; autograd follows both ways."""
+    _say_once(device.type)
+    moved = [_to_processor(t) for t in given.tensors]
+    found = parts_of(given.within(moved, lambda held: function(*held[0], **held[1])), modules=False)
+    back = [t.to(device, torch.float32 if t.dtype == torch.float64 else t.dtype) for t in found.tensors]
+    return found.build(back)
+
+
+def lending() -> bool:
+    """Whether there are devices without double precision, so that functions have to look where their tensors are."""
+    return bool(_SINGLE)
+
+
+def _is_single(tensor: Tensor) -> bool:
+    return tensor.device.type in _SINGLE
+
+
+def _to_processor(tensor: Tensor) -> Tensor:
+    return tensor.cpu()
+
+
+@functools.cache
+def _say_once(kind: str) -> None:
+    warnings.warn(
+        f"Tensors on {kind} have no double precision, in which transport is computed: this function runs on the "
+        "processor, and so will others; their answers go back. Move the tensors with .cpu() to save the copies.",
+        PrecisionWarning,
+        stacklevel=4,
+    )
 
 
 def transforming() -> bool:

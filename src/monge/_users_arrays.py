@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ._arrays import is_mapped, working_dtype
 from ._sided import Sided
-from ._transforms import casting, transformable, transforming
+from ._transforms import casting, lending, transformable, transforming
 from ._value import Value
 from .errors import DeviceError, DtypeError, InputError, PrecisionWarning, PromotionWarning, ShapeError
 
@@ -64,7 +64,7 @@ def takes_arrays(function: Any = None, *, constant: bool | Callable[[Any], bool]
             gives_numpy = _convert(bound.arguments, roles)
             args, kwargs = bound.args, bound.kwargs
         # Called from here, so that warnings count one frame between a function and its caller.
-        answer = node(*args, **kwargs) if transforming() or casting() else function(*args, **kwargs)
+        answer = node(*args, **kwargs) if transforming() or casting() or lending() else function(*args, **kwargs)
         return _in_numpy(answer) if gives_numpy else answer
 
     return entered

@@ -33,7 +33,7 @@ def full_precision(tensor: Tensor) -> AbstractContextManager[Any]:
 def precise(function: _F) -> _F:
     """A decorator: the function as a node of every transform, for which autocast leaves dtypes alone."""
 
-    @transformable
+    @transformable(double=False)
     @wraps(function)
     def run(q: Tensor, *arguments: Any, **options: Any) -> Any:
         with full_precision(q):
